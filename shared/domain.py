@@ -1,0 +1,151 @@
+"""The words of the domain as frozen values: job states, films, scores, verdicts. No effects, no I/O.
+
+Called by everything; calls nothing. `TRANSITIONS` is the state machine that `shared/db/jobs.py` enforces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+
+DEFAULT_TENANT: Final = "default"
+
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+FloatArray = npt.NDArray[np.float32]
+
+
+class JobState(StrEnum):
+    """Where a job is.
+
+    ::
+
+        queued ──claim──► running ──finish──► succeeded
+          ▲  │              │ │ └──fail─────► failed
+          │  │              │ └──cancel─────► cancelled
+          │  ├──cancel──────┼───────────────► cancelled
+          │  └──expire──────┼───────────────► expired
+          └─────requeue─────┘   (lease over, or a transient error; attempt + 1 at the next claim)
+    """
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when no step leads out of this state."""
+        return not TRANSITIONS[self]
+
+
+TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = MappingProxyType({
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED, JobState.EXPIRED}),
+    JobState.RUNNING: frozenset(
+        {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.QUEUED}
+    ),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+    JobState.EXPIRED: frozenset(),
+})
+
+
+class Priority(StrEnum):
+    """The class a job waits in; the table stores its rank, JSON its word."""
+
+    STAT = "stat"
+    ROUTINE = "routine"
+    BULK = "bulk"
+
+    @property
+    def rank(self) -> int:
+        """0 for stat, 1 for routine, 2 for bulk."""
+        return list(Priority).index(self)
+
+    @classmethod
+    def of_rank(cls, rank: int) -> Priority:
+        """The inverse of `rank`."""
+        return list(cls)[rank]
+
+
+class Verdict(StrEnum):
+    """What the reader is told; the first three are the labels of the study."""
+
+    COVID19 = "covid19"
+    NORMAL = "normal"
+    VIRAL_PNEUMONIA = "viral_pneumonia"
+    UNCERTAIN = "uncertain"
+    NOT_ASSESSABLE = "not_assessable"
+
+
+@dataclass(frozen=True, slots=True)
+class FilmFacts:
+    """What is known of a film besides its pixels.
+
+    Attributes:
+        kind: 'png' or 'jpeg', by content.
+        mode: the source's colour mode as Pillow names it ('L', 'RGB', 'I;16', ...).
+        bit_depth: 8 or 16, of the canonical pixels.
+        width_px, height_px: after the EXIF orientation was applied.
+        input_sha256: hex digest of the uploaded bytes.
+        pixels_sha256: hex digest of the canonical pixels in C order.
+    """
+
+    kind: str
+    mode: str
+    bit_depth: int
+    width_px: int
+    height_px: int
+    input_sha256: str
+    pixels_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A decoded film: canonical grey `pixels`, (H, W) uint8 or uint16, and its facts."""
+
+    pixels: Pixels
+    facts: FilmFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What is concluded of one film.
+
+    Attributes:
+        verdict: one label, or an abstention.
+        probabilities: label -> calibrated probability in [0, 1]; they sum to 1.
+        prediction_set: labels that the calibrated set holds, most probable first.
+        reasons: machine codes for an abstention or a caution, e.g. 'low_contrast'.
+    """
+
+    verdict: Verdict
+    probabilities: Mapping[str, float]
+    prediction_set: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SaliencyMap:
+    """One raw saliency map on the network's input, with the numbers that judge it.
+
+    Attributes:
+        method: e.g. 'grad_cam'.
+        values: (h, w) float32, >= 0, largest value 1 unless degenerate.
+        border_share: share of the map's mass in the outer 10 % of each side, in [0, 1].
+        is_degenerate: constant, all zero or not finite: not to be shown as a picture.
+    """
+
+    method: str
+    values: FloatArray
+    border_share: float
+    is_degenerate: bool

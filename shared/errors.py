@@ -1,0 +1,234 @@
+"""Every error plainfilm raises on purpose, in one tree.
+
+    AppError(detail, **facts)            code, status, retryable are of the class
+    ├── RefusedUpload                    the film itself is the problem: 4xx, never retried
+    │   ├── Malformed            400     the request around the film is broken
+    │   ├── TooLarge             413
+    │   ├── UnsupportedFormat    415
+    │   ├── UnreadableImage      422
+    │   ├── TooManyPixels        422
+    │   └── DecodeLimit          422     the decoder hit its time or memory limit
+    ├── InvalidRequest           400     a query parameter or identifier is wrong
+    ├── NotAllowed               401 · Forbidden 403
+    ├── NotFound                 404     JobNotFound · BlobMissing (500: our own loss)
+    ├── Conflict                 409     IllegalTransition · LeaseLost
+    ├── ModelProblem             500     ManifestMismatch · BadChecksum · WrongShape
+    ├── DataProblem              422     a manifest or folder of films that cannot be trained on
+    └── Unavailable              503     DatabaseDown · QueueDown · StorageDown · DecoderBusy
+
+`detail` is for the user: it names no path, no SQL, no patient. `facts` go to the log only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+
+class AppError(Exception):
+    """Base of all expected failures; `str(error)` is the safe sentence for the user."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+    title: ClassVar[str] = "Something went wrong on our side"
+
+    def __init__(self, detail: str, **facts: object) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.facts = facts
+
+
+class RefusedUpload(AppError):
+    """The upload is refused as it is; sending it again changes nothing."""
+
+    code = "refused_upload"
+    status = 422
+    title = "The upload was refused"
+
+
+class Malformed(RefusedUpload):
+    """The request does not carry exactly one film in a form we accept."""
+
+    code = "malformed_request"
+    status = 400
+    title = "The request is malformed"
+
+
+class TooLarge(RefusedUpload):
+    """The upload has more bytes than the limit."""
+
+    code = "too_large"
+    status = 413
+    title = "The upload is too large"
+
+
+class UnsupportedFormat(RefusedUpload):
+    """The content is not one of the formats we read."""
+
+    code = "unsupported_format"
+    status = 415
+    title = "The format is not supported"
+
+
+class UnreadableImage(RefusedUpload):
+    """The content claims a format we read but cannot be decoded in full."""
+
+    code = "unreadable_image"
+    title = "The image cannot be read"
+
+
+class TooManyPixels(RefusedUpload):
+    """The image's size or shape is outside the limits."""
+
+    code = "too_many_pixels"
+    title = "The image's dimensions are outside the limits"
+
+
+class DecodeLimit(RefusedUpload):
+    """The decoder ran out of its time or memory allowance on this film."""
+
+    code = "decode_limit"
+    title = "The image could not be decoded within the limits"
+
+
+class InvalidRequest(AppError):
+    """A query parameter, identifier or header is not of the expected form."""
+
+    code = "invalid_request"
+    status = 400
+    title = "The request is invalid"
+
+
+class NotAllowed(AppError):
+    """No valid key or session came with the request."""
+
+    code = "unauthorized"
+    status = 401
+    title = "A key is needed"
+
+
+class Forbidden(NotAllowed):
+    """The key is valid but may not do this."""
+
+    code = "forbidden"
+    status = 403
+    title = "Not allowed"
+
+
+class NotFound(AppError):
+    """There is nothing here for this caller."""
+
+    code = "not_found"
+    status = 404
+    title = "Not found"
+
+
+class JobNotFound(NotFound):
+    """No such job for this tenant; a foreign id answers the same."""
+
+    code = "job_not_found"
+    title = "No such job"
+
+
+class BlobMissing(NotFound):
+    """A stored film that a job refers to is gone or broken."""
+
+    code = "blob_missing"
+    status = 500
+    title = "The stored film is missing or damaged"
+
+
+class Conflict(AppError):
+    """The request does not fit the present state."""
+
+    code = "conflict"
+    status = 409
+    title = "Conflict with the present state"
+
+
+class IllegalTransition(Conflict):
+    """The job's state machine has no such step."""
+
+    code = "illegal_transition"
+    title = "The job's state does not allow this"
+
+
+class LeaseLost(Conflict):
+    """Another attempt owns the job now; this one's result is not written."""
+
+    code = "lease_lost"
+    title = "The lease on the job was lost"
+
+
+class ModelProblem(AppError):
+    """The model cannot be used as it is; retrying does not help."""
+
+    code = "model_problem"
+    title = "The model cannot be used"
+
+
+class ManifestMismatch(ModelProblem):
+    """The manifest is incomplete or does not fit the weights."""
+
+    code = "manifest_mismatch"
+
+
+class BadChecksum(ModelProblem):
+    """The weights' SHA-256 is not the manifest's."""
+
+    code = "bad_checksum"
+
+
+class WrongShape(ModelProblem):
+    """An array does not have the promised shape or type."""
+
+    code = "wrong_shape"
+
+
+class DataProblem(AppError):
+    """A manifest or folder of films cannot be used; names file and line."""
+
+    code = "data_problem"
+    status = 422
+    title = "The data set cannot be used"
+
+
+class Unavailable(AppError):
+    """A part we depend on is away for now; the same request may succeed later."""
+
+    code = "unavailable"
+    status = 503
+    retryable = True
+    title = "Temporarily unavailable"
+
+
+class DatabaseDown(Unavailable):
+    """The database does not answer."""
+
+    code = "database_down"
+
+
+class QueueDown(Unavailable):
+    """The broker does not answer."""
+
+    code = "queue_down"
+
+
+class StorageDown(Unavailable):
+    """The blob store does not take or give bytes."""
+
+    code = "storage_down"
+
+
+class DecoderBusy(Unavailable):
+    """All decoders are taken and the waiting line is full."""
+
+    code = "decoder_busy"
+
+
+def all_errors(base: type[AppError] = AppError) -> Iterator[type[AppError]]:
+    """Yield `base` and every class below it, parents first."""
+    yield base
+    for child in base.__subclasses__():
+        yield from all_errors(child)

@@ -1,0 +1,104 @@
+"""Film to network input: THE one preprocessing of training and serving, by name.
+
+A name is part of a model's manifest. If a step changes, it gets a new name and the old one stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from shared.domain import FloatArray, Pixels
+from shared.errors import ManifestMismatch
+
+WINDOW_PERCENTILES: Final = (0.5, 99.5)
+"""Grey values outside these percentiles are clipped: markers and borders do not set the window (DECISIONS 5)."""
+
+
+def squash(pixels: Pixels, height_px: int, width_px: int) -> FloatArray:
+    """Resize to (height_px, width_px) without keeping the aspect ratio, as the training films were.
+
+    Args:
+        pixels: (H, W) uint8 or uint16.
+
+    Returns:
+        (height_px, width_px) float32 in the units of `pixels`.
+    """
+    source = pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
+    picture = Image.fromarray(source)
+    if picture.size != (width_px, height_px):
+        picture = picture.resize((width_px, height_px), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    return np.asarray(picture, dtype=np.float32)
+
+
+def window(values: FloatArray) -> FloatArray:
+    """Stretch the range between two percentiles to [0, 1]; a constant picture becomes zeros.
+
+    Args:
+        values: (h, w) float32, any range.
+
+    Returns:
+        (h, w) float32 in [0, 1].
+    """
+    low, high = np.percentile(values, WINDOW_PERCENTILES)
+    if high <= low:
+        return np.zeros_like(values)
+    return np.clip((values - low) / (high - low), 0.0, 1.0).astype(np.float32)
+
+
+def grey_window_v1(pixels: Pixels, height_px: int, width_px: int) -> FloatArray:
+    """Squash, then window; see the two functions. Returns (height_px, width_px, 1) float32 in [0, 1]."""
+    return window(squash(pixels, height_px, width_px))[:, :, np.newaxis]
+
+
+def grey_scale_v1(pixels: Pixels, height_px: int, width_px: int) -> FloatArray:
+    """Squash, then divide by the type's largest value: the 2020 study's 1/255, without its colour copies."""
+    full_scale = float(np.iinfo(pixels.dtype).max)
+    scaled = squash(pixels, height_px, width_px) / np.float32(full_scale)
+    return np.clip(scaled, 0.0, 1.0)[:, :, np.newaxis]
+
+
+Preprocessing = Callable[[Pixels, int, int], FloatArray]
+
+PREPROCESSINGS: Final[Mapping[str, Preprocessing]] = MappingProxyType({
+    "grey_window_v1": grey_window_v1,
+    "grey_scale_v1": grey_scale_v1,
+})
+
+
+def find_preprocessing(name: str) -> Preprocessing:
+    """Look a preprocessing up by its manifest name.
+
+    Raises:
+        ManifestMismatch: no such name in this build.
+    """
+    try:
+        return PREPROCESSINGS[name]
+    except KeyError:
+        message = f"This build has no preprocessing named '{name}'."
+        raise ManifestMismatch(message) from None
+
+
+def preprocess(pixels: Pixels, name: str, input_shape: tuple[int, int, int]) -> FloatArray:
+    """One film to one network input.
+
+    Args:
+        pixels: (H, W) uint8 or uint16.
+        name: the manifest's `preprocessing`.
+        input_shape: the manifest's (height, width, channels); channels is 1.
+
+    Returns:
+        `input_shape` float32 in [0, 1].
+    """
+    height_px, width_px, _ = input_shape
+    return find_preprocessing(name)(pixels, height_px, width_px)
+
+
+def stack(inputs: list[FloatArray]) -> npt.NDArray[np.float32]:
+    """Inputs of one shape to a batch (N, H, W, C) float32."""
+    return np.stack(inputs).astype(np.float32, copy=False)

@@ -1,0 +1,108 @@
+"""What a model promises: `manifest.json` beside its `weights.npz`, read and checked before a byte of weights is.
+
+Written by `training/export.py`; read by `worker/engine`, by `web` for the about-the-model page, and stored by hash.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shared.errors import ManifestMismatch
+
+MANIFEST_FILE = "manifest.json"
+WEIGHTS_FILE = "weights.npz"
+
+
+class Rate(BaseModel):
+    """A measured share with its denominator and 95 % Wilson interval."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: float = Field(ge=0, le=1)
+    n: int = Field(ge=0)
+    low: float = Field(ge=0, le=1)
+    high: float = Field(ge=0, le=1)
+
+
+class SplitMetrics(BaseModel):
+    """Metrics on one split: of the forced choice among the labels, on all its films of those labels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n: int
+    accuracy: Rate
+    balanced_accuracy: float
+    macro_f1: float
+    ece15: float
+    recall: dict[str, Rate]
+    coverage: Rate
+    confusion: list[list[int]]
+
+
+class Thresholds(BaseModel):
+    """Numbers that turn scores into a verdict; they belong to one version of one model.
+
+    Attributes:
+        min_probability: below this calibrated top probability the verdict is 'uncertain'.
+        min_spread: least standard deviation of the windowed input ([0, 1]); below it 'not_assessable'.
+        set_quantiles: per label, the class-conditional conformal quantile: a label enters the
+            prediction set where 1 - probability <= quantile.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_probability: float = Field(ge=0, le=1)
+    min_spread: float = Field(ge=0)
+    set_quantiles: dict[str, float]
+
+
+class ModelManifest(BaseModel):
+    """The whole promise; frozen, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    name: str
+    version: str
+    architecture: str
+    labels: tuple[str, ...] = Field(min_length=2)
+    input_shape: tuple[int, int, int]
+    preprocessing: str
+    target_layer: str
+    temperature: float = Field(gt=0)
+    thresholds: Thresholds
+    weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    parameters: int
+    recipe: str
+    trained_at: str
+    trained_on: dict[str, int]
+    metrics: dict[str, SplitMetrics]
+    notice: Literal["research use; not a medical device"] = "research use; not a medical device"
+
+    @model_validator(mode="after")
+    def _quantiles_name_the_labels(self) -> ModelManifest:
+        if set(self.thresholds.set_quantiles) != set(self.labels):
+            message = "thresholds.set_quantiles must name exactly the labels"
+            raise ValueError(message)
+        return self
+
+
+def read_manifest(folder: Path) -> ModelManifest:
+    """Read `folder/manifest.json`.
+
+    Raises:
+        ManifestMismatch: it is absent, no JSON, or not of this form.
+    """
+    try:
+        text = (folder / MANIFEST_FILE).read_text(encoding="utf-8")
+    except OSError as error:
+        message = "The model folder has no readable manifest.json."
+        raise ManifestMismatch(message, folder=str(folder)) from error
+    try:
+        return ModelManifest.model_validate_json(text)
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, e["loc"])) or "(root)" for e in error.errors())
+        message = f"The model's manifest.json is not valid: {fields}."
+        raise ManifestMismatch(message, folder=str(folder)) from error

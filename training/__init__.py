@@ -1,0 +1,1 @@
+"""The workshop: from labelled films to a model that `worker.engine` can serve."""

@@ -1,0 +1,1 @@
+"""The kitchen (Celery): claims films, runs the network, stores results."""

@@ -1,0 +1,42 @@
+"""The engine port: what the pipeline and training may ask of a loaded model. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from shared.domain import FloatArray
+from shared.manifest import ModelManifest
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """The answer to one traced call.
+
+    Attributes:
+        probabilities: (N, K) float32, calibrated with the manifest's temperature; rows sum to 1.
+        saliency: (N, h, w) float32 in [0, 1], Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) of each
+            film's most probable label at the manifest's target layer; all zero where it is degenerate.
+    """
+
+    probabilities: FloatArray
+    saliency: FloatArray
+
+
+class Engine(Protocol):
+    """A model that is loaded, traced and warm."""
+
+    @property
+    def manifest(self) -> ModelManifest:
+        """What the loaded weights promise."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs and in which build, e.g. 'cpu/tensorflow-2.21.0'; stored with each result."""
+
+    def infer(self, x: FloatArray) -> Inference:
+        """Scores and Grad-CAM for x: (N, H, W, C) float32 in [0, 1], N >= 1.
+
+        Raises:
+            WrongShape: x is not of the manifest's input shape.
+        """
