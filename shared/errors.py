@@ -11,7 +11,7 @@
     ├── InvalidRequest           400     a query parameter or identifier is wrong
     ├── NotAllowed               401 · Forbidden 403
     ├── NotFound                 404     JobNotFound · BlobMissing (500: our own loss)
-    ├── Conflict                 409     IllegalTransition · LeaseLost
+    ├── Conflict                 409     IllegalTransition · LeaseLost · IdempotencyMismatch (422)
     ├── ModelProblem             500     ManifestMismatch · BadChecksum · WrongShape
     ├── DataProblem              422     a manifest or folder of films that cannot be trained on
     └── Unavailable              503     DatabaseDown · QueueDown · StorageDown · DecoderBusy
@@ -152,6 +152,14 @@ class IllegalTransition(Conflict):
 
     code = "illegal_transition"
     title = "The job's state does not allow this"
+
+
+class IdempotencyMismatch(Conflict):
+    """The key was used before, with other bytes."""
+
+    code = "idempotency_mismatch"
+    status = 422
+    title = "The idempotency key belongs to another film"
 
 
 class LeaseLost(Conflict):

@@ -28,18 +28,25 @@ class Rate(BaseModel):
 
 
 class SplitMetrics(BaseModel):
-    """Metrics on one split: of the forced choice among the labels, on all its films of those labels."""
+    """Metrics on one split of n films.
+
+    Accuracy, balanced accuracy, F1, ECE, recall and confusion (row = true, column = chosen) are of the forced choice
+    among the labels on all films that have one of them, and None or empty where there is none. Coverage is the share
+    of all n films, other labels included, given a verdict that names a label; selective accuracy is that of those.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     n: int
-    accuracy: Rate
-    balanced_accuracy: float
-    macro_f1: float
-    ece15: float
-    recall: dict[str, Rate]
+    accuracy: Rate | None = None
+    balanced_accuracy: float | None = None
+    macro_f1: float | None = None
+    ece15: float | None = None
+    recall: dict[str, Rate] = Field(default_factory=dict)
     coverage: Rate
-    confusion: list[list[int]]
+    coverage_by_label: dict[str, Rate] = Field(default_factory=dict)
+    selective_accuracy: Rate | None = None
+    confusion: list[list[int]] = Field(default_factory=list)
 
 
 class Thresholds(BaseModel):

@@ -23,7 +23,8 @@ def calibrate(logits: FloatArray, temperature: float) -> FloatArray:
     """
     scaled = logits / np.float32(temperature)
     exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return (exponents / exponents.sum(axis=1, keepdims=True)).astype(np.float32)
+    probabilities: FloatArray = (exponents / exponents.sum(axis=1, keepdims=True)).astype(np.float32)
+    return probabilities
 
 
 def prediction_set(probabilities: dict[str, float], quantiles: dict[str, float]) -> tuple[str, ...]:

@@ -48,7 +48,8 @@ def window(values: FloatArray) -> FloatArray:
     low, high = np.percentile(values, WINDOW_PERCENTILES)
     if high <= low:
         return np.zeros_like(values)
-    return np.clip((values - low) / (high - low), 0.0, 1.0).astype(np.float32)
+    stretched: FloatArray = np.clip((values - low) / (high - low), 0.0, 1.0).astype(np.float32)
+    return stretched
 
 
 def grey_window_v1(pixels: Pixels, height_px: int, width_px: int) -> FloatArray:
@@ -60,15 +61,18 @@ def grey_scale_v1(pixels: Pixels, height_px: int, width_px: int) -> FloatArray:
     """Squash, then divide by the type's largest value: the 2020 study's 1/255, without its colour copies."""
     full_scale = float(np.iinfo(pixels.dtype).max)
     scaled = squash(pixels, height_px, width_px) / np.float32(full_scale)
-    return np.clip(scaled, 0.0, 1.0)[:, :, np.newaxis]
+    clipped: FloatArray = np.clip(scaled, 0.0, 1.0)[:, :, np.newaxis]
+    return clipped
 
 
 Preprocessing = Callable[[Pixels, int, int], FloatArray]
 
-PREPROCESSINGS: Final[Mapping[str, Preprocessing]] = MappingProxyType({
-    "grey_window_v1": grey_window_v1,
-    "grey_scale_v1": grey_scale_v1,
-})
+PREPROCESSINGS: Final[Mapping[str, Preprocessing]] = MappingProxyType(
+    {
+        "grey_window_v1": grey_window_v1,
+        "grey_scale_v1": grey_scale_v1,
+    }
+)
 
 
 def find_preprocessing(name: str) -> Preprocessing:

@@ -1,0 +1,66 @@
+# plainfilm. `make` lists the targets. Everything lives in .venv and var/; nothing is installed elsewhere,
+# except Debian's chromium for the browser tests (only as root, and only where it is absent).
+SHELL := /bin/bash
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+EXTRAS := --extra web --extra worker --extra training --extra broker
+export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
+export UV_HTTP_TIMEOUT ?= 300
+
+.PHONY: help run test check format lock clean doctor train chromium
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+run: $(VENV)/.run ## the whole service on this machine: http://127.0.0.1:8000
+	@exec $(BIN)/plainfilm up
+
+test: $(VENV)/.test chromium ## install what the tests need and run all of them
+	$(BIN)/pytest
+
+check: $(VENV)/.test ## format, lint, types, imports, unit and contract tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest tests/unit tests/contract -m "not slow"
+
+format: $(VENV)/.test ## format the code and mend what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+train: $(VENV)/.run ## train a model: make train RECIPE=default DATA=folder
+	$(BIN)/plainfilm train --recipe $(or $(RECIPE),default) $(if $(DATA),--data $(DATA))
+
+doctor: $(VENV)/.run ## what is missing on this machine
+	@$(BIN)/plainfilm doctor
+
+lock: $(UV) ## renew uv.lock from pyproject.toml
+	$(UV) lock --upgrade
+
+clean: ## remove the environment and caches; var/ stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+
+$(UV):
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else "plainfilm needs Python 3.11, 3.12 or 3.13; this is %d.%d. Name another: make PYTHON=python3.12 run" % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(VENV)/.run: $(UV) uv.lock pyproject.toml
+	$(UV) sync --frozen --no-dev --inexact $(EXTRAS)
+	@touch $@
+
+$(VENV)/.test: $(UV) uv.lock pyproject.toml
+	$(UV) sync --frozen --inexact $(EXTRAS)
+	@touch $@ $(VENV)/.run
+
+chromium: ## the browser of the browser tests
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
+	else \
+	  echo "The browser tests need chromium: install it (Debian: sudo apt-get install chromium), or they are skipped."; \
+	fi

@@ -1,0 +1,102 @@
+"""`plainfilm classify FILE...`: send films, wait for their verdicts, print a table or one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from shared import wire
+from shared.client import Client, Refused
+
+IN_FLIGHT = 32
+"""Films submitted ahead of the answer awaited: enough to keep several workers in full batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one file."""
+
+    file: str
+    job: wire.Job | None
+    error: str | None
+
+    def as_json(self) -> str:
+        """One line: `file`, and `verdict`, `probabilities`, `job_id`, or `error`."""
+        line: dict[str, object] = {"file": self.file}
+        if self.job is not None:
+            line["job_id"] = self.job.id
+        if self.job is not None and self.job.result is not None:
+            result = self.job.result
+            line |= {"verdict": result.verdict, "probabilities": result.probabilities}
+            line |= {"prediction_set": result.prediction_set, "reasons": result.reasons}
+        if self.error is not None:
+            line["error"] = self.error
+        return json.dumps(line, ensure_ascii=False)
+
+
+def classify(client: Client, files: Sequence[Path], priority: str) -> Iterator[Answer]:
+    """Answers in the order of `files`; a refused file is an answer with its error."""
+    submitted: list[tuple[Path, wire.Job | str]] = []
+    waiting = list(files)
+    while waiting or submitted:
+        while waiting and len(submitted) < IN_FLIGHT:
+            path = waiting.pop(0)
+            submitted.append((path, _submit(client, path, priority)))
+        path, sent = submitted.pop(0)
+        yield Answer(str(path), None, sent) if isinstance(sent, str) else _await(client, path, sent)
+
+
+def run(client: Client, files: Sequence[Path], *, as_json: bool, priority: str) -> int:
+    """Classify and print; the exit status is 1 where any file has an error."""
+    answers: list[Answer] = []
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("classifying", total=len(files))
+        for answer in classify(client, files, priority):
+            answers.append(answer)
+            progress.advance(bar)
+            if as_json:
+                sys.stdout.write(answer.as_json() + "\n")
+                sys.stdout.flush()
+    if not as_json:
+        Console().print(_table(answers))
+        Console().print(wire.NOTICE.capitalize() + ".", style="dim")
+    return 1 if any(answer.error for answer in answers) else 0
+
+
+def _submit(client: Client, path: Path, priority: str) -> wire.Job | str:
+    try:
+        return client.submit(path, priority)
+    except Refused as error:
+        return error.detail
+    except OSError as error:
+        return f"The file cannot be read: {error.strerror or type(error).__name__}."
+
+
+def _await(client: Client, path: Path, sent: wire.Job) -> Answer:
+    job = client.wait(sent.id)
+    if job.result is not None:
+        return Answer(str(path), job, None)
+    return Answer(str(path), job, job.error.detail if job.error else f"The job has {job.status.value}.")
+
+
+def _table(answers: Sequence[Answer]) -> Table:
+    table = Table("file", "verdict", "probabilities", "prediction set", "job")
+    for answer in answers:
+        result = answer.job.result if answer.job else None
+        if result is None:
+            table.add_row(Path(answer.file).name, "[red]error[/red]", answer.error or "", "", "")
+            continue
+        leading = sorted(result.probabilities.items(), key=lambda item: -item[1])
+        shares = "  ".join(f"{label} {share:.0%}" for label, share in leading)
+        job_id = answer.job.id if answer.job else ""
+        table.add_row(Path(answer.file).name, result.verdict, shares, ", ".join(result.prediction_set), job_id)
+    return table

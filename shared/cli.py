@@ -1,0 +1,139 @@
+"""`plainfilm`: finds its sub-commands by entry point and loads one only when it is named.
+
+So `plainfilm web` never pays for TensorFlow, and a missing extra costs one helpful line.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from shared.errors import AppError, NotAllowed
+from shared.settings import load_settings
+
+GROUP = "plainfilm.commands"
+EXTRAS = {"web": "web", "worker": "worker", "train": "training", "evaluate": "training", "samples": "training"}
+
+
+class LazyGroup(TyperGroup):
+    """Sub-commands of this file, and those of the installed packages."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # Any: Typer keeps its context type private
+        """All names, ours first."""
+        return [*super().list_commands(ctx), *sorted(_entry_points())]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # likewise
+        """Load the command that was named."""
+        own = super().get_command(ctx, cmd_name)
+        found = _entry_points().get(cmd_name)
+        if own is not None or found is None:
+            return own
+        try:
+            return typer.main.get_command(found.load())
+        except ModuleNotFoundError as error:
+            extra = EXTRAS.get(cmd_name, cmd_name)
+            sys.stderr.write(f"'{cmd_name}' needs '{error.name}': pip install 'plainfilm[{extra}]'\n")
+            raise typer.Exit(1) from None
+
+
+cli = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Classify chest X-rays asynchronously. Research use; not a medical device.",
+)
+key = typer.Typer(help="API keys and links into the pages.", no_args_is_help=True)
+cli.add_typer(key, name="key")
+
+
+@cli.command()
+def up() -> None:
+    """Run the whole service on this machine: broker, database, web, worker."""
+    from shared.up import up as run  # noqa: PLC0415  only this command needs its imports
+
+    run(load_settings(), typer.echo)
+
+
+@cli.command()
+def doctor() -> None:
+    """Say what is missing on this machine and how to get it; exit 1 where something needed is."""
+    from shared.doctor import examine  # noqa: PLC0415
+
+    findings = examine(load_settings())
+    for finding in findings:
+        typer.echo(f"{finding.mark}  {finding.what}: {finding.state}")
+    raise typer.Exit(1 if any(finding.is_needed and not finding.is_fine for finding in findings) else 0)
+
+
+@cli.command()
+def classify(
+    files: Annotated[list[Path], typer.Argument(help="PNG or JPEG films")],
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,  # noqa: FBT002  a flag
+    priority: Annotated[str, typer.Option(help="stat, routine or bulk")] = "routine",
+) -> None:
+    """Send films to the service, wait, and print what came of them."""
+    from shared.classify import run  # noqa: PLC0415
+    from shared.client import Client  # noqa: PLC0415
+
+    settings = load_settings()
+    api_key = settings.client_key
+    if api_key is None:
+        raise NotAllowed("No key: set PLAINFILM_KEY, or start the service here with `plainfilm up`.")
+    with Client(settings.service_url, api_key) as client:
+        raise typer.Exit(run(client, files, as_json=as_json, priority=priority))
+
+
+@key.callback()
+def key_group() -> None:
+    """API keys and links into the pages."""
+
+
+@key.command()
+def link() -> None:
+    """Print a one-time link into the pages, for the admin key of this home."""
+    from shared.db import keys  # noqa: PLC0415
+    from shared.db.engine import build_database  # noqa: PLC0415
+
+    settings = load_settings()
+    database = build_database(settings)
+    with database.begin() as session:
+        principal = keys.get_principal(session, settings.client_key or "")
+        token = keys.make_link(session, principal.key_id, database.now(session))
+    typer.echo(f"{settings.service_url}/enter/{token}")
+
+
+@key.command()
+def make(
+    role: Annotated[str, typer.Option(help="admin, uploader, reviewer or auditor")] = "uploader",
+) -> None:
+    """Make an API key and print it: the only time it is shown."""
+    from shared.db import keys  # noqa: PLC0415
+    from shared.db.engine import build_database  # noqa: PLC0415
+    from shared.domain import DEFAULT_TENANT  # noqa: PLC0415
+
+    database = build_database(load_settings())
+    with database.begin() as session:
+        typer.echo(keys.make_key(session, DEFAULT_TENANT, role, database.now(session)))
+
+
+def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}
+
+
+def main() -> None:
+    """The console script: an expected failure is one line on stderr and exit status 1."""
+    try:
+        cli()
+    except AppError as error:
+        sys.stderr.write(f"plainfilm: {error.detail}\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

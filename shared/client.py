@@ -1,0 +1,110 @@
+"""A small client of the API for the command line: submits with its own idempotency key, survives failed polls."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from shared import wire
+from shared.errors import AppError, NotAllowed, Unavailable
+
+PATIENCE_S = 60.0
+"""How long a service that does not answer is asked again."""
+
+
+class Refused(AppError):
+    """The service refused the request; `code` of the problem is in `problem_code`."""
+
+    code = "refused"
+    status = 422
+    title = "The service refused the request"
+
+    def __init__(self, detail: str, problem_code: str) -> None:
+        super().__init__(detail)
+        self.problem_code = problem_code
+
+
+class Client:
+    """Talks to one service with one key.
+
+    Args:
+        url: of the service, e.g. 'http://127.0.0.1:8000'.
+        key: 'pf_…'.
+        patience_s: how long to keep asking a service that does not answer.
+    """
+
+    def __init__(self, url: str, key: str, patience_s: float = PATIENCE_S) -> None:
+        self._http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=30.0)
+        self._patience_s = patience_s
+
+    def __enter__(self) -> Self:
+        """Usable in a `with` block."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def submit(self, path: Path, priority: str = "routine") -> wire.Job:
+        """Send one film; the same call repeated after a lost answer makes no second job.
+
+        Raises:
+            Refused: the film was refused; says why.
+            NotAllowed: the key is not valid.
+            Unavailable: the service did not answer in time.
+        """
+        data = path.read_bytes()
+        key = str(uuid.uuid4())
+        response = self._ask(
+            "POST", "/api/v1/jobs", params={"priority": priority}, headers={"Idempotency-Key": key},
+            files={"file": ("film", data)},
+        )  # fmt: skip
+        return wire.Job.model_validate_json(response.content)
+
+    def get(self, job_id: str) -> wire.Job:
+        """The job as it is now."""
+        return wire.Job.model_validate_json(self._ask("GET", f"/api/v1/jobs/{job_id}").content)
+
+    def jobs(self, limit: int = 1) -> wire.JobList:
+        """The newest jobs."""
+        return wire.JobList.model_validate_json(self._ask("GET", "/api/v1/jobs", params={"limit": str(limit)}).content)
+
+    def wait(self, job_id: str, every_s: float = 0.25) -> wire.Job:
+        """Poll until the job is done."""
+        while True:
+            job = self.get(job_id)
+            if job.done:
+                return job
+            time.sleep(every_s)
+
+    def _ask(self, method: str, path: str, **arguments: object) -> httpx.Response:
+        give_up_at = time.monotonic() + self._patience_s
+        while True:
+            pause = 1.0
+            try:
+                response = self._http.request(method, path, **arguments)  # type: ignore[arg-type]
+            except httpx.TransportError as error:
+                if time.monotonic() >= give_up_at:
+                    raise Unavailable(f"{self._http.base_url} does not answer. Is `plainfilm up` running?") from error
+            else:
+                if response.status_code not in (429, 502, 503, 504) or time.monotonic() >= give_up_at:
+                    return _checked(response)
+                pause = float(response.headers.get("Retry-After", pause))
+            time.sleep(pause)
+
+
+def _checked(response: httpx.Response) -> httpx.Response:
+    if response.is_success:
+        return response
+    try:
+        problem = wire.Problem.model_validate_json(response.content)
+    except ValueError:
+        raise Unavailable(f"The service answered {response.status_code} without a reason.") from None
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        raise NotAllowed(problem.detail)
+    raise Refused(problem.detail, problem.code)

@@ -1,0 +1,51 @@
+"""`plainfilm db upgrade | current`, and `plainfilm audit verify`."""
+
+from __future__ import annotations
+
+import typer
+
+from shared.db import audit as chain
+from shared.db import migrate
+from shared.db.engine import build_database
+from shared.settings import load_settings
+
+cli = typer.Typer(help="The database.", no_args_is_help=True)
+audit = typer.Typer(help="The audit chain.", no_args_is_help=True)
+
+
+@cli.callback()
+def group() -> None:
+    """The database."""
+
+
+@cli.command()
+def upgrade(revision: str = "head") -> None:
+    """Bring the database to this build's schema."""
+    database = build_database(load_settings())
+    migrate.upgrade(database, revision)
+    typer.echo(migrate.current_revision(database))
+
+
+@cli.command()
+def current() -> None:
+    """Print the database's revision and this build's; exit 1 where they differ."""
+    found = migrate.current_revision(build_database(load_settings()))
+    typer.echo(f"database {found or 'none'}, build {migrate.head_revision()}")
+    raise typer.Exit(0 if found == migrate.head_revision() else 1)
+
+
+@audit.callback()
+def audit_group() -> None:
+    """The audit chain."""
+
+
+@audit.command()
+def verify() -> None:
+    """Walk the chain: exit 0 where it holds, 1 where it is broken, 2 where it cannot be read."""
+    with build_database(load_settings()).read() as session:
+        checked, found = chain.verify(session)
+    if found is None:
+        typer.echo(f"{checked} events, the chain holds")
+        return
+    typer.echo(f"broken at {found.stream} event {found.seq}: {found.problem} ({checked} events hold before it)")
+    raise typer.Exit(1)

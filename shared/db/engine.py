@@ -1,0 +1,134 @@
+"""The database as one object: `begin()` for short writing transactions, `read()` for reading ones.
+
+The differences between SQLite and PostgreSQL live here and nowhere else: pragmas and locking of the one, time
+limits of the other, and how each tells the time. Leases are measured by the database's clock only.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
+
+from shared.errors import DatabaseDown
+from shared.settings import Settings
+
+SQLITE_BUSY_S = 10.0
+"""How long a writer waits for SQLite's single write lock before it gives up."""
+
+STATEMENT_TIMEOUT_MS = 15_000
+"""PostgreSQL ends a statement of ours after this: all are short by design."""
+
+Clock = Callable[[Session], datetime]
+
+
+def database_clock(session: Session) -> datetime:
+    """The database's own time, aware, UTC; of SQLite in milliseconds."""
+    if session.get_bind().dialect.name == "sqlite":
+        told = session.scalar(text("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"))
+        return datetime.fromisoformat(str(told)).replace(tzinfo=UTC)
+    now: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return now.astimezone(UTC)
+
+
+def make_engine(url: str) -> Engine:
+    """An engine for either database; connects at first use only."""
+    if make_url(url).get_backend_name() == "sqlite":
+        return _sqlite_engine(url)
+    return create_engine(
+        url,
+        pool_size=5,
+        max_overflow=15,
+        pool_timeout=5,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": 3,
+            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=30000",
+        },
+    )
+
+
+def _sqlite_engine(url: str) -> Engine:
+    database = make_url(url).database
+    if database:
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
+    # NullPool: a connection opens in under a millisecond and never crosses a thread
+    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": SQLITE_BUSY_S, "check_same_thread": False})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Take the write lock at once in writing transactions: a later upgrade could not wait for it."""
+    is_reading = connection.get_execution_options().get("plainfilm_read", False)
+    connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
+
+
+class Database:
+    """Transactions on one database.
+
+    Args:
+        engine: from `make_engine`.
+        clock: tells the time inside a transaction; tests pass their own.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock = database_clock) -> None:
+        self.engine = engine
+        self.now = clock
+        self._reader = engine.execution_options(plainfilm_read=True)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """True on the embedded database, whose calls block their thread."""
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        """A writing transaction: committed at the end of the block, rolled back by an exception.
+
+        Raises:
+            DatabaseDown: the database cannot be reached or its lock was not had in time.
+        """
+        with _translated(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A reading transaction on one snapshot; never waits for SQLite's writer."""
+        with _translated(), Session(self._reader, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Close pooled connections."""
+        self.engine.dispose()
+
+
+def build_database(settings: Settings) -> Database:
+    """The database that the settings name."""
+    return Database(make_engine(settings.sql_url))
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn a lost, refused or timed-out connection into `DatabaseDown`; leave faults of ours as they are."""
+    try:
+        yield
+    except OperationalError as error:
+        raise DatabaseDown("The database does not answer; try again shortly.") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseDown("The database connection was lost; try again shortly.") from error
+        raise

@@ -1,0 +1,294 @@
+"""All changes of a job's state, each with its audit event in the same transaction. Nothing else may change a state.
+
+`with changing(database) as jobs:` is one short transaction at one database time. Its events are chained when the
+block ends, so that the chain's head, which orders all writers, is the last row locked: no two writers can wait for
+each other. Writes are fenced: a running job is changed only by the attempt that owns it. Reading is in `queries`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Select, insert, or_, select, update
+from sqlalchemy.orm import Session
+
+from shared.db import audit
+from shared.db.engine import Database
+from shared.db.tables import Job, Result
+from shared.domain import TRANSITIONS, FilmFacts, JobState, Priority
+from shared.errors import IllegalTransition, JobNotFound, LeaseLost
+
+POISONED = "poisoned"
+POISONED_DETAIL = "Every attempt on this film ended without an answer; it will not be tried again."
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A film that is stored and about to be accepted."""
+
+    id: str
+    tenant: str
+    owner: str
+    idempotency_key: str | None
+    facts: FilmFacts
+    blob_ref: str
+    priority: Priority
+    max_attempts: int
+    expires_at: datetime | None
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that this worker holds; `attempt` is the token its writes are fenced by."""
+
+    id: str
+    tenant: str
+    attempt: int
+    max_attempts: int
+    blob_ref: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """Who claims, for which classes, how many at most and for how long."""
+
+    worker: str
+    priorities: tuple[Priority, ...]
+    limit: int
+    lease_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The columns of a result, and the facts its audit event records."""
+
+    columns: Mapping[str, object]
+    audit_facts: Mapping[str, object]
+
+
+@contextmanager
+def changing(database: Database) -> Iterator[JobChanges]:
+    """One writing transaction on jobs; commits, with its audit events, when the block ends."""
+    with database.begin() as session:
+        changes = JobChanges(session, database.now(session))
+        yield changes
+        changes.chain_events()
+
+
+class JobChanges:
+    """The job's state machine over one open transaction; see `JobState` for the picture."""
+
+    def __init__(self, session: Session, now: datetime) -> None:
+        self.session = session
+        self.now = now
+        self._events: dict[str, list[audit.Event]] = defaultdict(list)
+
+    def insert_queued(self, new: NewJob) -> None:
+        """Accept: the row and the 'accepted' event. The film is already durable."""
+        facts = new.facts
+        values = {
+            "id": new.id, "tenant": new.tenant, "owner": new.owner, "idempotency_key": new.idempotency_key,
+            "input_sha256": facts.input_sha256, "pixels_sha256": facts.pixels_sha256, "kind": facts.kind,
+            "mode": facts.mode, "bit_depth": facts.bit_depth, "width_px": facts.width_px,
+            "height_px": facts.height_px, "blob_ref": new.blob_ref, "state": JobState.QUEUED,
+            "priority": new.priority.rank, "attempt": 0, "max_attempts": new.max_attempts,
+            "not_before": self.now, "expires_at": new.expires_at, "last_rung_at": self.now,
+            "created_at": self.now, "request_id": new.request_id,
+        }  # fmt: skip
+        self.session.execute(insert(Job), [values])
+        self._record(new.tenant, f"key:{new.owner}", "accepted", new.id,
+                     input_sha256=facts.input_sha256, pixels_sha256=facts.pixels_sha256,
+                     priority=new.priority.value, request_id=new.request_id)  # fmt: skip
+
+    def claim(self, who: Claimant) -> list[Claim]:
+        """Take due films, most urgent class first, then first come: one batch, each with a lease.
+
+        A film whose last attempt ended without an answer is claimed alone, so that one which kills its
+        process takes no neighbour along.
+
+        Returns:
+            Up to `who.limit` claims; empty where nothing is due.
+        """
+        leader = self.session.execute(self._due(who).limit(1)).first()
+        if leader is None:
+            return []
+        alone = leader.attempt > 0
+        picked = (
+            self._due(who)
+            .where(Job.attempt > 0 if alone else Job.attempt == 0)
+            .limit(1 if alone else who.limit)
+            .with_for_update(skip_locked=True)
+            .cte("picked")
+        )
+        rows = self.session.execute(
+            update(Job)
+            .where(Job.id.in_(select(picked.c.id)), Job.state == JobState.QUEUED)
+            .values(
+                state=JobState.RUNNING,
+                attempt=Job.attempt + 1,
+                lease_owner=who.worker,
+                lease_until=self.now + timedelta(seconds=who.lease_s),
+                started_at=self.now,
+            )
+            .returning(Job.id, Job.tenant, Job.attempt, Job.max_attempts, Job.blob_ref)
+        ).all()
+        claims = [Claim(*row) for row in sorted(rows)]
+        for held in claims:
+            self._record(held.tenant, f"worker:{who.worker}", "claimed", held.id, attempt=held.attempt)
+        return claims
+
+    def renew(self, claims: Sequence[Claim], lease_s: float) -> list[Claim]:
+        """Extend the leases that are still ours; the others were cancelled or given to another attempt."""
+        until = self.now + timedelta(seconds=lease_s)
+        return [held for held in claims if self._change(_fence(held), lease_until=until)]
+
+    def finish(self, held: Claim, worker: str, finding: Finding) -> None:
+        """Running to succeeded, with the result.
+
+        Raises:
+            LeaseLost: another attempt owns the job, or it was cancelled; nothing was written.
+        """
+        self._leave_running(held, JobState.SUCCEEDED, finished_at=self.now)
+        fixed = {"job_id": held.id, "attempt": held.attempt, "worker": worker, "created_at": self.now}
+        self.session.execute(insert(Result), [{**fixed, **finding.columns}])
+        self._record(held.tenant, f"worker:{worker}", "succeeded", held.id,
+                     attempt=held.attempt, **finding.audit_facts)  # fmt: skip
+
+    def fail(self, held: Claim, actor: str, code: str, detail: str) -> None:
+        """Running to failed, for good.
+
+        Raises:
+            LeaseLost: another attempt owns the job, or it was cancelled.
+        """
+        self._leave_running(held, JobState.FAILED, finished_at=self.now, error_code=code, error_detail=detail)
+        self._record(held.tenant, actor, "failed", held.id, attempt=held.attempt, error_code=code)
+
+    def retry(self, held: Claim, actor: str, code: str, delay_s: float) -> JobState:
+        """After a transient error: back to the queue in `delay_s`, or failed where the attempts are used up.
+
+        Raises:
+            LeaseLost: another attempt owns the job, or it was cancelled.
+        """
+        if held.attempt >= held.max_attempts:
+            self.fail(held, actor, POISONED, POISONED_DETAIL)
+            return JobState.FAILED
+        due = self.now + timedelta(seconds=delay_s)
+        self._leave_running(held, JobState.QUEUED, not_before=due)
+        self._record(held.tenant, actor, "requeued", held.id, attempt=held.attempt, error_code=code)
+        return JobState.QUEUED
+
+    def requeue_expired(self, limit: int = 100) -> list[tuple[str, JobState]]:
+        """Give back the films of workers that died: running and lease over to queued, or to failed.
+
+        Returns:
+            (job id, new state) of each job changed.
+        """
+        rows = self.session.execute(
+            select(Job.id, Job.tenant, Job.attempt, Job.max_attempts, Job.blob_ref)
+            .where(Job.state == JobState.RUNNING, Job.lease_until < self.now)
+            .order_by(Job.lease_until)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        ).all()
+        return [(row.id, self.retry(Claim(*row), "sweeper", "lease_expired", 0.0)) for row in rows]
+
+    def expire_due(self, limit: int = 100) -> list[str]:
+        """Queued to expired where `expires_at` has passed; returns the job ids."""
+        due = (
+            select(Job.id)
+            .where(Job.state == JobState.QUEUED, Job.expires_at <= self.now)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            .cte("due")
+        )
+        rows = self.session.execute(
+            update(Job)
+            .where(Job.id.in_(select(due.c.id)), Job.state == JobState.QUEUED)
+            .values(state=JobState.EXPIRED, finished_at=self.now)
+            .returning(Job.id, Job.tenant)
+        ).all()
+        for row in rows:
+            self._record(row.tenant, "sweeper", "expired", row.id)
+        return [row.id for row in rows]
+
+    def cancel(self, tenant: str, job_id: str, actor: str) -> JobState:
+        """Queued or running to cancelled; a job already cancelled stays so.
+
+        Raises:
+            JobNotFound: not a job of this tenant.
+            IllegalTransition: it ended otherwise.
+        """
+        mine = (Job.id == job_id) & (Job.tenant == tenant)
+        found = self.session.scalar(select(Job.state).where(mine).with_for_update())
+        if found is None:
+            raise JobNotFound("There is no job with this id.")
+        state = JobState(found)
+        if state is JobState.CANCELLED:
+            return state
+        if JobState.CANCELLED not in TRANSITIONS[state]:
+            raise IllegalTransition(f"The job has already {state.value}.")
+        self._change(mine, state=JobState.CANCELLED, finished_at=self.now, **_NO_LEASE)
+        self._record(tenant, actor, "cancelled", job_id)
+        return JobState.CANCELLED
+
+    def mark_rung(self, silent_s: float, limit: int) -> list[tuple[str, Priority]]:
+        """Due films that had no ring for `silent_s`, now marked as rung.
+
+        Returns:
+            (job id, class) of at most `limit` films, the longest unrung first.
+        """
+        before = self.now - timedelta(seconds=silent_s)
+        silent = (
+            select(Job.id)
+            .where(Job.state == JobState.QUEUED, Job.last_rung_at < before, Job.not_before <= self.now)
+            .order_by(Job.last_rung_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            .cte("silent")
+        )
+        rows = self.session.execute(
+            update(Job)
+            .where(Job.id.in_(select(silent.c.id)), Job.state == JobState.QUEUED)
+            .values(last_rung_at=self.now)
+            .returning(Job.id, Job.priority)
+        )
+        return [(row.id, Priority.of_rank(row.priority)) for row in rows]
+
+    def chain_events(self) -> None:
+        """Append what was recorded, stream by stream in a fixed order; called once, by `changing`."""
+        for tenant in sorted(self._events):
+            audit.append(self.session, tenant, self._events[tenant], self.now)
+
+    def _due(self, who: Claimant) -> Select[str, int]:
+        ranks = [priority.rank for priority in who.priorities]
+        return (
+            select(Job.id, Job.attempt)
+            .where(Job.state == JobState.QUEUED, Job.priority.in_(ranks), Job.not_before <= self.now)
+            .where(or_(Job.expires_at.is_(None), Job.expires_at > self.now))
+            .order_by(Job.priority, Job.not_before, Job.id)
+        )
+
+    def _leave_running(self, held: Claim, to: JobState, **values: object) -> None:
+        if to not in TRANSITIONS[JobState.RUNNING]:
+            raise IllegalTransition(f"A running job cannot become {to.value}.")
+        if not self._change(_fence(held), state=to, **_NO_LEASE, **values):
+            raise LeaseLost("Another attempt owns this job now.", job_id=held.id, attempt=held.attempt)
+
+    def _change(self, condition: ColumnElement[bool], **values: object) -> bool:
+        changed = self.session.execute(update(Job).where(condition).values(**values).returning(Job.id))
+        return changed.first() is not None
+
+    def _record(self, tenant: str, actor: str, action: str, job_id: str, **facts: object) -> None:
+        self._events[tenant].append(audit.Event(actor, action, job_id, facts))
+
+
+_NO_LEASE: dict[str, None] = {"lease_owner": None, "lease_until": None}
+
+
+def _fence(held: Claim) -> ColumnElement[bool]:
+    return (Job.id == held.id) & (Job.attempt == held.attempt) & (Job.state == JobState.RUNNING)

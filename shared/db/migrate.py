@@ -1,0 +1,57 @@
+"""Bring the database to the schema of this build, and say whether it is there."""
+
+from __future__ import annotations
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+from shared.db.engine import Database
+from shared.errors import DatabaseDown
+
+
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Alembic's settings; the scripts are found as a package, from a checkout and from a wheel alike."""
+    config = Config()
+    config.set_main_option("script_location", "migrations:")
+    if connection is not None:
+        config.attributes["connection"] = connection
+    return config
+
+
+def head_revision() -> str:
+    """The newest revision of this build."""
+    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    return head or ""
+
+
+def current_revision(database: Database) -> str | None:
+    """The revision the database is at; None where it was never migrated.
+
+    Raises:
+        DatabaseDown: it cannot be reached.
+    """
+    with database.read() as session:
+        return MigrationContext.configure(session.connection()).get_current_revision()
+
+
+def upgrade(database: Database, revision: str = "head") -> None:
+    """Migrate up to `revision`; several processes may call it at once.
+
+    Raises:
+        DatabaseDown: it cannot be reached.
+    """
+    try:
+        with database.engine.begin() as connection:
+            command.upgrade(alembic_config(connection), revision)
+    except OperationalError as error:
+        raise DatabaseDown("The database does not answer; nothing was migrated.") from error
+
+
+def downgrade(database: Database, revision: str) -> None:
+    """Migrate down to `revision`; 'base' leaves no table of ours."""
+    with database.engine.begin() as connection:
+        command.downgrade(alembic_config(connection), revision)

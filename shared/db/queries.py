@@ -1,0 +1,212 @@
+"""The read side: jobs, models, workers and counts as wire models or rows. Changes nothing; one tenant at a time."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Row, Select, func, select
+from sqlalchemy.orm import Session
+
+from shared import wire
+from shared.db import tables
+from shared.domain import JobState, Priority, Verdict
+from shared.errors import JobNotFound
+from shared.manifest import ModelManifest
+
+MAX_POSITION = 1000
+"""Beyond this a queue position is not counted: the number would cost more than it tells."""
+
+WORKER_ALIVE_S = 15.0
+"""A worker that has not polled the database for so long counts as gone or deaf."""
+
+JobRow = Row[tables.Job, tables.Result, tables.Model]
+
+
+def get_job(session: Session, tenant: str, job_id: str) -> wire.Job:
+    """One job with its result.
+
+    Raises:
+        JobNotFound: unknown, or of another tenant.
+    """
+    row = session.execute(_jobs(tenant).where(tables.Job.id == job_id)).first()
+    if row is None:
+        raise JobNotFound("There is no job with this id.")
+    job = row[0]
+    return _to_wire(row, _position(session, job) if job.state == JobState.QUEUED else None)
+
+
+def list_jobs(session: Session, tenant: str, query: wire.ListQuery) -> wire.JobList:
+    """One page, newest first; the order is stable since ids sort by the time they were made."""
+    statement = _jobs(tenant).order_by(tables.Job.id.desc()).limit(query.limit + 1)
+    if query.status:
+        statement = statement.where(tables.Job.state == query.status)
+    if query.verdict:
+        statement = statement.where(tables.Result.verdict == query.verdict)
+    if query.cursor:
+        statement = statement.where(tables.Job.id < query.cursor)
+    rows = session.execute(statement).all()
+    page = [_to_wire(row, None) for row in rows[: query.limit]]
+    return wire.JobList(jobs=page, next_cursor=page[-1].id if len(rows) > query.limit else None)
+
+
+def find_by_idempotency_key(session: Session, tenant: str, key: str) -> tuple[str, str] | None:
+    """(job id, input SHA-256) of the job first sent under `key`, if any."""
+    row = session.execute(
+        select(tables.Job.id, tables.Job.input_sha256).where(
+            tables.Job.tenant == tenant, tables.Job.idempotency_key == key
+        )
+    ).first()
+    return (row.id, row.input_sha256) if row else None
+
+
+def get_blob_ref(session: Session, tenant: str, job_id: str) -> str:
+    """Where the job's film is stored.
+
+    Raises:
+        JobNotFound: unknown, or of another tenant.
+    """
+    ref = session.scalar(select(tables.Job.blob_ref).where(tables.Job.id == job_id, tables.Job.tenant == tenant))
+    if ref is None:
+        raise JobNotFound("There is no job with this id.")
+    return ref
+
+
+def find_saliency(session: Session, tenant: str, job_id: str, method: str) -> tables.Result | None:
+    """The result row that holds the raw map of `method`, if there is one."""
+    return session.scalars(
+        select(tables.Result)
+        .join(tables.Job, tables.Job.id == tables.Result.job_id)
+        .where(tables.Job.id == job_id, tables.Job.tenant == tenant, tables.Result.saliency_method == method)
+    ).first()
+
+
+def count_by_state(session: Session, tenant: str) -> dict[JobState, int]:
+    """How many jobs are in each state; every state is named."""
+    rows = session.execute(
+        select(tables.Job.state, func.count()).where(tables.Job.tenant == tenant).group_by(tables.Job.state)
+    )
+    found = {JobState(state): count for state, count in rows}
+    return {state: found.get(state, 0) for state in JobState}
+
+
+def count_live_workers(session: Session, now: datetime) -> int:
+    """Workers that polled the database within `WORKER_ALIVE_S`."""
+    alive = tables.WorkerHeartbeat.polled_at > now - timedelta(seconds=WORKER_ALIVE_S)
+    return session.scalar(select(func.count()).select_from(tables.WorkerHeartbeat).where(alive)) or 0
+
+
+def has_due(session: Session, now: datetime, priorities: tuple[Priority, ...]) -> bool:
+    """True where a film of these classes waits: a read, so that idle workers never take a write lock."""
+    ranks = [priority.rank for priority in priorities]
+    due = (tables.Job.state == JobState.QUEUED) & (tables.Job.not_before <= now) & tables.Job.priority.in_(ranks)
+    return session.scalar(select(tables.Job.id).where(due).limit(1)) is not None
+
+
+def is_queued(session: Session, job_id: str) -> bool:
+    """True where the ring's film still waits, so that a ring behind a full batch costs one read."""
+    waits: ColumnElement[bool] = (tables.Job.id == job_id) & (tables.Job.state == JobState.QUEUED)
+    return session.scalar(select(tables.Job.id).where(waits)) is not None
+
+
+def needs_sweep(session: Session, now: datetime, ring_after_s: float) -> bool:
+    """True where a lease is over, a job is past its time or a due film is unrung: a read before the sweep's write."""
+    unrung = tables.Job.last_rung_at < now - timedelta(seconds=ring_after_s)
+    queued = tables.Job.state == JobState.QUEUED
+    is_due = (queued & unrung & (tables.Job.not_before <= now)) | (queued & (tables.Job.expires_at <= now))
+    is_over = (tables.Job.state == JobState.RUNNING) & (tables.Job.lease_until < now)
+    return any(session.scalar(select(tables.Job.id).where(rule).limit(1)) is not None for rule in (is_over, is_due))
+
+
+def an_hour_before(now: datetime) -> datetime:
+    """The moment before which a silent worker is forgotten."""
+    return now - timedelta(hours=1)
+
+
+def known_jobs(session: Session, job_ids: list[str]) -> set[str]:
+    """Which of these ids have a row."""
+    return set(session.scalars(select(tables.Job.id).where(tables.Job.id.in_(job_ids))))
+
+
+def newest_model(session: Session) -> tuple[str, ModelManifest] | None:
+    """(weights SHA-256, manifest) of the model that a worker registered last, if any."""
+    row = session.scalars(select(tables.Model).order_by(tables.Model.registered_at.desc()).limit(1)).first()
+    return (row.weights_sha256, ModelManifest.model_validate_json(row.manifest)) if row else None
+
+
+def _jobs(tenant: str) -> Select[tables.Job, tables.Result, tables.Model]:
+    return (
+        select(tables.Job, tables.Result, tables.Model)
+        .outerjoin(tables.Result, tables.Result.job_id == tables.Job.id)
+        .outerjoin(tables.Model, tables.Model.weights_sha256 == tables.Result.model_sha256)
+        .where(tables.Job.tenant == tenant)
+    )
+
+
+def _position(session: Session, job: tables.Job) -> int:
+    ahead = (
+        select(tables.Job.id)
+        .where(tables.Job.state == JobState.QUEUED)
+        .where(
+            (tables.Job.priority < job.priority)
+            | ((tables.Job.priority == job.priority) & (tables.Job.not_before < job.not_before))
+        )
+        .limit(MAX_POSITION)
+        .subquery()
+    )
+    return session.scalar(select(func.count()).select_from(ahead)) or 0
+
+
+def _to_wire(row: JobRow, position: int | None) -> wire.Job:
+    job, result, model = row
+    has_failed = job.state == JobState.FAILED
+    return wire.Job(
+        id=job.id,
+        status=JobState(job.state),
+        done=JobState(job.state).is_terminal,
+        priority=Priority.of_rank(job.priority),
+        queue_position=position,
+        attempt=job.attempt,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        expires_at=job.expires_at,
+        input=_input(job),
+        model=_model_ref(result, model) if result else None,
+        result=_result(result) if result else None,
+        error=wire.JobError(code=job.error_code or "", detail=job.error_detail or "") if has_failed else None,
+        links=wire.Links(self=f"/api/v1/jobs/{job.id}", film=f"/api/v1/jobs/{job.id}/film", page=f"/jobs/{job.id}"),
+    )
+
+
+def _input(job: tables.Job) -> wire.Input:
+    return wire.Input(
+        sha256=job.input_sha256,
+        pixels_sha256=job.pixels_sha256,
+        kind=job.kind,
+        width_px=job.width_px,
+        height_px=job.height_px,
+        bit_depth=job.bit_depth,
+    )
+
+
+def _model_ref(result: tables.Result, model: tables.Model) -> wire.ModelRef:
+    return wire.ModelRef(
+        name=model.name, version=model.version, sha256=model.weights_sha256, preprocessing=result.preprocessing
+    )
+
+
+def _result(result: tables.Result) -> wire.Result:
+    explanation = wire.Explanation(
+        method=result.saliency_method,
+        href=f"/api/v1/jobs/{result.job_id}/explanations/{result.saliency_method}",
+        sha256=result.saliency_sha256,
+        border_share=result.border_share,
+        is_degenerate=result.is_degenerate,
+    )
+    return wire.Result(
+        verdict=Verdict(result.verdict),
+        probabilities=result.probabilities,
+        prediction_set=result.prediction_set,
+        reasons=result.reasons,
+        explanations=[explanation],
+    )

@@ -1,0 +1,247 @@
+"""The tables, typed. `migrations/` makes them, a test compares. Read through `queries`, write through `jobs`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from shared.domain import JobState
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime in Python; timestamptz on PostgreSQL, sortable UTC text on SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a naive datetime; SQLite gets the UTC wall time."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime has no place in the database")
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give it back aware."""
+        del dialect
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Names every constraint alike on both databases."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map: ClassVar = {datetime: UtcDateTime()}
+
+
+class Tenant(Base):
+    """Whose films these are; all reads and writes go through one."""
+
+    __tablename__ = "tenants"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    created_at: Mapped[datetime]
+
+
+class ApiKey(Base):
+    """A hashed key: the secret itself is shown once and kept nowhere."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    role: Mapped[str] = mapped_column(String(16))
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+    __table_args__ = (CheckConstraint("role IN ('admin', 'uploader', 'reviewer', 'auditor')", name="role"),)
+
+
+class LoginLink(Base):
+    """A one-time link into the pages; stored by its hash, gone once used."""
+
+    __tablename__ = "login_links"
+
+    token_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id"))
+    expires_at: Mapped[datetime]
+
+
+class Model(Base):
+    """A model version that a worker has loaded, by the SHA-256 of its weights."""
+
+    __tablename__ = "models"
+
+    weights_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    version: Mapped[str] = mapped_column(String(64))
+    manifest: Mapped[str] = mapped_column(Text)
+    registered_at: Mapped[datetime]
+
+
+_STATES = ", ".join(f"'{state}'" for state in JobState)
+
+
+class Job(Base):
+    """One request to classify one film. `attempt` is the fencing token."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    owner: Mapped[str] = mapped_column(String(32))
+    idempotency_key: Mapped[str | None] = mapped_column(String(128))
+    input_sha256: Mapped[str] = mapped_column(String(64))
+    pixels_sha256: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(8))
+    mode: Mapped[str] = mapped_column(String(16))
+    bit_depth: Mapped[int] = mapped_column(SmallInteger)
+    width_px: Mapped[int]
+    height_px: Mapped[int]
+    blob_ref: Mapped[str] = mapped_column(String(170))
+    state: Mapped[str] = mapped_column(String(16))
+    priority: Mapped[int] = mapped_column(SmallInteger)
+    attempt: Mapped[int] = mapped_column(SmallInteger)
+    max_attempts: Mapped[int] = mapped_column(SmallInteger)
+    lease_owner: Mapped[str | None] = mapped_column(String(128))
+    lease_until: Mapped[datetime | None]
+    not_before: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    last_rung_at: Mapped[datetime]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_detail: Mapped[str | None] = mapped_column(String(500))
+    request_id: Mapped[str] = mapped_column(String(64))
+
+    __table_args__ = (
+        UniqueConstraint("tenant", "idempotency_key"),
+        CheckConstraint(f"state IN ({_STATES})", name="state"),
+        CheckConstraint("priority IN (0, 1, 2)", name="priority"),
+        CheckConstraint("attempt >= 0 AND attempt <= max_attempts", name="attempt"),
+        CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="lease"),
+        Index(
+            "ix_jobs_due",
+            "priority",
+            "not_before",
+            "id",
+            sqlite_where=text("state = 'queued'"),
+            postgresql_where=text("state = 'queued'"),
+        ),
+        Index(
+            "ix_jobs_leases",
+            "lease_until",
+            sqlite_where=text("state = 'running'"),
+            postgresql_where=text("state = 'running'"),
+        ),
+        Index("ix_jobs_tenant_id", "tenant", "id"),
+    )
+
+
+class Result(Base):
+    """What one attempt found; at most one a job, by its primary key."""
+
+    __tablename__ = "results"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    model_sha256: Mapped[str] = mapped_column(ForeignKey("models.weights_sha256"))
+    verdict: Mapped[str] = mapped_column(String(32))
+    probabilities: Mapped[dict[str, float]] = mapped_column(JSON)
+    prediction_set: Mapped[list[str]] = mapped_column(JSON)
+    reasons: Mapped[list[str]] = mapped_column(JSON)
+    saliency_method: Mapped[str] = mapped_column(String(32))
+    saliency: Mapped[bytes] = mapped_column(LargeBinary)
+    saliency_sha256: Mapped[str] = mapped_column(String(64))
+    border_share: Mapped[float]
+    is_degenerate: Mapped[bool]
+    preprocessing: Mapped[str] = mapped_column(String(64))
+    device: Mapped[str] = mapped_column(String(64))
+    code_version: Mapped[str] = mapped_column(String(32))
+    worker: Mapped[str] = mapped_column(String(128))
+    attempt: Mapped[int] = mapped_column(SmallInteger)
+    duration_ms: Mapped[int]
+    created_at: Mapped[datetime]
+
+
+class AuditHead(Base):
+    """The last link of each stream's chain; its row lock orders the writers."""
+
+    __tablename__ = "audit_heads"
+
+    stream: Mapped[str] = mapped_column(String(64), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class AuditEvent(Base):
+    """One link: insert-only, by triggers on both databases."""
+
+    __tablename__ = "audit_events"
+
+    stream: Mapped[str] = mapped_column(String(64), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    at: Mapped[str] = mapped_column(String(32))
+    actor: Mapped[str] = mapped_column(String(160))
+    action: Mapped[str] = mapped_column(String(32))
+    subject: Mapped[str] = mapped_column(String(64), index=True)
+    body: Mapped[str] = mapped_column(Text)
+    prev_hash: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+    __table_args__ = (UniqueConstraint("stream", "prev_hash"),)
+
+
+class WorkerHeartbeat(Base):
+    """A pool child's last sign of life: alive means it polled the database lately."""
+
+    __tablename__ = "worker_heartbeats"
+
+    worker: Mapped[str] = mapped_column(String(128), primary_key=True)
+    queues: Mapped[str] = mapped_column(String(64))
+    model_sha256: Mapped[str] = mapped_column(ForeignKey("models.weights_sha256"))
+    device: Mapped[str] = mapped_column(String(64))
+    started_at: Mapped[datetime]
+    polled_at: Mapped[datetime]
+
+
+class Lock(Base):
+    """A named turn with a time limit: who sweeps next."""
+
+    __tablename__ = "locks"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(128))
+    until: Mapped[datetime]

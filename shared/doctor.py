@@ -1,0 +1,104 @@
+"""`plainfilm doctor`: looks at this machine and home, and says what is missing and how to get it. Changes nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from shared import broker
+from shared.db import migrate
+from shared.db.engine import build_database
+from shared.errors import AppError
+from shared.settings import Settings
+
+FREE_DISK_GIB = 1.0
+"""Less than this is too little for films and the database to grow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at."""
+
+    what: str
+    is_fine: bool
+    state: str
+    is_needed: bool = True
+
+    @property
+    def mark(self) -> str:
+        """'ok', '--' for an absent option, '!!' for something needed."""
+        return "ok" if self.is_fine else "!!" if self.is_needed else "--"
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Everything, in the order in which it would stop a start."""
+    return [*_python(), *_packages(), _home(settings), _disk(settings), _broker(settings), _port(settings),
+            *_database(settings), _gpu()]  # fmt: skip
+
+
+def _python() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    is_fine = (3, 11) <= sys.version_info[:2] < (3, 14)
+    yield Finding("Python", is_fine, version if is_fine else f"{version}; install 3.11, 3.12 or 3.13")
+
+
+def _packages() -> Iterator[Finding]:
+    for extra, module in (("web", "flask"), ("worker", "tensorflow"), ("training", "sklearn")):
+        is_there = importlib.util.find_spec(module) is not None
+        state = "installed" if is_there else f"missing: pip install 'plainfilm[{extra}]'"
+        yield Finding(f"extra '{extra}'", is_there, state, is_needed=extra != "training")
+
+
+def _home(settings: Settings) -> Finding:
+    nearest = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
+    is_fine = os.access(nearest, os.W_OK)
+    state = str(settings.home) if is_fine else f"{settings.home} is not writable; set PLAINFILM_HOME"
+    return Finding("home", is_fine, state)
+
+
+def _disk(settings: Settings) -> Finding:
+    nearest = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
+    free_gib = shutil.disk_usage(nearest).free / 2**30
+    return Finding("disk", free_gib >= FREE_DISK_GIB, f"{free_gib:.1f} GiB free")
+
+
+def _broker(settings: Settings) -> Finding:
+    if settings.redis_url is None:
+        server = broker.find_server()
+        return Finding("broker", server is not None, f"embedded: {server}" if server else broker.HOW_TO_GET_ONE)
+    try:
+        broker.wait_until_up(settings.redis_url.get_secret_value(), wait_s=2.0)
+    except AppError as error:
+        return Finding("broker", is_fine=False, state=error.detail)
+    return Finding("broker", is_fine=True, state="PLAINFILM_REDIS_URL answers")
+
+
+def _port(settings: Settings) -> Finding:
+    with socket.socket() as probe:
+        is_open = probe.connect_ex((settings.host, settings.port)) == 0
+    state = "something listens there: plainfilm itself, or set PLAINFILM_PORT" if is_open else "free"
+    return Finding(f"port {settings.port}", is_fine=True, state=state)
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    if settings.database_url is None and not (settings.home / "plainfilm.db").exists():
+        yield Finding("database", is_fine=True, state="SQLite, made at the first start")
+        return
+    try:
+        found = migrate.current_revision(build_database(settings))
+    except AppError as error:
+        yield Finding("database", is_fine=False, state=f"{error.detail} Check PLAINFILM_DATABASE_URL.")
+        return
+    is_current = found == migrate.head_revision()
+    state = f"at revision {found}" if is_current else f"at revision {found}; run `plainfilm db upgrade`"
+    yield Finding("database", is_current, state)
+
+
+def _gpu() -> Finding:
+    is_there = shutil.which("nvidia-smi") is not None
+    return Finding("GPU", is_there, "NVIDIA driver found" if is_there else "none: the CPU is used", is_needed=False)

@@ -1,0 +1,193 @@
+"""One decoder process as its owner sees it: start, connect, look, end; and an exchange that trusts no answer.
+
+Used by `Sandbox` only. Sizes, types and words that come back are checked here; digests are computed by
+`decode.make_film` on this side, so a decoder that was taken over by a film cannot lie about them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import RefusedUpload, UnreadableImage
+from shared.imaging.decode import KINDS, MODES, Decoded, check_size
+from shared.imaging.decoder_process import HEADER_SIZE, UPLOAD_SIZE
+
+DECODER_COMMAND: Final = (sys.executable, "-I", "-m", "shared.imaging.decoder_process")
+ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType({"OPENBLAS_NUM_THREADS": "1"})
+"""All that the decoder is told: a process that forks should have one thread, and numpy would start some."""
+_MAX_HEADER_BYTES: Final = 4096
+_MAX_DETAIL_CHARS: Final = 400
+_RESET_SIGNALS: Final = (signal.SIGALRM, signal.SIGCHLD, signal.SIGTERM, signal.SIGXCPU)
+_TYPES: Final[Mapping[int, npt.DTypeLike]] = MappingProxyType({8: np.uint8, 16: np.uint16})
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """A decoder process: its `pid` and the `control` socket that brings it films."""
+
+    pid: int
+    control: socket.socket
+
+    @classmethod
+    def start(cls, command: Sequence[str]) -> Self:
+        """Start it by exec: the control socket is its standard input, all else is closed or /dev/null.
+
+        Not by `subprocess`: under gevent that needs the main thread's event loop, and warns of objects that a
+        fork copied.
+        """
+        control, its_end = socket.socketpair()
+        with its_end:
+            pid = os.posix_spawn(
+                command[0],
+                list(command),
+                ENVIRONMENT,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, its_end.fileno(), 0),
+                    (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+                ],
+                setsigmask=(),
+                setsigdef=_RESET_SIGNALS,
+            )
+        control.setblocking(False)
+        return cls(pid, control)
+
+    def connect(self) -> socket.socket:
+        """A socket to a new child of the decoder.
+
+        Raises:
+            ConnectionError: the decoder is gone.
+        """
+        film, its_end = socket.socketpair()
+        with its_end:
+            try:
+                socket.send_fds(self.control, [b"f"], [its_end.fileno()])
+            except OSError as error:
+                film.close()
+                raise ConnectionAbortedError from error
+        return film
+
+    def is_alive(self) -> bool:
+        """False once its end of the control socket is closed; that comes before a film's socket closes."""
+        try:
+            return bool(self.control.recv(1))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    def end(self) -> None:
+        """Kill it (its children die with it) and wait; safe to call again."""
+        self.control.close()
+        with contextlib.suppress(ChildProcessError):  # an event loop may have reaped it already
+            if os.waitpid(self.pid, os.WNOHANG) == (0, 0):
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+
+    def forget(self) -> None:
+        """Close this process's copy of the control socket; the decoder lives on for its owner."""
+        self.control.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What a child says of the pixels that follow, checked."""
+
+    kind: str
+    mode: str
+    bit_depth: int
+    height_px: int
+    width_px: int
+
+    @classmethod
+    def parse(cls, text: bytes) -> Self:
+        """Check every field.
+
+        Raises:
+            RefusedUpload: the child's refusal, or that its answer makes no sense.
+        """
+        try:
+            fields = json.loads(text)
+            refusal = _find_refusal(**fields) if "code" in fields else None
+            header = None if refusal else cls(**fields)
+        except (ValueError, TypeError, RecursionError):
+            raise _distrusted() from None
+        if refusal:
+            raise refusal
+        if header is None or not header.is_sound():
+            raise _distrusted()
+        return header
+
+    def is_sound(self) -> bool:
+        """Whether every field has a type and a value that an honest child sends."""
+        words, numbers = (self.kind, self.mode), (self.bit_depth, self.height_px, self.width_px)
+        if not all(type(word) is str for word in words) or not all(type(number) is int for number in numbers):
+            return False
+        try:
+            check_size(self.width_px, self.height_px)
+        except RefusedUpload:
+            return False
+        return self.kind in KINDS and self.mode in MODES and self.bit_depth in _TYPES
+
+
+def exchange(film: socket.socket, data: bytes, deadline: float) -> Decoded:
+    """Send one upload and receive its pixels.
+
+    Args:
+        film: the connected socket of one child.
+        data: the upload.
+        deadline: when to give up, by `time.monotonic`.
+
+    Raises:
+        RefusedUpload: what the child said, or that its answer made no sense.
+        EOFError, ConnectionError, TimeoutError: the child or the whole decoder is gone or stuck.
+    """
+    film.settimeout(max(deadline - time.monotonic(), 0.001))
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may answer before it has read all
+        film.sendall(UPLOAD_SIZE.pack(len(data)))
+        film.sendall(data)
+    (size_bytes,) = HEADER_SIZE.unpack(_receive(film, HEADER_SIZE.size, deadline))
+    if size_bytes > _MAX_HEADER_BYTES:
+        raise _distrusted()
+    header = _Header.parse(bytes(_receive(film, size_bytes, deadline)))
+    received = _receive(film, header.height_px * header.width_px * header.bit_depth // 8, deadline)
+    pixels = np.frombuffer(received, _TYPES[header.bit_depth]).reshape(header.height_px, header.width_px)
+    return Decoded(pixels, header.kind, header.mode)
+
+
+def _receive(film: socket.socket, size_bytes: int, deadline: float) -> bytearray:
+    """Exactly so many bytes before the deadline; EOFError where the child ends before."""
+    received = bytearray(size_bytes)
+    view = memoryview(received)
+    while view:
+        film.settimeout(max(deadline - time.monotonic(), 0.001))
+        count = film.recv_into(view)
+        if not count:
+            raise EOFError
+        view = view[count:]
+    return received
+
+
+def _find_refusal(code: str, detail: str) -> RefusedUpload:
+    """The child's refusal as an exception; only known codes, only one printable line."""
+    refusal = next((kind for kind in RefusedUpload.__subclasses__() if kind.code == code), None)
+    if refusal is None or type(detail) is not str or not detail.isprintable() or len(detail) > _MAX_DETAIL_CHARS:
+        return _distrusted()
+    return refusal(detail)
+
+
+def _distrusted() -> UnreadableImage:
+    return UnreadableImage("The film could not be read; export it again as a plain PNG or JPEG.")

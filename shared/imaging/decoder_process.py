@@ -1,0 +1,181 @@
+"""The decoder process: the only one that ever looks into uploaded bytes.
+
+`Sandbox` starts it by exec, with no secret in its environment and one descriptor of its own: a control socket as
+standard input. It imports the image libraries once. Each byte on the control socket brings one connected socket;
+a child forked under resource limits reads one upload from it, decodes, answers and exits. When the control socket
+closes or the parent changes, it ends its children and itself.
+
+On a film's socket: `>Q` size and the upload's bytes go in; `>I` size, a JSON header and raw pixels come out, or
+nothing where a limit ended the child.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import io
+import json
+import math
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NoReturn
+
+from PIL import Image
+
+from shared.errors import RefusedUpload
+from shared.imaging.decode import Decoded, check_input_size, read_pixels
+
+MEMORY_HEADROOM_BYTES: Final = 640 * 2**20
+"""Address space of a child above the decoder's own: 40 million pixels of progressive CMYK took 455 MiB."""
+CHECK_S: Final = 1.0
+"""How often the parent and the children's ages are looked at; the usual end comes at once, by the socket."""
+UPLOAD_SIZE: Final = struct.Struct(">Q")
+HEADER_SIZE: Final = struct.Struct(">I")
+_MAX_DESCRIPTORS: Final = 2**20
+_PRCTL: Final = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+
+ReadPixels = Callable[[bytes], Decoded]
+
+
+def main(read: ReadPixels = read_pixels) -> None:
+    """Serve films from the control socket on standard input until it closes.
+
+    Args:
+        read: the decoder; tests give ones that hang, crash or eat memory. `sys.argv[1]` is the time in seconds
+            that one film may take.
+    """
+    os.closerange(3, _MAX_DESCRIPTORS)
+    os.setsid()
+    parent = os.getppid()
+    _warm_up()
+    with socket.socket(fileno=0) as control:
+        _serve(control, parent, float(sys.argv[1]), read)
+
+
+def _warm_up() -> None:
+    """Decode a PNG and a JPEG of our own, so that no child has to import anything: it may open no file."""
+    for name, mode in (("PNG", "P"), ("JPEG", "CMYK")):
+        with io.BytesIO() as file:
+            Image.new(mode, (64, 64)).save(file, name)
+            read_pixels(file.getvalue())
+    gc.freeze()
+
+
+def _serve(control: socket.socket, parent: int, timeout_s: float, read: ReadPixels) -> None:
+    """Fork once a film until the control socket closes or the parent is gone; then end all children."""
+    memory_bytes = _own_size_bytes() + MEMORY_HEADROOM_BYTES
+    deadlines: dict[int, float] = {}
+    while os.getppid() == parent:
+        _end_overdue(deadlines)
+        if not select.select([control], [], [], CHECK_S)[0]:
+            continue
+        message, films, _, _ = socket.recv_fds(control, 1, 1)
+        if not message:
+            break
+        for film in films:
+            child = os.fork()
+            if not child:
+                control.close()
+                _answer_and_exit(film, timeout_s, memory_bytes, read)
+            os.close(film)
+            deadlines[child] = time.monotonic() + timeout_s + CHECK_S
+    _end_overdue(dict.fromkeys(deadlines, 0.0))
+
+
+def _end_overdue(deadlines: dict[int, float]) -> None:
+    """Forget children that have ended and kill those that outlived their own alarm."""
+    for child, deadline in list(deadlines.items()):
+        if os.waitpid(child, os.WNOHANG)[0]:
+            del deadlines[child]
+        elif time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+
+
+def _answer_and_exit(film: int, timeout_s: float, memory_bytes: int, read: ReadPixels) -> NoReturn:
+    """The child: confine itself, answer one film, exit. An exception of ours ends it without an answer."""
+    try:
+        _confine(timeout_s, memory_bytes)
+        with socket.socket(fileno=film) as connection:
+            connection.setblocking(True)  # gevent's sockets come here non-blocking
+            _answer(connection, read)
+    finally:
+        os._exit(0)
+
+
+def _confine(timeout_s: float, memory_bytes: int) -> None:
+    """Limits that the child cannot raise again: no file, no process, no core, bounded memory and time."""
+    signal.setitimer(signal.ITIMER_REAL, timeout_s)
+    if _PRCTL:
+        _PRCTL(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    for limit, value in (
+        (resource.RLIMIT_AS, memory_bytes),
+        (resource.RLIMIT_CPU, math.ceil(timeout_s)),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NPROC, 0),
+        (resource.RLIMIT_NOFILE, 0),
+    ):
+        hard = resource.getrlimit(limit)[1]
+        capped = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(limit, (capped, capped))
+
+
+def _answer(film: socket.socket, read: ReadPixels) -> None:
+    """Read one upload, decode it, and send its pixels or its refusal."""
+    try:
+        (size_bytes,) = UPLOAD_SIZE.unpack(_receive(film, UPLOAD_SIZE.size))
+        check_input_size(size_bytes)
+        decoded = read(_receive(film, size_bytes))
+    except RefusedUpload as refusal:
+        _send(film, {"code": refusal.code, "detail": refusal.detail})
+        return
+    height_px, width_px = decoded.pixels.shape
+    header = {
+        "kind": decoded.kind,
+        "mode": decoded.mode,
+        "bit_depth": decoded.pixels.dtype.itemsize * 8,
+        "height_px": height_px,
+        "width_px": width_px,
+    }
+    _send(film, header, decoded.pixels.data)
+
+
+def _send(film: socket.socket, header: dict[str, object], pixels: memoryview | bytes = b"") -> None:
+    """Header with its size, then the pixels; a client that left is no error."""
+    text = json.dumps(header).encode()
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        film.sendall(HEADER_SIZE.pack(len(text)) + text)
+        film.sendall(pixels)
+
+
+def _receive(film: socket.socket, size_bytes: int) -> bytes:
+    """Exactly so many bytes; EOFError when the client leaves before."""
+    received = bytearray(size_bytes)
+    view = memoryview(received)
+    while view:
+        count = film.recv_into(view)
+        if not count:
+            raise EOFError
+        view = view[count:]
+    return bytes(received)
+
+
+def _own_size_bytes() -> int:
+    """This process's address space, which its children start with."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""PNG to stored grey pixels, whole or not at all.
+
+Every chunk's length and CRC is checked here (Pillow skips the CRC of IDAT); then Pillow gets a file of only IHDR,
+PLTE, palette transparency and IDAT, so that text, ICC and EXIF chunks are never inflated or parsed by it.
+Called by `decode`, inside the sandbox.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from PIL import Image, ImageChops
+
+from shared.domain import Pixels
+from shared.errors import UnreadableImage, UnsupportedFormat
+from shared.imaging.orientation import UPRIGHT, find_orientation
+
+SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+MAX_CHUNKS: Final = 65_536
+"""A 64 MiB file in 8 KiB IDAT chunks has 8,192; more than this only keeps the reader busy."""
+DEFLATE_MAX_RATIO: Final = 1032
+"""Deflate cannot expand further (zlib's technical details): fewer IDAT bytes than this cannot hold the pixels."""
+_PALETTE_SIZE: Final = 768
+_IHDR_SIZE: Final = 13
+_PIECE_BYTES: Final = 2**22
+_Passes = tuple[tuple[int, int, int, int], ...]
+_ONE_PASS: Final[_Passes] = ((0, 0, 1, 1),)
+_ADAM7: Final[_Passes] = (
+    (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)
+)  # fmt: skip
+"""Left, top, step across, step down of each pass (PNG, section 8.2)."""
+_CUT: Final = "The PNG ends before its last row; export it again and send the whole file."
+_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
+_CHANNELS: Final[Mapping[int, int]] = MappingProxyType({
+    _GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGB_ALPHA: 4
+})  # fmt: skip
+MODES: Final[Mapping[tuple[int, int], str]] = MappingProxyType({
+    (_GREY, 1): "1", (_GREY, 2): "L", (_GREY, 4): "L", (_GREY, 8): "L", (_GREY, 16): "I;16",
+    (_RGB, 8): "RGB", (_RGB, 16): "RGB",
+    (_PALETTE, 1): "P", (_PALETTE, 2): "P", (_PALETTE, 4): "P", (_PALETTE, 8): "P",
+    (_GREY_ALPHA, 8): "LA", (_GREY_ALPHA, 16): "RGBA",
+    (_RGB_ALPHA, 8): "RGBA", (_RGB_ALPHA, 16): "RGBA",
+})  # fmt: skip
+"""(colour type, bits a sample) to Pillow's mode: all that PNG's table 11.1 allows, as Pillow 13 opens them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PngSource:
+    """A PNG whose chunks are whole; its pixels are not decoded yet.
+
+    Attributes:
+        mode: as Pillow names it.
+        width_px, height_px: as stored, before the orientation.
+        orientation: 1-8.
+        head: signature, IHDR and, for palettes, PLTE and tRNS; no other chunk.
+        idat: the compressed pixels.
+        is_interlaced: stored in Adam7's seven passes.
+        filtered_size: bytes that `idat` must inflate to.
+    """
+
+    mode: str
+    width_px: int
+    height_px: int
+    orientation: int
+    head: bytes
+    idat: bytes
+    is_interlaced: bool
+    filtered_size: int
+
+    def read(self) -> Pixels:
+        """Decode to grey as stored: (H, W) uint8, or uint16 for 16-bit grey; see `_grey`.
+
+        Raises:
+            UnreadableImage: the data cannot hold, or does not hold, the pixels that the header promises.
+        """
+        if len(self.idat) * DEFLATE_MAX_RATIO < self.filtered_size:
+            raise UnreadableImage(
+                "The PNG's header promises more pixels than its data can hold; export the film again."
+            )
+        compact = b"".join([self.head, _chunk(b"IDAT", self.idat), _chunk(b"IEND", b"")])
+        with Image.open(io.BytesIO(compact), formats=("PNG",)) as picture:
+            picture.load()
+            self._check_rows(picture)
+            return _grey(picture)
+
+    def _check_rows(self, picture: Image.Image) -> None:
+        """Refuse missing rows, which Pillow 13 leaves black where the data ends just behind a row.
+
+        A last row that is not black was read. Otherwise, and in interlaced files, the bytes are counted.
+        """
+        last_row = picture.crop((0, self.height_px - 1, self.width_px, self.height_px))
+        if not self.is_interlaced and np.asarray(last_row).any():
+            return
+        if _inflated_size(self.idat, self.filtered_size) < self.filtered_size:
+            raise UnreadableImage(_CUT)
+
+
+def parse(data: bytes) -> PngSource:
+    """Check every chunk and read the header.
+
+    Raises:
+        UnreadableImage: cut short, a wrong checksum, or not in PNG's order.
+        UnsupportedFormat: an animation.
+    """
+    header: bytes | None = None
+    palette = transparency = b""
+    idat: list[memoryview] = []
+    orientation = UPRIGHT
+    for kind, body in _chunks(data):
+        if (header is None) != (kind == b"IHDR"):
+            raise UnreadableImage("The PNG's header is missing or doubled; export the film again.")
+        match kind:
+            case b"IHDR":
+                header = bytes(body)
+            case b"PLTE":
+                palette = bytes(body)
+            case b"tRNS":
+                transparency = bytes(body)
+            case b"eXIf":
+                orientation = find_orientation(bytes(body))
+            case b"IDAT":
+                idat.append(body)
+            case b"acTL":
+                raise UnsupportedFormat("This is an animated PNG; send one film as a plain PNG or JPEG.")
+    if header is None or not idat:
+        raise UnreadableImage("The PNG holds no pixels; export the film again and send the whole file.")
+    return _source(header, palette, transparency, idat, orientation)
+
+
+def _source(header: bytes, palette: bytes, transparency: bytes, idat: list[memoryview], orientation: int) -> PngSource:
+    """Put the parts together; a palette is filled up with black, as browsers do."""
+    if len(header) != _IHDR_SIZE:
+        raise UnreadableImage("The PNG's header is damaged; export the film again.")
+    width_px, height_px, bits, colour, _, _, interlace = struct.unpack(">IIBBBBB", header)
+    mode = MODES.get((colour, bits))
+    if mode is None or (mode == "P" and not palette):
+        raise UnreadableImage("The PNG's header names a colour type that does not exist; export it again.")
+    parts = [SIGNATURE, _chunk(b"IHDR", header)]
+    if mode == "P":
+        parts.append(_chunk(b"PLTE", palette[:_PALETTE_SIZE].ljust(_PALETTE_SIZE, b"\0")))
+        parts.extend([_chunk(b"tRNS", transparency)] if transparency else [])
+    return PngSource(
+        mode,
+        width_px,
+        height_px,
+        orientation,
+        head=b"".join(parts),
+        idat=b"".join(idat),
+        is_interlaced=bool(interlace),
+        filtered_size=_filtered_size(width_px, height_px, bits * _CHANNELS[colour], _ADAM7 if interlace else _ONE_PASS),
+    )
+
+
+def _filtered_size(width_px: int, height_px: int, pixel_bits: int, passes: _Passes) -> int:
+    """Bytes of all rows, each with its filter byte, over all passes."""
+    size = 0
+    for left, top, step_x, step_y in passes:
+        columns, rows = -(-(width_px - left) // step_x), -(-(height_px - top) // step_y)
+        size += rows * (1 + (columns * pixel_bits + 7) // 8) if columns > 0 else 0
+    return size
+
+
+def _inflated_size(idat: bytes, enough: int) -> int:
+    """How many bytes `idat` inflates to, counted a piece at a time and not beyond `enough`."""
+    inflate = zlib.decompressobj()
+    size = 0
+    piece = inflate.decompress(idat, _PIECE_BYTES)
+    while piece and size < enough:
+        size += len(piece)
+        piece = inflate.decompress(inflate.unconsumed_tail, _PIECE_BYTES)
+    return size
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Yield (type, body) up to IEND, which must come; what follows IEND is not looked at."""
+    view = memoryview(data)
+    at = len(SIGNATURE)
+    for _ in range(MAX_CHUNKS):
+        end = at + 12 + int.from_bytes(view[at : at + 4])
+        if at + 12 > len(data) or end > len(data):
+            raise UnreadableImage(_CUT)
+        if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
+            raise UnreadableImage("The PNG was damaged on its way (a checksum is wrong); send it again.")
+        kind = bytes(view[at + 4 : at + 8])
+        if kind == b"IEND":
+            return
+        yield kind, view[at + 8 : end - 4]
+        at = end
+    raise UnreadableImage(f"The PNG is cut into more than {MAX_CHUNKS:,} pieces; export the film again.")
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    """One chunk: length, type, body, CRC."""
+    return b"".join((
+        len(body).to_bytes(4), kind, body, zlib.crc32(body, zlib.crc32(kind)).to_bytes(4)
+    ))  # fmt: skip
+
+
+def _grey(picture: Image.Image) -> Pixels:
+    """Grey of an opened PNG.
+
+    16-bit grey stays 16-bit; 16-bit colour is 8-bit already (Pillow keeps the high byte). Colours become ITU-R
+    601 luma as Pillow's 'L' does. Transparency lies on black, the film's own background. A grey or RGB file's
+    single transparent colour (tRNS) is ignored: it would punch holes into the film.
+
+    Returns:
+        (H, W) uint8, or uint16 for mode 'I;16'.
+    """
+    if picture.mode == "I;16":
+        return np.asarray(picture).astype(np.uint16, copy=False)
+    if picture.mode == "P" and "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    grey = picture.convert("L")
+    if picture.mode in {"LA", "RGBA"}:
+        alpha = picture.getchannel("A")
+        if alpha.getextrema() != (255, 255):
+            grey = ImageChops.multiply(grey, alpha)
+    return np.asarray(grey)

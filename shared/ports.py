@@ -1,0 +1,68 @@
+"""Every effect as a Protocol: read this first. `wiring.py` picks the real ones, `tests/fakes.py` the fakes.
+
+The SQL database is not a port: it is the truth, and tests use a real one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Protocol
+
+from shared.domain import Film, Priority
+
+
+class BlobStore(Protocol):
+    """Stored bytes by reference `<tenant>/<job id>/<sha256>`; durable once `put` returns."""
+
+    def put(self, tenant: str, job_id: str, data: bytes) -> str:
+        """Store durably; return the reference.
+
+        Raises:
+            StorageDown: the bytes could not be made durable.
+        """
+
+    def get(self, ref: str) -> bytes:
+        """Read back, checked against the reference's SHA-256.
+
+        Raises:
+            BlobMissing: absent, or not the bytes that were stored.
+        """
+
+    def delete(self, ref: str) -> None:
+        """Remove; nothing happens where it is already gone."""
+
+    def older_than(self, moment: datetime) -> Iterator[str]:
+        """References of blobs last written before `moment`."""
+
+
+class Queue(Protocol):
+    """The doorbell: rings after commit, best effort; a lost or doubled ring does no harm."""
+
+    def classify(self, job_id: str, priority: Priority) -> bool:
+        """Ring for one film; False where the broker could not be reached."""
+
+    def is_up(self) -> bool:
+        """True where the broker answers."""
+
+
+class Decoder(Protocol):
+    """The only reader of uploaded bytes."""
+
+    def decode(self, data: bytes) -> Film:
+        """Bytes to film.
+
+        Raises:
+            RefusedUpload: one of its children says why.
+            DecoderBusy: all decoders are taken and the line is full.
+        """
+
+    def close(self) -> None:
+        """End the decoder; idempotent."""
+
+
+class IdSource(Protocol):
+    """Where job ids come from."""
+
+    def __call__(self) -> str:
+        """A new UUID version 7 as text: ids sort by the time they were made."""

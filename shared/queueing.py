@@ -1,0 +1,89 @@
+"""The doorbell's names and its web side: task and queue names, broker options, and `CeleryQueue`.
+
+The worker registers the names; a contract test holds both ends together, since this file imports no worker.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from celery import Celery
+from kombu import Exchange
+from kombu import Queue as KombuQueue
+from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.exceptions import RedisError
+
+from shared.domain import Priority
+from shared.log import get_logger
+
+CLASSIFY: Final = "worker.classify"
+
+KEY_PREFIX: Final = "plainfilm:"
+
+log = get_logger(__name__)
+
+
+def task_queues() -> tuple[KombuQueue, ...]:
+    """One queue a class; separate queues, since Redis priorities reorder across prefetch.
+
+    Each has an exchange of its own: on Celery's default one a ring would reach all three.
+    """
+    return tuple(KombuQueue(name, Exchange(name), routing_key=name) for name in Priority)
+
+
+def broker_transport_options(*, socket_timeout_s: float) -> dict[str, object]:
+    """Redis transport options of both ends.
+
+    Args:
+        socket_timeout_s: 1 in the web tier, where a request waits; 5 in workers.
+    """
+    return {
+        "visibility_timeout": 120,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": socket_timeout_s,
+        "socket_connect_timeout": min(socket_timeout_s, 2),
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "global_keyprefix": KEY_PREFIX,
+    }
+
+
+def create_producer(broker_url: str) -> Celery:
+    """A Celery app that only sends."""
+    app = Celery("plainfilm-producer", broker=broker_url, set_as_current=False)
+    app.conf.update(
+        task_queues=task_queues(),
+        task_create_missing_queues=False,
+        task_ignore_result=True,
+        task_serializer="json",
+        task_publish_retry=False,
+        broker_connection_timeout=1,
+        broker_transport_options=broker_transport_options(socket_timeout_s=1),
+    )
+    return app
+
+
+class CeleryQueue:
+    """A Queue over Celery: one message a film, carrying its id only."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._app = create_producer(broker_url)
+        self._redis = Redis.from_url(broker_url, socket_timeout=1, socket_connect_timeout=1)
+
+    def classify(self, job_id: str, priority: Priority) -> bool:
+        """Ring; an unreachable broker delays the film until a worker polls, so it is logged, not raised."""
+        try:
+            self._app.send_task(CLASSIFY, [job_id], queue=priority.value, ignore_result=True)
+        except (OperationalError, RedisError, OSError) as error:
+            log.warning("ring.failed", job_id=job_id, error=type(error).__name__)
+            return False
+        return True
+
+    def is_up(self) -> bool:
+        """True where the broker answers a PING within a second."""
+        try:
+            return bool(self._redis.ping())
+        except RedisError:
+            return False

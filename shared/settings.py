@@ -1,0 +1,130 @@
+"""All settings of a process, read from the environment once, frozen, and passed down.
+
+`load_settings` is the only reader of the environment. A field `lease_s` is set by `PLAINFILM_LEASE_S`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, HttpUrl, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import InvalidRequest
+
+
+def default_home() -> Path:
+    """`var/` of a source checkout, else `~/.local/share/plainfilm`: the same folder from any working directory."""
+    checkout = Path(__file__).resolve().parent.parent
+    if (checkout / "pyproject.toml").is_file():
+        return checkout / "var"
+    return Path.home() / ".local" / "share" / "plainfilm"
+
+
+class Settings(BaseSettings):
+    """Every knob, its unit in its name, its default beside it."""
+
+    model_config = SettingsConfigDict(env_prefix="PLAINFILM_", frozen=True, extra="ignore")
+
+    home: Path = Field(default_factory=default_home, description="folder of all state: database, films, keys, logs")
+    port: Annotated[int, Field(ge=1, le=65535, description="port of the web server, bound to `host`")] = 8000
+    host: str = Field(default="127.0.0.1", description="address the web server binds; loopback unless set")
+    url: HttpUrl | None = Field(default=None, description="service the client commands talk to")
+    key: SecretStr | None = Field(default=None, description="API key the client commands send")
+    database_url: SecretStr | None = Field(default=None, description="SQLAlchemy URL; SQLite in `home` unless set")
+    redis_url: SecretStr | None = Field(default=None, description="Redis-protocol broker; an embedded one unless set")
+    session_secret: SecretStr | None = Field(
+        default=None, description="signs browser sessions; made in `home` unless set"
+    )
+    model_dir: Path | None = Field(
+        default=None, description="folder of weights.npz and manifest.json; the shipped model unless set"
+    )
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
+
+    max_upload_bytes: int = Field(default=32 * 2**20, ge=1024, description="largest upload accepted")
+    decoders: int | None = Field(
+        default=None, ge=1, description="decoder children at once; the number of cores unless set"
+    )
+    web_workers: int = Field(default=1, ge=1, description="gunicorn worker processes")
+    secure_cookies: bool = Field(default=False, description="set where TLS ends in front of the service")
+
+    batch_limit: int = Field(default=8, ge=1, le=256, description="films claimed at once; no gain above 16 on a CPU")
+    lease_s: float = Field(
+        default=20.0,
+        gt=0,
+        description="a claimed film returns to the queue this long after its worker's last sign",
+    )
+    poll_s: float = Field(default=2.0, gt=0, description="how often a worker looks for due films without a ring")
+    ring_after_s: float = Field(default=10.0, gt=0, description="a queued film unrung for so long is rung again")
+    run_limit_s: float = Field(default=60.0, gt=0, description="a batch that takes longer ends its process")
+    max_attempts: int = Field(default=3, ge=1, description="claims of one film before it is failed as poisoned")
+    orphan_after_s: float = Field(
+        default=3600.0, gt=0, description="stored films without a job row are removed after this"
+    )
+
+    @property
+    def sql_url(self) -> str:
+        """The database's SQLAlchemy URL; plain `postgresql://` is read as psycopg 3's."""
+        if self.database_url is None:
+            return f"sqlite:///{self.home / 'plainfilm.db'}"
+        url = self.database_url.get_secret_value()
+        for plain in ("postgresql://", "postgres://"):
+            if url.startswith(plain):
+                return "postgresql+psycopg://" + url.removeprefix(plain)
+        return url
+
+    @property
+    def blobs(self) -> Path:
+        """Folder of the stored films."""
+        return self.home / "films"
+
+    @property
+    def run(self) -> Path:
+        """Folder of what exists only while the service runs."""
+        return self.home / "run"
+
+    @property
+    def key_file(self) -> Path:
+        """Where the first start keeps the admin key (mode 0600)."""
+        return self.home / "api-key"
+
+    @property
+    def broker_url(self) -> str | None:
+        """The set broker, else that of a service running in this home, else None."""
+        if self.redis_url is not None:
+            return self.redis_url.get_secret_value()
+        return _read(self.run / "redis-url")
+
+    @property
+    def service_url(self) -> str:
+        """The set service, else the one running in this home, else the default address."""
+        if self.url is not None:
+            return str(self.url).rstrip("/")
+        return _read(self.run / "url") or f"http://{self.host}:{self.port}"
+
+    @property
+    def client_key(self) -> str | None:
+        """The set key, else the one kept in this home."""
+        return self.key.get_secret_value() if self.key is not None else _read(self.key_file)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+
+
+def load_settings() -> Settings:
+    """Read and check the environment.
+
+    Raises:
+        InvalidRequest: a variable has a value that cannot be used; the message names it.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        parts = [f"PLAINFILM_{e['loc'][0]!s}".upper() + f": {e['msg']}" for e in error.errors()]
+        raise InvalidRequest("Settings cannot be used: " + "; ".join(parts)) from None
+    return settings.model_copy(update={"home": settings.home.expanduser().absolute()})

@@ -1,0 +1,1 @@
+"""The cupboard: films as stored bytes."""

@@ -1,0 +1,108 @@
+"""Blobs as files at <root>/<tenant>/<job id>/<sha256>: temp file, fsync, rename, fsync of the folders.
+
+An object store's local adapter made no fsync call when it was measured, hence this one. A blob belongs to one
+job and is never shared, so a delete needs no reference count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from shared.errors import BlobMissing, StorageDown
+
+REFERENCE = re.compile(r"[a-z0-9_-]{1,64}/[0-9a-f-]{36}/[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalBlobs:
+    """A BlobStore over one folder."""
+
+    root: Path
+
+    def put(self, tenant: str, job_id: str, data: bytes) -> str:
+        """Store durably; return the reference.
+
+        Raises:
+            StorageDown: the disk is full, read-only or away; nothing half-written stays.
+        """
+        ref = f"{tenant}/{job_id}/{hashlib.sha256(data).hexdigest()}"
+        target = self._path(ref)
+        try:
+            _make_durable_folder(target.parent)
+            _write_durably(target, data)
+        except OSError as error:
+            raise StorageDown("The film could not be stored; try again shortly.", errno=error.errno) from error
+        return ref
+
+    def get(self, ref: str) -> bytes:
+        """Read back and check.
+
+        Raises:
+            BlobMissing: the file is absent, unreadable or not what was stored.
+        """
+        try:
+            data = self._path(ref).read_bytes()
+        except OSError as error:
+            raise BlobMissing("The stored film is missing.", ref=ref) from error
+        if hashlib.sha256(data).hexdigest() != ref.rsplit("/", 1)[1]:
+            raise BlobMissing("The stored film is damaged: its checksum does not match.", ref=ref)
+        return data
+
+    def delete(self, ref: str) -> None:
+        """Remove the blob and its job's empty folder."""
+        path = self._path(ref)
+        path.unlink(missing_ok=True)
+        if path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+
+    def older_than(self, moment: datetime) -> Iterator[str]:
+        """References of blobs last written before `moment`; temporary files of dead writers are removed."""
+        for path in self.root.glob("*/*/*"):
+            if datetime.fromtimestamp(path.stat().st_mtime, UTC) >= moment:
+                continue
+            if path.name.startswith(".tmp-"):
+                path.unlink(missing_ok=True)
+            else:
+                yield path.relative_to(self.root).as_posix()
+
+    def _path(self, ref: str) -> Path:
+        if not REFERENCE.fullmatch(ref):
+            raise BlobMissing("The stored film's reference is not valid.", ref=ref)
+        return self.root / ref
+
+
+def _make_durable_folder(folder: Path) -> None:
+    """Make `folder` and its missing parents, each made durable in its own parent."""
+    missing = [p for p in (folder, *folder.parents) if not p.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        _sync_folder(made.parent)
+
+
+def _write_durably(target: Path, data: bytes) -> None:
+    temporary = target.parent / f".tmp-{secrets.token_hex(8)}"
+    try:
+        with temporary.open("xb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.rename(target)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

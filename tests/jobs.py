@@ -1,0 +1,112 @@
+"""Jobs for tests: made through the product's own functions, keyword-only, sensible defaults."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+
+from shared.db import jobs
+from shared.db.engine import Database
+from shared.db.jobs import Claim, Claimant, Finding, NewJob
+from shared.db.tables import Model
+from shared.domain import FilmFacts, Priority
+from shared.imaging import stored
+from shared.wiring import new_job_id
+from tests.fakes import make_manifest
+
+
+def make_facts(*, seed: str = "film") -> FilmFacts:
+    """Facts of a film that differ by `seed`."""
+    digest = hashlib.sha256(seed.encode()).hexdigest()
+    return FilmFacts("png", "L", 8, 64, 48, digest, digest)
+
+
+def make_job(
+    database: Database,
+    *,
+    priority: Priority = Priority.ROUTINE,
+    max_attempts: int = 3,
+    expires_at: datetime | None = None,
+    idempotency_key: str | None = None,
+    blob_ref: str = "default/none/none",
+) -> str:
+    """Insert a queued job; returns its id."""
+    job_id = new_job_id()
+    with jobs.changing(database) as changes:
+        changes.insert_queued(
+            NewJob(
+                job_id,
+                "default",
+                "testkey",
+                idempotency_key,
+                make_facts(seed=job_id),
+                blob_ref,
+                priority,
+                max_attempts,
+                expires_at,
+                "request",
+            )  # fmt: skip
+        )
+    return job_id
+
+
+def claimant(
+    *, worker: str = "w1", limit: int = 8, priorities: Sequence[Priority] = tuple(Priority), lease_s: float = 20.0
+) -> Claimant:
+    """Who claims."""
+    return Claimant(worker, tuple(priorities), limit, lease_s)
+
+
+def claim(database: Database, who: Claimant | None = None) -> list[Claim]:
+    """Claim a batch."""
+    with jobs.changing(database) as changes:
+        return changes.claim(who or claimant())
+
+
+def register_model(database: Database) -> str:
+    """Make the fake model known; returns its SHA-256."""
+    manifest = make_manifest()
+    with database.begin() as session:
+        if session.get(Model, manifest.weights_sha256) is None:
+            session.add(
+                Model(
+                    weights_sha256=manifest.weights_sha256,
+                    name=manifest.name,
+                    version=manifest.version,
+                    manifest=manifest.model_dump_json(),
+                    registered_at=database.now(session),
+                )
+            )
+    return manifest.weights_sha256
+
+
+def make_finding(model_sha256: str, *, verdict: str = "normal") -> Finding:
+    """A result as the pipeline would write it."""
+    raw = stored.saliency_to_bytes(np.linspace(0, 1, 49, dtype=np.float32).reshape(7, 7))
+    columns: dict[str, object] = {
+        "model_sha256": model_sha256,
+        "verdict": verdict,
+        "probabilities": {"covid19": 0.1, "normal": 0.8, "viral_pneumonia": 0.1},
+        "prediction_set": ["normal"],
+        "reasons": [],
+        "saliency_method": "grad_cam",
+        "saliency": raw,
+        "saliency_sha256": hashlib.sha256(raw).hexdigest(),
+        "border_share": 0.2,
+        "is_degenerate": False,
+        "preprocessing": "grey_window_v1",
+        "device": "cpu",
+        "code_version": "0",
+        "duration_ms": 5,
+    }
+    return Finding(columns, {"verdict": verdict})
+
+
+def finish(database: Database, held: Claim, *, worker: str = "w1") -> None:
+    """Finish one job with an ordinary result."""
+    finding = make_finding(register_model(database))
+    with jobs.changing(database) as changes:
+        changes.finish(held, worker, finding)

@@ -1,0 +1,148 @@
+"""A running `plainfilm up` in a home of its own, for integration and browser tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from shared import wire
+from shared.broker import free_port
+
+START_WAIT_S = 120.0
+
+
+def wait_until(is_so: Callable[[], Any], what: str, wait_s: float = START_WAIT_S) -> Any:
+    """Poll until `is_so()` is truthy and return it; fail naming `what`."""
+    give_up_at = time.monotonic() + wait_s
+    while True:
+        found = is_so()
+        if found:
+            return found
+        if time.monotonic() > give_up_at:
+            raise AssertionError(f"waited {wait_s:.0f} s in vain: {what}")
+        time.sleep(0.1)
+
+
+class Service:
+    """One `plainfilm up`.
+
+    Args:
+        home: its PLAINFILM_HOME.
+        environment: added to ours.
+    """
+
+    def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
+        self.home = home
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environment = {**environment, "PLAINFILM_HOME": str(home), "PLAINFILM_PORT": str(self.port)}
+        self.process: subprocess.Popen[str] | None = None
+        self.http = httpx.Client(base_url=self.url, timeout=30.0)
+
+    def start(self, wait_for: str = "workers") -> None:
+        """Start it and wait until it is ready and, unless told otherwise, a worker lives."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "shared.cli", "up"],
+            env={**os.environ, **self.environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        wait_until(lambda: self.readiness(wait_for) or self._ended(), f"the service to start: {self.logs()}")
+        assert self.process.poll() is None, self.process.communicate()[0]
+
+    def readiness(self, wait_for: str) -> bool:
+        """True once /readyz says so."""
+        try:
+            state = self.http.get("/readyz").json()
+        except (httpx.TransportError, ValueError):
+            return False
+        return bool(state["ready"] and (wait_for != "workers" or state["workers"]))
+
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """End it, the way Ctrl-C does."""
+        self.http.close()
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+            self.process.wait(60)
+        if self.process is not None and self.process.stdout is not None:
+            self.process.stdout.close()
+
+    @property
+    def key(self) -> str:
+        """Its admin key."""
+        return (self.home / "api-key").read_text().strip()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a client of the API sends."""
+        return {"Authorization": f"Bearer {self.key}"}
+
+    def login_url(self) -> str:
+        """A fresh one-time link."""
+        return self.run("key", "link").stdout.strip()
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a `plainfilm` command against this home."""
+        return subprocess.run(
+            [sys.executable, "-m", "shared.cli", *arguments],
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def submit(self, data: bytes, **params: str) -> wire.Job:
+        """Send a film; it must be accepted."""
+        response = self.http.post(
+            "/api/v1/jobs", content=data, params=params, headers={**self.headers, "Content-Type": "image/png"}
+        )
+        assert response.status_code == 202, response.text
+        return wire.Job.model_validate_json(response.content)
+
+    def job(self, job_id: str) -> wire.Job:
+        """The job as it is now."""
+        return wire.Job.model_validate_json(self.http.get(f"/api/v1/jobs/{job_id}", headers=self.headers).content)
+
+    def done(self, job_id: str) -> wire.Job:
+        """The job once it is done."""
+        return wait_until(lambda: (job := self.job(job_id)).done and job, f"job {job_id} to end")
+
+    def jobs(self) -> list[wire.Job]:
+        """All jobs, up to a page."""
+        response = self.http.get("/api/v1/jobs", params={"limit": "200"}, headers=self.headers)
+        return wire.JobList.model_validate_json(response.content).jobs
+
+    def pids(self, *words: str) -> list[int]:
+        """Living processes of this home whose command line holds all `words`."""
+        marker = f"PLAINFILM_HOME={self.home}".encode()
+        return [
+            int(folder.name)
+            for folder in Path("/proc").iterdir()
+            if folder.name.isdigit() and _is_ours(folder, marker, [word.encode() for word in words])
+        ]
+
+    def logs(self) -> str:
+        """The end of every part's log."""
+        return "\n".join(f"{path.name}: {path.read_text()[-2000:]}" for path in (self.home / "logs").glob("*.log"))
+
+    def _ended(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+
+def _is_ours(folder: Path, marker: bytes, words: list[bytes]) -> bool:
+    try:
+        environment = (folder / "environ").read_bytes().split(b"\0")
+        command = (folder / "cmdline").read_bytes()
+        state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return marker in environment and state != "Z" and all(word in command for word in words)

@@ -1,0 +1,95 @@
+"""One film to a changed copy of it, as 8-bit grey pixels, before THE preprocessing: nothing here touches tensors.
+
+Every step is drawn from the generator that is passed in. Called by `training/features.py`.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFilter, ImageOps
+
+from shared.domain import Pixels
+from training.recipe import Augmentation
+
+Grey = npt.NDArray[np.uint8]
+
+
+def augment(pixels: Pixels, knobs: Augmentation, rng: np.random.Generator) -> Grey:
+    """A changed copy: mirrored, turned, cropped, resampled, blurred, re-toned, noisy, re-encoded, in this order.
+
+    Args:
+        pixels: (H, W) uint8 or uint16.
+
+    Returns:
+        (H', W') uint8; the size may differ, since preprocessing resizes.
+    """
+    picture = Image.fromarray(to_uint8(pixels))
+    if rng.random() < knobs.flip_share:
+        picture = ImageOps.mirror(picture)
+    picture = _crop(_turn(picture, knobs, rng), knobs, rng)
+    picture = _blur(_resample(picture, knobs, rng), knobs, rng)
+    values = _tone(np.asarray(picture, np.float32) / np.float32(255), knobs, rng)
+    return _encode(np.clip(np.rint(values * 255), 0, 255).astype(np.uint8), knobs, rng)
+
+
+def to_uint8(pixels: Pixels) -> Grey:
+    """16-bit pixels to 8 by their high byte; 8-bit ones as they are."""
+    shift = 8 if pixels.dtype == np.uint16 else 0
+    return (pixels >> shift).astype(np.uint8)
+
+
+def _turn(picture: Image.Image, knobs: Augmentation, rng: np.random.Generator) -> Image.Image:
+    """Rotate about the middle, then cut away the empty corners as far as they reach at the sides."""
+    angle = float(rng.uniform(-knobs.rotate_degrees, knobs.rotate_degrees))
+    turned = picture.rotate(angle, Image.Resampling.BILINEAR)
+    corner = np.sin(np.deg2rad(abs(angle))) / 2
+    x, y = int(picture.height * corner), int(picture.width * corner)
+    return turned.crop((x // 2, y // 2, picture.width - x // 2, picture.height - y // 2))
+
+
+def _crop(picture: Image.Image, knobs: Augmentation, rng: np.random.Generator) -> Image.Image:
+    keep_x, keep_y = 1 - rng.uniform(0, knobs.crop, 2)
+    width, height = round(picture.width * keep_x), round(picture.height * keep_y)
+    left = int(rng.integers(0, picture.width - width + 1))
+    top = int(rng.integers(0, picture.height - height + 1))
+    return picture.crop((left, top, left + width, top + height))
+
+
+def _resample(picture: Image.Image, knobs: Augmentation, rng: np.random.Generator) -> Image.Image:
+    low, high = knobs.resample_px
+    if high == 0 or rng.random() >= knobs.resample_share:
+        return picture
+    side = int(rng.integers(low, high + 1))
+    method = Image.Resampling(int(rng.choice([Image.Resampling.BILINEAR, Image.Resampling.BICUBIC])))
+    return picture.resize((side, side), method)
+
+
+def _blur(picture: Image.Image, knobs: Augmentation, rng: np.random.Generator) -> Image.Image:
+    if rng.random() < 0.5:  # noqa: PLR2004 - half of the copies, see Augmentation
+        return picture
+    return picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0, knobs.blur_px))))
+
+
+def _tone(values: npt.NDArray[np.float32], knobs: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Gamma, contrast about the mean, brightness and noise on (H, W) in [0, 1]; not clipped."""
+    log_gamma = np.log(knobs.gamma)
+    toned = values ** float(np.exp(rng.uniform(-log_gamma, log_gamma)))
+    contrast, brightness = 1 + rng.uniform(-knobs.contrast, knobs.contrast, 2)
+    mean = toned.mean()
+    toned = (mean + (toned - mean) * contrast) * brightness
+    if rng.random() < 0.5:  # noqa: PLR2004 - half of the copies, see Augmentation
+        toned = toned + rng.normal(0, rng.uniform(0, knobs.noise) / 255, toned.shape)
+    return toned.astype(np.float32)
+
+
+def _encode(pixels: Grey, knobs: Augmentation, rng: np.random.Generator) -> Grey:
+    low, high = knobs.jpeg_quality
+    if high == 0:
+        return pixels
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=int(rng.integers(low, high + 1)))
+    with Image.open(buffer) as picture:
+        return np.asarray(picture, np.uint8)

@@ -1,0 +1,136 @@
+"""Measures a model on labelled films through `worker.engine` and `shared.verdict`: the very code that serves.
+
+Accuracy, recall, F1, ECE and confusion are of the forced choice among the model's labels, on all films that have
+one of them. Coverage is the share of all films, other labels included, that get a verdict naming one label; for a
+film with another label the right answer is 'uncertain'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.domain import FloatArray
+from shared.imaging.preprocess import preprocess, stack
+from shared.manifest import ModelManifest, Rate, SplitMetrics
+from shared.verdict import assess
+from training.dataset import Example, ReadFilm, check_films, read_film
+from training.features import Progress
+from training.metrics import (
+    balanced_accuracy,
+    confusion_matrix,
+    expected_calibration_error,
+    macro_f1,
+    wilson,
+)
+from worker.engine.base import Engine
+
+BATCH: Final = 16
+"""Films a call; on CPUs larger ones gain nothing."""
+
+
+RATES: Final = ("accuracy", "coverage", "selective_accuracy")
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the model said of N films.
+
+    Attributes:
+        truth: their labels.
+        probabilities: (N, K) float32, calibrated.
+        has_verdict: (N,) bool: the verdict names one of the model's labels.
+    """
+
+    truth: tuple[str, ...]
+    probabilities: FloatArray
+    has_verdict: npt.NDArray[np.bool_]
+
+
+def ask(engine: Engine, examples: Sequence[Example], progress: Progress, *, read: ReadFilm = read_film) -> Answers:
+    """Every film through preprocessing, engine and verdict, as the worker does.
+
+    Raises:
+        DataProblem: a film cannot be read; found before the first one is classified.
+    """
+    check_films(examples, read)
+    parts: list[FloatArray] = []
+    verdicts: list[bool] = []
+    manifest = engine.manifest
+    for start in range(0, len(examples), BATCH):
+        films = [read(example.path) for example in examples[start : start + BATCH]]
+        x = stack([preprocess(film, manifest.preprocessing, manifest.input_shape) for film in films])
+        probabilities = engine.infer(x).probabilities
+        parts.append(probabilities)
+        verdicts += [_names_label(p, film, manifest) for p, film in zip(probabilities, x, strict=True)]
+        progress("films measured", len(verdicts), len(examples))
+    scores = np.concatenate(parts) if parts else np.empty((0, len(manifest.labels)), np.float32)
+    return Answers(tuple(example.label for example in examples), scores, np.array(verdicts, bool))
+
+
+def _names_label(probabilities: FloatArray, network_input: FloatArray, manifest: ModelManifest) -> bool:
+    return assess(probabilities, network_input, manifest).verdict in manifest.labels
+
+
+def measure(answers: Answers, labels: Sequence[str]) -> SplitMetrics:
+    """All metrics of one split; those of the forced choice stay empty where no film has one of the labels."""
+    names = np.array(answers.truth, dtype=object)
+    everywhere = SplitMetrics(
+        n=len(names),
+        coverage=_rate(answers.has_verdict),
+        coverage_by_label={name: _rate(answers.has_verdict[names == name]) for name in sorted(set(answers.truth))},
+    )
+    is_ours = np.isin(names, labels)
+    if not is_ours.any():
+        return everywhere
+    truth = np.array([labels.index(name) for name in names[is_ours]], np.int64)
+    choice = _forced_choice(answers.probabilities[is_ours], truth, answers.has_verdict[is_ours], labels)
+    return everywhere.model_copy(update=choice)
+
+
+def _forced_choice(
+    scores: FloatArray, truth: npt.NDArray[np.int64], has_verdict: npt.NDArray[np.bool_], labels: Sequence[str]
+) -> dict[str, object]:
+    chosen = scores.argmax(axis=1)
+    is_hit = chosen == truth
+    confusion = confusion_matrix(truth, chosen, len(labels))
+    return {
+        "accuracy": _rate(is_hit),
+        "balanced_accuracy": balanced_accuracy(confusion),
+        "macro_f1": macro_f1(confusion),
+        "ece15": expected_calibration_error(scores, truth),
+        "recall": {name: _rate(is_hit[truth == i]) for i, name in enumerate(labels) if (truth == i).any()},
+        "selective_accuracy": _rate(is_hit[has_verdict]),
+        "confusion": confusion.tolist(),
+    }
+
+
+def _rate(is_hit: npt.NDArray[np.bool_]) -> Rate:
+    return wilson(int(is_hit.sum()), len(is_hit))
+
+
+def as_numbers(metrics: SplitMetrics) -> dict[str, object]:
+    """One flat JSON object: plain numbers under the metrics' names, intervals and n beside them."""
+    rates = {name: value for name in RATES if (value := getattr(metrics, name)) is not None}
+    return {
+        "n": metrics.n,
+        "accuracy": _value(metrics.accuracy),
+        "balanced_accuracy": metrics.balanced_accuracy,
+        "macro_f1": metrics.macro_f1,
+        "ece15": metrics.ece15,
+        "recall": {label: rate.value for label, rate in metrics.recall.items()},
+        "coverage": metrics.coverage.value,
+        "coverage_by_label": {label: rate.value for label, rate in metrics.coverage_by_label.items()},
+        "selective_accuracy": _value(metrics.selective_accuracy),
+        "confusion": metrics.confusion,
+        "n_by_label": {label: rate.n for label, rate in metrics.coverage_by_label.items()},
+        "intervals_95": {name: [rate.low, rate.high] for name, rate in rates.items()},
+    }
+
+
+def _value(rate: Rate | None) -> float | None:
+    return None if rate is None or rate.n == 0 else rate.value

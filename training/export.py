@@ -1,0 +1,143 @@
+"""From a `FitResult` to a folder that `worker.engine` can serve: folded arrays, manifest, recipe, history.
+
+The manifest is written last, and with the digest of the weights that lie beside it. Called by `training/cli.py`.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.domain import FloatArray
+from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, SplitMetrics
+from training.fit import Epoch, FitResult
+from worker.engine.architecture import Architecture, array_shapes, folded
+from worker.engine.layers import LINEAR, BatchNorm, Depthwise, Layer
+from worker.engine.weights import check_arrays
+
+RECIPE_FILE: Final = "recipe.json"
+HISTORY_FILE: Final = "history.csv"
+Doubles = npt.NDArray[np.float64]
+
+ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+
+
+def fold(architecture: Architecture, arrays: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """Arrays of the trained table to arrays of `folded(architecture)`; exact up to rounding.
+
+    With s = gamma / sqrt(variance + epsilon) and t = beta - mean * s, a BatchNorm is s * x + t per channel. After a
+    linear row k * x + b that is (s * k) * x + (s * b + t); elsewhere it stays as the arrays scale and offset.
+    """
+    found: dict[str, npt.NDArray[np.floating]] = {}
+    before: Layer | None = None
+    for layer in architecture.layers:
+        if not isinstance(layer, BatchNorm):
+            found |= {name: arrays[name] for name in arrays if name.rpartition(".")[0] == layer.name}
+        else:
+            scale, offset = _affine(layer, arrays)
+            if isinstance(before, LINEAR):
+                found |= _absorb(before, found, scale, offset)
+            else:
+                found |= {f"{layer.name}.scale": scale, f"{layer.name}.offset": offset}
+        before = layer
+    result = {name: np.ascontiguousarray(array, np.float32) for name, array in found.items()}
+    check_arrays(result, array_shapes(folded(architecture)))
+    return result
+
+
+def _affine(layer: BatchNorm, arrays: Mapping[str, FloatArray]) -> tuple[Doubles, Doubles]:
+    gamma, beta, mean, variance = (
+        arrays[f"{layer.name}.{part}"].astype(np.float64) for part in ("gamma", "beta", "mean", "variance")
+    )
+    scale = gamma / np.sqrt(variance + layer.epsilon)
+    return scale, beta - mean * scale
+
+
+def _absorb(
+    layer: Layer, arrays: Mapping[str, npt.NDArray[np.floating]], scale: Doubles, offset: Doubles
+) -> dict[str, npt.NDArray[np.floating]]:
+    kernel = arrays[f"{layer.name}.kernel"]
+    along = scale[:, np.newaxis] if isinstance(layer, Depthwise) else scale
+    bias = arrays.get(f"{layer.name}.bias", np.zeros_like(offset))
+    return {f"{layer.name}.kernel": kernel * along, f"{layer.name}.bias": bias * scale + offset}
+
+
+def export(result: FitResult, folder: Path, version: str, trained_at: str) -> ModelManifest:
+    """Write weights.npz, recipe.json, history.csv and manifest.json (metrics still empty) into `folder`.
+
+    Args:
+        version: of the model, e.g. '2026.1'.
+        trained_at: ISO 8601 date in UTC.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = fold(result.architecture, result.arrays)
+    data = pack(arrays)
+    (folder / WEIGHTS_FILE).write_bytes(data)
+    (folder / RECIPE_FILE).write_text(result.recipe.to_json() + "\n", encoding="utf-8")
+    _write_history(folder / HISTORY_FILE, result.history)
+    manifest = ModelManifest(
+        name=f"plainfilm-{result.recipe.name}",
+        version=version,
+        architecture=result.architecture.name,
+        labels=result.recipe.labels,
+        input_shape=result.architecture.input_shape,
+        preprocessing=result.recipe.preprocessing,
+        target_layer=result.architecture.target_layer,
+        temperature=result.temperature,
+        thresholds=result.thresholds,
+        weights_sha256=hashlib.sha256(data).hexdigest(),
+        parameters=sum(array.size for array in arrays.values()),
+        recipe=result.recipe.name,
+        trained_at=trained_at,
+        trained_on=result.trained_on,
+        metrics={},
+    )
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def pack(arrays: Mapping[str, FloatArray]) -> bytes:
+    """An npz of float32 arrays, the same bytes for the same arrays: sorted, uncompressed, without dates."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(arrays):
+            entry = io.BytesIO()
+            np.lib.format.write_array(entry, arrays[name], allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", ZIP_EPOCH), entry.getvalue())
+    return buffer.getvalue()
+
+
+def add_metrics(folder: Path, manifest: ModelManifest, metrics: Mapping[str, SplitMetrics]) -> ModelManifest:
+    """The manifest with its measured splits, written again."""
+    measured = manifest.model_copy(update={"metrics": dict(metrics)})
+    write_manifest(folder, measured)
+    return measured
+
+
+def write_manifest(folder: Path, manifest: ModelManifest) -> None:
+    """`folder/manifest.json`, readable, one trailing newline."""
+    (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def ship(source: Path, target: Path) -> None:
+    """Copy a model's files to the folder the worker loads by default; the manifest last."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in (WEIGHTS_FILE, RECIPE_FILE, HISTORY_FILE, MANIFEST_FILE):
+        shutil.copyfile(source / name, target / name)
+
+
+def _write_history(path: Path, history: tuple[Epoch, ...]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Epoch)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(epoch) for epoch in history)

@@ -1,0 +1,98 @@
+"""What the trained part of a network sees of each film: its stored forms, through the frozen trunk, as float16.
+
+A frozen trunk gives the same answer in every epoch, so it runs once for each form; epochs then cost only what is
+trained. Without a frozen trunk the stored forms are the network inputs themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.domain import FloatArray, Pixels
+from shared.imaging.preprocess import preprocess, stack
+from training.augment import augment
+from training.dataset import Example, ReadFilm
+from training.recipe import Recipe
+
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, done, of)."""
+
+Trunk = Callable[[FloatArray], npt.NDArray[np.floating]]
+Stored = npt.NDArray[np.float16]
+
+CHUNK: Final = 32
+"""Films a trunk call; more gains nothing on a CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """How a film becomes network inputs: as it is, then in changed copies."""
+
+    recipe: Recipe
+    input_shape: tuple[int, int, int]
+    read: ReadFilm
+
+    def inputs(self, examples: Sequence[Example], copies: int) -> Iterator[FloatArray]:
+        """Inputs (H, W, 1) float32 in [0, 1]: film 0 as it is, its copies, film 1, ..."""
+        rng = np.random.default_rng((self.recipe.seed, len(examples)))
+        for example in examples:
+            pixels = self.read(example.path)
+            yield self.preprocess(pixels)
+            for _ in range(copies):
+                yield self.preprocess(augment(pixels, self.recipe.augmentation, rng))
+
+    def preprocess(self, pixels: Pixels) -> FloatArray:
+        """THE preprocessing the recipe names."""
+        return preprocess(pixels, self.recipe.preprocessing, self.input_shape)
+
+
+def store_features(
+    examples: Sequence[Example], forms: Forms, trunk: Trunk, progress: Progress, *, copies: int
+) -> Stored:
+    """Features of each film as it is (form 0) and of `copies` changed copies.
+
+    Returns:
+        (N, 1 + copies, *feature shape) float16; N >= 1.
+    """
+    total = len(examples) * (1 + copies)
+    stored: Stored = np.empty((total, *trunk(stack([_nothing(forms)])).shape[1:]), np.float16)
+    done = 0
+    for chunk in _chunks(forms.inputs(examples, copies)):
+        stored[done : done + len(chunk)] = trunk(stack(chunk))
+        done += len(chunk)
+        progress("films through the frozen layers", done, total)
+    return stored.reshape(len(examples), 1 + copies, *stored.shape[1:])
+
+
+def _nothing(forms: Forms) -> FloatArray:
+    """An empty input, to learn the shape of the features."""
+    return np.zeros(forms.input_shape, np.float32)
+
+
+def _chunks(inputs: Iterator[FloatArray]) -> Iterator[list[FloatArray]]:
+    chunk: list[FloatArray] = []
+    for item in inputs:
+        chunk.append(item)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def draw_weights(examples: Sequence[Example], balance: str) -> npt.NDArray[np.float64]:
+    """Probability of each film to be drawn: labels even, or within each label pools even too; sums to 1."""
+    if balance == "none":
+        return np.full(len(examples), 1 / len(examples))
+    labels = [example.label for example in examples]
+    pools = [example.pool if balance == "pool" else "" for example in examples]
+    cells = list(zip(labels, pools, strict=True))
+    sizes = {cell: cells.count(cell) for cell in set(cells)}
+    pools_of = {label: sum(cell[0] == label for cell in sizes) for label in set(labels)}
+    raw = np.array([1 / (sizes[cell] * pools_of[cell[0]]) for cell in cells])
+    return raw / raw.sum()

@@ -1,0 +1,73 @@
+"""The arithmetic of the measurements: intervals, calibration error, confusion, recall, F1. numpy only, no films."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.domain import FloatArray
+from shared.manifest import Rate
+
+Z_95: Final = 1.959963984540054
+"""The normal distribution's 97.5 % quantile."""
+
+ECE_BINS: Final = 15
+
+Integers = npt.NDArray[np.int64]
+
+
+def wilson(hits: int, n: int) -> Rate:
+    """The share hits / n with its 95 % score interval (Wilson 1927); 0 of 0 is [0, 1].
+
+    centre = (p + z^2 / 2n) / (1 + z^2 / n), half width = z / (1 + z^2 / n) * sqrt(p (1 - p) / n + z^2 / 4n^2).
+    """
+    if n == 0:
+        return Rate(value=0.0, n=0, low=0.0, high=1.0)
+    share, square = hits / n, Z_95**2 / n
+    centre = (share + square / 2) / (1 + square)
+    half = math.sqrt(share * (1 - share) * square + square**2 / 4) / (1 + square)
+    return Rate(value=share, n=n, low=max(0.0, centre - half), high=min(1.0, centre + half))
+
+
+def confusion_matrix(truth: Integers, chosen: Integers, labels: int) -> Integers:
+    """(K, K) counts: row = true label, column = chosen label."""
+    counts = np.zeros((labels, labels), np.int64)
+    np.add.at(counts, (truth, chosen), 1)
+    return counts
+
+
+def balanced_accuracy(confusion: Integers) -> float:
+    """Mean recall of the labels that have films."""
+    sizes = confusion.sum(axis=1)
+    present = sizes > 0
+    return float((np.diag(confusion)[present] / sizes[present]).mean())
+
+
+def macro_f1(confusion: Integers) -> float:
+    """Mean over the labels that have films of F1 = 2 TP / (2 TP + FP + FN)."""
+    hits = np.diag(confusion)
+    total = confusion.sum(axis=0) + confusion.sum(axis=1)
+    present = confusion.sum(axis=1) > 0
+    return float((2 * hits[present] / total[present]).mean())
+
+
+def expected_calibration_error(probabilities: FloatArray, truth: Integers, bins: int = ECE_BINS) -> float:
+    """Mean over equal bins of the top probability of |accuracy - mean top probability|, weighted by films.
+
+    Naeini et al. 2015 as in Guo et al. 2017 (arXiv 1706.04599); bin b holds (b / bins, (b + 1) / bins].
+
+    Args:
+        probabilities: (N, K) float32, calibrated.
+        truth: (N,) label indices.
+    """
+    top = probabilities.max(axis=1).astype(np.float64)
+    is_hit = probabilities.argmax(axis=1) == truth
+    places = np.clip(np.ceil(top * bins).astype(int) - 1, 0, bins - 1)
+    gaps = [
+        abs(is_hit[places == place].mean() - top[places == place].mean()) * (places == place).mean()
+        for place in np.unique(places)
+    ]
+    return float(sum(gaps))

@@ -1,0 +1,107 @@
+"""Recipe to trainable network: the architecture table in two halves, a frozen trunk and the part that learns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from shared.domain import FloatArray
+from training.recipe import Recipe
+from worker.engine.architecture import Architecture, array_shapes, find_architecture
+from worker.engine.keras_engine import build_halves, build_whole, get_arrays, set_arrays
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network while it learns.
+
+    Attributes:
+        architecture: the table, BatchNorm and Dropout included.
+        frozen: input (N, H, W, 1) to the features the tail learns from; the identity where nothing is frozen.
+        tail: features to logits (N, K), compiled.
+    """
+
+    architecture: Architecture
+    frozen: keras.Model | None
+    tail: keras.Model
+
+    @property
+    def models(self) -> tuple[keras.Model, ...]:
+        """The halves there are, input first."""
+        return (self.tail,) if self.frozen is None else (self.frozen, self.tail)
+
+    def trunk(self, x: FloatArray) -> npt.NDArray[np.floating]:
+        """Features (N, ...) of inputs (N, H, W, 1) float32 in [0, 1]."""
+        return x if self.frozen is None else self.frozen.predict_on_batch(x)
+
+    def step(self, features: FloatArray, labels: npt.NDArray[np.int64]) -> tuple[float, float]:
+        """One optimiser step; its loss and accuracy."""
+        self.tail.reset_metrics()
+        targets = keras.utils.to_categorical(labels, self.tail.output.shape[-1])
+        loss, accuracy = self.tail.train_on_batch(features, targets)
+        return float(loss), float(accuracy)
+
+    def predict(self, features: npt.NDArray[np.floating], batch: int) -> FloatArray:
+        """Logits (N, K) float32 of stored features."""
+        parts = [
+            self.tail.predict_on_batch(features[start : start + batch].astype(np.float32))
+            for start in range(0, len(features), batch)
+        ]
+        return np.concatenate(parts).astype(np.float32)
+
+    def arrays(self) -> dict[str, FloatArray]:
+        """All arrays by the table's names."""
+        return get_arrays(self.models, self.architecture)
+
+    def trained_arrays(self) -> list[FloatArray]:
+        """The tail's arrays, in Keras's order: a state to come back to."""
+        return self.tail.get_weights()
+
+    def set_trained_arrays(self, arrays: list[FloatArray]) -> None:
+        """Back to a state that `trained_arrays` gave."""
+        self.tail.set_weights(arrays)
+
+
+def build_network(recipe: Recipe, pretrained: Mapping[str, FloatArray], steps: int) -> Network:
+    """The recipe's network, started from `pretrained` where it has the array, at random elsewhere.
+
+    Args:
+        steps: of the whole run; a falling learning rate reaches 0 after them.
+
+    Raises:
+        ManifestMismatch: no such architecture, or it cannot be cut at `frozen_until`.
+    """
+    architecture = find_architecture(recipe.architecture, len(recipe.labels))
+    if recipe.frozen_until is None:
+        network = Network(architecture, None, build_whole(architecture))
+    else:
+        network = Network(architecture, *build_halves(architecture, recipe.frozen_until))
+    set_arrays(network.models, architecture, network.arrays() | _known(pretrained, architecture))
+    _compile(network.tail, recipe, steps)
+    return network
+
+
+def _known(pretrained: Mapping[str, FloatArray], architecture: Architecture) -> dict[str, FloatArray]:
+    return {name: pretrained[name] for name in array_shapes(architecture) if name in pretrained}
+
+
+def _compile(tail: keras.Model, recipe: Recipe, steps: int) -> None:
+    for layer in tail.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = recipe.train_batch_norm
+    tail.compile(
+        optimizer=_optimizer(recipe, steps),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
+        metrics=[keras.metrics.CategoricalAccuracy()],
+    )
+
+
+def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
+    if recipe.optimizer == "rmsprop":
+        return keras.optimizers.RMSprop(recipe.learning_rate)
+    rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps)
+    return keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)

@@ -1,0 +1,134 @@
+"""A recipe: every knob of one training run, with its unit and default, frozen, to and from JSON.
+
+A recipe is a value: `training/recipes/` holds the named ones, `find_recipe` looks them up, and the JSON of the one
+that was used is stored beside the weights, so that a model says exactly how it was made.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from shared.errors import DataProblem
+
+LABELS = ("covid19", "normal", "viral_pneumonia")
+"""The study's class order; index = position in the scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """How a stored copy of a film differs from it; each number is the largest change drawn.
+
+    The changes remove what tells a source rather than a lung: codec, sharpness, framing, tone curve.
+
+    Attributes:
+        flip_share: share of copies mirrored left to right.
+        crop: largest share cut away in each direction.
+        rotate_degrees: largest angle, either way.
+        resample_px: range of the side lengths a copy is shrunk to and back from; (0, 0) is off.
+        resample_share: share of copies that are.
+        blur_px: largest Gaussian radius in pixels of the copy; half of the copies.
+        gamma: exponent drawn between 1/gamma and gamma, evenly in its logarithm.
+        contrast: largest relative change of contrast around the mean, and of brightness.
+        noise: largest standard deviation in grey levels of 255; half of the copies.
+        jpeg_quality: range of the quality a copy is re-encoded with; (0, 0) is off.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    flip_share: float = 0.5
+    crop: float = 0.12
+    rotate_degrees: float = 7.0
+    resample_px: tuple[int, int] = (96, 224)
+    resample_share: float = 0.5
+    blur_px: float = 1.0
+    gamma: float = 1.4
+    contrast: float = 0.2
+    noise: float = 6.0
+    jpeg_quality: tuple[int, int] = (40, 95)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Every knob of one run.
+
+    Attributes:
+        name: what the manifest calls the recipe.
+        architecture: a name of `worker.engine.architecture.ARCHITECTURES`.
+        preprocessing: a name of `shared.imaging.preprocess.PREPROCESSINGS`.
+        labels: in score order.
+        other_labels: labels a manifest may also have; their films are not trained on.
+        manifest: the CSV, relative to the data folder.
+        drawn_films: synthetic films a class that are drawn instead of read; 0 reads the data folder.
+        train_splits: splits to learn from; validation groups are taken out of them.
+        report_splits: splits measured for the model's manifest, once, after everything is chosen.
+        validation_share: share of the groups of each pool that is kept for choosing and calibrating.
+        pretrained: npz of ImageNet weights relative to the data folder; None starts at random.
+        pretrained_sha256: its digest.
+        frozen_until: the last row that is not trained; None trains all rows.
+        train_batch_norm: learn the BatchNorms of the trained rows; False keeps their statistics too.
+        copies: augmented copies stored of each film, beside the film itself.
+        augmentation: see there.
+        balance: draw films so that each label, or each pool in each label, is seen equally often; or as they are.
+        epochs: passes; one pass draws as many films as there are, each in one of its stored forms.
+        batch: films a step.
+        optimizer: 'adamw' with a cosine schedule down to 0, or 'rmsprop' at a constant rate.
+        learning_rate: at the start, per step.
+        weight_decay: AdamW's, per step, relative to the rate.
+        label_smoothing: share of the target spread over all labels.
+        choose: which epoch is kept: the least balanced validation loss, or the last.
+        coverage: least share of validation films that must get a verdict; sets `min_probability`.
+        set_coverage: nominal coverage of the prediction sets, per class.
+        seed: of every random draw.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    name: str
+    architecture: str = "lite0"
+    preprocessing: str = "grey_window_v1"
+    labels: tuple[str, ...] = LABELS
+    other_labels: tuple[str, ...] = ("other_pneumonia", "tuberculosis")
+    manifest: str = "cxr3/manifest.csv"
+    drawn_films: int = 0
+    train_splits: tuple[str, ...] = ("train",)
+    report_splits: tuple[str, ...] = ("test",)
+    validation_share: float = 0.12
+    pretrained: str | None = None
+    pretrained_sha256: str = ""
+    frozen_until: str | None = None
+    train_batch_norm: bool = True
+    copies: int = 0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    balance: Literal["none", "label", "pool"] = "none"
+    epochs: int = 10
+    batch: int = 32
+    optimizer: Literal["adamw", "rmsprop"] = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    choose: Literal["best", "last"] = "best"
+    coverage: float = 0.95
+    set_coverage: float = 0.9
+    seed: int = 0
+
+    def to_json(self) -> str:
+        """The recipe as JSON, one key a knob."""
+        return json.dumps(asdict(self), indent=2)
+
+
+def recipe_from_json(text: str) -> Recipe:
+    """The inverse of `Recipe.to_json`.
+
+    Raises:
+        DataProblem: no JSON object, an unknown knob, a value of the wrong type, or no name.
+    """
+    try:
+        return TypeAdapter(Recipe).validate_json(text)
+    except ValidationError as error:
+        wrong = ", ".join(".".join(map(str, e["loc"])) or "(root)" for e in error.errors())
+        message = f"The recipe is not valid: {wrong}."
+        raise DataProblem(message) from error

@@ -1,0 +1,145 @@
+"""Sample films for the demo and the tests: each a weighted blend of several films of one class, of no one person.
+
+A blend takes a film and its most similar ones of other groups, so that ribs and hearts roughly meet and the result
+still looks like a film; no film weighs more than `MOST`. Only blends that the model gives the class's own verdict
+are kept, so the samples show how the service looks, and measure nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFilter
+
+from shared.domain import FloatArray
+from shared.errors import DataProblem
+from shared.imaging.preprocess import preprocess, squash, stack, window
+from shared.verdict import assess
+from training.dataset import Example, read_film
+from worker.engine.base import Engine
+
+FILMS: Final = 8
+MOST: Final = 0.2
+"""Largest weight of one film in a blend of eight."""
+
+SIDE_PX: Final = 512
+THUMB_PX: Final = 32
+
+Grey = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A blend that was kept: file name, class, the calibrated probability of it, and blends tried for it."""
+
+    name: str
+    label: str
+    probability: float
+    tried: int
+
+
+def make_samples(
+    examples: Sequence[Example],
+    engine: Engine,
+    out: Path,
+    per_class: int,
+    rng: np.random.Generator,
+) -> tuple[Sample, ...]:
+    """Write `per_class` PNG blends of each label, and README.md, into `out`.
+
+    Raises:
+        DataProblem: a class has too few films, or too few of its blends got its verdict.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    samples: list[Sample] = []
+    for label in engine.manifest.labels:
+        candidates = draw_blends([example for example in examples if example.label == label], rng)
+        for number in range(1, per_class + 1):
+            blend, probability, tried = _first_accepted(candidates, engine, label)
+            name = f"{label}_{number}.png"
+            Image.fromarray(blend).save(out / name, optimize=True)
+            samples.append(Sample(name, label, probability, tried))
+    (out / "README.md").write_text(_readme(samples, engine.manifest.version), encoding="utf-8")
+    return tuple(samples)
+
+
+def draw_blends(films: Sequence[Example], rng: np.random.Generator) -> Iterator[Grey]:
+    """Blends of `FILMS` films each, (SIDE_PX, SIDE_PX) uint8; every blend starts from another film.
+
+    Raises:
+        DataProblem: there are too few groups to blend.
+    """
+    if len({film.group for film in films}) < FILMS:
+        raise DataProblem(f"A blend needs films of {FILMS} different groups of one class.")
+    full = np.stack([window(squash(read_film(film.path), SIDE_PX, SIDE_PX)) for film in films])
+    likeness = _likeness(full)
+    for anchor in rng.permutation(len(films)):
+        chosen = _closest(likeness[anchor], [film.group for film in films])
+        yield blend(full[chosen], draw_shares(FILMS, MOST, rng))
+
+
+def draw_shares(count: int, most: float, rng: np.random.Generator) -> FloatArray:
+    """`count` random weights that sum to 1, none above `most` (which is above 1 / count): even ones, pulled apart."""
+    even = 1 / count
+    raw = rng.dirichlet(np.full(count, 2.0))
+    pull = min(1.0, (most - even) / max(raw.max() - even, 1e-9))
+    return (even + pull * (raw - even)).astype(np.float32)
+
+
+def blend(films: FloatArray, shares: FloatArray) -> Grey:
+    """Weighted mean of (n, h, w) in [0, 1], windowed and slightly sharpened: (h, w) uint8."""
+    mixed = window(np.tensordot(shares, films, axes=1).astype(np.float32))
+    picture = Image.fromarray(np.rint(mixed * 255).astype(np.uint8))
+    sharp = picture.filter(ImageFilter.UnsharpMask(radius=6, percent=60, threshold=0))
+    return np.asarray(sharp, np.uint8)
+
+
+def _likeness(full: FloatArray) -> FloatArray:
+    """(n, n) correlation of thumbnails."""
+    step = SIDE_PX // THUMB_PX
+    thumbs = full.reshape(len(full), THUMB_PX, step, THUMB_PX, step).mean(axis=(2, 4)).reshape(len(full), -1)
+    return np.corrcoef(thumbs).astype(np.float32)
+
+
+def _closest(likeness: FloatArray, groups: Sequence[str]) -> list[int]:
+    """The `FILMS` most similar films, each of another group; the film itself comes first."""
+    chosen: dict[str, int] = {}
+    for index in np.argsort(-likeness):
+        chosen.setdefault(groups[index], int(index))
+        if len(chosen) == FILMS:
+            break
+    return list(chosen.values())
+
+
+def _first_accepted(candidates: Iterator[Grey], engine: Engine, label: str) -> tuple[Grey, float, int]:
+    """The next blend with the class's own verdict, its probability, and how many were tried for it."""
+    manifest = engine.manifest
+    for tried, candidate in enumerate(candidates, start=1):
+        x = preprocess(candidate, manifest.preprocessing, manifest.input_shape)
+        assessment = assess(engine.infer(stack([x])).probabilities[0], x, manifest)
+        if assessment.verdict == label:
+            return candidate, assessment.probabilities[label], tried
+    raise DataProblem(f"No further blend of '{label}' films was given that verdict.")
+
+
+def _readme(samples: Sequence[Sample], version: str) -> str:
+    lines = [
+        "# Sample films",
+        "",
+        f"Made by `plainfilm samples`. Each picture is a weighted mean of {FILMS} films of one class and of {FILMS}",
+        "different groups (patients, as far as the source tells them) of the training split, none weighing more than",
+        f"{MOST:.0%}. No picture shows a person, and none is a film anyone was examined with.",
+        "",
+        f"Only blends to which the shipped model (version {version}) gave the verdict of their class were kept;",
+        "`tried` says how many blends that took. They show what the service looks like; they measure nothing.",
+        "",
+        "| file | blend of | probability of the class | tried |",
+        "|---|---|---|---|",
+    ]
+    lines += [f"| {s.name} | {FILMS} `{s.label}` films | {s.probability:.3f} | {s.tried} |" for s in samples]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""The async job API, version 1, and the health endpoints."""

@@ -1,0 +1,130 @@
+"""`/api/v1/jobs`: parse the request, call the use case, translate the answer. No decisions here."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TypeVar
+
+from flask import Blueprint, Response, g, request
+from pydantic import BaseModel, ValidationError
+
+from shared import wire
+from shared.db import queries
+from shared.errors import InvalidRequest, JobNotFound, Malformed, UnsupportedFormat
+from shared.wiring import Resources
+from web import submit
+from web.offload import read
+
+Query = TypeVar("Query", bound=BaseModel)
+
+RAW_TYPES = ("image/png", "image/jpeg")
+JOB_ID_LENGTH = 36
+
+
+def create_blueprint(resources: Resources) -> Blueprint:
+    """The routes over `resources`."""
+    api = Blueprint("jobs", __name__, url_prefix="/api/v1/jobs")
+
+    @api.post("")
+    def submit_job() -> Response:
+        query = parse_query(wire.SubmitQuery)
+        upload = submit.Upload(read_upload(), query.priority, _idempotency_key(), g.request_id)
+        job = submit.submit(resources, g.principal, upload)
+        return _job_response(job, 202, {"Location": job.links.self})
+
+    @api.get("")
+    def list_jobs() -> Response:
+        query = parse_query(wire.ListQuery)
+        tenant = g.principal.tenant
+        page = read(resources.database, lambda sql: queries.list_jobs(sql, tenant, query))
+        response = Response(page.model_dump_json(), mimetype="application/json")
+        if page.next_cursor:
+            pairs = {**request.args.to_dict(), "cursor": page.next_cursor}
+            following = "&".join(f"{name}={value}" for name, value in pairs.items())
+            response.headers["Link"] = f'</api/v1/jobs?{following}>; rel="next"'
+        return response
+
+    @api.get("/<job_id>")
+    def get_job(job_id: str) -> Response:
+        job = submit.get_job(resources, g.principal, checked_id(job_id))
+        response = _job_response(job, 200, {})
+        response.set_etag(_etag(job), weak=True)
+        response.make_conditional(request)
+        return response
+
+    @api.post("/<job_id>/cancel")
+    def cancel_job(job_id: str) -> Response:
+        submit.cancel(resources, g.principal, checked_id(job_id))
+        return _job_response(submit.get_job(resources, g.principal, job_id), 200, {})
+
+    return api
+
+
+def read_upload() -> bytes:
+    """The film's bytes: the raw body, or the one part `file` of a multipart form.
+
+    Raises:
+        Malformed: no film, or more than one.
+        UnsupportedFormat: neither form.
+    """
+    kind = request.mimetype
+    if kind in RAW_TYPES:
+        return _not_empty(request.get_data(cache=False))
+    if kind != "multipart/form-data":
+        raise UnsupportedFormat("Send a PNG or JPEG as the body, or as the part 'file' of a multipart form.")
+    parts = [part for _, part in request.files.items(multi=True)]
+    if len(parts) != 1 or "file" not in request.files:
+        raise Malformed("The form must hold exactly one part named 'file'.")
+    return _not_empty(parts[0].read())
+
+
+def parse_query(model: type[Query]) -> Query:
+    """The query string as `model`.
+
+    Raises:
+        InvalidRequest: names each parameter that is wrong.
+    """
+    try:
+        return model.model_validate(request.args.to_dict())
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InvalidRequest(f"The query is not valid: {faults}.") from None
+
+
+def checked_id(job_id: str) -> str:
+    """A job id of the right form; any other cannot exist.
+
+    Raises:
+        JobNotFound: the same answer as for an unknown id.
+    """
+    if len(job_id) != JOB_ID_LENGTH or set(job_id) - set("0123456789abcdef-"):
+        raise JobNotFound("There is no job with this id.")
+    return job_id
+
+
+def _job_response(job: wire.Job, status: int, headers: dict[str, str]) -> Response:
+    response = Response(job.model_dump_json(), status, mimetype="application/json", headers=headers)
+    if not job.done:
+        response.headers["Retry-After"] = "1"
+    return response
+
+
+def _etag(job: wire.Job) -> str:
+    """Of the state, not of the queue position, which moves without the job changing."""
+    text = job.model_copy(update={"queue_position": None}).model_dump_json()
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not key.strip() or len(key) > 128 or not key.isprintable():  # noqa: PLR2004  the column's width
+        raise InvalidRequest("Idempotency-Key must be 1 to 128 printable characters.")
+    return key
+
+
+def _not_empty(data: bytes) -> bytes:
+    if not data:
+        raise Malformed("The file is empty.")
+    return data

@@ -1,0 +1,149 @@
+"""The OpenAPI 3.1 document, made from the wire models; a contract test holds it against the routes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from shared import wire
+from shared.errors import all_errors
+
+Json = dict[str, Any]  # Any: OpenAPI's own nesting
+
+MODELS: tuple[type[BaseModel], ...] = (wire.Job, wire.JobList, wire.Problem, wire.Readiness)
+LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
+SUMMARY = (
+    "Classifies chest X-rays asynchronously: submit a film, poll its job, read the verdict and its saliency map. "
+    "Research use; not a medical device."
+)
+
+
+def build_document(version: str) -> Json:
+    """The whole document.
+
+    Args:
+        version: of the package.
+    """
+    _, schemas = models_json_schema(
+        [(model, "serialization") for model in MODELS], ref_template="#/components/schemas/{model}"
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "plainfilm", "version": version, "description": SUMMARY, "license": LICENSE},
+        "servers": [{"url": "/"}],
+        "security": [{"bearer": []}],
+        "paths": _paths(),
+        "components": {
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "an API key, `pf_…`"}},
+            "schemas": schemas["$defs"],
+        },
+    }  # fmt: skip
+
+
+def _paths() -> Json:
+    job_id = [_parameter("job_id", "path", {"type": "string", "format": "uuid"}, "the job's id")]
+    method = [*job_id, _parameter("method", "path", {"type": "string", "examples": ["grad_cam", "grad_cam.npy"]},
+                                  "saliency method; with `.npy` the raw map instead of the PNG")]  # fmt: skip
+    max_side = [*job_id, _parameter("max_side", "query", {"type": "integer", "minimum": 16, "maximum": 4096},
+                                    "longest side of the PNG in pixels", required=False)]  # fmt: skip
+    return {
+        "/api/v1/jobs": {
+            "post": _submit(),
+            "get": _operation("listJobs", "List jobs, newest first", "JobList", _query(wire.ListQuery), [400]),
+        },
+        "/api/v1/jobs/{job_id}": {"get": _get_job(job_id)},
+        "/api/v1/jobs/{job_id}/cancel": {"post": _operation("cancelJob", "Cancel a job", "Job", job_id, [404, 409])},
+        "/api/v1/jobs/{job_id}/film": {"get": _binary("getFilm", "The film as PNG", max_side, ["image/png"])},
+        "/api/v1/jobs/{job_id}/explanations/{method}": {
+            "get": _binary("getExplanation", "A heatmap as PNG, or the raw saliency map", method,
+                           ["image/png", "application/octet-stream"]),
+        },
+        "/livez": {"get": _open("livez", "This process serves", {"text/plain": {"schema": {"type": "string"}}})},
+        "/readyz": {"get": _open("readyz", "Database, schema, broker, workers", _json("Readiness"), not_ready=True)},
+    }  # fmt: skip
+
+
+def _submit() -> Json:
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    form = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
+    key = _parameter("Idempotency-Key", "header", {"type": "string", "minLength": 1, "maxLength": 128},
+                     "the same key and film answer the same job; another film: 422", required=False)  # fmt: skip
+    operation = _operation("submitJob", "Submit a film", "Job", [*_query(wire.SubmitQuery), key],
+                           [400, 413, 415, 422, 503])  # fmt: skip
+    operation["responses"]["202"] = operation["responses"].pop("200")
+    operation["requestBody"] = {
+        "required": True,
+        "content": {"multipart/form-data": {"schema": form}, "image/png": binary, "image/jpeg": binary},
+    }
+    operation["responses"]["202"]["headers"] = {
+        "Location": {"description": "the job", "schema": {"type": "string"}},
+        "Retry-After": {"description": "seconds until polling makes sense", "schema": {"type": "integer"}},
+    }
+    return operation
+
+
+def _get_job(parameters: list[Json]) -> Json:
+    operation = _operation("getJob", "One job with its result", "Job", parameters, [404])
+    etag = {"schema": {"type": "string"}, "description": "of the job's state"}
+    operation["responses"]["200"]["headers"] = {"ETag": etag}
+    operation["responses"]["304"] = {"description": "unchanged since the ETag in `If-None-Match`"}
+    return operation
+
+
+def _operation(name: str, summary: str, schema: str, parameters: list[Json], problems: list[int]) -> Json:
+    responses = {"200": {"description": summary, "content": _json(schema)}} | _problems(problems)
+    return {"operationId": name, "summary": summary, "parameters": parameters, "responses": responses}
+
+
+def _binary(name: str, summary: str, parameters: list[Json], types: list[str]) -> Json:
+    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in types}
+    responses = {"200": {"description": summary, "content": content}} | _problems([400, 404, 500])
+    return {"operationId": name, "summary": summary, "parameters": parameters, "responses": responses}
+
+
+def _open(name: str, summary: str, content: Json, *, not_ready: bool = False) -> Json:
+    responses: Json = {"200": {"description": summary, "content": content}}
+    if not_ready:
+        responses["503"] = {"description": "not ready", "content": content}
+    return {"operationId": name, "summary": summary, "security": [], "responses": responses}
+
+
+def _problems(statuses: list[int]) -> Json:
+    """401 always, and the given ones, each naming the codes it may carry."""
+    codes: dict[int, list[str]] = {}
+    for error in all_errors():
+        codes.setdefault(error.status, []).append(error.code)
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        str(status): {"description": "code: " + ", ".join(sorted(set(codes[status]))), "content": content}
+        for status in [401, *statuses]
+    }
+
+
+def _json(schema: str) -> Json:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+def _parameter(name: str, place: str, schema: Json, description: str, *, required: bool = True) -> Json:
+    return {"name": name, "in": place, "required": required, "schema": schema, "description": description}
+
+
+def _query(model: type[BaseModel]) -> list[Json]:
+    """Query parameters with their schemas inlined: they are few and flat."""
+    schema = model.model_json_schema()
+    named = schema.get("$defs", {})
+    return [
+        _parameter(name, "query", _inline(field, named), field.get("description", ""), required=False)
+        for name, field in schema["properties"].items()
+    ]
+
+
+def _inline(field: Json, named: Json) -> Json:
+    if "$ref" in field:
+        rest = {key: value for key, value in field.items() if key != "$ref"}
+        return {**named[field["$ref"].rsplit("/", 1)[1]], **rest}
+    if "anyOf" in field:
+        return {**field, "anyOf": [_inline(option, named) for option in field["anyOf"]]}
+    return field

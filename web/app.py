@@ -1,0 +1,59 @@
+"""`create_app(resources)`: the Flask application, put together from its blueprints."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import secrets
+
+from flask import Flask, Response, jsonify
+
+from shared import private_files
+from shared.settings import Settings
+from shared.wiring import Resources
+from web import pages, problems, security
+from web.api import health, jobs, openapi, pictures
+
+FORM_MEMORY_BYTES = 256 * 1024
+"""Least that lets Werkzeug's parser work: it counts its own 64 KiB read buffer, file parts included."""
+
+FORM_OVERHEAD_BYTES = 64 * 1024
+"""What a multipart form may add around a film of the largest size."""
+
+
+def create_app(resources: Resources) -> Flask:
+    """The application over `resources`; nothing is connected or started here."""
+    app = Flask("web")
+    settings = resources.settings
+    app.config.update(
+        SECRET_KEY=session_secret(settings),
+        SESSION_COOKIE_NAME="__Host-plainfilm" if settings.secure_cookies else "plainfilm",
+        SESSION_COOKIE_SECURE=settings.secure_cookies,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        PERMANENT_SESSION_LIFETIME=security.SESSION_LIFE,
+        MAX_CONTENT_LENGTH=settings.max_upload_bytes + FORM_OVERHEAD_BYTES,
+        MAX_FORM_MEMORY_SIZE=FORM_MEMORY_BYTES,
+        MAX_FORM_PARTS=8,
+        WTF_CSRF_CHECK_DEFAULT=False,
+        WTF_CSRF_TIME_LIMIT=None,
+    )
+    problems.register(app)
+    security.register(app, resources)
+    app.register_blueprint(jobs.create_blueprint(resources))
+    app.register_blueprint(pictures.create_blueprint(resources))
+    app.register_blueprint(health.create_blueprint(resources))
+    app.register_blueprint(pages.create_blueprint(resources))
+    document = openapi.build_document(importlib.metadata.version("plainfilm"))
+
+    @app.get("/api/v1/openapi.json")
+    def get_openapi() -> Response:
+        return jsonify(document)
+
+    return app
+
+
+def session_secret(settings: Settings) -> str:
+    """What signs browser sessions: the setting, else one made once and kept in this home (0600)."""
+    if settings.session_secret is not None:
+        return settings.session_secret.get_secret_value()
+    return private_files.read_or_make(settings.home / "session-secret", lambda: secrets.token_hex(32))

@@ -1,0 +1,35 @@
+"""`plainfilm web run`: replaces itself by gunicorn, so that gevent patches a process that has imported nothing yet."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from shared.settings import load_settings
+
+cli = typer.Typer(help="The web server.", no_args_is_help=True)
+
+
+@cli.callback()
+def group() -> None:
+    """The web server."""
+
+
+@cli.command()
+def run() -> None:
+    """Serve API and pages with gunicorn and gevent."""
+    settings = load_settings()
+    options = [
+        "--worker-class=gevent",
+        f"--workers={settings.web_workers}",
+        f"--bind={settings.host}:{settings.port}",
+        "--no-control-socket",
+        "--worker-tmp-dir=/dev/shm" if os.path.isdir("/dev/shm") else "--worker-tmp-dir=/tmp",  # noqa: S108, PTH112
+        "--graceful-timeout=20",
+        "--timeout=60",
+        "--keep-alive=15",
+        "--log-level=warning",
+    ]
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *options, "web.wsgi:app"])  # noqa: S606  our own command

@@ -1,0 +1,54 @@
+"""Blocking calls out of gevent's loop: SQLite's lock and fsync would stall every other request of the process.
+
+Under gunicorn's gevent worker they run in gevent's real thread pool; anywhere else they are just called. PostgreSQL
+is spoken to over a socket, which gevent makes cooperative, so its calls stay where they are. What runs in a thread
+must not touch Flask's `g` or `request`: take what it needs before.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
+
+from shared.db.engine import Database
+
+T = TypeVar("T")
+
+
+def run_in_thread(function: Callable[[], T]) -> T:
+    """Call `function` in a real thread while other greenlets go on; its result or exception is the caller's."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("threading"):
+        return function()
+    import gevent  # noqa: PLC0415  only where gevent already runs
+
+    result: T = gevent.get_hub().threadpool.apply(function)
+    return result
+
+
+def run_sql(database: Database, function: Callable[[], T]) -> T:
+    """Call a function that speaks to `database`, out of the loop where that blocks."""
+    return run_in_thread(function) if database.is_sqlite else function()
+
+
+def read(database: Database, query: Callable[[Session], T]) -> T:
+    """Run `query` in a reading transaction."""
+
+    def inside() -> T:
+        with database.read() as session:
+            return query(session)
+
+    return run_sql(database, inside)
+
+
+def write(database: Database, change: Callable[[Session], T]) -> T:
+    """Run `change` in a writing transaction."""
+
+    def inside() -> T:
+        with database.begin() as session:
+            return change(session)
+
+    return run_sql(database, inside)

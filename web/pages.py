@@ -1,0 +1,169 @@
+"""HTML for people: worklist, film page, about the model, problems. Each route parses, reads and renders; no more.
+
+Changes go through `/api/v1`, from the page's own scripts. What is not done yet is asked for again by htmx: the
+worklist asks for the rows it does not show as they are now, the film page for its findings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from flask import Blueprint, Response, current_app, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_wtf.csrf import generate_csrf
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+
+from shared import wire
+from shared.db import jobs, queries
+from shared.domain import JobState, Verdict
+from shared.errors import AppError, JobNotFound, all_errors
+from shared.wiring import Resources
+from web import present, security, submit
+from web.api.jobs import checked_id, parse_query
+from web.offload import read
+
+PAGE_ROWS = 30
+"""Rows of one page of the worklist, and so the most that one live request asks about."""
+
+
+class WorklistQuery(BaseModel):
+    """What the worklist's address may hold."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: JobState | None = None
+    verdict: Verdict | None = None
+    cursor: str | None = Field(default=None, pattern="^[0-9a-f-]{36}$")
+
+    def to_list_query(self) -> wire.ListQuery:
+        """The same, of one page."""
+        return wire.ListQuery(status=self.status, verdict=self.verdict, cursor=self.cursor, limit=PAGE_ROWS)
+
+
+class LiveQuery(WorklistQuery):
+    """What a shown worklist knows: ids of its finished rows, and `id.status` of the others, by spaces."""
+
+    shown: str = Field(default="", max_length=50 * PAGE_ROWS)
+    waiting: str = Field(default="", max_length=50 * PAGE_ROWS)
+
+
+@dataclass(frozen=True, slots=True)
+class Worklist:
+    """One page of jobs, with the state of the whole queue."""
+
+    page: wire.JobList
+    counts: dict[JobState, int]
+    live_workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a shown worklist has to change: its own rows, and rows above them."""
+
+    changed: list[wire.Job]
+    new: list[wire.Job]
+    worklist: Worklist
+
+
+def create_blueprint(resources: Resources) -> Blueprint:
+    """The routes over `resources`."""
+    pages = Blueprint("pages", __name__)
+    for name, function in present.FILTERS.items():
+        pages.add_app_template_filter(function, name)
+    pages.app_context_processor(lambda: dict(present.CHOICES))
+    _add_worklist(pages, resources)
+    _add_film(pages, resources)
+    _add_open_pages(pages, resources)
+    return pages
+
+
+def _add_worklist(pages: Blueprint, resources: Resources) -> None:
+    database = resources.database
+
+    @pages.get("/")
+    def worklist() -> str:
+        query, tenant = parse_query(WorklistQuery), g.principal.tenant
+        found = read(database, lambda sql: get_worklist(sql, database.now(sql), tenant, query))
+        limit = resources.settings.max_upload_bytes
+        return render_template(
+            "worklist.html", worklist=found, query=query, csrf_token=generate_csrf(), max_upload_bytes=limit
+        )
+
+    @pages.get("/live")
+    def live() -> str:
+        query, tenant = parse_query(LiveQuery), g.principal.tenant
+        changes = read(database, lambda sql: get_changes(sql, database.now(sql), tenant, query))
+        return render_template("live.html", changes=changes)
+
+
+def _add_film(pages: Blueprint, resources: Resources) -> None:
+    @pages.get("/jobs/<job_id>")
+    def film(job_id: str) -> str:
+        job = submit.get_job(resources, g.principal, checked_id(job_id))
+        return render_template("film.html", job=job, csrf_token=generate_csrf())
+
+    @pages.get("/jobs/<job_id>/findings")
+    def findings(job_id: str) -> ResponseReturnValue:
+        job = submit.get_job(resources, g.principal, checked_id(job_id))
+        if request.args.get("seen") == present.seen_mark(job):
+            return "", 204
+        return render_template("findings.html", job=job)
+
+
+def _add_open_pages(pages: Blueprint, resources: Resources) -> None:
+    @pages.get("/model")
+    def model() -> str:
+        return render_template("model.html", model=read(resources.database, queries.newest_model))
+
+    @pages.get("/problems")
+    def problems() -> str:
+        return render_template("problems.html", errors=list_errors(), poisoned=(jobs.POISONED, jobs.POISONED_DETAIL))
+
+    @pages.get("/enter/<token>")
+    def enter(token: str) -> ResponseReturnValue:
+        security.enter(resources, token)
+        return redirect(url_for("pages.worklist"), 303)
+
+    @pages.get("/favicon.ico")
+    def favicon() -> Response:
+        return current_app.send_static_file("favicon.svg")
+
+
+def get_worklist(session: Session, now: datetime, tenant: str, query: WorklistQuery) -> Worklist:
+    """One page of the tenant's jobs, the counts of all of them, and how many workers are alive."""
+    return Worklist(
+        page=queries.list_jobs(session, tenant, query.to_list_query()),
+        counts=queries.count_by_state(session, tenant),
+        live_workers=queries.count_live_workers(session, now),
+    )
+
+
+def get_changes(session: Session, now: datetime, tenant: str, query: LiveQuery) -> Changes:
+    """The rows whose status is no longer the shown one, and those of the first page that are not shown yet.
+
+    A row older than all that are shown is not new: it moved up because one above it no longer passes the filter.
+    """
+    worklist = get_worklist(session, now, tenant, query)
+    by_id = {job.id: job for job in worklist.page.jobs}
+    waiting = dict(entry.partition(".")[::2] for entry in query.waiting.split())
+    current = [by_id.get(job_id) or _find_job(session, tenant, job_id) for job_id in waiting]
+    changed = [job for job in current if job is not None and job.status != waiting[job.id]]
+    known = waiting.keys() | set(query.shown.split())
+    oldest = min(known, default="")
+    new = [job for job in worklist.page.jobs if job.id not in known and job.id > oldest and not query.cursor]
+    return Changes(changed=changed, new=new, worklist=worklist)
+
+
+def list_errors() -> list[tuple[type[AppError], str]]:
+    """Every error with the first line of its docstring."""
+    return [(error, (error.__doc__ or "").partition("\n")[0]) for error in all_errors()]
+
+
+def _find_job(session: Session, tenant: str, job_id: str) -> wire.Job | None:
+    try:
+        return queries.get_job(session, tenant, job_id)
+    except JobNotFound:
+        return None
+

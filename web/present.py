@@ -1,0 +1,155 @@
+"""How stored codes and numbers read on a page: labels, reasons and sets in words, shares as per cent.
+
+Pure functions of values, given to the templates as filters; they decide nothing, and an unknown code stays as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final
+
+from shared import wire
+from shared.domain import JobState, Priority, Verdict
+from shared.manifest import Rate
+
+LABELS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "covid19": "COVID-19",
+        "normal": "Normal",
+        "viral_pneumonia": "Viral pneumonia",
+        "other_finding": "Other finding",
+        "uncertain": "Uncertain",
+        "not_assessable": "Not assessable",
+    }
+)
+REASONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "low_contrast": "The film has hardly any contrast, so there is nothing to compare with the training films.",
+        "low_probability": "No label reaches the probability that this model's thresholds ask for.",
+        "ambiguous_set": "Several labels remain plausible at once.",
+        "other_finding": "The film looks like one with a finding outside the labels of the study.",
+        "not_frontal_chest": "The film does not look like a frontal chest film.",
+        "unlike_training": "The film is unlike those the model was trained on.",
+    }
+)
+SPLITS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "test": "Films held back from the training collection, of other patients",
+        "test_adult": "Adults only, of other patients: no difference in age to lean on",
+        "external": "Films of hospitals that the model never saw",
+        "validation": "Films kept from training to choose and calibrate: flattering, not a test",
+    }
+)
+NEARLY_ALL = 0.999
+"""Beyond this, one decimal would round to a certainty that no model has."""
+
+
+def name_label(code: str) -> str:
+    """'covid19' -> 'COVID-19'."""
+    return LABELS.get(code, code)
+
+
+def explain_reason(code: str) -> str:
+    """A machine code behind an abstention as a sentence."""
+    return REASONS.get(code, code)
+
+
+def name_split(name: str) -> str:
+    """'test_adult' -> 'Test adult'."""
+    return name.replace("_", " ").capitalize()
+
+
+def describe_split(name: str) -> str:
+    """What kind of films a split holds; empty for one this build does not know."""
+    return SPLITS.get(name, "")
+
+
+def percent(share: float) -> str:
+    """A share of [0, 1] as per cent with one decimal; never a rounded 0 or 100."""
+    if NEARLY_ALL < share < 1:
+        return "> 99.9 %"
+    if 0 < share < 1 - NEARLY_ALL:
+        return "< 0.1 %"
+    return f"{share * 100:.1f} %"
+
+
+def rate(measured: Rate) -> str:
+    """A measured share with its denominator and interval."""
+    low, high = measured.low * 100, measured.high * 100
+    return f"{percent(measured.value)} (n = {measured.n}, 95 % interval {low:.1f} to {high:.1f})"
+
+
+def ranked(probabilities: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Labels with their probabilities, most probable first."""
+    return sorted(probabilities.items(), key=lambda pair: -pair[1])
+
+
+def describe_set(labels: Sequence[str]) -> str:
+    """The prediction set in words."""
+    names = [name_label(label) for label in labels]
+    if not names:
+        return "The prediction set is empty: no label fits this film."
+    if len(names) == 1:
+        return f"The prediction set holds {names[0]} only."
+    return f"The prediction set holds {', '.join(names[:-1])} and {names[-1]}."
+
+
+def short_id(job_id: str) -> str:
+    """The last eight characters, which differ between jobs; the first tell only the time."""
+    return job_id[-8:]
+
+
+def exact_time(moment: datetime) -> str:
+    """A moment in UTC to the second; the page's script turns it into the reader's own time."""
+    return moment.astimezone(UTC).strftime("%d %b %Y, %H:%M:%S UTC")
+
+
+def grouped(number: int) -> str:
+    """1234567 -> '1 234 567', with narrow spaces that do not break."""
+    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def shade(count: int, row: Sequence[int]) -> int:
+    """The step 0..5 of a confusion matrix's cell by its share of the row."""
+    total = sum(row)
+    return math.ceil(5 * count / total) if total else 0
+
+
+def summarize(job: wire.Job) -> str:
+    """One line for those who listen rather than look."""
+    words = f"Film {short_id(job.id)}: {job.status.value}"
+    if job.result is None:
+        return f"{words}."
+    label, probability = ranked(job.result.probabilities)[0]
+    return f"{words}. Verdict {name_label(job.result.verdict)}; {name_label(label)} {percent(probability)}."
+
+
+def seen_mark(job: wire.Job) -> str:
+    """What a page remembers of a job that is not done, to ask only for changes."""
+    return f"{job.status.value}.{job.attempt}.{job.queue_position}"
+
+
+FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
+    {
+        "name_label": name_label,
+        "explain_reason": explain_reason,
+        "name_split": name_split,
+        "describe_split": describe_split,
+        "percent": percent,
+        "rate": rate,
+        "ranked": ranked,
+        "describe_set": describe_set,
+        "short_id": short_id,
+        "exact_time": exact_time,
+        "grouped": grouped,
+        "shade": shade,
+        "summarize": summarize,
+        "seen_mark": seen_mark,
+    }
+)
+CHOICES: Final[Mapping[str, object]] = MappingProxyType(
+    {"STATES": tuple(JobState), "VERDICTS": tuple(Verdict), "PRIORITIES": tuple(Priority), "NOTICE": wire.NOTICE}
+)

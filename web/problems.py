@@ -1,0 +1,86 @@
+"""Every error as RFC 9457 problem details, or as a page where a browser asks. One handler, no stack, no path."""
+
+from __future__ import annotations
+
+import secrets
+
+from flask import Flask, Response, g, render_template, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from shared import wire
+from shared.errors import AppError, InvalidRequest, Malformed, NotFound, TooLarge
+from shared.log import get_logger
+
+log = get_logger(__name__)
+
+RETRY_AFTER_S = 2
+
+
+def register(app: Flask) -> None:
+    """Send every exception of `app` through `answer`."""
+    app.register_error_handler(Exception, answer)
+
+
+def answer(error: Exception) -> Response:
+    """Turn any exception into a response the caller can act on."""
+    if isinstance(error, HTTPException) and not isinstance(error, RequestEntityTooLarge):
+        return _http_answer(error)
+    known = _known(error)
+    if known is None:
+        reference = secrets.token_hex(4)
+        log.error("request.failed", reference=reference, exc_info=error)
+        known = AppError(f"An unexpected fault; it is in the log under {reference}.")
+    elif known.status >= 500:  # noqa: PLR2004  server faults
+        log.warning("request.refused", code=known.code, **known.facts)
+    problem = wire.Problem(
+        type=f"/problems#{known.code}",
+        title=known.title,
+        status=known.status,
+        detail=known.detail,
+        instance=request.path,
+        code=known.code,
+        request_id=g.get("request_id", ""),
+    )
+    response = _render(problem)
+    if known.retryable:
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    if known.status == 401:  # noqa: PLR2004  RFC 9110 11.6.1 wants the challenge
+        response.headers["WWW-Authenticate"] = 'Bearer realm="plainfilm"'
+    return response
+
+
+def _known(error: Exception) -> AppError | None:
+    if isinstance(error, AppError):
+        return error
+    if isinstance(error, RequestEntityTooLarge):
+        return TooLarge("The upload is larger than this service takes.")
+    return None
+
+
+def _http_answer(error: HTTPException) -> Response:
+    """Werkzeug's own errors: unknown address, wrong method, broken form."""
+    if error.code is not None and error.code < 400:  # noqa: PLR2004  a redirect is no error
+        return Response(status=error.code, headers=dict(error.get_headers()))
+    table: dict[int, type[AppError]] = {400: Malformed, 404: NotFound}
+    kind = table.get(error.code or 500, InvalidRequest)
+    problem = wire.Problem(
+        type=f"/problems#{kind.code}",
+        title=error.name,
+        status=error.code or 500,
+        detail=error.description or error.name,
+        instance=request.path,
+        code=kind.code,
+        request_id=g.get("request_id", ""),
+    )
+    response = _render(problem)
+    allowed = error.get_response().headers.get("Allow")
+    if allowed:
+        response.headers["Allow"] = allowed
+    return response
+
+
+def _render(problem: wire.Problem) -> Response:
+    wants_page = request.accept_mimetypes.best_match(["application/problem+json", "text/html"]) == "text/html"
+    if wants_page and not request.path.startswith("/api/"):
+        return Response(render_template("problem.html", problem=problem), problem.status, mimetype="text/html")
+    return Response(problem.model_dump_json(), problem.status, mimetype="application/problem+json")

@@ -1,0 +1,106 @@
+"""Who is asking, and what their browser may do: keys, one-time links, sessions, CSRF, response headers."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import UTC, datetime, timedelta
+
+from flask import Flask, Response, g, request, session
+from flask_wtf.csrf import CSRFError, CSRFProtect
+
+from shared.db import keys
+from shared.db.keys import Principal
+from shared.errors import Forbidden, NotAllowed
+from shared.log import bind_request
+from shared.wiring import Resources
+from web.offload import read, write
+
+SESSION_LIFE = timedelta(hours=8)
+OPEN_PATHS = re.compile(r"/(livez|readyz|problems|enter/[^/]+|static/.*|api/v1/openapi\.json|favicon\.ico)")
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+        "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+
+csrf = CSRFProtect()
+
+
+def register(app: Flask, resources: Resources) -> None:
+    """Check every request before its view; harden every response."""
+    csrf.init_app(app)
+
+    @app.before_request
+    def _admit() -> None:
+        given = request.headers.get("X-Request-Id", "")
+        g.request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        bind_request(g.request_id)
+        if not OPEN_PATHS.fullmatch(request.path):
+            g.principal = identify(resources)
+
+    @app.after_request
+    def _harden(response: Response) -> Response:
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        if not request.path.startswith("/static/"):
+            response.headers.setdefault("Cache-Control", "no-store")
+        response.headers["X-Request-Id"] = g.get("request_id", "")
+        return response
+
+
+def identify(resources: Resources) -> Principal:
+    """The caller, by `Authorization: Bearer` or by the browser's session; the latter with CSRF protection.
+
+    Raises:
+        NotAllowed: neither is there, or neither is valid.
+        Forbidden: a browser's changing request came without its CSRF token.
+    """
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return _look_up(resources, key=key.strip())
+    key_id = session.get("key_id")
+    if not key_id or _is_over(session.get("since", 0)):
+        raise NotAllowed(
+            "Send `Authorization: Bearer <key>`, or open the one-time link that `plainfilm key link` prints."
+        )
+    if request.method not in SAFE_METHODS:
+        _check_csrf()
+    return _look_up(resources, key_id=str(key_id))
+
+
+def enter(resources: Resources, token: str) -> None:
+    """Begin a browser session with a one-time token.
+
+    Raises:
+        NotAllowed: the token was used or is too old.
+    """
+    now = resources.database.now
+    principal = write(resources.database, lambda sql: keys.use_link(sql, token, now(sql)))
+    session.clear()
+    session.update(key_id=principal.key_id, since=int(datetime.now(UTC).timestamp()))
+    session.permanent = True
+
+
+def _look_up(resources: Resources, *, key: str | None = None, key_id: str = "") -> Principal:
+    if key is not None:
+        return read(resources.database, lambda sql: keys.get_principal(sql, key))
+    return read(resources.database, lambda sql: keys.get_principal_by_id(sql, key_id))
+
+
+def _is_over(since: int) -> bool:
+    return datetime.now(UTC) - datetime.fromtimestamp(since, UTC) > SESSION_LIFE
+
+
+def _check_csrf() -> None:
+    try:
+        csrf.protect()
+    except CSRFError as error:
+        raise Forbidden("This page is out of date; reload it and try again.") from error

@@ -1,0 +1,140 @@
+// The film page: the film and its heatmap as two layers, their controls and keys. The film itself is never hidden.
+
+import { isTaken, say } from "./page.js";
+
+const FULL_OPACITY = 65; // per cent that the drawn overlay has where the map is highest
+const KEYS = { "+": "in", "=": "in", "-": "out", 0: "reset", i: "invert" };
+const holder = document.getElementById("viewer");
+const words = document.getElementById("viewer-words");
+const zoomWords = document.getElementById("zoom-words");
+const wish = { opacity: 40, isOn: true, isInverted: false };
+let heatmap = null;
+let isAsked = false;
+
+/** OpenSeadragon 6.1 adds an inline style, which the CSP refuses, unless it finds its mark: an element of no effect. */
+function forbidInlineStyle() {
+  const mark = document.createElement("style");
+  mark.type = "text/plain";
+  mark.dataset.openseadragonMobileCss = "true";
+  document.head.append(mark);
+}
+
+forbidInlineStyle();
+const viewer = OpenSeadragon({
+  element: holder,
+  tileSources: { type: "image", url: holder.dataset.film, buildPyramid: false },
+  showNavigationControl: false,
+  drawer: "canvas",
+  visibilityRatio: 0.4,
+  minZoomImageRatio: 0.5,
+  maxZoomPixelRatio: 8,
+  zoomPerScroll: 1.25,
+  animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 0.4,
+  gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
+});
+
+function findings() {
+  return document.getElementById("findings");
+}
+
+/** Lay the heatmap over the film as soon as there is one. */
+function addHeatmap() {
+  const url = findings().dataset.heatmap;
+  if (!url || isAsked || !viewer.world.getItemCount()) return;
+  isAsked = true;
+  viewer.addTiledImage({
+    tileSource: { type: "image", url, buildPyramid: false },
+    width: 1,
+    opacity: 0,
+    success: (event) => {
+      heatmap = event.item;
+      showHeatmap();
+    },
+  });
+}
+
+function showHeatmap() {
+  const slider = document.getElementById("opacity");
+  if (!slider) return;
+  slider.value = wish.opacity;
+  slider.disabled = !wish.isOn;
+  document.getElementById("opacity-words").textContent = wish.isOn ? `${wish.opacity} %` : "off";
+  document.getElementById("heatmap-toggle").setAttribute("aria-pressed", String(wish.isOn));
+  heatmap?.setOpacity(wish.isOn ? wish.opacity / FULL_OPACITY : 0);
+  holder.dataset.heatmapOpacity = heatmap ? heatmap.opacity : "";
+}
+
+function toggleHeatmap() {
+  if (!findings().dataset.heatmap) return;
+  wish.isOn = !wish.isOn;
+  showHeatmap();
+  say(wish.isOn ? "Heatmap on" : "Heatmap off");
+}
+
+function setOpacity(percent) {
+  wish.opacity = Math.max(0, Math.min(FULL_OPACITY, percent));
+  wish.isOn = true;
+  showHeatmap();
+}
+
+/** Turn the film's greys over before it is drawn; the heatmap keeps its colours. */
+async function invertFilm(event) {
+  if (!wish.isInverted || event.tiledImage === heatmap) return;
+  const context = await event.getData("context2d");
+  context.globalCompositeOperation = "difference";
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, context.canvas.width, context.canvas.height);
+  context.globalCompositeOperation = "source-over";
+  await event.setData(context, "context2d");
+}
+
+const VIEWS = {
+  in: () => viewer.viewport.zoomBy(1.4),
+  out: () => viewer.viewport.zoomBy(1 / 1.4),
+  reset: () => viewer.viewport.goHome(),
+  invert: () => {
+    wish.isInverted = !wish.isInverted;
+    document.querySelector('[data-view="invert"]').setAttribute("aria-pressed", String(wish.isInverted));
+    viewer.world.getItemAt(0).requestInvalidate(true);
+  },
+};
+
+function onKey(event) {
+  if (isTaken(event)) return;
+  const view = KEYS[event.key];
+  if (view && viewer.world.getItemCount()) VIEWS[view]();
+  else if (event.key === "o") toggleHeatmap();
+  else if (event.key === "[") setOpacity(wish.opacity - 5);
+  else if (event.key === "]") setOpacity(wish.opacity + 5);
+  else if (event.key === "w") location.assign("/");
+}
+
+viewer.addHandler("tile-invalidated", invertFilm);
+viewer.addHandler("open", () => {
+  words.textContent = "";
+  addHeatmap();
+});
+viewer.addHandler("open-failed", () => (words.textContent = "The film cannot be shown; reload the page to try again."));
+viewer.addHandler("canvas-key", (event) => {
+  const key = event.originalEvent.key;
+  event.preventDefaultAction = key in KEYS || "adsrfwADSRFW".includes(key); // OpenSeadragon's own letters
+});
+viewer.addHandler("update-viewport", () => {
+  const item = viewer.world.getItemAt(0);
+  if (item) zoomWords.textContent = `${Math.round(item.viewportToImageZoom(viewer.viewport.getZoom(true)) * 100)} %`;
+});
+
+document.addEventListener("keydown", onKey);
+document.addEventListener("input", (event) => event.target.id === "opacity" && setOpacity(Number(event.target.value)));
+document.addEventListener("click", (event) => {
+  const view = event.target.closest("[data-view]")?.dataset.view;
+  if (view && viewer.world.getItemCount()) VIEWS[view]();
+  if (event.target.closest("#heatmap-toggle")) toggleHeatmap();
+});
+document.addEventListener("htmx:afterSettle", (event) => {
+  if (event.target.id !== "findings") return;
+  say(findings().dataset.say);
+  addHeatmap();
+  showHeatmap();
+});
+showHeatmap();

@@ -1,0 +1,121 @@
+// What every page does: theme, local times, the keys' dialog, htmx's token and its troubles.
+
+const said = document.getElementById("said");
+const trouble = document.getElementById("trouble");
+
+/** The token that every change must carry. */
+export function csrfToken() {
+  return document.querySelector('meta[name="csrf-token"]')?.content ?? "";
+}
+
+/** Tell those who listen rather than look. */
+export function say(words) {
+  said.textContent = words;
+}
+
+/** True while the key belongs to a field or a dialog, or is part of a shortcut of the browser. */
+export function isTaken(event) {
+  const field = event.target.closest?.("input:not([type=range]), select, textarea, dialog");
+  return Boolean(field) || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented;
+}
+
+function setUpTheme() {
+  const button = document.getElementById("theme");
+  const root = document.documentElement;
+  const show = () => button.setAttribute("aria-pressed", String(root.dataset.theme === "light"));
+  button.addEventListener("click", () => {
+    root.dataset.theme = root.dataset.theme === "light" ? "dark" : "light";
+    try {
+      localStorage.setItem("plainfilm-theme", root.dataset.theme);
+    } catch {
+      // storage is denied: the choice lasts as long as the page
+    }
+    show();
+  });
+  show();
+}
+
+const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "long" });
+const exact = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+const STEPS = [["second", 60], ["minute", 60], ["hour", 24], ["day", 30], ["month", 12], ["year", Infinity]];
+
+function inWords(moment) {
+  let distance = (moment - Date.now()) / 1000;
+  if (Math.abs(distance) < 10) return "just now";
+  for (const [unit, size] of STEPS) {
+    if (Math.abs(distance) < size) return relative.format(Math.round(distance), unit);
+    distance /= size;
+  }
+  return exact.format(moment);
+}
+
+/** Write each moment in the reader's own time, with how long ago it was. */
+export function showTimes(root = document) {
+  for (const time of root.querySelectorAll("time")) {
+    const moment = new Date(time.dateTime);
+    time.title = exact.format(moment);
+    time.textContent = time.closest("dl") ? exact.format(moment) : inWords(moment);
+  }
+}
+
+function setUpKeys() {
+  const dialog = document.getElementById("keys");
+  if (!dialog) return;
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "?" || isTaken(event)) return;
+    event.preventDefault();
+    dialog.showModal();
+  });
+  document.querySelector('[data-opens="keys"]')?.addEventListener("click", () => dialog.showModal());
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+}
+
+function tell(words) {
+  if (trouble.textContent !== words) trouble.textContent = words;
+  trouble.hidden = !words;
+}
+
+function setUpLive() {
+  document.addEventListener("htmx:configRequest", (event) => {
+    if (event.detail.verb === "get") {
+      if (document.hidden) event.preventDefault();
+    } else {
+      event.detail.headers["X-CSRFToken"] = csrfToken();
+    }
+  });
+  document.addEventListener("htmx:afterRequest", (event) => event.detail.successful && tell(""));
+  document.addEventListener("htmx:sendError", () => tell("The service does not answer; this page keeps trying."));
+  document.addEventListener("htmx:responseError", (event) => tell(describe(event.detail.xhr)));
+  document.addEventListener("htmx:afterSettle", () => showTimes());
+}
+
+function describe(xhr) {
+  if (xhr.status === 401) return "This session has ended: print a new link with `plainfilm key link`, then open it.";
+  try {
+    return JSON.parse(xhr.responseText).detail;
+  } catch {
+    return "The service has trouble answering; this page keeps trying.";
+  }
+}
+
+function setUpCopies() {
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copies]");
+    if (!button) return;
+    const source = document.getElementById(button.dataset.copies);
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(source);
+      button.textContent = "Selected: copy it now";
+    }
+  });
+}
+
+setUpTheme();
+setUpKeys();
+setUpLive();
+setUpCopies();
+showTimes();
+setInterval(() => showTimes(), 15_000);

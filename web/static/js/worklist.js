@@ -1,0 +1,63 @@
+// The live list: asks for what it does not show as it is now, keeps one page of rows, moves by j and k.
+
+import { isTaken, say, showTimes } from "./page.js";
+
+const PAGE_ROWS = 30;
+const rows = document.getElementById("rows");
+const live = document.getElementById("live");
+const list = rows.closest(".list");
+
+function tellWhatIsShown(event) {
+  if (event.target !== live) return;
+  const parameters = event.detail.parameters;
+  const shown = [];
+  const waiting = [];
+  for (const row of [...rows.rows].slice(0, PAGE_ROWS)) {
+    if ("done" in row.dataset) shown.push(row.dataset.job);
+    else waiting.push(`${row.dataset.job}.${row.dataset.status}`);
+  }
+  parameters.set("shown", shown.join(" "));
+  parameters.set("waiting", waiting.join(" "));
+  if (live.dataset.cursor) parameters.set("cursor", live.dataset.cursor);
+  if (live.dataset.statusFilter) parameters.set("status", live.dataset.statusFilter);
+  if (live.dataset.verdictFilter) parameters.set("verdict", live.dataset.verdictFilter);
+}
+
+function keepOnePage() {
+  list.classList.toggle("is-empty", rows.rows.length === 0);
+  const older = document.getElementById("older");
+  if (!older) return;
+  while (rows.rows.length > PAGE_ROWS) rows.deleteRow(-1);
+  const link = new URL(older.href);
+  link.searchParams.set("cursor", rows.rows[rows.rows.length - 1].dataset.job);
+  older.href = link.href;
+}
+
+function afterSwap(event) {
+  const row = event.target.closest?.("#rows tr");
+  if (row) {
+    row.classList.add("fresh");
+    if ("done" in row.dataset) say(row.dataset.say);
+    showTimes(row);
+  }
+  keepOnePage();
+}
+
+function move(step) {
+  const links = [...rows.querySelectorAll("a")];
+  const at = links.indexOf(document.activeElement);
+  const next = at < 0 ? (step > 0 ? 0 : links.length - 1) : at + step;
+  links[Math.max(0, Math.min(links.length - 1, next))]?.focus();
+}
+
+function onKey(event) {
+  if (isTaken(event)) return;
+  if (event.key === "j") move(1);
+  else if (event.key === "k") move(-1);
+}
+
+document.addEventListener("htmx:configRequest", tellWhatIsShown);
+document.addEventListener("htmx:oobAfterSwap", afterSwap);
+document.addEventListener("keydown", onKey);
+document.addEventListener("plainfilm:accepted", () => htmx.trigger(live, "refresh"));
+keepOnePage();

@@ -1,0 +1,112 @@
+"""The use case "submit": bytes to an accepted job, or a named refusal with nothing stored. Knows no Flask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.exc import IntegrityError
+
+from shared import wire
+from shared.db import jobs, queries
+from shared.db.keys import Principal
+from shared.domain import Film, Priority
+from shared.errors import IdempotencyMismatch
+from shared.imaging import stored
+from shared.wiring import Resources
+from web.offload import read, run_in_thread, run_sql
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What came with the request: bytes and wishes, never a file name."""
+
+    data: bytes
+    priority: Priority
+    idempotency_key: str | None
+    request_id: str
+
+
+def submit(resources: Resources, who: Principal, upload: Upload) -> wire.Job:
+    """Decode, store, commit, ring: in this order, so that a job that is accepted cannot be lost.
+
+    Raises:
+        RefusedUpload: the film cannot be taken; nothing was stored.
+        IdempotencyMismatch: the key was used for another film.
+        Unavailable: decoder, storage or database is away; the same request may be sent again.
+    """
+    film = resources.decoder.decode(upload.data)
+    job_id = run_sql(resources.database, lambda: _find_earlier(resources, who, upload, film))
+    return get_job(resources, who, job_id or _accept(resources, who, upload, film))
+
+
+def get_job(resources: Resources, who: Principal, job_id: str) -> wire.Job:
+    """The job as the caller may see it.
+
+    Raises:
+        JobNotFound: unknown, or of another tenant.
+    """
+    return read(resources.database, lambda session: queries.get_job(session, who.tenant, job_id))
+
+
+def cancel(resources: Resources, who: Principal, job_id: str) -> None:
+    """Cancel a job that has not ended; a running one's result will not be published.
+
+    Raises:
+        JobNotFound: unknown, or of another tenant.
+        IllegalTransition: it has ended.
+    """
+
+    def change() -> None:
+        with jobs.changing(resources.database) as changes:
+            changes.cancel(who.tenant, job_id, f"key:{who.key_id}")
+
+    run_sql(resources.database, change)
+
+
+def _accept(resources: Resources, who: Principal, upload: Upload, film: Film) -> str:
+    job_id = resources.new_id()
+    ref = run_in_thread(lambda: resources.blobs.put(who.tenant, job_id, stored.to_bytes(film.pixels)))
+    accepted_id = run_sql(resources.database, lambda: _insert(resources, who, upload, film, job_id, ref))
+    if accepted_id == job_id:
+        resources.queue.classify(job_id, upload.priority)
+    return accepted_id
+
+
+def _find_earlier(resources: Resources, who: Principal, upload: Upload, film: Film) -> str | None:
+    """The job that the same key and film made before."""
+    if upload.idempotency_key is None:
+        return None
+    with resources.database.read() as session:
+        found = queries.find_by_idempotency_key(session, who.tenant, upload.idempotency_key)
+    if found is None:
+        return None
+    job_id, input_sha256 = found
+    if input_sha256 != film.facts.input_sha256:
+        raise IdempotencyMismatch("This Idempotency-Key was used for another film; choose a new one.")
+    return job_id
+
+
+def _insert(resources: Resources, who: Principal, upload: Upload, film: Film, job_id: str, ref: str) -> str:  # noqa: PLR0913, PLR0917  each is a fact of the row
+    """Row and audit event in one transaction; of two requests with one key, the later gets the earlier's job."""
+    new = jobs.NewJob(
+        id=job_id,
+        tenant=who.tenant,
+        owner=who.key_id,
+        idempotency_key=upload.idempotency_key,
+        facts=film.facts,
+        blob_ref=ref,
+        priority=upload.priority,
+        max_attempts=resources.settings.max_attempts,
+        expires_at=None,
+        request_id=upload.request_id,
+    )
+    try:
+        with jobs.changing(resources.database) as changes:
+            changes.insert_queued(new)
+    except IntegrityError:
+        resources.blobs.delete(ref)
+        earlier = _find_earlier(resources, who, upload, film)
+        if earlier is None:
+            raise
+        return earlier
+    return job_id

@@ -1,0 +1,74 @@
+"""`create_celery(settings)`: every Celery setting, each with its reason. `celery -A worker.app` works too.
+
+Celery carries rings and keeps the pool; it decides nothing about a film. Its own retries, results and redelivery
+are off or harmless, since the job row is the truth.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from celery import Celery
+from celery.signals import worker_process_init
+
+from shared import queueing
+from shared.domain import Priority
+from shared.errors import QueueDown
+from shared.settings import Settings, load_settings
+from worker import boot, tasks
+
+if TYPE_CHECKING:
+    app: Celery
+
+
+def create_celery(settings: Settings, priorities: tuple[Priority, ...] = tuple(Priority)) -> Celery:
+    """The worker's Celery app for the classes `priorities`.
+
+    Raises:
+        QueueDown: no broker is known.
+    """
+    broker_url = settings.broker_url
+    if broker_url is None:
+        raise QueueDown("No broker is known: set PLAINFILM_REDIS_URL, or start everything with `plainfilm up`.")
+    celery = Celery("plainfilm", broker=broker_url)
+    celery.conf.update(
+        task_ignore_result=True,  # the job row is the result
+        result_backend=None,  # a backend costs 40-50 % more CPU a message
+        task_serializer="json",
+        event_serializer="json",
+        accept_content=["json"],  # never a pickle
+        task_queues=queueing.task_queues(),
+        task_create_missing_queues=False,
+        task_acks_late=True,  # an early ack takes the next ring 17 s before its turn
+        worker_prefetch_multiplier=1,  # likewise
+        task_acks_on_failure_or_timeout=True,  # False with a hard limit reruns for ever
+        task_reject_on_worker_lost=False,  # True restarts a film that kills its process for ever
+        task_soft_time_limit=None,  # the lease keeper ends a batch that takes too long, in every pool
+        task_time_limit=None,
+        worker_proc_alive_timeout=120,  # at 4 s a replacement child is killed while its model loads
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_soft_shutdown_timeout=25,
+        worker_enable_soft_shutdown_on_idle=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=2,
+        broker_transport_options=queueing.broker_transport_options(socket_timeout_s=5),
+        worker_hijack_root_logger=False,  # logs are ours, JSON lines
+        worker_send_task_events=False,
+        worker_redirect_stdouts=False,
+        timezone="UTC",
+    )
+    tasks.register(celery)
+
+    def start_child(**_sent: object) -> None:
+        boot.start(settings, priorities)
+
+    worker_process_init.connect(start_child, weak=False)
+    return celery
+
+
+def __getattr__(name: str) -> Celery:
+    """Make `app` when Celery's own command asks for it: nothing happens at import."""
+    if name in {"app", "celery"}:
+        return create_celery(load_settings())
+    raise AttributeError(name)

@@ -1,0 +1,94 @@
+"""From `weights.npz` to named arrays: the SHA-256 first, then numpy without pickles, then names and shapes.
+
+Nothing of the file is interpreted before its digest is the manifest's. Called by every engine; no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from shared.domain import FloatArray
+from shared.errors import BadChecksum, ManifestMismatch, WrongShape
+from shared.manifest import WEIGHTS_FILE, ModelManifest
+from worker.engine.architecture import Architecture, array_shapes, find_architecture, folded
+from worker.engine.layers import Shape
+
+
+def load_weights(folder: Path, manifest: ModelManifest) -> tuple[Architecture, dict[str, FloatArray]]:
+    """Read `folder/weights.npz` as the manifest promises it.
+
+    Returns:
+        The folded table and its arrays by name, float32.
+
+    Raises:
+        ManifestMismatch: the file is absent, no npz, or the manifest contradicts the table.
+        BadChecksum: the bytes are not those the manifest names.
+        WrongShape: an array is missing, superfluous, or not of the promised shape and type.
+    """
+    architecture = folded(find_architecture(manifest.architecture, len(manifest.labels)))
+    _check_promises(manifest, architecture)
+    data = _read_verified(folder, manifest.weights_sha256)
+    arrays = _parse(data)
+    check_arrays(arrays, array_shapes(architecture))
+    return architecture, arrays
+
+
+def check_arrays(arrays: Mapping[str, FloatArray], expected: Mapping[str, Shape]) -> None:
+    """Names, shapes, type and finiteness of `arrays` against the table's.
+
+    Raises:
+        WrongShape: naming the first array that does not fit.
+    """
+    if arrays.keys() != expected.keys():
+        name = min(arrays.keys() ^ expected.keys())
+        state = "missing" if name in expected else "not expected"
+        message = f"The weights do not fit the architecture: '{name}' is {state}."
+        raise WrongShape(message)
+    for name, shape in expected.items():
+        array = arrays[name]
+        if array.shape != shape or array.dtype != np.float32:
+            message = f"'{name}' is {array.dtype} {array.shape}, promised was float32 {shape}."
+            raise WrongShape(message)
+        if not np.isfinite(array).all():
+            message = f"'{name}' holds values that are not finite."
+            raise WrongShape(message)
+
+
+def _check_promises(manifest: ModelManifest, architecture: Architecture) -> None:
+    if manifest.input_shape != architecture.input_shape:
+        message = f"The manifest's input_shape is not that of '{architecture.name}'."
+        raise ManifestMismatch(message)
+    if manifest.target_layer not in {layer.name for layer in architecture.layers}:
+        message = f"'{architecture.name}' has no layer '{manifest.target_layer}'."
+        raise ManifestMismatch(message)
+    count = sum(int(np.prod(shape)) for shape in array_shapes(architecture).values())
+    if manifest.parameters != count:
+        message = f"The manifest promises {manifest.parameters} parameters, the architecture has {count}."
+        raise ManifestMismatch(message)
+
+
+def _read_verified(folder: Path, sha256: str) -> bytes:
+    try:
+        data = (folder / WEIGHTS_FILE).read_bytes()
+    except OSError as error:
+        message = "The model folder has no readable weights.npz."
+        raise ManifestMismatch(message, folder=str(folder)) from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        message = "The weights are not those the manifest names: their SHA-256 differs."
+        raise BadChecksum(message, folder=str(folder))
+    return data
+
+
+def _parse(data: bytes) -> dict[str, FloatArray]:
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        message = "The weights are no npz archive of plain arrays."
+        raise ManifestMismatch(message) from error

@@ -1,0 +1,88 @@
+"""Keeps the leases of the batch in hand: a thread that renews them, and ends a process that computes too long.
+
+Celery's time limits do not reach solo and threads pools, and a hung computation holds the interpreter's attention;
+so past the run limit the process ends itself and the lease does the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from shared.db import jobs
+from shared.db.engine import Database
+from shared.db.jobs import Claim
+from shared.errors import AppError
+from shared.log import get_logger
+
+log = get_logger(__name__)
+
+EXIT_RUN_LIMIT = 75
+"""The process's exit status past the run limit (EX_TEMPFAIL of sysexits.h)."""
+
+
+def end_process() -> None:
+    """End this process at once, without cleaning up: what it held is given back by the lease."""
+    os._exit(EXIT_RUN_LIMIT)
+
+
+@dataclass(slots=True)
+class LeaseKeeper:
+    """Renews every `lease_s` / 3 what `holding` names.
+
+    Attributes:
+        lease_s: how long a renewed lease lasts, by the database's clock.
+        run_limit_s: how long one batch may take before `give_up` is called.
+    """
+
+    database: Database
+    lease_s: float
+    run_limit_s: float
+    give_up: Callable[[], None] = end_process
+    _claims: list[Claim] = field(default_factory=list)
+    _deadline: float = 0.0
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def holding(self, claims: Sequence[Claim]) -> Iterator[None]:
+        """Keep these leases until the block ends."""
+        with self._guard:
+            self._claims, self._deadline = list(claims), time.monotonic() + self.run_limit_s
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._claims = []
+
+    def has_lost(self, held: Claim) -> bool:
+        """True where a renewal found the job cancelled or in another attempt's hands."""
+        with self._guard:
+            return bool(self._claims) and held not in self._claims
+
+    def tick(self) -> None:
+        """One renewal; called by `run`, and by tests."""
+        with self._guard:
+            claims, is_over = list(self._claims), time.monotonic() > self._deadline
+        if not claims:
+            return
+        if is_over:
+            log.error("run_limit.reached", n=len(claims), run_limit_s=self.run_limit_s)
+            self.give_up()
+            return
+        try:
+            with jobs.changing(self.database) as changes:
+                kept = changes.renew(claims, self.lease_s)
+        except AppError as error:
+            log.warning("lease.not_renewed", code=error.code, n=len(claims))
+            return
+        with self._guard:
+            self._claims = [held for held in self._claims if held in kept or held not in claims]
+
+    def run(self, stop: threading.Event) -> None:
+        """Tick until `stop` is set."""
+        while not stop.wait(self.lease_s / 3):
+            self.tick()

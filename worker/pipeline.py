@@ -1,0 +1,186 @@
+"""The use case "process a batch": claim, load, preprocess, infer, conclude, store. One bad film never fails its batch.
+
+Called by the task and by the poll loop; a ring and a poll do the same thing. No transaction is open while the
+network computes. Whatever is lost in the middle is given back by its lease.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared import verdict
+from shared.db import jobs
+from shared.db.jobs import Claim, Claimant, Finding
+from shared.domain import Assessment, FloatArray, SaliencyMap
+from shared.errors import AppError, LeaseLost
+from shared.imaging import preprocess, stored
+from shared.log import get_logger
+from shared.wiring import Resources
+from worker.engine import quality
+from worker.engine.base import Engine
+from worker.lease import LeaseKeeper
+
+log = get_logger(__name__)
+
+RETRY_DELAY_S = 1.0
+CODE_VERSION = importlib.metadata.version("plainfilm")
+
+
+@dataclass(frozen=True, slots=True)
+class Kitchen:
+    """What a pool child works with."""
+
+    resources: Resources
+    engine: Engine
+    who: Claimant
+    keeper: LeaseKeeper
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A claimed film as a network input, (H, W, C) float32 in [0, 1]."""
+
+    held: Claim
+    x: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """A film with its answer."""
+
+    held: Claim
+    assessment: Assessment
+    saliency: SaliencyMap
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A film that cannot be answered: for good (its own fault), or this time."""
+
+    held: Claim
+    code: str
+    detail: str
+    is_permanent: bool
+
+
+Outcome = Concluded | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """How many films a batch took and what became of them."""
+
+    claimed: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    lost: int = 0
+
+
+def process(kitchen: Kitchen) -> BatchReport:
+    """Take one batch through to its results.
+
+    Returns:
+        A report; `claimed` 0 where nothing was due.
+
+    Raises:
+        Unavailable: the database went away; the leases give the films back.
+    """
+    started = time.monotonic()
+    with jobs.changing(kitchen.resources.database) as changes:
+        claims = changes.claim(kitchen.who)
+    if not claims:
+        return BatchReport()
+    with kitchen.keeper.holding(claims):
+        loaded = [_prepare(kitchen, held) for held in claims]
+        prepared = [item for item in loaded if isinstance(item, Prepared)]
+        outcomes: list[Outcome] = [item for item in loaded if isinstance(item, Failed)]
+        outcomes += _conclude(kitchen.engine, prepared)
+        report = _store(kitchen, outcomes, duration_ms=round(1000 * (time.monotonic() - started)))
+    log.info("batch.done", claimed=report.claimed, succeeded=report.succeeded, failed=report.failed, lost=report.lost)
+    return report
+
+
+def _prepare(kitchen: Kitchen, held: Claim) -> Prepared | Failed:
+    """Read the stored film; a missing or damaged one fails that job alone."""
+    manifest = kitchen.engine.manifest
+    try:
+        pixels = stored.from_bytes(kitchen.resources.blobs.get(held.blob_ref))
+        return Prepared(held, preprocess.preprocess(pixels, manifest.preprocessing, manifest.input_shape))
+    except AppError as error:
+        log.warning("film.not_loaded", job_id=held.id, code=error.code)
+        return Failed(held, error.code, error.detail, is_permanent=not error.retryable)
+
+
+def _conclude(engine: Engine, prepared: Sequence[Prepared]) -> list[Outcome]:
+    """Infer on the batch; where that fails, film by film, so that the faulty one is found."""
+    if not prepared:
+        return []
+    try:
+        inference = engine.infer(preprocess.stack([item.x for item in prepared]))
+    except Exception as error:
+        log.exception("inference.failed", n=len(prepared), error=type(error).__name__)
+        if len(prepared) > 1:
+            return [outcome for item in prepared for outcome in _conclude(engine, [item])]
+        detail = "The network failed on this film."
+        return [Failed(prepared[0].held, "inference_failed", detail, is_permanent=False)]
+    return [
+        Concluded(item.held, verdict.assess(probabilities, item.x, engine.manifest), quality.describe(saliency))
+        for item, probabilities, saliency in zip(prepared, inference.probabilities, inference.saliency, strict=True)
+    ]
+
+
+def _store(kitchen: Kitchen, outcomes: Sequence[Outcome], *, duration_ms: int) -> BatchReport:
+    """All outcomes in one transaction, a savepoint a film: a lost lease undoes that film's writes only."""
+    succeeded = failed = lost = 0
+    with jobs.changing(kitchen.resources.database) as changes:
+        for outcome in outcomes:
+            try:
+                with changes.session.begin_nested():
+                    _write(kitchen, changes, outcome, duration_ms)
+            except LeaseLost:
+                log.warning("lease.lost", job_id=outcome.held.id, attempt=outcome.held.attempt)
+                lost += 1
+            else:
+                succeeded += isinstance(outcome, Concluded)
+                failed += isinstance(outcome, Failed)
+    return BatchReport(len(outcomes), succeeded, failed, lost)
+
+
+def _write(kitchen: Kitchen, changes: jobs.JobChanges, outcome: Outcome, duration_ms: int) -> None:
+    worker = kitchen.who.worker
+    if isinstance(outcome, Concluded):
+        changes.finish(outcome.held, worker, _finding(kitchen.engine, outcome, duration_ms))
+    elif outcome.is_permanent:
+        changes.fail(outcome.held, f"worker:{worker}", outcome.code, outcome.detail)
+    else:
+        changes.retry(outcome.held, f"worker:{worker}", outcome.code, RETRY_DELAY_S * outcome.held.attempt)
+
+
+def _finding(engine: Engine, concluded: Concluded, duration_ms: int) -> Finding:
+    """The result's columns, and of them what the audit event repeats."""
+    manifest, assessment, saliency = engine.manifest, concluded.assessment, concluded.saliency
+    raw = stored.saliency_to_bytes(saliency.values)
+    recorded = {
+        "model_sha256": manifest.weights_sha256,
+        "verdict": assessment.verdict.value,
+        "probabilities": dict(assessment.probabilities),
+        "prediction_set": list(assessment.prediction_set),
+        "reasons": list(assessment.reasons),
+        "saliency_sha256": hashlib.sha256(raw).hexdigest(),
+        "preprocessing": manifest.preprocessing,
+        "device": engine.device,
+        "code_version": CODE_VERSION,
+        "duration_ms": duration_ms,
+    }
+    columns = {
+        **recorded,
+        "saliency_method": saliency.method,
+        "saliency": raw,
+        "border_share": saliency.border_share,
+        "is_degenerate": saliency.is_degenerate,
+    }
+    return Finding(columns, {**recorded, "model_version": manifest.version})

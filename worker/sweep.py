@@ -1,0 +1,69 @@
+"""The sweeper: gives back the films of dead workers, ends those past their time, rings again for the unrung.
+
+Any worker's poll loop calls it; one at a time does the work. Idle passes only read.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from shared.db import jobs, locks, queries
+from shared.domain import JobState, Priority
+from shared.log import get_logger
+from shared.wiring import Resources
+
+log = get_logger(__name__)
+
+TURN = "sweeper"
+TURN_S = 10.0
+"""A sweeper that dies leaves its turn free after this."""
+
+RINGS_A_PASS = 100
+
+
+def sweep(resources: Resources, worker: str) -> bool:
+    """One pass; False where there was nothing to do or another worker has the turn.
+
+    Raises:
+        DatabaseDown: try again at the next pass.
+    """
+    database, settings = resources.database, resources.settings
+    with database.read() as session:
+        now = database.now(session)
+        if not queries.needs_sweep(session, now, settings.ring_after_s):
+            return False
+        if not locks.is_free(session, TURN, worker, now):
+            return False
+    to_ring = _change(resources, worker)
+    for job_id, priority in to_ring:  # after the commit, best effort
+        resources.queue.classify(job_id, priority)
+    return True
+
+
+def _change(resources: Resources, worker: str) -> list[tuple[str, Priority]]:
+    with jobs.changing(resources.database) as changes:
+        if not locks.take(changes.session, TURN, worker, timedelta(seconds=TURN_S), changes.now):
+            return []
+        for job_id, state in changes.requeue_expired():
+            log.warning("lease.expired", job_id=job_id, poisoned=state is JobState.FAILED)
+        for job_id in changes.expire_due():
+            log.info("job.expired", job_id=job_id)
+        return changes.mark_rung(resources.settings.ring_after_s, RINGS_A_PASS)
+
+
+def purge_orphans(resources: Resources) -> int:
+    """Remove stored films that no job row names: their web process died between the two steps.
+
+    Returns:
+        How many were removed.
+    """
+    with resources.database.read() as session:
+        before = resources.database.now(session) - timedelta(seconds=resources.settings.orphan_after_s)
+        old = list(resources.blobs.older_than(before))
+        known = queries.known_jobs(session, [ref.split("/")[1] for ref in old])
+    orphans = [ref for ref in old if ref.split("/")[1] not in known]
+    for ref in orphans:
+        resources.blobs.delete(ref)
+    if orphans:
+        log.info("orphans.purged", n=len(orphans))
+    return len(orphans)

@@ -1,0 +1,22 @@
+"""The Celery tasks: a ring comes in, a batch is worked. No arguments but an id, no result, no retries here."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from shared.db import queries
+from shared.queueing import CLASSIFY
+from worker import boot
+
+
+def register(app: Celery) -> None:
+    """Bind the tasks to `app` under the names of `shared.queueing`."""
+
+    @app.task(name=CLASSIFY, ignore_result=True, trail=False)
+    def classify(job_id: str) -> None:
+        """Work a batch if the film that rang still waits; a ring behind a full batch costs one read."""
+        runtime = boot.current()
+        with runtime.kitchen.resources.database.read() as session:
+            is_waiting = queries.is_queued(session, job_id)
+        if is_waiting:
+            runtime.work()
