@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -85,18 +86,20 @@ def _await(client: Client, path: Path, sent: wire.Job) -> Answer:
     job = client.wait(sent.id)
     if job.result is not None:
         return Answer(str(path), job, None)
-    return Answer(str(path), job, job.error.detail if job.error else f"The job has {job.status.value}.")
+    return Answer(str(path), job, job.error.detail if job.error else f"The job is {job.status.value}.")
 
 
 def _table(answers: Sequence[Answer]) -> Table:
+    # a file may be named like a style: escape shows it as it is
     table = Table("file", "verdict", "probabilities", "prediction set", "job")
     for answer in answers:
         result = answer.job.result if answer.job else None
         if result is None:
-            table.add_row(Path(answer.file).name, "[red]error[/red]", answer.error or "", "", "")
+            table.add_row(escape(Path(answer.file).name), "[red]error[/red]", escape(answer.error or ""), "", "")
             continue
         leading = sorted(result.probabilities.items(), key=lambda item: -item[1])
         shares = "  ".join(f"{label} {share:.0%}" for label, share in leading)
         job_id = answer.job.id if answer.job else ""
-        table.add_row(Path(answer.file).name, result.verdict, shares, ", ".join(result.prediction_set), job_id)
+        chosen = ", ".join(result.prediction_set)
+        table.add_row(escape(Path(answer.file).name), result.verdict, shares, chosen, job_id)
     return table

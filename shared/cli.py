@@ -11,13 +11,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
+from shared.domain import DEFAULT_TENANT, Role
 from shared.errors import AppError, NotAllowed
 from shared.settings import load_settings
 
 GROUP = "plainfilm.commands"
 EXTRAS = {"web": "web", "worker": "worker", "train": "training", "evaluate": "training", "samples": "training"}
+HELP = {
+    "audit": "The audit chain.",
+    "db": "The database.",
+    "evaluate": "Measure a model on labelled films.",
+    "samples": "Make sample films.",
+    "train": "Learn a model from labelled films.",
+    "web": "The web server.",
+    "worker": "Worker pools.",
+}
+"""What the list of commands says of those that are not loaded for it."""
 
 
 class LazyGroup(TyperGroup):
@@ -28,16 +39,23 @@ class LazyGroup(TyperGroup):
         return [*super().list_commands(ctx), *sorted(_entry_points())]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # likewise
-        """Load the command that was named."""
+        """The command as the list shows it; `resolve_command` loads the one that was named."""
         own = super().get_command(ctx, cmd_name)
-        found = _entry_points().get(cmd_name)
-        if own is not None or found is None:
+        if own is not None or cmd_name not in _entry_points():
             return own
+        return TyperCommand(cmd_name, help=HELP.get(cmd_name))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:  # likewise
+        """Load the command that was named."""
+        name, command, rest = super().resolve_command(ctx, args)
+        found = _entry_points().get(name or "")
+        if found is None or name in self.commands:
+            return name, command, rest
         try:
-            return typer.main.get_command(found.load())
+            return name, typer.main.get_command(found.load()), rest
         except ModuleNotFoundError as error:
-            extra = EXTRAS.get(cmd_name, cmd_name)
-            sys.stderr.write(f"'{cmd_name}' needs '{error.name}': pip install 'plainfilm[{extra}]'\n")
+            extra = EXTRAS.get(found.name, found.name)
+            sys.stderr.write(f"'{name}' needs '{error.name}': pip install 'plainfilm[{extra}]'\n")
             raise typer.Exit(1) from None
 
 
@@ -110,12 +128,11 @@ def link() -> None:
 
 @key.command()
 def make(
-    role: Annotated[str, typer.Option(help="admin, uploader, reviewer or auditor")] = "uploader",
+    role: Annotated[Role, typer.Option(help="what the key may do; an auditor reads only")] = Role.UPLOADER,
 ) -> None:
     """Make an API key and print it: the only time it is shown."""
     from shared.db import keys  # noqa: PLC0415
     from shared.db.engine import build_database  # noqa: PLC0415
-    from shared.domain import DEFAULT_TENANT  # noqa: PLC0415
 
     database = build_database(load_settings())
     with database.begin() as session:

@@ -36,10 +36,14 @@ class Client:
         url: of the service, e.g. 'http://127.0.0.1:8000'.
         key: 'pf_…'.
         patience_s: how long to keep asking a service that does not answer.
+        transport: what carries the requests; tests give their own.
     """
 
-    def __init__(self, url: str, key: str, patience_s: float = PATIENCE_S) -> None:
-        self._http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=30.0)
+    def __init__(
+        self, url: str, key: str, patience_s: float = PATIENCE_S, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        headers = {"Authorization": f"Bearer {key}"}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=30.0, transport=transport)
         self._patience_s = patience_s
 
     def __enter__(self) -> Self:
@@ -94,8 +98,14 @@ class Client:
             else:
                 if response.status_code not in (429, 502, 503, 504) or time.monotonic() >= give_up_at:
                     return _checked(response)
-                pause = float(response.headers.get("Retry-After", pause))
-            time.sleep(pause)
+                pause = _pause_s(response, pause)
+            time.sleep(min(pause, max(0.0, give_up_at - time.monotonic())))
+
+
+def _pause_s(response: httpx.Response, default_s: float) -> float:
+    """What `Retry-After` asks for, where it counts seconds; a date is some proxy's."""
+    given = response.headers.get("Retry-After", "")
+    return float(given) if given.isascii() and given.isdigit() else default_s
 
 
 def _checked(response: httpx.Response) -> httpx.Response:

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from shared import broker
 from shared.db import migrate
@@ -86,7 +87,7 @@ def _port(settings: Settings) -> Finding:
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
-    if settings.database_url is None and not (settings.home / "plainfilm.db").exists():
+    if _is_missing_file(settings.sql_url):
         yield Finding("database", is_fine=True, state="SQLite, made at the first start")
         return
     try:
@@ -97,6 +98,12 @@ def _database(settings: Settings) -> Iterator[Finding]:
     is_current = found == migrate.head_revision()
     state = f"at revision {found}" if is_current else f"at revision {found}; run `plainfilm db upgrade`"
     yield Finding("database", is_current, state)
+
+
+def _is_missing_file(url: str) -> bool:
+    """True for an SQLite file that is not there: to look inside would make it."""
+    sqlite = "sqlite:///"
+    return url.startswith(sqlite) and not Path(url.removeprefix(sqlite)).exists()
 
 
 def _gpu() -> Finding:

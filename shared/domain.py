@@ -76,6 +76,15 @@ class Priority(StrEnum):
         return list(cls)[rank]
 
 
+class Role(StrEnum):
+    """What a key may do; an auditor reads only."""
+
+    ADMIN = "admin"
+    UPLOADER = "uploader"
+    REVIEWER = "reviewer"
+    AUDITOR = "auditor"
+
+
 class Verdict(StrEnum):
     """What the reader is told; the first three are the labels of the study."""
 

@@ -27,6 +27,7 @@ class BlobStore(Protocol):
 
         Raises:
             BlobMissing: absent, or not the bytes that were stored.
+            StorageDown: the store does not say; asking again may help.
         """
 
     def delete(self, ref: str) -> None:

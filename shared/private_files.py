@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ def read_or_make(path: Path, make: Callable[[], str]) -> str:
     """The file's text; made with mode 0600 where it is absent. Of two makers at once, the first wins."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         write(temporary, make())
         try:
             os.link(temporary, path)

@@ -36,6 +36,7 @@ def create_app(resources: Resources) -> Flask:
         MAX_FORM_PARTS=8,
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
+        WTF_CSRF_SSL_STRICT=False,  # it wants a Referer, which our Referrer-Policy keeps browsers from sending
     )
     problems.register(app)
     security.register(app, resources)

@@ -157,8 +157,10 @@ def get_changes(session: Session, now: datetime, tenant: str, query: LiveQuery) 
 
 
 def list_errors() -> list[tuple[type[AppError], str]]:
-    """Every error with the first line of its docstring."""
-    return [(error, (error.__doc__ or "").partition("\n")[0]) for error in all_errors()]
+    """Every error with what it means: the first line of its docstring."""
+    told = {error: (error.__doc__ or "").partition("\n")[0] for error in all_errors()}
+    told[AppError] = "A fault of ours; the answer names the entry in the service's log."
+    return list(told.items())
 
 
 def _find_job(session: Session, tenant: str, job_id: str) -> wire.Job | None:
@@ -166,4 +168,3 @@ def _find_job(session: Session, tenant: str, job_id: str) -> wire.Job | None:
         return queries.get_job(session, tenant, job_id)
     except JobNotFound:
         return None
-

@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final
 
+from markupsafe import Markup
+
 from shared import wire
-from shared.domain import JobState, Priority, Verdict
-from shared.manifest import Rate
+from shared.domain import Priority, Verdict
 
 LABELS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -76,25 +77,22 @@ def percent(share: float) -> str:
     return f"{share * 100:.1f} %"
 
 
-def rate(measured: Rate) -> str:
-    """A measured share with its denominator and interval."""
-    low, high = measured.low * 100, measured.high * 100
-    return f"{percent(measured.value)} (n = {measured.n}, 95 % interval {low:.1f} to {high:.1f})"
-
-
 def ranked(probabilities: Mapping[str, float]) -> list[tuple[str, float]]:
     """Labels with their probabilities, most probable first."""
     return sorted(probabilities.items(), key=lambda pair: -pair[1])
 
 
-def describe_set(labels: Sequence[str]) -> str:
-    """The prediction set in words."""
+def list_labels(labels: Sequence[str]) -> str:
+    """('covid19', 'normal') -> 'COVID-19 and Normal'."""
     names = [name_label(label) for label in labels]
-    if not names:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names or ["no label"])
+
+
+def describe_set(labels: Sequence[str]) -> str:
+    """The prediction set as a sentence."""
+    if not labels:
         return "The prediction set is empty: no label fits this film."
-    if len(names) == 1:
-        return f"The prediction set holds {names[0]} only."
-    return f"The prediction set holds {', '.join(names[:-1])} and {names[-1]}."
+    return f"The prediction set holds {list_labels(labels)}{' only' if len(labels) == 1 else ''}."
 
 
 def short_id(job_id: str) -> str:
@@ -105,6 +103,12 @@ def short_id(job_id: str) -> str:
 def exact_time(moment: datetime) -> str:
     """A moment in UTC to the second; the page's script turns it into the reader's own time."""
     return moment.astimezone(UTC).strftime("%d %b %Y, %H:%M:%S UTC")
+
+
+def mark_code(sentence: str) -> Markup:
+    """A sentence with what stands between backticks marked up as code."""
+    parts = sentence.split("`")
+    return Markup().join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
 
 
 def grouped(number: int) -> str:
@@ -123,8 +127,11 @@ def summarize(job: wire.Job) -> str:
     words = f"Film {short_id(job.id)}: {job.status.value}"
     if job.result is None:
         return f"{words}."
+    verdict = f"{words}. Verdict {name_label(job.result.verdict)}"
+    if job.result.verdict == Verdict.NOT_ASSESSABLE:
+        return f"{verdict}."
     label, probability = ranked(job.result.probabilities)[0]
-    return f"{words}. Verdict {name_label(job.result.verdict)}; {name_label(label)} {percent(probability)}."
+    return f"{verdict}; {name_label(label)} {percent(probability)}."
 
 
 def seen_mark(job: wire.Job) -> str:
@@ -139,17 +146,16 @@ FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
         "name_split": name_split,
         "describe_split": describe_split,
         "percent": percent,
-        "rate": rate,
         "ranked": ranked,
+        "list_labels": list_labels,
         "describe_set": describe_set,
         "short_id": short_id,
         "exact_time": exact_time,
+        "mark_code": mark_code,
         "grouped": grouped,
         "shade": shade,
         "summarize": summarize,
         "seen_mark": seen_mark,
     }
 )
-CHOICES: Final[Mapping[str, object]] = MappingProxyType(
-    {"STATES": tuple(JobState), "VERDICTS": tuple(Verdict), "PRIORITIES": tuple(Priority), "NOTICE": wire.NOTICE}
-)
+CHOICES: Final[Mapping[str, object]] = MappingProxyType({"VERDICTS": tuple(Verdict), "PRIORITIES": tuple(Priority)})

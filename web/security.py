@@ -11,6 +11,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 
 from shared.db import keys
 from shared.db.keys import Principal
+from shared.domain import Role
 from shared.errors import Forbidden, NotAllowed
 from shared.log import bind_request
 from shared.wiring import Resources
@@ -19,6 +20,9 @@ from web.offload import read, write
 SESSION_LIFE = timedelta(hours=8)
 OPEN_PATHS = re.compile(r"/(livez|readyz|problems|enter/[^/]+|static/.*|api/v1/openapi\.json|favicon\.ico)")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+CHANGING_ROLES = frozenset({Role.ADMIN, Role.UPLOADER, Role.REVIEWER})
+"""An auditor reads only."""
+
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HEADERS = {
     "Content-Security-Policy": (
@@ -45,6 +49,7 @@ def register(app: Flask, resources: Resources) -> None:
         bind_request(g.request_id)
         if not OPEN_PATHS.fullmatch(request.path):
             g.principal = identify(resources)
+            _check_role(g.principal)
 
     @app.after_request
     def _harden(response: Response) -> Response:
@@ -97,6 +102,11 @@ def _look_up(resources: Resources, *, key: str | None = None, key_id: str = "") 
 
 def _is_over(since: int) -> bool:
     return datetime.now(UTC) - datetime.fromtimestamp(since, UTC) > SESSION_LIFE
+
+
+def _check_role(principal: Principal) -> None:
+    if request.method not in SAFE_METHODS and principal.role not in CHANGING_ROLES:
+        raise Forbidden("This key may look, and change nothing.")
 
 
 def _check_csrf() -> None:

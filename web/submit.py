@@ -10,7 +10,7 @@ from shared import wire
 from shared.db import jobs, queries
 from shared.db.keys import Principal
 from shared.domain import Film, Priority
-from shared.errors import IdempotencyMismatch
+from shared.errors import IdempotencyMismatch, TooLarge
 from shared.imaging import stored
 from shared.wiring import Resources
 from web.offload import read, run_in_thread, run_sql
@@ -34,6 +34,9 @@ def submit(resources: Resources, who: Principal, upload: Upload) -> wire.Job:
         IdempotencyMismatch: the key was used for another film.
         Unavailable: decoder, storage or database is away; the same request may be sent again.
     """
+    limit = resources.settings.max_upload_bytes
+    if len(upload.data) > limit:
+        raise TooLarge(f"The file is larger than {limit} bytes; send a smaller copy.")
     film = resources.decoder.decode(upload.data)
     job_id = run_sql(resources.database, lambda: _find_earlier(resources, who, upload, film))
     return get_job(resources, who, job_id or _accept(resources, who, upload, film))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from celery import Celery
-from celery.signals import worker_process_init
+from celery.signals import worker_process_init, worker_process_shutdown
 
 from shared import queueing
 from shared.domain import Priority
@@ -47,8 +47,7 @@ def create_celery(settings: Settings, priorities: tuple[Priority, ...] = tuple(P
         task_time_limit=None,
         worker_proc_alive_timeout=120,  # at 4 s a replacement child is killed while its model loads
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        worker_soft_shutdown_timeout=25,
-        worker_enable_soft_shutdown_on_idle=True,
+        worker_soft_shutdown_timeout=0,  # it sleeps its whole time; SIGTERM's warm shutdown ends with the batch
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_connection_timeout=2,
@@ -63,7 +62,11 @@ def create_celery(settings: Settings, priorities: tuple[Priority, ...] = tuple(P
     def start_child(**_sent: object) -> None:
         boot.start(settings, priorities)
 
+    def stop_child(**_sent: object) -> None:
+        boot.stop()
+
     worker_process_init.connect(start_child, weak=False)
+    worker_process_shutdown.connect(stop_child, weak=False)
     return celery
 
 

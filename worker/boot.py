@@ -91,6 +91,19 @@ def start(settings: Settings, priorities: tuple[Priority, ...]) -> Runtime:
     return _runtime
 
 
+def stop() -> None:
+    """End the child's threads: the batch in hand is finished first, and the sign of life taken back."""
+    if _runtime is None:
+        return
+    _runtime.stop.set()
+    _runtime.turn.acquire(timeout=TURN_WAIT_S)
+    try:
+        retire(_runtime)
+    except AppError as error:
+        log.warning("worker.not_retired", code=error.code)
+    _runtime.kitchen.resources.close()
+
+
 def build(settings: Settings, priorities: tuple[Priority, ...]) -> Runtime:
     """Everything but the threads; the model is registered and warm."""
     from worker.engine.keras_engine import load_engine  # noqa: PLC0415  TensorFlow loads here, after the fork
@@ -165,11 +178,19 @@ def drain(runtime: Runtime) -> None:
         if not is_waiting or runtime.work().claimed == 0:
             return
         beat(runtime)
+        sweep.sweep(runtime.kitchen.resources, who.worker)  # a long queue must not hide what dead workers held
 
 
 def lease_loop(runtime: Runtime) -> None:
     """Renew the leases of the batch in hand."""
     runtime.kitchen.keeper.run(runtime.stop)
+
+
+def retire(runtime: Runtime) -> None:
+    """Take this worker's sign of life back: it ends in order."""
+    kitchen = runtime.kitchen
+    with kitchen.resources.database.begin() as session:
+        session.execute(delete(tables.WorkerHeartbeat).where(tables.WorkerHeartbeat.worker == kitchen.who.worker))
 
 
 def beat(runtime: Runtime) -> None:

@@ -30,7 +30,6 @@ def run(
     from worker.boot import model_folder  # noqa: PLC0415
     from worker.engine.weights import load_weights  # noqa: PLC0415
 
-    os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")  # SIGTERM: finish the batch in hand, then end
     settings = load_settings()
     set_up_logging(settings.log_level, "worker")
     priorities = parse_queues(queues)

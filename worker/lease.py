@@ -6,6 +6,7 @@ so past the run limit the process ends itself and the lease does the rest.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -44,7 +45,7 @@ class LeaseKeeper:
     run_limit_s: float
     give_up: Callable[[], None] = end_process
     _claims: list[Claim] = field(default_factory=list)
-    _deadline: float = 0.0
+    _deadline: float = math.inf
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
@@ -56,22 +57,17 @@ class LeaseKeeper:
             yield
         finally:
             with self._guard:
-                self._claims = []
-
-    def has_lost(self, held: Claim) -> bool:
-        """True where a renewal found the job cancelled or in another attempt's hands."""
-        with self._guard:
-            return bool(self._claims) and held not in self._claims
+                self._claims, self._deadline = [], math.inf
 
     def tick(self) -> None:
-        """One renewal; called by `run`, and by tests."""
+        """One renewal; called by `run`, and by tests. The run limit holds for a batch whose leases are all lost too."""
         with self._guard:
             claims, is_over = list(self._claims), time.monotonic() > self._deadline
-        if not claims:
-            return
         if is_over:
             log.error("run_limit.reached", n=len(claims), run_limit_s=self.run_limit_s)
             self.give_up()
+            return
+        if not claims:
             return
         try:
             with jobs.changing(self.database) as changes:
@@ -85,4 +81,7 @@ class LeaseKeeper:
     def run(self, stop: threading.Event) -> None:
         """Tick until `stop` is set."""
         while not stop.wait(self.lease_s / 3):
-            self.tick()
+            try:
+                self.tick()
+            except Exception:  # this thread must outlive every fault: it alone enforces the run limit
+                log.exception("lease.failed")

@@ -12,11 +12,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from shared import verdict
 from shared.db import jobs
 from shared.db.jobs import Claim, Claimant, Finding
 from shared.domain import Assessment, FloatArray, SaliencyMap
-from shared.errors import AppError, LeaseLost
+from shared.errors import AppError, LeaseLost, ModelProblem
 from shared.imaging import preprocess, stored
 from shared.log import get_logger
 from shared.wiring import Resources
@@ -120,13 +122,20 @@ def _conclude(engine: Engine, prepared: Sequence[Prepared]) -> list[Outcome]:
     if not prepared:
         return []
     try:
-        inference = engine.infer(preprocess.stack([item.x for item in prepared]))
+        return _infer(engine, prepared)
     except Exception as error:
         log.exception("inference.failed", n=len(prepared), error=type(error).__name__)
         if len(prepared) > 1:
             return [outcome for item in prepared for outcome in _conclude(engine, [item])]
         detail = "The network failed on this film."
         return [Failed(prepared[0].held, "inference_failed", detail, is_permanent=False)]
+
+
+def _infer(engine: Engine, prepared: Sequence[Prepared]) -> list[Outcome]:
+    """One call for all; probabilities that are no numbers are a fault like any other."""
+    inference = engine.infer(preprocess.stack([item.x for item in prepared]))
+    if not np.isfinite(inference.probabilities).all():
+        raise ModelProblem("The network's answer is not finite.")
     return [
         Concluded(item.held, verdict.assess(probabilities, item.x, engine.manifest), quality.describe(saliency))
         for item, probabilities, saliency in zip(prepared, inference.probabilities, inference.saliency, strict=True)

@@ -5,6 +5,7 @@ Any worker's poll loop calls it; one at a time does the work. Idle passes only r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from shared.db import jobs, locks, queries
@@ -19,6 +20,8 @@ TURN_S = 10.0
 """A sweeper that dies leaves its turn free after this."""
 
 RINGS_A_PASS = 100
+PURGE_BATCH = 500
+"""Stored films asked about in one statement; SQLite takes 32,766 parameters, PostgreSQL 65,535."""
 
 
 def sweep(resources: Resources, worker: str) -> bool:
@@ -59,11 +62,18 @@ def purge_orphans(resources: Resources) -> int:
     """
     with resources.database.read() as session:
         before = resources.database.now(session) - timedelta(seconds=resources.settings.orphan_after_s)
-        old = list(resources.blobs.older_than(before))
-        known = queries.known_jobs(session, [ref.split("/")[1] for ref in old])
-    orphans = [ref for ref in old if ref.split("/")[1] not in known]
+    old = list(resources.blobs.older_than(before))
+    purged = sum(_purge(resources, old[start : start + PURGE_BATCH]) for start in range(0, len(old), PURGE_BATCH))
+    if purged:
+        log.info("orphans.purged", n=purged)
+    return purged
+
+
+def _purge(resources: Resources, refs: Sequence[str]) -> int:
+    job_ids = {ref: ref.split("/")[1] for ref in refs}
+    with resources.database.read() as session:
+        known = queries.known_jobs(session, list(job_ids.values()))
+    orphans = [ref for ref, job_id in job_ids.items() if job_id not in known]
     for ref in orphans:
         resources.blobs.delete(ref)
-    if orphans:
-        log.info("orphans.purged", n=len(orphans))
     return len(orphans)

@@ -7,6 +7,7 @@ import typer
 from shared.db import audit as chain
 from shared.db import migrate
 from shared.db.engine import build_database
+from shared.errors import AppError
 from shared.settings import load_settings
 
 cli = typer.Typer(help="The database.", no_args_is_help=True)
@@ -42,8 +43,12 @@ def audit_group() -> None:
 @audit.command()
 def verify() -> None:
     """Walk the chain: exit 0 where it holds, 1 where it is broken, 2 where it cannot be read."""
-    with build_database(load_settings()).read() as session:
-        checked, found = chain.verify(session)
+    try:
+        with build_database(load_settings()).read() as session:
+            checked, found = chain.verify(session)
+    except AppError as error:
+        typer.echo(f"the chain cannot be read: {error.detail}", err=True)
+        raise typer.Exit(2) from error
     if found is None:
         typer.echo(f"{checked} events, the chain holds")
         return

@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 
-from shared.errors import DatabaseDown
+from shared.errors import DatabaseDown, InvalidRequest
 from shared.settings import Settings
 
 SQLITE_BUSY_S = 10.0
@@ -117,16 +118,23 @@ class Database:
 
 
 def build_database(settings: Settings) -> Database:
-    """The database that the settings name."""
-    return Database(make_engine(settings.sql_url))
+    """The database that the settings name.
+
+    Raises:
+        InvalidRequest: they name none that can be understood.
+    """
+    try:
+        return Database(make_engine(settings.sql_url))
+    except ArgumentError:
+        raise InvalidRequest("PLAINFILM_DATABASE_URL is not the address of a database that we know.") from None
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn a lost, refused or timed-out connection into `DatabaseDown`; leave faults of ours as they are."""
+    """Turn a lost, refused or awaited-in-vain connection into `DatabaseDown`; leave faults of ours as they are."""
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, PoolExhausted) as error:
         raise DatabaseDown("The database does not answer; try again shortly.") from error
     except DBAPIError as error:
         if error.connection_invalidated:

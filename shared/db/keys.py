@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
 from shared.db import audit
@@ -91,11 +91,6 @@ def use_link(session: Session, token: str, now: datetime) -> Principal:
     principal = get_principal_by_id(session, key_id)
     audit.append(session, principal.tenant, [audit.Event(f"key:{key_id}", "entered", key_id)], now)
     return principal
-
-
-def has_keys(session: Session) -> bool:
-    """True once any key was made."""
-    return session.scalar(select(ApiKey.id).limit(1)) is not None
 
 
 def _principal(row: ApiKey) -> Principal:

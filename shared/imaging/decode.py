@@ -32,7 +32,7 @@ MAX_PIXELS: Final = 40_000_000
 MAX_SIDE_PX: Final = 8192
 MIN_SIDE_PX: Final = 32
 MAX_RATIO: Final = 10
-"""The caps of the upload rules: a 493 KB PNG took 808 MB of memory under Pillow's own (DECISIONS: uploads)."""
+"""The caps of the upload rules: a 493 KB PNG took 808 MB of memory under Pillow's own (DECISIONS 10)."""
 
 _ELSEWHERE: Final = (
     (128, b"DICM", "a DICOM"),  # first: its preamble may be a TIFF header

@@ -26,6 +26,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -45,6 +46,15 @@ _PRCTL: Final = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
 ReadPixels = Callable[[bytes], Decoded]
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """What a child may use: wall-clock and processor seconds, bytes of address space; and its parent's pid."""
+
+    timeout_s: float
+    memory_bytes: int
+    decoder: int
 
 
 def main(read: ReadPixels = read_pixels) -> None:
@@ -73,7 +83,7 @@ def _warm_up() -> None:
 
 def _serve(control: socket.socket, parent: int, timeout_s: float, read: ReadPixels) -> None:
     """Fork once a film until the control socket closes or the parent is gone; then end all children."""
-    memory_bytes = _own_size_bytes() + MEMORY_HEADROOM_BYTES
+    limits = _Limits(timeout_s, _own_size_bytes() + MEMORY_HEADROOM_BYTES, decoder=os.getpid())
     deadlines: dict[int, float] = {}
     while os.getppid() == parent:
         _end_overdue(deadlines)
@@ -86,7 +96,7 @@ def _serve(control: socket.socket, parent: int, timeout_s: float, read: ReadPixe
             child = os.fork()
             if not child:
                 control.close()
-                _answer_and_exit(film, timeout_s, memory_bytes, read)
+                _answer_and_exit(film, limits, read)
             os.close(film)
             deadlines[child] = time.monotonic() + timeout_s + CHECK_S
     _end_overdue(dict.fromkeys(deadlines, 0.0))
@@ -101,10 +111,10 @@ def _end_overdue(deadlines: dict[int, float]) -> None:
             os.kill(child, signal.SIGKILL)
 
 
-def _answer_and_exit(film: int, timeout_s: float, memory_bytes: int, read: ReadPixels) -> NoReturn:
+def _answer_and_exit(film: int, limits: _Limits, read: ReadPixels) -> NoReturn:
     """The child: confine itself, answer one film, exit. An exception of ours ends it without an answer."""
     try:
-        _confine(timeout_s, memory_bytes)
+        _confine(limits)
         with socket.socket(fileno=film) as connection:
             connection.setblocking(True)  # gevent's sockets come here non-blocking
             _answer(connection, read)
@@ -112,15 +122,17 @@ def _answer_and_exit(film: int, timeout_s: float, memory_bytes: int, read: ReadP
         os._exit(0)
 
 
-def _confine(timeout_s: float, memory_bytes: int) -> None:
+def _confine(limits: _Limits) -> None:
     """Limits that the child cannot raise again: no file, no process, no core, bounded memory and time."""
-    signal.setitimer(signal.ITIMER_REAL, timeout_s)
+    signal.setitimer(signal.ITIMER_REAL, limits.timeout_s)
     if _PRCTL:
         _PRCTL(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != limits.decoder:  # it died before the line above: nobody waits for an answer
+        os._exit(0)
     for limit, value in (
-        (resource.RLIMIT_AS, memory_bytes),
-        (resource.RLIMIT_CPU, math.ceil(timeout_s)),
+        (resource.RLIMIT_AS, limits.memory_bytes),
+        (resource.RLIMIT_CPU, math.ceil(limits.timeout_s)),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NPROC, 0),

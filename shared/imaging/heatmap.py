@@ -95,21 +95,6 @@ def film_png(pixels: Pixels, max_side_px: int | None = None) -> bytes:
     return _to_png(picture)
 
 
-def saliency_from_npy(data: bytes) -> FloatArray:
-    """A stored saliency map, `.npy` bytes, as (h, w) float32.
-
-    Raises:
-        WrongShape: the bytes are no such array.
-    """
-    try:
-        values = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise WrongShape("The stored saliency map cannot be read.") from error
-    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype != np.float32:  # noqa: PLR2004 - dimensions
-        raise WrongShape("The stored saliency map is not a two-dimensional array of float32.")
-    return values
-
-
 def _fit(width_px: int, height_px: int, max_side_px: int) -> tuple[int, int]:
     """Size within a square of `max_side_px`, the ratio kept, never enlarged, at least 1 pixel a side."""
     scale = min(1.0, max_side_px / max(width_px, height_px))

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,12 +46,15 @@ class LocalBlobs:
         """Read back and check.
 
         Raises:
-            BlobMissing: the file is absent, unreadable or not what was stored.
+            BlobMissing: the file is absent or not what was stored.
+            StorageDown: it is there or not, but the disk does not say; the film is not given up for that.
         """
         try:
             data = self._path(ref).read_bytes()
-        except OSError as error:
+        except FileNotFoundError as error:
             raise BlobMissing("The stored film is missing.", ref=ref) from error
+        except OSError as error:
+            raise StorageDown("The stored film cannot be read just now.", ref=ref, errno=error.errno) from error
         if hashlib.sha256(data).hexdigest() != ref.rsplit("/", 1)[1]:
             raise BlobMissing("The stored film is damaged: its checksum does not match.", ref=ref)
         return data
@@ -59,23 +63,33 @@ class LocalBlobs:
         """Remove the blob and its job's empty folder."""
         path = self._path(ref)
         path.unlink(missing_ok=True)
-        if path.parent.is_dir() and not any(path.parent.iterdir()):
+        with suppress(OSError):  # not empty, or already gone
             path.parent.rmdir()
 
     def older_than(self, moment: datetime) -> Iterator[str]:
         """References of blobs last written before `moment`; temporary files of dead writers are removed."""
-        for path in self.root.glob("*/*/*"):
-            if datetime.fromtimestamp(path.stat().st_mtime, UTC) >= moment:
-                continue
-            if path.name.startswith(".tmp-"):
-                path.unlink(missing_ok=True)
-            else:
-                yield path.relative_to(self.root).as_posix()
+        for folder, _, names in os.walk(self.root):  # unlike glob, it bears with folders that vanish meanwhile
+            for path in (Path(folder, name) for name in names):
+                if not _is_older(path, moment):
+                    continue
+                ref = path.relative_to(self.root).as_posix()
+                if path.name.startswith(".tmp-"):
+                    path.unlink(missing_ok=True)
+                elif REFERENCE.fullmatch(ref):
+                    yield ref
 
     def _path(self, ref: str) -> Path:
         if not REFERENCE.fullmatch(ref):
             raise BlobMissing("The stored film's reference is not valid.", ref=ref)
         return self.root / ref
+
+
+def _is_older(path: Path, moment: datetime) -> bool:
+    """False also for a file that a writer renamed or another sweeper removed since it was listed."""
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC) < moment
+    except FileNotFoundError:
+        return False
 
 
 def _make_durable_folder(folder: Path) -> None:

@@ -32,17 +32,13 @@ def readiness(resources: Resources) -> wire.Readiness:
     broker = "up" if resources.queue.is_up() else "down"
     database = resources.database
     try:
-        revision = run_sql(database, lambda: migrate.current_revision(database)) or "none"
+        revision = run_sql(database, lambda: migrate.current_revision(database))
+        if revision != migrate.head_revision():  # its tables may not be those we would ask
+            state = "wrong_schema" if revision else "not_migrated"
+            return wire.Readiness(
+                ready=False, database=state, schema_version=revision or "none", broker=broker, workers=0
+            )
         workers = read(database, lambda sql: queries.count_live_workers(sql, database.now(sql)))
     except AppError as error:
         return wire.Readiness(ready=False, database=error.code, schema_version="unknown", broker=broker, workers=0)
-    except Exception:  # noqa: BLE001  a database without our tables is a state to report, not a fault
-        return wire.Readiness(ready=False, database="not_migrated", schema_version="none", broker=broker, workers=0)
-    is_current = revision == migrate.head_revision()
-    return wire.Readiness(
-        ready=is_current,
-        database="up" if is_current else "wrong_schema",
-        schema_version=revision,
-        broker=broker,
-        workers=workers,
-    )
+    return wire.Readiness(ready=True, database="up", schema_version=revision, broker=broker, workers=workers)

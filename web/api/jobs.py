@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from typing import TypeVar
+from urllib.parse import urlencode
 
 from flask import Blueprint, Response, g, request
 from pydantic import BaseModel, ValidationError
@@ -39,9 +40,8 @@ def create_blueprint(resources: Resources) -> Blueprint:
         page = read(resources.database, lambda sql: queries.list_jobs(sql, tenant, query))
         response = Response(page.model_dump_json(), mimetype="application/json")
         if page.next_cursor:
-            pairs = {**request.args.to_dict(), "cursor": page.next_cursor}
-            following = "&".join(f"{name}={value}" for name, value in pairs.items())
-            response.headers["Link"] = f'</api/v1/jobs?{following}>; rel="next"'
+            following = query.model_copy(update={"cursor": page.next_cursor}).model_dump(mode="json", exclude_none=True)
+            response.headers["Link"] = f'</api/v1/jobs?{urlencode(following)}>; rel="next"'
         return response
 
     @api.get("/<job_id>")

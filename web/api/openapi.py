@@ -54,7 +54,9 @@ def _paths() -> Json:
             "get": _operation("listJobs", "List jobs, newest first", "JobList", _query(wire.ListQuery), [400]),
         },
         "/api/v1/jobs/{job_id}": {"get": _get_job(job_id)},
-        "/api/v1/jobs/{job_id}/cancel": {"post": _operation("cancelJob", "Cancel a job", "Job", job_id, [404, 409])},
+        "/api/v1/jobs/{job_id}/cancel": {
+            "post": _operation("cancelJob", "Cancel a job", "Job", job_id, [403, 404, 409])
+        },
         "/api/v1/jobs/{job_id}/film": {"get": _binary("getFilm", "The film as PNG", max_side, ["image/png"])},
         "/api/v1/jobs/{job_id}/explanations/{method}": {
             "get": _binary("getExplanation", "A heatmap as PNG, or the raw saliency map", method,
@@ -71,7 +73,7 @@ def _submit() -> Json:
     key = _parameter("Idempotency-Key", "header", {"type": "string", "minLength": 1, "maxLength": 128},
                      "the same key and film answer the same job; another film: 422", required=False)  # fmt: skip
     operation = _operation("submitJob", "Submit a film", "Job", [*_query(wire.SubmitQuery), key],
-                           [400, 413, 415, 422, 503])  # fmt: skip
+                           [400, 403, 413, 415, 422])  # fmt: skip
     operation["responses"]["202"] = operation["responses"].pop("200")
     operation["requestBody"] = {
         "required": True,
@@ -111,14 +113,14 @@ def _open(name: str, summary: str, content: Json, *, not_ready: bool = False) ->
 
 
 def _problems(statuses: list[int]) -> Json:
-    """401 always, and the given ones, each naming the codes it may carry."""
+    """401 and 503 always, and the given ones, each naming the codes it may carry."""
     codes: dict[int, list[str]] = {}
     for error in all_errors():
         codes.setdefault(error.status, []).append(error.code)
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
         str(status): {"description": "code: " + ", ".join(sorted(set(codes[status]))), "content": content}
-        for status in [401, *statuses]
+        for status in sorted({401, 503, *statuses})
     }
 
 

@@ -51,6 +51,7 @@ def _max_side() -> int | None:
     given = request.args.get("max_side")
     if given is None:
         return None
-    if not given.isascii() or not given.isdigit() or not MIN_SIDE_PX <= int(given[:9]) <= MAX_SIDE_PX:
+    is_number = given.isascii() and given.isdigit() and len(given) <= len(str(MAX_SIDE_PX))
+    if not is_number or not MIN_SIDE_PX <= int(given) <= MAX_SIDE_PX:
         raise InvalidRequest(f"max_side must be a number of pixels from {MIN_SIDE_PX} to {MAX_SIDE_PX}.")
     return int(given)

@@ -7,15 +7,14 @@ const KEYS = { "+": "in", "=": "in", "-": "out", 0: "reset", i: "invert" };
 const holder = document.getElementById("viewer");
 const words = document.getElementById("viewer-words");
 const zoomWords = document.getElementById("zoom-words");
-const wish = { opacity: 40, isOn: true, isInverted: false };
+const wish = { opacity: 40, isOn: !("moot" in findings().dataset), isInverted: false };
 let heatmap = null;
 let isAsked = false;
 
 /** OpenSeadragon 6.1 adds an inline style, which the CSP refuses, unless it finds its mark: an element of no effect. */
 function forbidInlineStyle() {
-  const mark = document.createElement("style");
-  mark.type = "text/plain";
-  mark.dataset.openseadragonMobileCss = "true";
+  const mark = document.createElementNS("urn:plainfilm:mark", "style"); // of a foreign namespace: no style sheet
+  mark.setAttribute("data-openseadragon-mobile-css", "true");
   document.head.append(mark);
 }
 
@@ -58,8 +57,10 @@ function showHeatmap() {
   if (!slider) return;
   slider.value = wish.opacity;
   slider.disabled = !wish.isOn;
-  document.getElementById("opacity-words").textContent = wish.isOn ? `${wish.opacity} %` : "off";
-  document.getElementById("heatmap-toggle").setAttribute("aria-pressed", String(wish.isOn));
+  document.getElementById("opacity-words").textContent = wish.isOn ? `${wish.opacity} %` : "0 %";
+  const toggle = document.getElementById("heatmap-toggle");
+  toggle.setAttribute("aria-pressed", String(wish.isOn));
+  toggle.textContent = wish.isOn ? "Heatmap on" : "Heatmap off";
   heatmap?.setOpacity(wish.isOn ? wish.opacity / FULL_OPACITY : 0);
   holder.dataset.heatmapOpacity = heatmap ? heatmap.opacity : "";
 }
@@ -134,6 +135,7 @@ document.addEventListener("click", (event) => {
 document.addEventListener("htmx:afterSettle", (event) => {
   if (event.target.id !== "findings") return;
   say(findings().dataset.say);
+  if ("moot" in findings().dataset) wish.isOn = false;
   addHeatmap();
   showHeatmap();
 });

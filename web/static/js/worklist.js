@@ -50,6 +50,13 @@ function move(step) {
   links[Math.max(0, Math.min(links.length - 1, next))]?.focus();
 }
 
+function showCurrentFilters() {
+  for (const link of document.querySelectorAll(".filters [aria-current]")) {
+    const strip = link.closest("nav");
+    strip.scrollLeft = link.offsetLeft - (strip.clientWidth - link.offsetWidth) / 2;
+  }
+}
+
 function onKey(event) {
   if (isTaken(event)) return;
   if (event.key === "j") move(1);
@@ -61,3 +68,4 @@ document.addEventListener("htmx:oobAfterSwap", afterSwap);
 document.addEventListener("keydown", onKey);
 document.addEventListener("plainfilm:accepted", () => htmx.trigger(live, "refresh"));
 keepOnePage();
+showCurrentFilters();

@@ -48,6 +48,7 @@ from tests.hostile_films import (
     cut_jpeg,
     film_jpeg,
     film_png,
+    jpeg_of_scans,
     segment,
     with_segments,
     zero_run,
@@ -151,12 +152,13 @@ def test_sixteen_bits_are_kept() -> None:
 
 
 def test_interlaced_rows_are_counted_exactly() -> None:
-    """An interlaced film of an odd size is read, and refused when a single byte is missing."""
-    rows = b"".join(b"\0" + bytes(count) for count in adam7_columns(33, 37))
+    """An interlaced film of an odd size is read, and refused when its last pass lacks a row or a byte."""
+    rows = b"".join(b"\0" + b"\xff" * count for count in adam7_columns(33, 37))
     size = {"width_px": 33, "height_px": 37, "interlaced": True}
     assert decode(make_raw_png(rows=rows, **size)).pixels.shape == (37, 33)
-    with pytest.raises(UnreadableImage):
-        decode(make_raw_png(rows=rows[:-1], **size))
+    for missing in (1, 34, 18 * 34):
+        with pytest.raises(UnreadableImage):
+            decode(make_raw_png(rows=rows[:-missing], **size))
 
 
 def test_facts_are_right() -> None:
@@ -297,6 +299,13 @@ def test_too_little_memory_is_a_decode_limit(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", full)
     with pytest.raises(DecodeLimit):
         decode(make_png())
+
+
+def test_scans_are_counted_before_decoding() -> None:
+    """A progressive JPEG with more scans than any encoder writes is refused for that, a usual one is not."""
+    assert decode(film_jpeg(progressive=True)).pixels.shape == (256, 256)
+    with pytest.raises(UnreadableImage, match="64 scans"):
+        decode(jpeg_of_scans(65))
 
 
 def test_no_cut_or_zeroed_jpeg_passes() -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -28,7 +29,7 @@ from shared.errors import (
     UnreadableImage,
 )
 from shared.imaging.decode import MAX_INPUT_BYTES, decode
-from shared.imaging.decoder_client import exchange
+from shared.imaging.decoder_client import Decoder, exchange
 from shared.imaging.decoder_process import HEADER_SIZE
 from shared.imaging.sandbox import Sandbox, _Line
 from tests.factories import make_jpeg, make_pixels, make_png
@@ -37,7 +38,7 @@ from tests.hostile_films import HOSTILE, ODD, Hostile
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 EVIL = """
-import ctypes, os, socket, time
+import ctypes, os, socket, struct, time
 import numpy as np
 from shared.errors import UnreadableImage
 from shared.imaging import decoder_process
@@ -85,12 +86,14 @@ def unlimit():
     read()
 
 def film(data):
-    name = data.decode()
+    name, start = data.decode(), time.monotonic()
     try:
         globals()[name]()
     except (OSError, ValueError, ImportError) as error:
         raise UnreadableImage(f"{name}: {type(error).__name__}.")
-    return Decoded(np.full((40, 40), 7, np.uint8), "png", "L")
+    pixels = np.zeros((40, 40), np.uint8)
+    pixels[0, :16] = np.frombuffer(struct.pack("dd", start, time.monotonic()), np.uint8)
+    return Decoded(pixels, "png", "L")
 
 decoder_process.main(film)
 """
@@ -297,8 +300,10 @@ def test_a_stuck_decoder_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """A decoder that does not answer in time is killed; the film is tried once more, then it is 503."""
     monkeypatch.setattr("shared.imaging.sandbox.START_S", 0.0)
     command = (sys.executable, "-I", "-c", "import time; time.sleep(1000)")
-    with Sandbox(timeout_s=0.2, command=command) as sandbox, pytest.raises(DecoderBusy, match="restarted"):
-        sandbox.decode(make_png())
+    with Sandbox(timeout_s=0.2, command=command) as sandbox:
+        with pytest.raises(DecoderBusy, match="restarted"):
+            sandbox.decode(make_png())
+        assert not is_running(decoder_pid(sandbox))
 
 
 def test_a_full_line_is_busy(evil: Sandbox, pool: ThreadPoolExecutor) -> None:
@@ -323,16 +328,13 @@ def test_waiting_too_long_is_busy() -> None:
         pass
 
 
-def test_no_more_children_than_seats(pool: ThreadPoolExecutor) -> None:
-    """Eight films at two seats: never more than two children, and all are read."""
+def test_no_more_films_at_once_than_seats(pool: ThreadPoolExecutor) -> None:
+    """Eight films at two seats: all are read, never more than two at a time, by the children's own clocks."""
     with Sandbox(workers=2, command=EVIL_COMMAND) as sandbox:
-        sandbox.decode(b"late")
-        films = [pool.submit(sandbox.decode, b"late") for _ in range(8)]
-        most = 0
-        while not all(film.done() for film in films):
-            most = max(most, len(children_of(decoder_pid(sandbox))))
-        assert most <= 2
-        assert all(film.result().pixels.shape == (40, 40) for film in films)
+        films = list(pool.map(sandbox.decode, [b"late"] * 8))
+    times = [struct.unpack("dd", film.pixels[0, :16].tobytes()) for film in films]
+    at_once = [sum(start <= moment < end for start, end in times) for moment, _ in times]
+    assert max(at_once) == 2
 
 
 def test_the_decoder_knows_nothing(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -402,20 +404,33 @@ def test_the_decoder_outlives_the_thread_that_started_it(sandbox: Sandbox) -> No
 def test_nothing_is_left_when_the_parent_is_killed() -> None:
     """After kill -9 of the owner, the decoder and a child in an endless loop are gone as well."""
     program = (
-        "import os, sys, threading\n"
+        "import os, sys, threading, time\n"
         "from shared.imaging.sandbox import Sandbox\n"
         "sandbox = Sandbox(timeout_s=300.0, command=sys.argv[1:])\n"
-        "sandbox.decode(b'late')\n"
-        "threading.Thread(target=sandbox.decode, args=(b'spin',)).start()\n"
+        "threading.Thread(target=sandbox.decode, args=(b'spin',), daemon=True).start()\n"
+        "while not (sandbox._lines and sandbox._lines[os.getpid()]._decoder): time.sleep(0.01)\n"
         "print(sandbox._lines[os.getpid()]._decoder.pid, flush=True)\n"
+        "sys.stdin.read()\n"
     )
-    with subprocess.Popen([sys.executable, "-c", program, *EVIL_COMMAND], stdout=subprocess.PIPE) as owner:
+    command = [sys.executable, "-c", program, *EVIL_COMMAND]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
         assert owner.stdout
         decoder = int(owner.stdout.readline())
         until(lambda: children_of(decoder))
         (child,) = children_of(decoder)
         owner.kill()
     until(lambda: not is_running(decoder) and not is_running(child))
+
+
+def test_nothing_is_left_however_early_the_decoder_dies() -> None:
+    """A child whose decoder is killed while it still puts on its limits ends as well."""
+    for _ in range(8):
+        decoder = Decoder.start([*EVIL_COMMAND, "300"])
+        with decoder.connect():
+            until(lambda pid=decoder.pid: children_of(pid))
+            children = children_of(decoder.pid)
+            decoder.end()
+            until(lambda children=children: not any(is_running(child) for child in children))
 
 
 def test_a_fork_starts_its_own_decoder() -> None:
@@ -467,6 +482,24 @@ def test_greenlets_go_on_while_a_film_is_read() -> None:
     ticks, _, outcome = ran.stdout.partition(" ")
     assert outcome.strip() == str(["(40, 40)"] * 4 + ["busy"] * 2)
     assert int(ticks) >= 10
+
+
+def test_large_films_pass_between_greenlets() -> None:
+    """Under gevent, uploads and pixels larger than a socket's buffer come through whole."""
+    program = (
+        "from gevent import monkey; monkey.patch_all()\n"
+        "import gevent, io\n"
+        "import numpy as np\n"
+        "from PIL import Image\n"
+        "from shared.imaging.sandbox import Sandbox\n"
+        "noise = np.random.default_rng(3).integers(0, 65535, (900, 1100), np.uint16)\n"
+        "file = io.BytesIO()\n"
+        "Image.fromarray(noise).save(file, 'PNG', compress_level=1)\n"
+        "with Sandbox(workers=2) as sandbox:\n"
+        "    films = [gevent.spawn(sandbox.decode, file.getvalue()) for _ in range(4)]\n"
+        "    assert all((film.get().pixels == noise).all() for film in films)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_many_threads_share_one_decoder(shared_sandbox: Sandbox, pool: ThreadPoolExecutor) -> None:

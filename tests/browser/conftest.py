@@ -1,0 +1,55 @@
+"""Fixtures only: Chromium, and pages that fail their test if the console or the network held a surprise."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.conftest import absent
+from tests.service import Service
+
+CHROMIUM = ("PLAINFILM_TEST_CHROMIUM", "chromium", "chromium-browser", "google-chrome")
+WAIT_MS = 60_000
+DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The machine's own Chromium: PLAINFILM_TEST_CHROMIUM, else one on the PATH."""
+    path = os.environ.get(CHROMIUM[0]) or next(filter(None, map(shutil.which, CHROMIUM[1:])), None)
+    if path is None:
+        absent("Chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium: Browser, running_stack: Service) -> Iterator[Callable[..., Page]]:
+    """Opens the worklist in a session of its own; `allowed` names the HTTP statuses that the test provokes."""
+    opened: list[tuple[Page, list[str], tuple[int, ...]]] = []
+
+    def open_worklist(viewport: dict[str, int] = DESK, theme: str = "dark", allowed: tuple[int, ...] = ()) -> Page:
+        context = chromium.new_context(viewport=viewport, color_scheme=theme, reduced_motion="reduce")
+        page = context.new_page()
+        page.set_default_timeout(WAIT_MS)
+        surprises: list[str] = []
+        page.on("console", lambda message: surprises.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: surprises.append(str(error)))
+        page.on("request", lambda request: surprises.append(request.url) if is_outside(request.url) else None)
+        page.goto(running_stack.login_url())
+        opened.append((page, surprises, allowed))
+        return page
+
+    def is_outside(url: str) -> bool:
+        return not url.startswith((running_stack.url, "data:", "blob:"))
+
+    yield open_worklist
+    for page, surprises, allowed in opened:
+        page.context.close()
+        assert [text for text in surprises if not any(f"status of {status}" in text for status in allowed)] == []

@@ -1,0 +1,225 @@
+"""A person's way through the pages of a running service: send, wait, look, with mouse and with keys alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, Route, expect
+
+import shared
+from tests.browser.conftest import DESK, PHONE
+from tests.factories import make_png
+from tests.service import Service
+
+pytestmark = pytest.mark.browser
+
+SAMPLES = sorted((Path(shared.__file__).parent / "samples").glob("*.png"))
+ACCEPTED = '.upload[data-state="accepted"] a'
+REFUSED = '.upload[data-state="refused"]'
+SUM_OF_COLOURS = """() => {
+    const canvas = document.querySelector('#viewer canvas');
+    const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+    let grey = 0, colour = 0;
+    for (let i = 0; i < pixels.length; i += 4) {
+        grey += pixels[i];
+        colour += Math.abs(pixels[i] - pixels[i + 2]);
+    }
+    return {grey, colour};
+}"""
+
+
+def sample() -> Path:
+    """A film that comes with the service."""
+    assert SAMPLES, "shared/samples holds no film"
+    return SAMPLES[0]
+
+
+def send(page: Page, film: Path | dict[str, Any]) -> None:
+    """Choose a film the way the file dialog does."""
+    page.locator("#files").set_input_files(film)  # type: ignore[arg-type]  Playwright's own type of a payload
+
+
+def open_sent_film(page: Page) -> None:
+    """Follow the link of the film that was just accepted and wait for its verdict."""
+    page.locator(ACCEPTED).first.click()
+    expect(page.locator("#findings[data-status=succeeded]")).to_be_visible()
+
+
+def wait_for_colour(page: Page, *, more_than: float) -> dict[str, float]:
+    """What the canvas holds once its colours add up to more."""
+    page.wait_for_function(f"more => ({SUM_OF_COLOURS})().colour > more", arg=more_than)
+    drawn: dict[str, float] = page.evaluate(SUM_OF_COLOURS)
+    return drawn
+
+
+def test_a_film_is_sent_and_its_verdict_appears_without_a_reload(open_page: Callable[..., Page]) -> None:
+    """The sent film gets a row of its own that turns to succeeded by itself, with a verdict and a percentage."""
+    page = open_page()
+    page.evaluate("window.stayed = true")
+    send(page, sample())
+    link = page.locator(ACCEPTED).get_attribute("href") or ""
+    row = page.locator(f"#job-{link.rsplit('/', 1)[1]}")
+    expect(row).to_have_attribute("data-status", "succeeded")
+    expect(row.locator(".verdict")).not_to_be_empty()
+    assert page.evaluate("window.stayed")
+
+
+def test_the_heatmap_is_drawn_and_follows_its_slider(open_page: Callable[..., Page]) -> None:
+    """Colour lies over the grey film, grows with the slider, and is gone when the heatmap is off."""
+    page = open_page()
+    send(page, sample())
+    open_sent_film(page)
+    usual = wait_for_colour(page, more_than=0)
+    page.locator("#opacity").fill("65")
+    wait_for_colour(page, more_than=usual["colour"] * 1.2)
+    page.keyboard.press("o")
+    page.wait_for_function(f"() => ({SUM_OF_COLOURS})().colour === 0")
+    film: dict[str, float] = page.evaluate(SUM_OF_COLOURS)
+    assert film["grey"] > 0
+    expect(page.locator("#heatmap-toggle")).to_have_text("Heatmap off")
+
+
+def test_the_film_can_be_inverted_and_zoomed(open_page: Callable[..., Page]) -> None:
+    """`i` turns the greys over and back, `+` enlarges, `0` shows the whole film again."""
+    page = open_page()
+    send(page, sample())
+    open_sent_film(page)
+    wait_for_colour(page, more_than=0)
+    page.keyboard.press("o")
+    page.wait_for_function(f"() => ({SUM_OF_COLOURS})().colour === 0")
+    before = page.evaluate(SUM_OF_COLOURS)["grey"]
+    page.keyboard.press("i")
+    page.wait_for_function(f"before => ({SUM_OF_COLOURS})().grey !== before", arg=before)
+    page.keyboard.press("i")
+    page.wait_for_function(f"before => ({SUM_OF_COLOURS})().grey === before", arg=before)
+    whole = page.locator("#zoom-words").inner_text()
+    page.keyboard.press("+")
+    expect(page.locator("#zoom-words")).not_to_have_text(whole)
+    page.keyboard.press("0")
+    expect(page.locator("#zoom-words")).to_have_text(whole)
+
+
+def test_a_wrong_file_shows_why_it_was_refused(open_page: Callable[..., Page]) -> None:
+    """Something that is no film is refused in words with its code, and offers no retry, which would change nothing."""
+    page = open_page(allowed=(415,))
+    send(page, {"name": "notes.png", "mimeType": "image/png", "buffer": b"these are notes"})
+    refused = page.locator(REFUSED)
+    expect(refused).to_contain_text("PNG")
+    expect(refused.get_by_role("link", name="unsupported_format")).to_be_visible()
+    expect(refused.get_by_role("button", name="Retry")).to_have_count(0)
+    refused.get_by_role("button", name="Dismiss").click()
+    expect(page.locator(REFUSED)).to_have_count(0)
+
+
+def test_a_film_whose_sending_broke_off_can_be_sent_again(
+    open_page: Callable[..., Page], running_stack: Service
+) -> None:
+    """After a lost connection Retry sends the same film under the same key: one job, however often it is sent."""
+    page = open_page(allowed=(503,))
+    count = len(running_stack.jobs())
+    keys = []
+
+    def lose_the_answer(route: Route) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        if len(keys) == 1:
+            route.fetch()
+            route.fulfill(status=503, content_type="application/problem+json", body='{"detail": "Try again shortly."}')
+        else:
+            route.continue_()
+
+    page.route("**/api/v1/jobs?*", lose_the_answer)
+    send(page, {"name": "film.png", "mimeType": "image/png", "buffer": make_png()})
+    page.locator(REFUSED).get_by_role("button", name="Retry").click()
+    expect(page.locator(ACCEPTED)).to_be_visible()
+    assert len(set(keys)) == 1
+    assert len(running_stack.jobs()) == count + 1
+
+
+def test_many_films_are_sent_at_once(open_page: Callable[..., Page]) -> None:
+    """Seven films chosen together are all accepted, each in its own line."""
+    page = open_page()
+    films = [{"name": f"{seed}.jpg", "mimeType": "image/png", "buffer": make_png()} for seed in range(7)]
+    page.locator("#files").set_input_files(films)  # type: ignore[arg-type]  Playwright's own type of a payload
+    expect(page.locator(ACCEPTED)).to_have_count(7)
+
+
+def test_a_film_can_be_dropped_anywhere(open_page: Callable[..., Page]) -> None:
+    """A file let go over the page's end is sent; while it hovers, the page says what will be kept."""
+    page = open_page()
+    page.evaluate(
+        """bytes => {
+            const files = new DataTransfer();
+            files.items.add(new File([new Uint8Array(bytes)], 'film.png', {type: 'image/png'}));
+            window.dropFilm = name => document.body.dispatchEvent(
+                new DragEvent(name, {dataTransfer: files, bubbles: true, cancelable: true}));
+        }""",
+        list(make_png()),
+    )
+    page.evaluate("window.dropFilm('dragover')")
+    expect(page.locator("#drop")).to_contain_text("until it is deleted")
+    page.evaluate("window.dropFilm('drop')")
+    expect(page.locator(ACCEPTED)).to_be_visible()
+    expect(page.locator("#drop")).to_be_hidden()
+
+
+def test_the_whole_way_can_be_gone_by_keys(open_page: Callable[..., Page]) -> None:
+    """`u` opens the chooser, `j` and `k` move, Enter opens the film, `?` lists the keys, `w` leads back."""
+    page = open_page()
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("u")
+    chooser.value.set_files([sample(), sample()])
+    expect(page.locator(ACCEPTED)).to_have_count(2)
+    expect(page.locator("#rows tr[data-done]").nth(1)).to_be_visible()
+    for key, place in (("j", 0), ("j", 1), ("k", 0)):
+        page.keyboard.press(key)
+        expect(page.locator("#rows a").nth(place)).to_be_focused()
+    page.keyboard.press("?")
+    expect(page.locator("dialog#keys")).to_contain_text("next film")
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog#keys")).to_be_hidden()
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/jobs/*")
+    expect(page.locator("#findings")).to_be_visible()
+    page.keyboard.press("w")
+    page.wait_for_url(re.compile(r"/$"))
+
+
+def test_a_session_that_ended_is_told(open_page: Callable[..., Page]) -> None:
+    """When the session is gone, a page that is left open says how to get in again."""
+    page = open_page(allowed=(401,))
+    page.context.clear_cookies()
+    expect(page.locator("#trouble")).to_contain_text("plainfilm key link")
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_pages_are_accessible_and_fit(
+    open_page: Callable[..., Page], running_stack: Service, viewport: dict[str, int], theme: str
+) -> None:
+    """No page has a violation of WCAG 2.2 AA that axe can find, nor runs wider than its window, in either theme."""
+    job = running_stack.submit(sample().read_bytes())
+    running_stack.done(job.id)
+    page = open_page(viewport, theme)
+    for address in ("/", f"/jobs/{job.id}", "/model", "/problems"):
+        page.goto(running_stack.url + address)
+        page.wait_for_load_state("networkidle" if address in {"/model", "/problems"} else "load")
+        found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]})
+        assert found.violations_count == 0, found.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"], address
+
+
+def test_the_film_takes_most_of_a_wide_window(open_page: Callable[..., Page], running_stack: Service) -> None:
+    """At 1280 pixels the film has at least 60 % of the width, on black."""
+    job = running_stack.submit(sample().read_bytes())
+    page = open_page()
+    page.goto(f"{running_stack.url}/jobs/{job.id}")
+    box = page.locator(".lightbox").bounding_box()
+    assert box
+    assert box["width"] >= 0.6 * DESK["width"]
+    assert page.locator(".lightbox").evaluate("e => getComputedStyle(e).backgroundColor") == "rgb(0, 0, 0)"

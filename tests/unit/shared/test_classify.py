@@ -1,0 +1,137 @@
+"""`plainfilm classify`: an answer a file, in order; a refused file is an answer, not an end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from shared import wire
+from shared.classify import IN_FLIGHT, classify, run
+from shared.client import Client
+from tests.wire_jobs import make_wire_job, make_wire_result
+
+
+class Service:
+    """Accepts films, refuses those that begin with b'bad', fails those with b'poison', answers the rest."""
+
+    def __init__(self) -> None:
+        self.ids: dict[str, str] = {}
+        self.open = self.most_open = 0
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """POST makes a job, GET answers it as done."""
+        if request.method == "POST":
+            return self._accept(request.read())
+        self.open -= 1
+        return httpx.Response(200, content=self._answer(request.url.path.rsplit("/", 1)[1]).model_dump_json())
+
+    def _accept(self, body: bytes) -> httpx.Response:
+        film = body.split(b"\r\n\r\n", 1)[1].split(b"\r\n", 1)[0].decode()
+        if film.startswith("bad"):
+            problem = wire.Problem(
+                type="/problems#x", title="T", status=422, detail="Not a film [sic].", code="x", request_id="r"
+            )
+            return httpx.Response(422, content=problem.model_dump_json())
+        job_id = f"01997000-0000-7000-8000-{len(self.ids):012d}"
+        self.ids[job_id] = film
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        return httpx.Response(202, content=make_wire_job(job_id=job_id).model_dump_json())
+
+    def _answer(self, job_id: str) -> wire.Job:
+        film = self.ids[job_id]
+        if film.startswith("poison"):
+            error = wire.JobError(code="poisoned", detail="It will not be tried again.")
+            return make_wire_job(job_id=job_id, status="failed", error=error)
+        if film.startswith("gone"):
+            return make_wire_job(job_id=job_id, status="cancelled")
+        return make_wire_job(job_id=job_id, status="succeeded", result=make_wire_result())
+
+
+@pytest.fixture
+def service() -> Service:
+    """A service without a network."""
+    return Service()
+
+
+def client(service: Service) -> Client:
+    """Its client."""
+    return Client("http://service", "pf_k", 1.0, httpx.MockTransport(service))
+
+
+def films(folder: Path, *contents: str) -> list[Path]:
+    """A file for each content, named by its number."""
+    paths = [folder / f"{n:03d}.png" for n in range(len(contents))]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_text(content)
+    return paths
+
+
+def test_every_file_has_its_answer_in_order(service: Service, tmp_path: Path) -> None:
+    """Good, refused, failed, cancelled and absent files side by side."""
+    paths = [*films(tmp_path, "good", "bad", "poison", "gone"), tmp_path / "absent.png"]
+    with client(service) as open_client:
+        answers = list(classify(open_client, paths, "routine"))
+    assert [Path(answer.file) for answer in answers] == paths
+    assert [answer.error for answer in answers] == [
+        None,
+        "Not a film [sic].",
+        "It will not be tried again.",
+        "The job is cancelled.",
+        "The file cannot be read: No such file or directory.",
+    ]
+
+
+def test_only_so_many_films_are_under_way(service: Service, tmp_path: Path) -> None:
+    """A thousand files do not become a thousand open jobs; a few are kept ahead."""
+    with client(service) as open_client:
+        answers = list(classify(open_client, films(tmp_path, *["good"] * (IN_FLIGHT + 10)), "bulk"))
+    assert len(answers) == IN_FLIGHT + 10
+    assert service.most_open == IN_FLIGHT
+
+
+def test_json_is_one_object_a_line(service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Verdict or error, each with its file; exit status 1 since one has an error."""
+    paths = films(tmp_path, "good", "bad")
+    with client(service) as open_client:
+        assert run(open_client, paths, as_json=True, priority="routine") == 1
+    good, bad = map(json.loads, capsys.readouterr().out.splitlines())
+    assert good == {
+        "file": str(paths[0]),
+        "job_id": "01997000-0000-7000-8000-000000000000",
+        "verdict": "normal",
+        "probabilities": {"covid19": 0.1, "normal": 0.8, "viral_pneumonia": 0.1},
+        "prediction_set": ["normal"],
+        "reasons": [],
+    }
+    assert bad == {"file": str(paths[1]), "error": "Not a film [sic]."}
+
+
+def test_the_table_names_each_film_and_its_verdict(
+    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the notice below it; exit status 0 where all went well."""
+    monkeypatch.setenv("COLUMNS", "200")
+    with client(service) as open_client:
+        assert run(open_client, films(tmp_path, "good"), as_json=False, priority="routine") == 0
+    printed = capsys.readouterr().out
+    for word in ("000.png", "normal", "80%", "not a medical device"):
+        assert word in printed
+
+
+def test_a_file_named_like_a_style_is_shown_as_it_is(
+    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Brackets in names and sentences are no markup."""
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "[bold]x.png").write_text("good")
+    (tmp_path / "y[").mkdir()
+    (tmp_path / "y[" / "red].png").write_text("bad")
+    with client(service) as open_client:
+        run(open_client, [tmp_path / "[bold]x.png", tmp_path / "y[" / "red].png"], as_json=False, priority="routine")
+    printed = capsys.readouterr().out
+    assert "[bold]x.png" in printed
+    assert "Not a film [sic]." in printed

@@ -1,0 +1,161 @@
+"""`plainfilm`: what is not named is not loaded, and what goes wrong is one line."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from shared import cli
+from shared.db import audit
+from shared.db.engine import Database, make_engine
+from shared.domain import Role
+from tests.jobs import make_job
+
+HEAVY = ("tensorflow", "keras", "flask", "sklearn", "celery", "sqlalchemy")
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test looks into the developer's home."""
+    monkeypatch.setenv("PLAINFILM_HOME", str(tmp_path))
+    for name in ("PLAINFILM_KEY", "PLAINFILM_DATABASE_URL", "PLAINFILM_REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run(*arguments: str) -> Result:
+    """In this process."""
+    return CliRunner().invoke(cli.cli, arguments)
+
+
+def start(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
+    """In a process of its own; `code` runs before."""
+    program = f"import sys\n{code}\nfrom shared import cli\nsys.argv[1:] = {list(arguments)!r}\n"
+    program += f"try:\n    cli.main()\nfinally:\n    print([m for m in {HEAVY!r} if m in sys.modules])\n"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """Every command is listed, none of their libraries is imported."""
+    found = start("--help")
+    assert found.returncode == 0
+    assert found.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_lists_every_command() -> None:
+    """Ours and those of the entry points, by name, each with a line."""
+    found = run("--help")
+    names = {"up", "doctor", "classify", "key"} | set(cli._entry_points())
+    listed = {line.split()[1] for line in found.output.splitlines() if line.startswith("│ ") and len(line.split()) > 2}
+    assert names <= listed
+    assert set(cli._entry_points()) == cli.HELP.keys()
+
+
+def test_every_entry_point_can_be_named() -> None:
+    """The distribution's metadata and pyproject agree; the names lead to objects of our packages."""
+    points = importlib.metadata.entry_points(group=cli.GROUP)
+    assert {point.name for point in points} >= {"web", "worker", "db", "audit", "train"}
+    assert all(point.module.split(".")[0] in ("web", "worker", "shared", "training") for point in points)
+
+
+def test_a_named_command_is_loaded_and_run(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`db current` on a migrated database: same revision twice, exit 0."""
+    monkeypatch.setenv("PLAINFILM_DATABASE_URL", sqlite_url)
+    found = run("db", "current")
+    assert (found.exit_code, found.output) == (0, "database 0001, build 0001\n")
+
+
+def test_a_groups_help_lists_its_commands() -> None:
+    """`plainfilm db --help` is db's own help."""
+    found = run("db", "--help")
+    assert found.exit_code == 0
+    assert "upgrade" in found.output
+
+
+def test_a_missing_extra_is_one_helpful_line() -> None:
+    """Which library, and the command that installs it; no traceback."""
+    found = start("web", "run", code="sys.modules['web.cli'] = None")
+    assert found.returncode == 1
+    assert found.stderr == "'web' needs 'web.cli': pip install 'plainfilm[web]'\n"
+
+
+def test_a_missing_extra_does_not_spoil_the_help() -> None:
+    """An install without training still lists its commands."""
+    found = start("--help", code="sys.modules['training.cli'] = sys.modules['worker.cli'] = None")
+    assert found.returncode == 0
+    assert not found.stderr
+    assert "train" in found.stdout
+
+
+def test_an_unknown_command_is_refused() -> None:
+    """With status 2, as commands do."""
+    found = run("clasify")
+    assert found.exit_code == 2
+
+
+def test_an_expected_failure_is_one_line() -> None:
+    """Without a key there is nothing to send: said in a sentence, exit 1."""
+    found = start("classify", "x.png")
+    assert found.returncode == 1
+    assert found.stderr == "plainfilm: No key: set PLAINFILM_KEY, or start the service here with `plainfilm up`.\n"
+
+
+def test_a_bad_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable is named."""
+    monkeypatch.setenv("PLAINFILM_PORT", "many")
+    found = start("doctor")
+    assert found.returncode == 1
+    assert found.stderr.startswith("plainfilm: Settings cannot be used: PLAINFILM_PORT: ")
+    assert len(found.stderr.splitlines()) == 1
+
+
+def test_a_key_is_made_and_its_link_printed(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`key make` prints a key that `key link` can use."""
+    monkeypatch.setenv("PLAINFILM_DATABASE_URL", sqlite_url)
+    made = run("key", "make", "--role", "admin").output.strip()
+    monkeypatch.setenv("PLAINFILM_KEY", made)
+    assert run("key", "link").output.startswith("http://127.0.0.1:8000/enter/")
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_a_key_of_every_role_can_be_made(sqlite_url: str, monkeypatch: pytest.MonkeyPatch, role: Role) -> None:
+    """The database knows the same words."""
+    monkeypatch.setenv("PLAINFILM_DATABASE_URL", sqlite_url)
+    assert run("key", "make", "--role", role.value).output.startswith("pf_")
+
+
+def test_an_unknown_role_is_refused(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a wrong option, before the database sees it."""
+    monkeypatch.setenv("PLAINFILM_DATABASE_URL", sqlite_url)
+    assert run("key", "make", "--role", "owner").exit_code == 2
+
+
+def test_an_audit_chain_that_holds_is_status_0(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the number of events."""
+    monkeypatch.setenv("PLAINFILM_DATABASE_URL", sqlite_url)
+    make_job(Database(make_engine(sqlite_url)))
+    found = run("audit", "verify")
+    assert (found.exit_code, found.output) == (0, "1 events, the chain holds\n")
+
+
+def test_a_broken_audit_chain_is_status_1(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the place of the break."""
+    monkeypatch.setenv("PLAINFILM_DATABASE_URL", sqlite_url)
+    database = Database(make_engine(sqlite_url))
+    make_job(database)
+    with database.begin() as session:
+        head = session.get_one(audit.AuditHead, "default")
+        head.hash = "f" * 64
+    found = run("audit", "verify")
+    assert found.exit_code == 1
+    assert "broken at default event 2" in found.output
+
+
+def test_an_audit_chain_that_cannot_be_read_is_status_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No tables is no proof that anything was changed."""
+    monkeypatch.setenv("PLAINFILM_DATABASE_URL", f"sqlite:///{tmp_path / 'empty.db'}")
+    assert run("audit", "verify").exit_code == 2

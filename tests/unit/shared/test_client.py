@@ -1,0 +1,161 @@
+"""The client asks again where that helps, never makes a second job, and says why it gives up."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_socket
+
+from shared import wire
+from shared.client import Client, Refused
+from shared.errors import NotAllowed, Unavailable
+from tests.wire_jobs import make_wire_job
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+class Service:
+    """Answers from a list, and remembers what it was asked; the last answer repeats."""
+
+    def __init__(self, *answers: httpx.Response | Exception) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """The next answer."""
+        request.read()
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def client(self, patience_s: float = 5.0) -> Client:
+        """A client of this service."""
+        return Client("http://service", "pf_k", patience_s, httpx.MockTransport(self))
+
+
+def job_answer(code: int = 200, **changed: object) -> httpx.Response:
+    """A job as JSON."""
+    return httpx.Response(code, content=make_wire_job(**changed).model_dump_json())
+
+
+def problem_answer(status: int, code: str = "x", **headers: str) -> httpx.Response:
+    """A problem as JSON."""
+    problem = wire.Problem(type="/problems#x", title="T", status=status, detail="Why.", code=code, request_id="r")
+    return httpx.Response(status, content=problem.model_dump_json(), headers=headers)
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    """A file."""
+    path = tmp_path / "patient name.png"
+    path.write_bytes(b"film bytes")
+    return path
+
+
+def test_unit_tests_cannot_reach_a_network() -> None:
+    """The floor's own promise: an internet socket is refused, one of this machine is not."""
+    with pytest.raises((pytest_socket.SocketBlockedError, UserWarning)):  # its warning comes first, as an error
+        socket.socket(socket.AF_INET)
+    socket.socket(socket.AF_UNIX).close()
+
+
+def test_a_film_is_sent_with_key_and_without_its_name(film: Path) -> None:
+    """Bearer key, idempotency key, priority, one part named 'file'; the file's name stays here."""
+    service = Service(job_answer(202))
+    with service.client() as client:
+        assert client.submit(film, "stat") == make_wire_job()
+    (request,) = service.requests
+    assert request.headers["Authorization"] == "Bearer pf_k"
+    assert request.url.params["priority"] == "stat"
+    assert len(request.headers["Idempotency-Key"]) == 36
+    assert b'name="file"' in request.content
+    assert b"film bytes" in request.content
+    assert b"patient" not in request.content
+
+
+def test_a_lost_answer_is_asked_for_with_the_same_key(film: Path) -> None:
+    """Connection lost, then 503, then accepted: three requests, one idempotency key, so one job."""
+    service = Service(httpx.ReadError("lost"), problem_answer(503, **{"Retry-After": "0"}), job_answer(202))
+    with service.client() as client:
+        client.submit(film)
+    assert len(service.requests) == 3
+    assert len({request.headers["Idempotency-Key"] for request in service.requests}) == 1
+
+
+def test_two_films_have_two_keys(film: Path) -> None:
+    """The same file sent twice on purpose is two jobs."""
+    service = Service(job_answer(202))
+    with service.client() as client:
+        client.submit(film)
+        client.submit(film)
+    assert len({request.headers["Idempotency-Key"] for request in service.requests}) == 2
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_what_is_worth_it_is_asked_again(status: int) -> None:
+    """Too busy or away for now."""
+    service = Service(problem_answer(status, **{"Retry-After": "0"}), job_answer())
+    with service.client() as client:
+        assert client.get("j").id == make_wire_job().id
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 413, 415, 422, 500])
+def test_a_refusal_is_told_at_once(status: int) -> None:
+    """With the service's own words and code, after a single request."""
+    service = Service(problem_answer(status, code="too_large"))
+    with service.client() as client, pytest.raises(Refused, match=r"Why\.") as caught:
+        client.get("j")
+    assert caught.value.problem_code == "too_large"
+    assert len(service.requests) == 1
+
+
+def test_a_wrong_key_is_told_as_such() -> None:
+    """401 is about the key, not about the film."""
+    with Service(problem_answer(401)).client() as client, pytest.raises(NotAllowed, match=r"Why\."):
+        client.jobs()
+
+
+@pytest.mark.parametrize("answer", [httpx.ConnectError("no"), problem_answer(503, **{"Retry-After": "3600"})])
+def test_patience_ends(answer: httpx.Response | Exception) -> None:
+    """However long the service asks to wait, the client gives up in its own time."""
+    with Service(answer).client(patience_s=0.05) as client, pytest.raises((Unavailable, Refused)):
+        client.get("j")
+
+
+def test_a_date_to_wait_for_does_not_break_the_client() -> None:
+    """RFC 9110 lets proxies send a date in Retry-After."""
+    dated = problem_answer(503, **{"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"})
+    with Service(dated).client(patience_s=0.05) as client, pytest.raises(Refused):
+        client.get("j")
+
+
+def test_an_answer_without_a_reason_is_no_crash() -> None:
+    """A proxy's HTML page instead of a problem."""
+    with (
+        Service(httpx.Response(500, text="<h1>oops</h1>")).client() as client,
+        pytest.raises(Unavailable, match="500"),
+    ):
+        client.get("j")
+
+
+def test_waiting_ends_with_the_job() -> None:
+    """Polls while the job is not done, whatever the states in between are called."""
+    service = Service(job_answer(status="queued"), job_answer(status="running"), job_answer(status="expired"))
+    with service.client() as client:
+        assert client.wait("j", every_s=0).status.value == "expired"
+    assert len(service.requests) == 3
+
+
+def test_the_newest_jobs_are_listed() -> None:
+    """The limit is passed on."""
+    service = Service(httpx.Response(200, content=json.dumps({"jobs": [], "next_cursor": None})))
+    with service.client() as client:
+        assert client.jobs(limit=7).jobs == []
+    assert service.requests[0].url.params["limit"] == "7"

@@ -1,0 +1,97 @@
+"""`plainfilm doctor` says what is missing and how to get it, and changes nothing."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from shared.broker import free_port
+from shared.db import migrate
+from shared.db.engine import Database, make_engine
+from shared.doctor import Finding, examine
+from shared.settings import Settings
+
+pytestmark = pytest.mark.enable_socket  # it looks whether a port of this machine is taken
+
+
+def found(settings: Settings, what: str) -> Finding:
+    """The one finding that begins with `what`."""
+    (finding,) = [finding for finding in examine(settings) if finding.what.startswith(what)]
+    return finding
+
+
+def test_an_empty_home_is_fine_and_stays_empty(tmp_path: Path) -> None:
+    """Nothing is made by looking."""
+    settings = Settings(home=tmp_path / "not" / "there", port=free_port())
+    findings = examine(settings)
+    assert [finding.what for finding in findings if finding.is_needed and not finding.is_fine] == []
+    assert found(settings, "database").state == "SQLite, made at the first start"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_named_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    """Looking at an SQLite address makes neither its folder nor its file."""
+    settings = Settings(home=tmp_path, database_url=f"sqlite:///{tmp_path / 'deep' / 'x.db'}", port=free_port())
+    examine(settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_marks_tell_needed_from_optional() -> None:
+    """Two exclamation marks stop a start, two dashes do not."""
+    needed, optional = Finding("x", is_fine=False, state=""), Finding("x", is_fine=False, state="", is_needed=False)
+    assert (needed.mark, optional.mark, Finding("x", is_fine=True, state="").mark) == ("!!", "--", "ok")
+
+
+def test_a_port_in_use_is_told(tmp_path: Path) -> None:
+    """It may be ourselves, so it is no fault."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        finding = found(Settings(home=tmp_path, port=port), "port")
+    assert finding.is_fine
+    assert "PLAINFILM_PORT" in finding.state
+
+
+def test_a_broker_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the variable to look at, without the password."""
+    monkeypatch.setattr("time.sleep", lambda _s: None)
+    settings = Settings(home=tmp_path, redis_url=f"redis://:secret@127.0.0.1:{free_port()}/0", port=free_port())
+    finding = found(settings, "broker")
+    assert not finding.is_fine
+    assert "PLAINFILM_REDIS_URL" in finding.state
+    assert "secret" not in finding.state
+
+
+def test_a_database_behind_this_build_is_told(tmp_path: Path, sqlite_template: Path) -> None:
+    """Up to date: its revision; behind: the command that mends it."""
+    shutil.copy(sqlite_template, tmp_path / "plainfilm.db")
+    settings = Settings(home=tmp_path, port=free_port())
+    assert found(settings, "database").is_fine
+    database = Database(make_engine(settings.sql_url))
+    migrate.downgrade(database, "base")
+    database.close()
+    finding = found(settings, "database")
+    assert not finding.is_fine
+    assert "plainfilm db upgrade" in finding.state
+
+
+def test_a_database_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    """With the variable to look at, without the password."""
+    settings = Settings(
+        home=tmp_path, database_url=f"postgresql://u:secret@127.0.0.1:{free_port()}/d", port=free_port()
+    )
+    finding = found(settings, "database")
+    assert not finding.is_fine
+    assert "PLAINFILM_DATABASE_URL" in finding.state
+    assert "secret" not in finding.state
+
+
+def test_an_address_that_is_none_is_told(tmp_path: Path) -> None:
+    """A finding, not a traceback."""
+    finding = found(Settings(home=tmp_path, database_url="nonsense", port=free_port()), "database")
+    assert not finding.is_fine
+    assert "PLAINFILM_DATABASE_URL" in finding.state

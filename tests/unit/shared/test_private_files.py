@@ -1,0 +1,76 @@
+"""Small secrets: one maker wins, only the owner reads."""
+
+from __future__ import annotations
+
+import itertools
+import stat
+import threading
+from pathlib import Path
+
+from shared import private_files
+
+
+def mode(path: Path) -> int:
+    """Permission bits."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_secret_is_made_once(tmp_path: Path) -> None:
+    """The second time the first one's text is read, and nothing is made."""
+    path = tmp_path / "deep" / "secret"
+    count = itertools.count()
+    first, second = (private_files.read_or_make(path, lambda: f"made {next(count)}\n") for _ in range(2))
+    assert first == second == "made 0"
+    assert next(count) == 1
+
+
+def test_only_the_owner_reads(tmp_path: Path) -> None:
+    """0600, whether made or written, whatever was there before."""
+    made, written = tmp_path / "made", tmp_path / "written"
+    private_files.read_or_make(made, lambda: "x")
+    written.write_text("open to all")
+    written.chmod(0o666)
+    private_files.write(written, "y")
+    assert (mode(made), mode(written)) == (0o600, 0o600)
+    assert written.read_text() == "y"
+
+
+def test_makers_at_once_agree(tmp_path: Path) -> None:
+    """The other maker's file is there between look and link: its text is the answer, ours is dropped."""
+    path = tmp_path / "secret"
+
+    def late() -> str:
+        path.write_text("theirs")
+        return "ours"
+
+    assert private_files.read_or_make(path, late) == "theirs"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["secret"]
+
+
+def test_a_link_in_the_way_is_replaced_not_followed(tmp_path: Path) -> None:
+    """Writing a secret never fills a file that someone pointed at."""
+    target = tmp_path / "target"
+    target.write_text("kept")
+    (tmp_path / "secret").symlink_to(target)
+    private_files.write(tmp_path / "secret", "new")
+    assert target.read_text() == "kept"
+    assert not (tmp_path / "secret").is_symlink()
+
+
+def test_threads_that_start_together_get_one_secret(tmp_path: Path) -> None:
+    """Each reads the same text, and no temporary file stays."""
+    path, together = tmp_path / "secret", threading.Barrier(4)
+    seen: list[str] = []
+
+    def read(n: int) -> None:
+        together.wait()
+        seen.append(private_files.read_or_make(path, lambda: f"maker {n}"))
+
+    threads = [threading.Thread(target=read, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 4
+    assert len(set(seen)) == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["secret"]

@@ -1,0 +1,157 @@
+"""Every setting comes from its variable, is checked once, and a bad one is named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from shared.errors import InvalidRequest
+from shared.settings import Settings, load_settings
+
+GOOD: dict[str, tuple[str, object]] = {
+    "home": ("/srv/films", Path("/srv/films")),
+    "port": ("9000", 9000),
+    "host": ("0.0.0.0", "0.0.0.0"),  # noqa: S104  only read
+    "url": ("http://films.example:8000/", "http://films.example:8000/"),
+    "key": ("pf_x", "pf_x"),
+    "database_url": ("postgresql://u:p@h/d", "postgresql://u:p@h/d"),
+    "redis_url": ("redis://h:1/0", "redis://h:1/0"),
+    "session_secret": ("s", "s"),
+    "model_dir": ("/srv/model", Path("/srv/model")),
+    "log_level": ("DEBUG", "DEBUG"),
+    "max_upload_bytes": ("2048", 2048),
+    "decoders": ("3", 3),
+    "web_workers": ("2", 2),
+    "secure_cookies": ("true", True),
+    "batch_limit": ("16", 16),
+    "lease_s": ("30", 30.0),
+    "poll_s": ("0.5", 0.5),
+    "ring_after_s": ("5", 5.0),
+    "run_limit_s": ("90", 90.0),
+    "max_attempts": ("5", 5),
+    "orphan_after_s": ("60", 60.0),
+}
+BAD = {
+    "port": "0",
+    "url": "not a url",
+    "log_level": "chatty",
+    "max_upload_bytes": "1",
+    "decoders": "0",
+    "web_workers": "none",
+    "secure_cookies": "perhaps",
+    "batch_limit": "257",
+    "lease_s": "0",
+    "poll_s": "-1",
+    "ring_after_s": "soon",
+    "run_limit_s": "0",
+    "max_attempts": "0",
+    "orphan_after_s": "0",
+}
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of the developer's own variables."""
+    for name in [name for name in os.environ if name.startswith("PLAINFILM_")]:
+        monkeypatch.delenv(name)
+
+
+def test_every_setting_is_tried_here() -> None:
+    """A new setting needs its line above."""
+    assert GOOD.keys() == Settings.model_fields.keys()
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_variable_sets_its_setting(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """PLAINFILM_<NAME>, and it differs from the default."""
+    text, expected = GOOD[name]
+    monkeypatch.setenv(f"PLAINFILM_{name.upper()}", text)
+    found = getattr(load_settings(), name)
+    shown = found.get_secret_value() if hasattr(found, "get_secret_value") else found
+    assert str(shown) == str(expected)
+    assert found != getattr(Settings.model_construct(), name, None)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """One line that says which variable and why, without the value itself."""
+    monkeypatch.setenv(f"PLAINFILM_{name.upper()}", BAD[name])
+    with pytest.raises(InvalidRequest, match=f"PLAINFILM_{name.upper()}: "):
+        load_settings()
+
+
+def test_all_bad_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who corrects one need not start again to hear of the next."""
+    monkeypatch.setenv("PLAINFILM_PORT", "many")
+    monkeypatch.setenv("PLAINFILM_LEASE_S", "long")
+    with pytest.raises(InvalidRequest, match=r"PLAINFILM_PORT.*PLAINFILM_LEASE_S"):
+        load_settings()
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+def test_a_plain_postgres_address_is_read_as_psycopg(scheme: str) -> None:
+    """What hosting services hand out works as it is."""
+    settings = Settings(database_url=f"{scheme}://u:p@h:5432/d?sslmode=require")
+    assert settings.sql_url == "postgresql+psycopg://u:p@h:5432/d?sslmode=require"
+
+
+@pytest.mark.parametrize("url", ["sqlite:////srv/x.db", "postgresql+psycopg://h/d"])
+def test_any_other_address_stays_as_it_is(url: str) -> None:
+    """A driver that is named is used."""
+    assert Settings(database_url=url).sql_url == url
+
+
+def test_the_database_lives_in_the_home_unless_set() -> None:
+    """SQLite beside the films."""
+    settings = Settings(home=Path("/srv/films"))
+    assert settings.sql_url == "sqlite:////srv/films/plainfilm.db"
+    assert settings.blobs == Path("/srv/films/films")
+
+
+def test_the_home_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Parts started elsewhere see the same folder; `~` is the person's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    monkeypatch.setenv("PLAINFILM_HOME", "here")
+    assert load_settings().home == tmp_path / "here"
+    monkeypatch.setenv("PLAINFILM_HOME", "~/there")
+    assert load_settings().home == tmp_path / "me" / "there"
+
+
+def test_settings_are_frozen() -> None:
+    """Nothing changes them after the start."""
+    with pytest.raises(ValidationError):
+        Settings().port = 1  # type: ignore[misc]
+
+
+def test_secrets_are_not_shown() -> None:
+    """Neither printed nor logged by accident."""
+    settings = Settings(key="pf_secret", database_url="postgresql://u:hidden@h/d", session_secret="quiet")  # noqa: S106  made up
+    assert not {word for word in ("pf_secret", "hidden", "quiet") if word in repr(settings)}
+
+
+def test_a_service_running_in_the_home_is_found(tmp_path: Path) -> None:
+    """Broker, address and key are read from the home where they are not set."""
+    settings = Settings(home=tmp_path)
+    assert (settings.broker_url, settings.client_key) == (None, None)
+    assert settings.service_url == "http://127.0.0.1:8000"
+    settings.run.mkdir()
+    (settings.run / "redis-url").write_text("redis://:p@127.0.0.1:7/0\n")
+    (settings.run / "url").write_text("http://127.0.0.1:9\n")
+    settings.key_file.write_text("pf_kept\n")
+    assert settings.broker_url == "redis://:p@127.0.0.1:7/0"
+    assert settings.service_url == "http://127.0.0.1:9"
+    assert settings.client_key == "pf_kept"
+
+
+def test_what_is_set_wins_over_what_runs(tmp_path: Path) -> None:
+    """A variable beats a file; an address loses its closing slash."""
+    settings = Settings(home=tmp_path, redis_url="redis://a", url="http://b/", key="pf_c")
+    settings.run.mkdir()
+    for name in ("redis-url", "url"):
+        (settings.run / name).write_text("other")
+    settings.key_file.write_text("other")
+    assert (settings.broker_url, settings.service_url, settings.client_key) == ("redis://a", "http://b", "pf_c")

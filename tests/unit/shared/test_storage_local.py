@@ -1,0 +1,154 @@
+"""What the disk adds to the blob port: durable order, nothing half-written, no way out of the root."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from shared.errors import BlobMissing, StorageDown
+from shared.storage.local import LocalBlobs
+from shared.wiring import new_job_id
+
+JOB = "01997000-0000-7000-8000-000000000000"
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> LocalBlobs:
+    """A store in a folder that does not exist yet."""
+    return LocalBlobs(tmp_path / "films")
+
+
+def files(blobs: LocalBlobs) -> list[str]:
+    """Every file below the root, temporary ones included."""
+    return sorted(path.relative_to(blobs.root).as_posix() for path in blobs.root.rglob("*") if path.is_file())
+
+
+def test_a_blob_lies_at_its_reference(blobs: LocalBlobs) -> None:
+    """<tenant>/<job id>/<sha256>, and nothing beside it."""
+    ref = blobs.put("default", JOB, b"film")
+    assert ref == f"default/{JOB}/{hashlib.sha256(b'film').hexdigest()}"
+    assert files(blobs) == [ref]
+
+
+def test_file_and_folders_are_synced_before_the_answer(blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file first, under its temporary name; after the rename its folder, so that the name is durable too."""
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    blobs.put("default", JOB, b"film")
+    made, (file, folder) = synced[:-2], synced[-2:]
+    assert file.startswith(".tmp-")
+    assert folder == JOB
+    assert {blobs.root.parent.name, "films", "default"} <= set(made)
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "../../etc/passwd",
+        f"default/{JOB}/../../../etc/passwd",
+        f"/default/{JOB}/{'a' * 64}",
+        f"default/{JOB}/{'A' * 64}",
+        f"default/{JOB}/{'a' * 64}\n",
+        f"a/b/{JOB}/{'a' * 64}",
+        f"default/{JOB}/.tmp-1",
+        "",
+    ],
+)
+def test_no_reference_leads_elsewhere(blobs: LocalBlobs, ref: str) -> None:
+    """Only the exact form is looked up, read or deleted."""
+    for call in (blobs.get, blobs.delete):
+        with pytest.raises(BlobMissing):
+            call(ref)
+
+
+def test_a_changed_file_is_damaged(blobs: LocalBlobs) -> None:
+    """One flipped byte is told, not served."""
+    ref = blobs.put("default", JOB, b"film")
+    (blobs.root / ref).write_bytes(b"fiLm")
+    with pytest.raises(BlobMissing, match="damaged"):
+        blobs.get(ref)
+
+
+def test_a_file_that_cannot_be_read_is_not_given_up(blobs: LocalBlobs) -> None:
+    """An I/O error is the store's, to be tried again; only an absent file is missing."""
+    ref = blobs.put("default", JOB, b"film")
+    (blobs.root / ref).unlink()
+    (blobs.root / ref).mkdir()  # reading a folder fails for root too
+    with pytest.raises(StorageDown):
+        blobs.get(ref)
+
+
+def test_a_full_or_missing_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    """The root cannot be made: 503 for the caller, with the reason for the log."""
+    (tmp_path / "films").write_text("in the way")
+    with pytest.raises(StorageDown) as caught:
+        LocalBlobs(tmp_path / "films").put("default", JOB, b"film")
+    assert caught.value.retryable
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_failed_write_leaves_no_half_file(blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk fills at the sync of the file: neither the blob nor its temporary file stays."""
+    blobs.put("default", JOB, b"other")
+    before = files(blobs)
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageDown) as caught:
+        blobs.put("default", JOB, b"film")
+    assert caught.value.facts == {"errno": 28}
+    assert files(blobs) == before
+
+
+def test_deleting_the_last_blob_removes_its_folder(blobs: LocalBlobs) -> None:
+    """A job's folder goes with its last film, the tenant's stays."""
+    first, second = blobs.put("default", JOB, b"1"), blobs.put("default", JOB, b"2")
+    blobs.delete(first)
+    assert blobs.get(second) == b"2"
+    blobs.delete(second)
+    blobs.delete(second)
+    assert [path.name for path in blobs.root.rglob("*")] == ["default"]
+
+
+def test_the_sweep_finds_old_blobs_and_clears_dead_writers(blobs: LocalBlobs) -> None:
+    """Old blobs are named, young ones and a writer at work are left alone, an old temporary file is removed."""
+    old, young = blobs.put("default", new_job_id(), b"old"), blobs.put("default", new_job_id(), b"young")
+    dead, living = (blobs.root / young).parent / ".tmp-dead", (blobs.root / young).parent / ".tmp-living"
+    dead.touch()
+    living.touch()
+    long_ago = (datetime.now(UTC) - timedelta(hours=2)).timestamp()
+    for path in (blobs.root / old, dead):
+        os.utime(path, (long_ago, long_ago))
+    assert list(blobs.older_than(datetime.now(UTC) - timedelta(hours=1))) == [old]
+    assert living.exists()
+    assert not dead.exists()
+
+
+def test_the_sweep_bears_with_files_that_vanish(blobs: LocalBlobs) -> None:
+    """Another sweeper deletes while this one looks: no error, and the rest is still found."""
+    refs = sorted(blobs.put("default", new_job_id(), bytes([n])) for n in range(20))
+    later = datetime.now(UTC) + timedelta(hours=1)
+    found = blobs.older_than(later)
+    seen = [next(found)]
+    for ref in refs:
+        if ref not in seen:
+            blobs.delete(ref)
+    seen += found
+    assert set(seen) <= set(refs)
+
+
+def test_an_empty_store_has_nothing_old(blobs: LocalBlobs) -> None:
+    """Before the first film there is no root."""
+    assert list(blobs.older_than(datetime.now(UTC))) == []

@@ -1,0 +1,242 @@
+"""The supervisor restarts what dies, waits longer each time, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from shared import supervisor
+from shared.supervisor import FIRST_PAUSE_S, LONGEST_PAUSE_S, Part, Supervisor
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+WAIT_S = 60.0
+"""How long a loaded machine may take to start a Python; nothing is measured by it."""
+
+SLEEPER = "import time; time.sleep(600)"
+FAMILY = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {sleeper!r}]); time.sleep(600)"
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+
+
+def until(is_so: Callable[[], object], what: str) -> None:
+    """Wait, but not for ever."""
+    give_up_at = time.monotonic() + WAIT_S
+    while not is_so():
+        assert time.monotonic() < give_up_at, what
+        time.sleep(0.01)
+
+
+def marked(mark: str) -> list[int]:
+    """Living processes whose command line holds `mark`."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            command = (folder / "cmdline").read_bytes()
+            state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            continue
+        if folder.name.isdigit() and mark.encode() in command and state != "Z" and int(folder.name) != os.getpid():
+            found.append(int(folder.name))
+    return found
+
+
+def program(name: str, code: str, mark: str) -> Part:
+    """A part that runs `code`; `mark` on its command line tells it from all others."""
+    return Part(name, [sys.executable, "-c", code, mark])
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Iterator[str]:
+    """A word for this test's processes; what is left of them is ended."""
+    word = f"mark-{tmp_path.name}-{os.getpid()}"
+    yield word
+    for pid in marked(word):
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """What the person at the terminal reads."""
+    return []
+
+
+@pytest.fixture
+def parts(tmp_path: Path, said: list[str]) -> Iterator[Supervisor]:
+    """A supervisor, stopped at the end."""
+    made = Supervisor(tmp_path / "logs", said.append)
+    yield made
+    made.stop()
+
+
+def test_a_part_writes_to_its_own_log(tmp_path: Path, parts: Supervisor, mark: str) -> None:
+    """Output and errors, appended over restarts; its environment is ours and its own."""
+    part = program("talker", "import os, sys; print(os.environ['WORD']); sys.stderr.write('err\\n')", mark)
+    part.environment = {"WORD": "hello"}
+    parts.add(part)
+    assert part.process is not None
+    part.process.wait(WAIT_S)
+    part.start(tmp_path / "logs")
+    part.process.wait(WAIT_S)
+    assert (tmp_path / "logs" / "talker.log").read_text().split() == ["hello", "err", "hello", "err"]
+
+
+def test_a_part_that_dies_is_started_again(parts: Supervisor, mark: str, said: list[str]) -> None:
+    """A new process, and a line that says which part, how it ended and where its log is."""
+    part = program("worker", SLEEPER, mark)
+    part.pause_s = 0.0
+    parts.add(part)
+    assert part.process is not None
+    first = part.process
+    first.kill()
+    first.wait(WAIT_S)
+    parts._tend(part)
+    assert part.process is None
+    parts._tend(part)
+    assert part.process is not None
+    assert part.process.pid != first.pid
+    (line,) = said
+    assert "worker ended with status -9" in line
+    assert "worker.log" in line
+
+
+def test_the_pause_doubles_up_to_its_limit(parts: Supervisor, mark: str) -> None:
+    """0.5, 1, 2, … 30, 30: a part that cannot start does not eat the machine."""
+    part = program("crasher", "raise SystemExit(3)", mark)
+    pauses = []
+    for _ in range(8):
+        part.process = _Dead()
+        part.started_at = time.monotonic()
+        before = time.monotonic()
+        parts._tend(part)
+        pauses.append(round(part.start_again_at - before, 1))
+    assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, LONGEST_PAUSE_S, LONGEST_PAUSE_S]
+
+
+def test_no_part_is_started_before_its_pause_is_over(parts: Supervisor, mark: str) -> None:
+    """The watch goes on around it."""
+    part = program("crasher", SLEEPER, mark)
+    part.start_again_at = time.monotonic() + 3600
+    parts._tend(part)
+    assert part.process is None
+
+
+def test_a_part_that_lived_long_starts_its_pauses_anew(parts: Supervisor, mark: str) -> None:
+    """One crash a day is not a crash loop."""
+    part = program("worker", SLEEPER, mark)
+    part.pause_s, part.process = LONGEST_PAUSE_S, _Dead()
+    part.started_at = time.monotonic() - supervisor.STEADY_S - 1
+    before = time.monotonic()
+    parts._tend(part)
+    assert round(part.start_again_at - before, 1) == FIRST_PAUSE_S
+
+
+def test_stopping_ends_the_whole_group(parts: Supervisor, mark: str) -> None:
+    """A part's own children go with it."""
+    parts.add(program("family", FAMILY.format(sleeper=f"{SLEEPER}  # {mark}"), mark))
+    until(lambda: len(marked(mark)) == 2, "parent and child to live")
+    parts.stop()
+    until(lambda: not marked(mark), "both to end")
+
+
+def test_the_orphans_of_a_dead_part_are_ended(parts: Supervisor, mark: str) -> None:
+    """A part that dies leaves no child to work beside its successor."""
+    part = program("family", FAMILY.format(sleeper=f"{SLEEPER}  # {mark}"), mark)
+    parts.add(part)
+    until(lambda: len(marked(mark)) == 2, "parent and child to live")
+    assert part.process is not None
+    os.kill(part.process.pid, signal.SIGKILL)
+    part.process.wait(WAIT_S)
+    parts._tend(part)
+    until(lambda: not marked(mark), "the child to end")
+
+
+def test_a_part_that_does_not_listen_is_killed(
+    tmp_path: Path, parts: Supervisor, mark: str, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked first, killed after the grace."""
+    monkeypatch.setattr(supervisor, "STOP_GRACE_S", 0.1)
+    parts.add(program("deaf", DEAF, mark))
+    until(lambda: "deaf" in (tmp_path / "logs" / "deaf.log").read_text(), "it to be deaf")
+    parts.stop()
+    assert not marked(mark)
+    assert "deaf did not end" in said[0]
+
+
+def test_parts_are_stopped_in_reverse_order(tmp_path: Path, said: list[str], mark: str) -> None:
+    """The worker before the broker it listens to."""
+    ended = tmp_path / "ended"
+    code = (
+        "import signal, sys, time\n"
+        f"def end(*_): open({str(ended)!r}, 'a').write(sys.argv[2] + ' '); sys.exit()\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "print('up', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    parts = Supervisor(tmp_path / "logs", said.append)
+    for name in ("broker", "web", "worker"):
+        parts.add(Part(name, [sys.executable, "-c", code, mark, name]))
+        until(lambda name=name: "up" in (tmp_path / "logs" / f"{name}.log").read_text(), f"{name} to be up")
+    parts.stop()
+    assert ended.read_text().split() == ["worker", "web", "broker"]
+
+
+def test_a_signal_ends_the_watch(parts: Supervisor, mark: str) -> None:
+    """`request_stop` is a signal handler: the loop ends by itself, the stop follows."""
+    parts.add(program("worker", SLEEPER, mark))
+    watching = threading.Thread(target=parts.watch)
+    watching.start()
+    parts.request_stop(signal.SIGTERM, None)
+    watching.join(WAIT_S)
+    assert not watching.is_alive()
+
+
+def test_stopping_twice_is_harmless(parts: Supervisor, mark: str) -> None:
+    """Nothing is there to end the second time."""
+    parts.add(program("worker", SLEEPER, mark))
+    parts.stop()
+    parts.stop()
+    assert not marked(mark)
+
+
+def test_a_killed_supervisor_leaves_no_child(tmp_path: Path, mark: str) -> None:
+    """SIGKILL cannot be handled: the kernel ends the parts."""
+    code = (
+        "import sys, pathlib\n"
+        "from shared.supervisor import Part, Supervisor\n"
+        "parts = Supervisor(pathlib.Path(sys.argv[1]), print)\n"
+        f"parts.add(Part('part', [sys.executable, '-c', {SLEEPER!r}, sys.argv[2]]))\n"
+        "print('up', flush=True)\n"
+        "parts.watch()\n"
+    )
+    # the mark goes by way of the part's command only: the supervisor itself must not count
+    owner = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), mark], stdout=subprocess.PIPE)
+    assert owner.stdout is not None
+    assert owner.stdout.readline() == b"up\n"
+    until(lambda: [pid for pid in marked(mark) if pid != owner.pid], "the part to live")
+    owner.kill()
+    owner.wait(WAIT_S)
+    owner.stdout.close()
+    until(lambda: not marked(mark), "the part to end")
+
+
+class _Dead:
+    """A process that has ended, its group long gone."""
+
+    pid = 2**22  # above the kernel's largest process id
+    returncode = 3
+
+    def poll(self) -> int:
+        """Its status."""
+        return self.returncode
+
+    def wait(self, _timeout: float | None = None) -> int:
+        """At once."""
+        return self.returncode

@@ -1,0 +1,60 @@
+"""The commands: one JSON object on the output, the named model measured, refusals that name what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from shared.errors import DataProblem
+from tests.models import write_model
+from training import cli
+from training.dataset import read_manifest_csv
+from training.evaluate import ask, measure
+from training.fit import ignore
+from training.synth import write_films
+from worker.engine.keras_engine import load_engine
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "samples"])
+def test_entry_points_are_commands(name: str) -> None:
+    """What pyproject names can be made a command of `plainfilm`, with help."""
+    result = CliRunner().invoke(getattr(cli, name), ["--help"])
+    assert result.exit_code == 0
+    assert typer.main.get_command(getattr(cli, name)).help
+
+
+def test_evaluate_prints_one_json_object(tmp_path: Path) -> None:
+    """The numbers of the named model on the named split, and nothing else."""
+    manifest = write_films(tmp_path / "films", {"train": 2, "test": 3}, seed=1)
+    (tmp_path / "model").mkdir()
+    write_model(tmp_path / "model")
+    arguments = ["--manifest", str(manifest), "--split", "test", "--model", str(tmp_path / "model"), "--json"]
+    result = CliRunner().invoke(cli.evaluate, arguments)
+    numbers = json.loads(result.stdout)
+    engine = load_engine(tmp_path / "model")
+    films = [film for film in read_manifest_csv(manifest) if film.split == "test"]
+    expected = measure(ask(engine, films, ignore), engine.manifest.labels)
+    assert numbers["n"] == 9
+    assert numbers["accuracy"] == expected.accuracy.value
+    assert np.array_equal(numbers["confusion"], expected.confusion)
+
+
+def test_evaluate_names_an_empty_split(tmp_path: Path) -> None:
+    """A split without rows is refused by name."""
+    manifest = write_films(tmp_path, {"train": 1}, seed=1)
+    result = CliRunner().invoke(cli.evaluate, ["--manifest", str(manifest), "--split", "tset"])
+    assert isinstance(result.exception, DataProblem)
+    assert "'tset'" in str(result.exception)
+
+
+def test_train_refuses_an_absent_data_folder(tmp_path: Path) -> None:
+    """Nothing is written where there is nothing to learn from."""
+    arguments = ["--recipe", "default", "--data", str(tmp_path / "gone"), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli.train, arguments)
+    assert isinstance(result.exception, DataProblem)
+    assert not (tmp_path / "out").exists()

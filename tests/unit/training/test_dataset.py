@@ -1,0 +1,148 @@
+"""What would spoil a run is refused before it starts, each by file and line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shared.errors import DataProblem
+from training.dataset import (
+    Example,
+    check_films,
+    check_groups,
+    check_labels,
+    read_class_folders,
+    read_film,
+    read_manifest_csv,
+)
+from training.recipe import LABELS
+
+HEADER = "file,label,group,split,pool"
+FOLDERS = {"COVID": "covid19", "Normal": "normal", "Viral Pneumonia": "viral_pneumonia"}
+
+
+def write_csv(folder: Path, *rows: str, header: str = HEADER) -> Path:
+    """A manifest with these lines."""
+    path = folder / "films.csv"
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def write_film(path: Path) -> Path:
+    """A readable grey film."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.arange(64 * 64, dtype=np.uint32).reshape(64, 64).astype(np.uint8)).save(path)
+    return path
+
+
+def make_example(**changes: str) -> Example:
+    """A row; any field can be changed."""
+    fields = {"label": "normal", "group": "g1", "split": "train", "pool": "", "where": "films.csv line 2"} | changes
+    return Example(path=Path("a.png"), **fields)
+
+
+def test_rows_become_examples_with_paths_beside_the_manifest(tmp_path: Path) -> None:
+    """Film paths are relative to the manifest; each row knows its line."""
+    path = write_csv(tmp_path, "images/a.png,normal,g1,train,p", "images/b.png,covid19,g2,test,")
+    first, second = read_manifest_csv(path, labels=LABELS)
+    assert first == Example(tmp_path / "images/a.png", "normal", "g1", "train", "p", "films.csv line 2")
+    assert (second.where, second.pool) == ("films.csv line 3", "")
+
+
+def test_group_may_be_absent_when_only_measuring(tmp_path: Path) -> None:
+    """For measuring, file, label and split are enough; then each film is its own group."""
+    path = write_csv(tmp_path, "a.png,odd_label,test", header="file,label,split")
+    (example,) = read_manifest_csv(path, ("file", "label", "split"))
+    assert (example.group, example.label) == ("a.png", "odd_label")
+
+
+def test_missing_column_is_named(tmp_path: Path) -> None:
+    """A manifest without `group` is refused at line 1."""
+    path = write_csv(tmp_path, "a.png,normal,train", header="file,label,split")
+    with pytest.raises(DataProblem, match=r"films\.csv line 1: column group is missing"):
+        read_manifest_csv(path)
+
+
+def test_unknown_label_is_named_with_its_line(tmp_path: Path) -> None:
+    """A label that nobody announced is refused where it stands."""
+    path = write_csv(tmp_path, "a.png,normal,g1,train,", "b.png,flu,g2,train,")
+    with pytest.raises(DataProblem, match=r"films\.csv line 3: the label 'flu'"):
+        read_manifest_csv(path, labels=LABELS)
+
+
+@pytest.mark.parametrize("row", ["a.png,,g1,train,", "a.png,normal", ",normal,g1,train,"])
+def test_empty_cell_is_named_with_its_line(tmp_path: Path, row: str) -> None:
+    """An empty or absent cell is refused where it stands."""
+    with pytest.raises(DataProblem, match=r"films\.csv line 2: \w+ is empty"):
+        read_manifest_csv(write_csv(tmp_path, row), labels=LABELS)
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00", None], ids=["not text", "absent"])
+def test_manifest_that_cannot_be_read_is_named(tmp_path: Path, data: bytes | None) -> None:
+    """Bytes that are no text, or no file at all, are refused by name."""
+    path = tmp_path / "films.csv"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(DataProblem, match=r"films\.csv cannot be read"):
+        read_manifest_csv(path)
+
+
+def test_group_in_two_splits_is_named_with_both_rows() -> None:
+    """One patient on both sides of a split fails the run."""
+    rows = [make_example(), make_example(split="test", where="films.csv line 9")]
+    with pytest.raises(DataProblem, match=r"line 9: group g1 is in split 'test' but in 'train' at films\.csv line 2"):
+        check_groups(rows)
+
+
+def test_groups_that_stay_together_pass() -> None:
+    """Several films of one group in one split are right."""
+    check_groups([make_example(), make_example(), make_example(group="g2", split="test")])
+
+
+def test_empty_class_is_named() -> None:
+    """A class without a film is refused by name."""
+    with pytest.raises(DataProblem, match="split train: the class 'covid19' has no film"):
+        check_labels([make_example()], LABELS, "split train")
+
+
+@pytest.mark.parametrize("data", [b"no film", None], ids=["not a film", "absent"])
+def test_unreadable_film_is_named_with_its_line(tmp_path: Path, data: bytes | None) -> None:
+    """A film that cannot be decoded, or is not there, is refused by its row."""
+    path = tmp_path / "a.png"
+    if data is not None:
+        path.write_bytes(data)
+    row = Example(path, "normal", "g", "train", "", "films.csv line 7")
+    with pytest.raises(DataProblem, match=r"films\.csv line 7: the film a\.png cannot be read"):
+        check_films([row])
+
+
+def test_film_is_read_by_the_decoder_that_serves(tmp_path: Path) -> None:
+    """Canonical grey pixels, as the service would see them."""
+    pixels = read_film(write_film(tmp_path / "a.png"))
+    assert pixels.shape == (64, 64)
+    assert pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("inside", ["", "images"])
+def test_class_folders_are_read_with_and_without_images_inside(tmp_path: Path, inside: str) -> None:
+    """Both layouts of the Radiography Database; masks and unknown folders are left alone."""
+    for folder in ("COVID", "NORMAL", "Viral Pneumonia", "Lung_Opacity"):
+        write_film(tmp_path / folder / inside / f"{folder}-1.png")
+    write_film(tmp_path / "COVID" / "masks" / "COVID-1.png")
+    (tmp_path / "COVID" / inside / "notes.txt").write_text("no film")
+    examples = read_class_folders(tmp_path, FOLDERS)
+    assert [(e.path.name, e.label) for e in examples] == [
+        ("COVID-1.png", "covid19"),
+        ("NORMAL-1.png", "normal"),
+        ("Viral Pneumonia-1.png", "viral_pneumonia"),
+    ]
+    check_films(examples)
+
+
+def test_folder_without_classes_is_refused(tmp_path: Path) -> None:
+    """A folder that holds no class folder is refused, saying which were looked for."""
+    with pytest.raises(DataProblem, match="COVID, Normal, Viral Pneumonia"):
+        read_class_folders(tmp_path, FOLDERS)

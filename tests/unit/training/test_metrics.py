@@ -1,0 +1,82 @@
+"""The arithmetic of the measurements, against numbers worked out by hand and against scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from training.metrics import (
+    balanced_accuracy,
+    confusion_matrix,
+    expected_calibration_error,
+    macro_f1,
+    wilson,
+)
+
+TRUTH = np.array([0, 0, 0, 0, 1, 1, 2, 2, 2, 2])
+CHOSEN = np.array([0, 0, 0, 1, 1, 1, 2, 2, 0, 1])
+CONFUSION = np.array([[3, 1, 0], [0, 2, 0], [1, 1, 2]])
+
+
+def test_confusion_has_truth_in_rows() -> None:
+    """Row = true label, column = chosen label."""
+    assert np.array_equal(confusion_matrix(TRUTH, CHOSEN, 3), CONFUSION)
+
+
+def test_balanced_accuracy_is_the_mean_recall() -> None:
+    """(3/4 + 2/2 + 2/4) / 3."""
+    assert balanced_accuracy(CONFUSION) == pytest.approx(0.75)
+
+
+def test_macro_f1_is_the_mean_of_the_labels_f1() -> None:
+    """F1 = 6/8, 4/6, 4/6."""
+    assert macro_f1(CONFUSION) == pytest.approx((6 / 8 + 4 / 6 + 4 / 6) / 3)
+
+
+def test_label_without_films_is_left_out() -> None:
+    """A label no film has takes no part in the means, though films were called it."""
+    confusion = np.array([[8, 0, 2], [0, 10, 0], [0, 0, 0]])
+    assert balanced_accuracy(confusion) == pytest.approx(0.9)
+    assert macro_f1(confusion) == pytest.approx((16 / 18 + 1) / 2)
+
+
+def test_numbers_are_those_of_scikit_learn() -> None:
+    """On random answers the three agree with another implementation."""
+    rng = np.random.default_rng(4)
+    truth, chosen = rng.integers(0, 3, (2, 200))
+    confusion = confusion_matrix(truth, chosen, 3)
+    assert np.array_equal(confusion, sk.confusion_matrix(truth, chosen))
+    assert balanced_accuracy(confusion) == pytest.approx(sk.balanced_accuracy_score(truth, chosen))
+    assert macro_f1(confusion) == pytest.approx(sk.f1_score(truth, chosen, average="macro"))
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "low", "high"),
+    [
+        (0, 0, 0.0, 1.0),
+        (0, 10, 0.0, 0.2775),
+        (10, 10, 0.7225, 1.0),
+        (50, 100, 0.4038, 0.5962),
+        (95, 100, 0.8882, 0.9785),
+    ],
+)
+def test_wilson_interval_is_the_published_one(hits: int, n: int, low: float, high: float) -> None:
+    """95 % score intervals, to four places."""
+    rate = wilson(hits, n)
+    assert (rate.low, rate.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+    assert rate.n == n
+
+
+def test_calibration_error_by_hand() -> None:
+    """Two bins: four films at 0.9 of which three are right, one at 0.6 that is right."""
+    top = np.array([0.9, 0.9, 0.9, 0.9, 0.6])
+    probabilities = np.stack([top, 1 - top], axis=1).astype(np.float32)
+    truth = np.array([0, 0, 0, 1, 0])
+    expected = 4 / 5 * abs(0.75 - 0.9) + 1 / 5 * abs(1.0 - 0.6)
+    assert expected_calibration_error(probabilities, truth) == pytest.approx(expected, abs=1e-6)
+
+
+def test_sure_and_right_has_no_calibration_error() -> None:
+    """Probability 1 and always right: 0; the edge of the last bin belongs to it."""
+    assert expected_calibration_error(np.eye(3, dtype=np.float32), np.arange(3)) == 0

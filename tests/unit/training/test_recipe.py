@@ -1,0 +1,66 @@
+"""Recipes are values: named, complete in JSON, refused where a knob is wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from shared.errors import DataProblem
+from shared.imaging.preprocess import PREPROCESSINGS
+from training.recipe import Recipe, recipe_from_json
+from training.recipes import RECIPES, find_recipe
+from worker.engine.architecture import ARCHITECTURES
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_json_and_back_changes_nothing(name: str) -> None:
+    """Every named recipe survives JSON."""
+    recipe = find_recipe(name)
+    assert recipe_from_json(recipe.to_json()) == recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_named_recipes_name_what_exists(name: str) -> None:
+    """Architecture and preprocessing are in this build; nothing that is reported is learned from."""
+    recipe = find_recipe(name)
+    assert recipe.architecture in ARCHITECTURES
+    assert recipe.preprocessing in PREPROCESSINGS
+    assert not set(recipe.train_splits) & set(recipe.report_splits)
+
+
+def test_held_out_splits_are_in_no_recipes_training() -> None:
+    """test, test_adult, near_eval, external and ood are never learned from."""
+    learned = {split for recipe in RECIPES.values() for split in recipe.train_splits}
+    assert not learned & {"test", "test_adult", "near_eval", "external", "ood"}
+
+
+def test_seed2020_is_the_studys_setup() -> None:
+    """25 epochs of RMSprop on the train split, every film as it is."""
+    recipe = find_recipe("seed2020")
+    assert (recipe.epochs, recipe.optimizer, recipe.train_splits) == (25, "rmsprop", ("train",))
+    assert (recipe.copies, recipe.balance) == (0, "none")
+
+
+def test_unknown_recipe_is_told_which_there_are() -> None:
+    """The message names the choices."""
+    with pytest.raises(DataProblem, match="default, seed2020, tiny"):
+        find_recipe("nope")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"epochz": 3}, "epochz"), ({"epochs": "many"}, "epochs"), ({"augmentation": {"flip": 1}}, "augmentation.flip")],
+)
+def test_wrong_knob_is_named(change: dict[str, object], message: str) -> None:
+    """An unknown knob or a value of the wrong type is refused by name."""
+    text = json.dumps(json.loads(Recipe(name="mine").to_json()) | change)
+    with pytest.raises(DataProblem, match=message):
+        recipe_from_json(text)
+
+
+@pytest.mark.parametrize("text", ["[]", "not json", "{}"])
+def test_what_is_no_recipe_is_refused(text: str) -> None:
+    """Another JSON value, no JSON, and a recipe without a name."""
+    with pytest.raises(DataProblem):
+        recipe_from_json(text)

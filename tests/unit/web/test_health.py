@@ -1,0 +1,93 @@
+"""`/livez` asks nothing; `/readyz` says what is missing and fails only for what requests need."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.exc import OperationalError
+
+from shared import wire
+from shared.db import migrate
+from shared.db.engine import Database, make_engine
+from shared.db.tables import WorkerHeartbeat
+from shared.wiring import Resources
+from tests.api import Api
+from tests.fakes import RecordingQueue
+from tests.jobs import register_model
+
+
+def ask(resources: Resources) -> tuple[int, wire.Readiness]:
+    """What /readyz answers to anybody."""
+    response = Api(resources, None).get("/readyz")
+    return response.status_code, wire.Readiness.model_validate_json(response.data)
+
+
+def with_database(resources: Resources, url: str) -> Resources:
+    """The same on another database."""
+    return replace(resources, database=Database(make_engine(url)))
+
+
+def test_a_whole_service_is_ready(resources: Resources) -> None:
+    """Database at this build's schema, broker up, no worker yet."""
+    expected = wire.Readiness(
+        ready=True, database="up", schema_version=migrate.head_revision(), broker="up", workers=0
+    )
+    assert ask(resources) == (200, expected)
+
+
+def test_a_missing_broker_only_degrades(resources: Resources) -> None:
+    """Still 200, and it is told."""
+    assert isinstance(resources.queue, RecordingQueue)
+    resources.queue.down = True
+    status, state = ask(resources)
+    assert (status, state.ready, state.broker) == (200, True, "down")
+
+
+def test_only_workers_that_polled_lately_count(resources: Resources) -> None:
+    """Fifteen seconds of silence are too many."""
+    sha256, now = register_model(resources.database), datetime.now(UTC)
+    with resources.database.begin() as session:
+        for name, age_s in (("a", 1), ("b", 10), ("c", 60)):
+            beat = WorkerHeartbeat(worker=name, queues="stat", model_sha256=sha256, device="cpu", started_at=now)
+            beat.polled_at = now - timedelta(seconds=age_s)
+            session.add(beat)
+    assert ask(resources)[1].workers == 2
+
+
+def test_a_database_never_migrated_is_not_ready(resources: Resources, tmp_path: Path) -> None:
+    """503 with what to mend."""
+    status, state = ask(with_database(resources, f"sqlite:///{tmp_path / 'empty.db'}"))
+    assert (status, state.ready, state.database, state.schema_version) == (503, False, "not_migrated", "none")
+
+
+def test_a_newer_schema_is_not_ready(resources: Resources) -> None:
+    """A build does not touch tables that it does not know."""
+    with resources.database.begin() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    status, state = ask(resources)
+    assert (status, state.database, state.schema_version) == (503, "wrong_schema", "9999")
+
+
+def test_a_dead_database_is_not_ready(resources: Resources) -> None:
+    """503 without its address; /livez still answers."""
+    dead = with_database(resources, resources.settings.sql_url)
+
+    def refuse(*_arguments: object) -> None:
+        raise OperationalError("connect", None, ConnectionRefusedError("at 10.0.0.7"))
+
+    event.listen(dead.database.engine, "do_connect", refuse)
+    status, state = ask(dead)
+    assert (status, state.ready, state.database) == (503, False, "database_down")
+    assert "10.0.0.7" not in state.model_dump_json()
+    alive = Api(dead, None).get("/livez")
+    assert (alive.status_code, alive.text, alive.mimetype) == (200, "ok\n", "text/plain")
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_health_is_never_cached(resources: Resources, path: str) -> None:
+    """Yesterday's health is no health."""
+    assert Api(resources, None).get(path).headers["Cache-Control"] == "no-store"

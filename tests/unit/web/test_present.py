@@ -1,0 +1,47 @@
+"""Codes and numbers in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.domain import Verdict
+from web import present
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0.5, "50.0 %"), (0.99961, "> 99.9 %"), (0.0004, "< 0.1 %"), (1.0, "100.0 %"), (0.0, "0.0 %"), (0.999, "99.9 %")],
+)
+def test_a_probability_is_never_rounded_to_a_certainty(share: float, words: str) -> None:
+    """One decimal, but neither 0 nor 100 unless the share is exactly that."""
+    assert present.percent(share) == words
+
+
+def test_every_verdict_has_a_name() -> None:
+    """No verdict reaches a page as its code."""
+    assert all(present.name_label(verdict) != verdict.value for verdict in Verdict)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ([], "The prediction set is empty: no label fits this film."),
+        (["normal"], "The prediction set holds Normal only."),
+        (["covid19", "normal"], "The prediction set holds COVID-19 and Normal."),
+        (["covid19", "normal", "viral_pneumonia"], "The prediction set holds COVID-19, Normal and Viral pneumonia."),
+    ],
+)
+def test_a_prediction_set_is_told_in_words(labels: list[str], words: str) -> None:
+    """Empty, one, two or three labels each make a sentence."""
+    assert present.describe_set(labels) == words
+
+
+def test_code_in_a_sentence_is_marked_and_the_rest_escaped() -> None:
+    """Backticks become code; markup in the sentence or in the code stays text."""
+    assert present.mark_code("<i> `a<b` c") == "&lt;i&gt; <code>a&lt;b</code> c"
+
+
+@pytest.mark.parametrize(("count", "row", "step"), [(0, [0, 0], 0), (0, [0, 9], 0), (1, [1, 99], 1), (9, [9, 0], 5)])
+def test_a_cell_is_shaded_by_its_share_of_the_row(count: int, row: list[int], step: int) -> None:
+    """Empty cells stay plain, any count shows, a whole row is darkest."""
+    assert present.shade(count, row) == step

@@ -1,0 +1,186 @@
+"""The use case: decode, store, commit, ring, in this order; of two with one key, one job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from shared.db import jobs
+from shared.db.keys import Principal
+from shared.db.tables import AuditEvent, Job
+from shared.domain import Film, Priority
+from shared.errors import DecoderBusy, IdempotencyMismatch, IllegalTransition, JobNotFound, RefusedUpload, TooLarge
+from shared.imaging import stored as stored_films
+from shared.imaging.decode import decode
+from shared.wiring import Resources
+from tests.api import stored
+from tests.factories import make_jpeg, make_pixels, make_png
+from tests.fakes import MemoryBlobs, PlainDecoder, RecordingQueue
+from tests.jobs import claim
+from web.submit import Upload, cancel, submit
+
+WHO = Principal("testkey", "default", "uploader")
+
+
+def upload(*, data: bytes | None = None, key: str | None = None, priority: Priority = Priority.ROUTINE) -> Upload:
+    """An upload of a good film, unless told otherwise."""
+    return Upload(make_png() if data is None else data, priority, key, "request")
+
+
+@dataclass(slots=True)
+class WatchedBlobs(MemoryBlobs):
+    """Calls `at_put` before it stores."""
+
+    at_put: Callable[[], object] = lambda: None
+
+    def put(self, tenant: str, job_id: str, data: bytes) -> str:
+        """Tell, then keep."""
+        self.at_put()
+        return MemoryBlobs.put(self, tenant, job_id, data)
+
+
+@dataclass(slots=True)
+class WatchedQueue(RecordingQueue):
+    """Remembers whether the row was committed when it was rung."""
+
+    resources: Resources | None = None
+    rows_seen: list[bool] = field(default_factory=list)
+
+    def classify(self, job_id: str, priority: Priority) -> bool:
+        """Look from another connection."""
+        assert self.resources is not None
+        with self.resources.database.read() as session:
+            self.rows_seen.append(session.get(Job, job_id) is not None)
+        return RecordingQueue.classify(self, job_id, priority)
+
+
+class BusyDecoder(PlainDecoder):
+    """A decoder whose line is full."""
+
+    def decode(self, data: bytes) -> Film:
+        """Refuse for now."""
+        raise DecoderBusy("Too many films are waiting to be read; send it again in a moment.")
+
+
+def test_the_film_is_stored_before_its_row(resources: Resources) -> None:
+    """When the blob is written there is no row yet; a crash between leaves an orphan, never a lost film."""
+    seen = []
+    blobs = WatchedBlobs()
+    watched = replace(resources, blobs=blobs)
+    blobs.at_put = lambda: seen.append(stored(watched))
+    submit(watched, WHO, upload())
+    assert seen == [(0, 0)]
+    assert stored(watched) == (1, 1)
+
+
+def test_the_bell_rings_after_the_commit(resources: Resources) -> None:
+    """Another connection already sees the row."""
+    queue = WatchedQueue(resources=resources)
+    submit(replace(resources, queue=queue), WHO, upload())
+    assert queue.rows_seen == [True]
+
+
+def test_what_is_stored_is_the_canonical_film(resources: Resources) -> None:
+    """Pixels only: whatever else was in the file is not kept."""
+    pixels = make_pixels(seed=4)
+    job = submit(resources, WHO, upload(data=make_png(pixels=pixels)))
+    assert isinstance(resources.blobs, MemoryBlobs)
+    (data,) = resources.blobs.data.values()
+    assert (stored_films.from_bytes(data) == pixels).all()
+    assert job.input.pixels_sha256 == decode(make_png(pixels=pixels)).facts.pixels_sha256
+
+
+def test_the_row_says_who_and_what(resources: Resources) -> None:
+    """Owner, request, attempts, class; one event 'accepted' by the key."""
+    job = submit(resources, WHO, upload(priority=Priority.STAT, key="k"))
+    with resources.database.read() as session:
+        row = session.get_one(Job, job.id)
+        events = session.execute(select(AuditEvent.actor, AuditEvent.action, AuditEvent.subject)).all()
+    assert (row.tenant, row.owner, row.request_id, row.idempotency_key) == ("default", "testkey", "request", "k")
+    assert (row.priority, row.attempt, row.max_attempts) == (0, 0, resources.settings.max_attempts)
+    assert [tuple(event) for event in events] == [("key:testkey", "accepted", job.id)]
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * 100, make_png()[:-20]])
+def test_a_refused_film_leaves_no_trace(resources: Resources, data: bytes) -> None:
+    """No blob, no row, no ring."""
+    with pytest.raises(RefusedUpload):
+        submit(resources, WHO, upload(data=data))
+    assert stored(resources) == (0, 0)
+    assert isinstance(resources.queue, RecordingQueue)
+    assert resources.queue.rings == []
+
+
+def test_too_many_bytes_never_reach_the_decoder(resources: Resources) -> None:
+    """One byte above the limit is refused unread."""
+    settings = resources.settings.model_copy(update={"max_upload_bytes": 1024})
+    limited = replace(resources, settings=settings, decoder=BusyDecoder())
+    with pytest.raises(TooLarge, match="1024"):
+        submit(limited, WHO, upload(data=bytes(1025)))
+    with pytest.raises(DecoderBusy):
+        submit(limited, WHO, upload(data=bytes(1024)))
+
+
+def test_a_busy_decoder_leaves_no_trace(resources: Resources) -> None:
+    """The same film may be sent again."""
+    busy = replace(resources, decoder=BusyDecoder())
+    with pytest.raises(DecoderBusy):
+        submit(busy, WHO, upload())
+    assert stored(busy) == (0, 0)
+
+
+def race(resources: Resources, rival: Upload) -> Resources:
+    """Resources where `rival` is accepted just before our own row is inserted."""
+    blobs = WatchedBlobs()
+
+    def overtake() -> None:
+        blobs.at_put = lambda: None
+        submit(replace(resources, blobs=blobs), WHO, rival)
+
+    blobs.at_put = overtake
+    return replace(resources, blobs=blobs)
+
+
+def test_of_two_with_one_key_the_later_gets_the_earliers_job(resources: Resources) -> None:
+    """One row, one blob (the loser's is removed), one ring, one event."""
+    racing = race(resources, upload(key="k"))
+    job = submit(racing, WHO, upload(key="k"))
+    assert stored(racing) == (1, 1)
+    assert isinstance(racing.blobs, MemoryBlobs)
+    assert [ref.split("/")[1] for ref in racing.blobs.data] == [job.id]
+    assert isinstance(racing.queue, RecordingQueue)
+    assert racing.queue.rings == [(job.id, Priority.ROUTINE)]
+    with racing.database.read() as session:
+        assert session.scalars(select(AuditEvent.action)).all() == ["accepted"]
+
+
+def test_of_two_films_with_one_key_the_later_is_refused(resources: Resources) -> None:
+    """And its blob does not stay."""
+    racing = race(resources, upload(key="k"))
+    with pytest.raises(IdempotencyMismatch):
+        submit(racing, WHO, upload(data=make_jpeg(), key="k"))
+    assert stored(racing) == (1, 1)
+
+
+def test_a_conflict_that_is_not_the_keys_is_a_fault(resources: Resources) -> None:
+    """An id given twice is told as what it is, and the blob does not stay."""
+    first = submit(resources, WHO, upload())
+    with pytest.raises(IntegrityError):
+        submit(replace(resources, new_id=lambda: first.id), WHO, upload(data=make_jpeg()))
+    assert stored(resources) == (1, 1)
+
+
+def test_cancelling_asks_for_the_right_job(resources: Resources) -> None:
+    """Unknown 404, ended 409."""
+    with pytest.raises(JobNotFound):
+        cancel(resources, WHO, "01997000-0000-7000-8000-000000000000")
+    job = submit(resources, WHO, upload())
+    (held,) = claim(resources.database)
+    with jobs.changing(resources.database) as changes:
+        changes.fail(held, "worker:w1", "x", "x")
+    with pytest.raises(IllegalTransition):
+        cancel(resources, WHO, job.id)

@@ -1,0 +1,133 @@
+"""The Keras engine: one call gives calibrated scores and maps, refuses what does not fit, and loads what ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import worker.engine
+from shared import samples
+from shared.errors import ManifestMismatch, WrongShape
+from shared.imaging.preprocess import preprocess, stack
+from shared.verdict import assess, calibrate
+from tests.models import make_folded, write_model
+from training.dataset import read_film
+from worker.engine.architecture import folded, lite0, tiny
+from worker.engine.keras_engine import KerasEngine, build_halves, build_whole, load_engine, set_arrays
+from worker.engine.quality import is_degenerate
+
+SHIPPED = Path(worker.engine.__file__).parents[1] / "models" / "default"
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> KerasEngine:
+    """A `tiny` engine with random weights and a temperature."""
+    folder = tmp_path_factory.mktemp("model")
+    write_model(folder, temperature=2.5)
+    return load_engine(folder)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> KerasEngine:
+    """The model that ships."""
+    return load_engine(SHIPPED)
+
+
+def make_inputs(count: int) -> np.ndarray:
+    """Random inputs (count, 64, 64, 1) in [0, 1]."""
+    return np.random.default_rng(3).random((count, 64, 64, 1), np.float32)
+
+
+def test_scores_are_the_networks_logits_at_the_manifests_temperature(engine: KerasEngine) -> None:
+    """Probabilities are softmax(logits / temperature) of the network built from the same table."""
+    network = build_whole(folded(tiny(3)))
+    set_arrays((network,), folded(tiny(3)), make_folded())
+    x = make_inputs(4)
+    expected = calibrate(network(x).numpy(), 2.5)
+    np.testing.assert_allclose(engine.infer(x).probabilities, expected, atol=1e-6)
+
+
+def test_answer_has_the_promised_shapes_and_ranges(engine: KerasEngine) -> None:
+    """(N, K) float32 that sum to 1, and (N, h, w) float32 in [0, 1]."""
+    answer = engine.infer(make_inputs(5))
+    assert answer.probabilities.shape == (5, 3)
+    assert answer.probabilities.dtype == answer.saliency.dtype == np.float32
+    np.testing.assert_allclose(answer.probabilities.sum(axis=1), 1, atol=1e-6)
+    assert answer.saliency.shape == (5, 8, 8)
+    assert answer.saliency.min() >= 0
+    assert answer.saliency.max() <= 1
+
+
+def test_a_film_scores_the_same_alone_and_in_a_batch(engine: KerasEngine) -> None:
+    """Batching changes neither scores nor maps beyond rounding."""
+    x = make_inputs(7)
+    together = engine.infer(x)
+    for place in range(7):
+        alone = engine.infer(x[place : place + 1])
+        np.testing.assert_allclose(alone.probabilities[0], together.probabilities[place], atol=1e-5)
+        np.testing.assert_allclose(alone.saliency[0], together.saliency[place], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.zeros((1, 64, 32, 1), np.float32),
+        np.zeros((64, 64, 1), np.float32),
+        np.zeros((1, 64, 64, 3), np.float32),
+        np.zeros((0, 64, 64, 1), np.float32),
+        np.zeros((1, 64, 64, 1), np.float64),
+    ],
+    ids=["size", "no batch", "colour", "empty", "type"],
+)
+def test_input_of_another_shape_is_refused(engine: KerasEngine, x: np.ndarray) -> None:
+    """The network is never run on what it was not built for."""
+    with pytest.raises(WrongShape):
+        engine.infer(x)
+
+
+def test_device_names_kind_and_build(engine: KerasEngine) -> None:
+    """The device string is stored with each result."""
+    assert engine.device.split("/") in (
+        ["cpu", f"tensorflow-{tf.__version__}"],
+        ["gpu", f"tensorflow-{tf.__version__}"],
+    )
+
+
+def test_network_is_not_cut_inside_a_residual() -> None:
+    """A cut that an Add reaches across is refused by name; so is a row that is not there, and a lone Add."""
+    with pytest.raises(ManifestMismatch, match="block02_add"):
+        build_halves(lite0(3), "block02_expand")
+    with pytest.raises(ManifestMismatch, match="'nowhere'"):
+        build_halves(lite0(3), "nowhere")
+
+
+def test_shipped_model_is_small_and_says_what_it_is_for(shipped: KerasEngine) -> None:
+    """At most 16 MB, the study's labels, research use, and measured on films it never learned from."""
+    assert (SHIPPED / "weights.npz").stat().st_size <= 16e6
+    assert shipped.manifest.labels == ("covid19", "normal", "viral_pneumonia")
+    assert shipped.manifest.notice == "research use; not a medical device"
+    assert {"test", "test_adult", "external", "ood"} <= shipped.manifest.metrics.keys()
+
+
+def test_shipped_model_gives_the_samples_their_verdicts(shipped: KerasEngine) -> None:
+    """Each of the twelve sample films gets the verdict of its class and a map that says something."""
+    manifest = shipped.manifest
+    films = samples.paths()
+    x = stack([preprocess(read_film(path), manifest.preprocessing, manifest.input_shape) for path in films])
+    answer = shipped.infer(x)
+    verdicts = [assess(p, film, manifest).verdict for p, film in zip(answer.probabilities, x, strict=True)]
+    assert verdicts == [path.stem.rpartition("_")[0] for path in films]
+    assert len(films) == 12
+    assert not any(is_degenerate(values) for values in answer.saliency)
+
+
+@pytest.mark.parametrize("grey", [0, 128, 255])
+def test_blank_film_is_not_assessable(shipped: KerasEngine, grey: int) -> None:
+    """A film without contrast gets no label, whatever the scores are."""
+    manifest = shipped.manifest
+    x = preprocess(np.full((300, 300), grey, np.uint8), manifest.preprocessing, manifest.input_shape)
+    probabilities = shipped.infer(stack([x])).probabilities[0]
+    assert assess(probabilities, x, manifest).verdict == "not_assessable"

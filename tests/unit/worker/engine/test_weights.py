@@ -1,0 +1,89 @@
+"""Weights: the digest before anything else, then names, shapes and values; each refusal by its own error."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shared.errors import BadChecksum, ManifestMismatch, WrongShape
+from tests.models import make_folded, make_manifest, write_model, write_weights
+from training.export import pack
+from worker.engine.architecture import array_shapes, folded, tiny
+from worker.engine.weights import load_weights
+
+
+def test_written_arrays_come_back(tmp_path: Path) -> None:
+    """What export packs, the engine reads, bit for bit."""
+    manifest = write_model(tmp_path)
+    architecture, arrays = load_weights(tmp_path, manifest)
+    assert architecture == folded(tiny(3))
+    assert all(np.array_equal(arrays[name], array) for name, array in make_folded().items())
+    assert arrays.keys() == array_shapes(architecture).keys()
+
+
+def test_a_flipped_byte_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One wrong bit and numpy never sees the file."""
+    manifest = write_model(tmp_path)
+    path = tmp_path / "weights.npz"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("the file was read"))
+    with pytest.raises(BadChecksum):
+        load_weights(tmp_path, manifest)
+
+
+def test_absent_weights_are_named(tmp_path: Path) -> None:
+    """A folder without weights.npz is a mismatch, not a crash."""
+    with pytest.raises(ManifestMismatch, match=r"weights\.npz"):
+        load_weights(tmp_path, make_manifest())
+
+
+def test_bytes_that_are_no_archive_are_refused(tmp_path: Path) -> None:
+    """The right digest does not make an archive."""
+    with pytest.raises(ManifestMismatch, match="no npz"):
+        load_weights(tmp_path, write_weights(tmp_path, b"not an archive"))
+
+
+def test_pickles_are_never_loaded(tmp_path: Path) -> None:
+    """An object array, which would need pickle, is refused."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **{"conv1.kernel": np.array([{"a": 1}], dtype=object)})
+    with pytest.raises(ManifestMismatch, match="plain arrays"):
+        load_weights(tmp_path, write_weights(tmp_path, buffer.getvalue()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"logits.bias": None}, "'logits.bias' is missing"),
+        ({"stray": np.zeros(1, np.float32)}, "'stray' is not expected"),
+        ({"logits.bias": np.zeros(4, np.float32)}, "promised was float32"),
+        ({"logits.bias": np.zeros(3, np.float64)}, "float64"),
+        ({"logits.bias": np.array([0, np.nan, 0], np.float32)}, "not finite"),
+    ],
+    ids=["missing", "stray", "shape", "type", "nan"],
+)
+def test_arrays_that_do_not_fit_are_named(tmp_path: Path, change: dict[str, np.ndarray | None], message: str) -> None:
+    """A missing, stray, misshapen, mistyped or broken array is refused by its name."""
+    arrays = {name: array for name, array in (make_folded() | change).items() if array is not None}
+    with pytest.raises(WrongShape, match=message):
+        load_weights(tmp_path, write_weights(tmp_path, pack(arrays)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architecture": "vgg"}, "'vgg'"),
+        ({"input_shape": (64, 32, 1)}, "input_shape"),
+        ({"target_layer": "conv9"}, "'conv9'"),
+        ({"parameters": 7}, "promises 7"),
+    ],
+)
+def test_promises_the_table_cannot_keep_are_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    """A manifest that contradicts its architecture is refused before the weights are opened."""
+    with pytest.raises(ManifestMismatch, match=message):
+        load_weights(tmp_path, make_manifest(**change))
