@@ -12,7 +12,7 @@ from worker import boot
 def register(app: Celery) -> None:
     """Bind the tasks to `app` under the names of `shared.queueing`."""
 
-    @app.task(name=CLASSIFY, ignore_result=True, trail=False)
+    @app.task(name=CLASSIFY, ignore_result=True, trail=False, shared=False)  # of this app, not of every one
     def classify(job_id: str) -> None:
         """Work a batch if the film that rang still waits; a ring behind a full batch costs one read."""
         runtime = boot.current()

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # it ships no types
 import pytest
 import yaml
 from sqlalchemy import insert
@@ -34,13 +34,15 @@ FROM = re.compile(r"^FROM (?P<image>\S+)(?: AS (?P<stage>\S+))?$")
 @pytest.fixture(scope="module")
 def compose() -> Json:
     """docker-compose.yml with its anchors resolved."""
-    return yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    loaded: Json = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    return loaded
 
 
 @pytest.fixture(scope="module")
 def services(compose: Json) -> Json:
     """Its services by name."""
-    return compose["services"]
+    named: Json = compose["services"]
+    return named
 
 
 @pytest.fixture(scope="module")

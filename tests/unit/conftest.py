@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 import pytest_socket
+import structlog
+from structlog.typing import EventDict
 
 
 @pytest.fixture(autouse=True)
@@ -17,3 +19,13 @@ def _offline(request: pytest.FixtureRequest) -> Iterator[None]:
     pytest_socket.disable_socket(allow_unix_socket=True)
     yield
     pytest_socket.enable_socket()
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    """No log lines: unconfigured, structlog paints a picture of each exception, which takes seconds."""
+
+    def drop(_logger: object, _method: str, _event: EventDict) -> EventDict:
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[drop])

@@ -33,9 +33,7 @@ def with_database(resources: Resources, url: str) -> Resources:
 
 def test_a_whole_service_is_ready(resources: Resources) -> None:
     """Database at this build's schema, broker up, no worker yet."""
-    expected = wire.Readiness(
-        ready=True, database="up", schema_version=migrate.head_revision(), broker="up", workers=0
-    )
+    expected = wire.Readiness(ready=True, database="up", schema_version=migrate.head_revision(), broker="up", workers=0)
     assert ask(resources) == (200, expected)
 
 

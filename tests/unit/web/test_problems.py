@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-
 import pytest
+import structlog
 from flask import Flask, abort
 
 from shared import wire
@@ -62,16 +61,17 @@ def test_only_what_may_pass_asks_for_patience(api: Api, error: type[AppError]) -
     assert ("WWW-Authenticate" in response.headers) is (error.status == 401)
 
 
-def test_an_unexpected_fault_is_told_by_a_reference(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unexpected_fault_is_told_by_a_reference(api: Api) -> None:
     """The answer holds a reference and nothing else; the log holds the reference and the fault."""
-    with caplog.at_level(logging.ERROR):
+    with structlog.testing.capture_logs() as logged:
         response = api.get("/api/v1/raise/other")
     found = wire.Problem.model_validate_json(response.data)
     assert (found.status, found.code) == (500, "internal")
     assert SECRET not in response.text
     assert "RuntimeError" not in response.text
-    reference = found.detail.rstrip(".").rsplit(" ", 1)[1]
-    assert [record for record in caplog.records if reference in record.getMessage()]
+    (line,) = logged
+    assert line["reference"] == found.detail.rstrip(".").rsplit(" ", 1)[1]
+    assert str(line["exc_info"]) == SECRET
 
 
 @pytest.mark.parametrize(("method", "path", "status", "code"), [

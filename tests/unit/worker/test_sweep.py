@@ -1,0 +1,272 @@
+"""The sweeper gives back, ends, rings and purges; one at a time, and idle passes only read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event, update
+
+from shared.db import locks, queries
+from shared.db.engine import Database, make_engine
+from shared.db.tables import Job
+from shared.domain import Priority
+from shared.storage.local import LocalBlobs
+from shared.wiring import Resources, new_job_id
+from tests.fakes import FixedClock, MemoryBlobs, RecordingQueue
+from tests.jobs import claim, make_job
+from worker import sweep as sweeper
+from worker.sweep import purge_orphans, sweep
+
+
+@dataclass(slots=True)
+class WatchedQueue(RecordingQueue):
+    """Remembers what another connection saw of the rung job."""
+
+    database: Database | None = None
+    seen: list[datetime] = field(default_factory=list)
+
+    def classify(self, job_id: str, priority: Priority) -> bool:
+        """Look at the row, which another transaction must be able to write."""
+        assert self.database is not None
+        with self.database.begin() as session:
+            self.seen.append(session.get_one(Job, job_id).last_rung_at)
+        return RecordingQueue.classify(self, job_id, priority)
+
+
+@pytest.fixture
+def kitchen(resources: Resources, sqlite_url: str, clock: FixedClock) -> Iterator[Resources]:
+    """Resources at a time that the test sets."""
+    database = Database(make_engine(sqlite_url), clock)
+    yield replace(resources, database=database, queue=WatchedQueue(database=Database(make_engine(sqlite_url))))
+    database.close()
+
+
+def rings(resources: Resources) -> list[tuple[str, Priority]]:
+    """What was rung."""
+    assert isinstance(resources.queue, RecordingQueue)
+    return resources.queue.rings
+
+
+def state(resources: Resources, job_id: str) -> tuple[str, int]:
+    """(state, attempt)."""
+    with resources.database.read() as session:
+        job = session.get_one(Job, job_id)
+        return job.state, job.attempt
+
+
+def statements(resources: Resources) -> list[str]:
+    """Every statement from here on."""
+    seen: list[str] = []
+    for name in ("before_cursor_execute",):
+        event.listen(resources.database.engine, name, lambda *arguments: seen.append(arguments[2]))
+    return seen
+
+
+def test_an_idle_pass_only_reads(kitchen: Resources) -> None:
+    """Films that wait, run and were rung lately: no write lock is taken."""
+    make_job(kitchen.database)
+    claim(kitchen.database)
+    make_job(kitchen.database)
+    seen = statements(kitchen)
+    assert not sweep(kitchen, "w1")
+    assert seen
+    assert {statement.split()[0] for statement in seen} <= {"BEGIN", "SELECT"}
+    assert not [statement for statement in seen if "IMMEDIATE" in statement]
+
+
+def test_a_pass_with_work_is_seen_by_the_same_watch(kitchen: Resources, clock: FixedClock) -> None:
+    """The check above can fail: a pass that writes begins at once with the lock."""
+    make_job(kitchen.database)
+    clock.advance(11)
+    seen = statements(kitchen)
+    assert sweep(kitchen, "w1")
+    assert "BEGIN IMMEDIATE" in seen
+
+
+def test_the_films_of_a_dead_worker_come_back(kitchen: Resources, clock: FixedClock) -> None:
+    """Lease over: queued again and rung at once, so that the wait ends here."""
+    job_id = make_job(kitchen.database, priority=Priority.STAT)
+    claim(kitchen.database)
+    clock.advance(21)
+    assert sweep(kitchen, "w1")
+    assert state(kitchen, job_id) == ("queued", 1)
+    assert rings(kitchen) == [(job_id, Priority.STAT)]
+
+
+def test_a_film_under_a_living_lease_is_left_alone(kitchen: Resources, clock: FixedClock) -> None:
+    """To the very second."""
+    job_id = make_job(kitchen.database)
+    claim(kitchen.database)
+    clock.advance(20)
+    assert not sweep(kitchen, "w1")
+    assert state(kitchen, job_id) == ("running", 1)
+
+
+def test_a_film_that_ended_all_its_workers_is_given_up(kitchen: Resources, clock: FixedClock) -> None:
+    """Failed as poisoned, with no ring."""
+    job_id = make_job(kitchen.database, max_attempts=1)
+    claim(kitchen.database)
+    clock.advance(21)
+    sweep(kitchen, "w1")
+    with kitchen.database.read() as session:
+        error = queries.get_job(session, "default", job_id).error
+    assert error is not None
+    assert error.code == "poisoned"
+    assert rings(kitchen) == []
+
+
+def test_a_job_past_its_time_is_ended(kitchen: Resources, clock: FixedClock) -> None:
+    """Expired, not rung."""
+    job_id = make_job(kitchen.database, expires_at=clock.now + timedelta(seconds=30))
+    clock.advance(30)
+    assert sweep(kitchen, "w1")
+    assert state(kitchen, job_id) == ("expired", 0)
+    assert rings(kitchen) == []
+
+
+def test_a_film_whose_ring_was_lost_is_rung_again(kitchen: Resources, clock: FixedClock) -> None:
+    """After ten silent seconds, once in ten seconds, in its class."""
+    job_id = make_job(kitchen.database, priority=Priority.BULK)
+    clock.advance(10)
+    assert not sweep(kitchen, "w1")
+    clock.advance(1)
+    assert [sweep(kitchen, "w1"), sweep(kitchen, "w1")] == [True, False]
+    clock.advance(11)
+    assert sweep(kitchen, "w1")
+    assert rings(kitchen) == [(job_id, Priority.BULK)] * 2
+
+
+def test_the_bell_rings_after_the_commit(kitchen: Resources, clock: FixedClock) -> None:
+    """Another connection sees the mark, and can write: no transaction is open while the broker is asked."""
+    make_job(kitchen.database)
+    clock.advance(11)
+    sweep(kitchen, "w1")
+    assert isinstance(kitchen.queue, WatchedQueue)
+    assert kitchen.queue.seen == [clock.now]
+
+
+def test_a_dead_broker_does_not_stop_the_sweep(kitchen: Resources, clock: FixedClock) -> None:
+    """The films are given back all the same."""
+    job_id = make_job(kitchen.database)
+    claim(kitchen.database)
+    clock.advance(21)
+    assert isinstance(kitchen.queue, RecordingQueue)
+    kitchen.queue.down = True
+    assert sweep(kitchen, "w1")
+    assert state(kitchen, job_id) == ("queued", 1)
+
+
+def test_one_sweeps_at_a_time(kitchen: Resources, clock: FixedClock) -> None:
+    """Who has the turn keeps it for a while; the others do nothing, not even a write, until it is over."""
+    with kitchen.database.begin() as session:
+        assert locks.take(session, sweeper.TURN, "w1", timedelta(seconds=60), clock.now)
+    job_id = make_job(kitchen.database)
+    clock.advance(11)
+    seen = statements(kitchen)
+    assert not sweep(kitchen, "w2")
+    assert "BEGIN IMMEDIATE" not in seen
+    assert rings(kitchen) == []
+    clock.advance(60)
+    assert sweep(kitchen, "w2")
+    assert rings(kitchen) == [(job_id, Priority.ROUTINE)]
+
+
+def test_a_pass_rings_so_many_and_no_more(kitchen: Resources, clock: FixedClock, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """The rest is for the next pass."""
+    monkeypatch.setattr(sweeper, "RINGS_A_PASS", 3)
+    for _ in range(5):
+        make_job(kitchen.database)
+    clock.advance(11)
+    assert sweep(kitchen, "w1")
+    assert len(rings(kitchen)) == 3
+    assert sweep(kitchen, "w1")
+    assert len({job_id for job_id, _ in rings(kitchen)}) == 5
+
+
+# -- orphans ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shelf(resources: Resources) -> tuple[Resources, MemoryBlobs]:
+    """Resources by the real clock, and their blobs."""
+    assert isinstance(resources.blobs, MemoryBlobs)
+    return resources, resources.blobs
+
+
+def put(blobs: MemoryBlobs, job_id: str, age: timedelta) -> str:
+    """A blob of that age."""
+    ref = blobs.put("default", job_id, b"film")
+    blobs.written_at[ref] = datetime.now(UTC) - age
+    return ref
+
+
+def test_an_old_film_without_a_row_is_removed(shelf: tuple[Resources, MemoryBlobs]) -> None:
+    """Its web process died between the two steps."""
+    resources, blobs = shelf
+    put(blobs, new_job_id(), timedelta(hours=2))
+    assert purge_orphans(resources) == 1
+    assert blobs.data == {}
+
+
+def test_a_young_film_without_a_row_is_spared(shelf: tuple[Resources, MemoryBlobs]) -> None:
+    """Its row may be about to be committed."""
+    resources, blobs = shelf
+    ref = put(blobs, new_job_id(), timedelta(minutes=30))
+    assert purge_orphans(resources) == 0
+    assert set(blobs.data) == {ref}
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "succeeded", "failed", "cancelled", "expired"])
+def test_the_film_of_a_known_job_is_spared(shelf: tuple[Resources, MemoryBlobs], state: str) -> None:
+    """Whatever its state and however old."""
+    resources, blobs = shelf
+    job_id = make_job(resources.database)
+    lease = {"lease_until": datetime.now(UTC)} if state == "running" else {}
+    with resources.database.begin() as session:
+        session.execute(update(Job).values(state=state, **lease))
+    ref = put(blobs, job_id, timedelta(days=400))
+    assert purge_orphans(resources) == 0
+    assert set(blobs.data) == {ref}
+
+
+def test_orphans_among_many_films_are_found(shelf: tuple[Resources, MemoryBlobs], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """Asked about in portions, since a statement takes only so many parameters."""
+    monkeypatch.setattr(sweeper, "PURGE_BATCH", 4)
+    resources, blobs = shelf
+    known = {put(blobs, make_job(resources.database), timedelta(hours=2)) for _ in range(6)}
+    for _ in range(5):
+        put(blobs, new_job_id(), timedelta(hours=2))
+    assert purge_orphans(resources) == 5
+    assert set(blobs.data) == known
+
+
+def test_more_films_than_a_statement_takes_are_no_fault(shelf: tuple[Resources, MemoryBlobs]) -> None:
+    """SQLite refuses 32,767 parameters."""
+    resources, blobs = shelf
+    old = datetime.now(UTC) - timedelta(hours=2)
+    for n in range(33_000):
+        ref = f"default/01997000-0000-7000-8000-{n:012d}/{'a' * 64}"
+        blobs.data[ref], blobs.written_at[ref] = b"", old
+    assert purge_orphans(resources) == 33_000
+
+
+def test_no_transaction_is_open_while_the_disk_is_read(resources: Resources, tmp_path: Path) -> None:
+    """A walk through many files must not pin a snapshot."""
+    open_now: list[int] = []
+    engine = resources.database.engine
+    event.listen(engine, "begin", lambda _connection: open_now.append(1))
+    for name in ("commit", "rollback"):
+        event.listen(engine, name, lambda _connection: open_now.pop())
+
+    class Watched(LocalBlobs):
+        def older_than(self, moment: datetime) -> Iterator[str]:
+            assert open_now == []
+            return LocalBlobs.older_than(self, moment)
+
+    LocalBlobs(tmp_path / "films").put("default", new_job_id(), b"x")
+    later = resources.settings.model_copy(update={"orphan_after_s": -3600.0})
+    assert purge_orphans(replace(resources, settings=later, blobs=Watched(tmp_path / "films"))) == 1

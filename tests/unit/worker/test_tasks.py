@@ -1,0 +1,204 @@
+"""A ring makes the child work a batch, once; the poll loop does without rings."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from celery import Celery
+from sqlalchemy import select, update
+
+from shared import queueing
+from shared.db import queries
+from shared.db.jobs import Claimant
+from shared.db.tables import Job, Model, WorkerHeartbeat
+from shared.domain import JobState, Priority
+from shared.errors import DatabaseDown
+from shared.imaging import stored
+from shared.wiring import Resources, new_job_id
+from tests.factories import make_pixels
+from tests.fakes import FakeEngine, RecordingQueue
+from tests.jobs import claim, make_job
+from worker import boot, tasks
+from worker.boot import Runtime
+from worker.lease import LeaseKeeper
+from worker.pipeline import BatchReport, Kitchen
+
+
+@pytest.fixture
+def runtime(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    """A started child around the fakes, without its threads."""
+    who = Claimant("w1", tuple(Priority), 8, 20.0)
+    quick = replace(resources, settings=resources.settings.model_copy(update={"poll_s": 0.01}))
+    kitchen = Kitchen(quick, FakeEngine(), who, LeaseKeeper(resources.database, 20.0, 60.0))
+    made = Runtime(kitchen, threading.Lock(), threading.Event(), 0.0)
+    with resources.database.begin() as session:
+        boot.register_model(session, kitchen.engine.manifest, resources)
+    monkeypatch.setattr(boot, "_runtime", made)
+    yield made
+    made.stop.set()
+
+
+@pytest.fixture
+def classify() -> Iterator[Celery]:
+    """The task, registered on an app of its own."""
+    app = Celery("test", broker="memory://", set_as_current=False)
+    tasks.register(app)
+    yield app.tasks[queueing.CLASSIFY]
+    app.close()
+
+
+def film(resources: Resources) -> str:
+    """A stored film with its queued job."""
+    job_id = new_job_id()
+    ref = resources.blobs.put("default", job_id, stored.to_bytes(make_pixels()))
+    return make_job(resources.database, blob_ref=ref)
+
+
+def states(resources: Resources) -> list[str]:
+    """Of all jobs."""
+    with resources.database.read() as session:
+        return list(session.scalars(select(Job.state).order_by(Job.id)))
+
+
+def test_a_ring_works_a_batch(runtime: Runtime, classify: Celery, resources: Resources) -> None:
+    """The film that rang and those that wait with it."""
+    first = film(resources)
+    film(resources)
+    assert classify(first) is None
+    assert states(resources) == ["succeeded", "succeeded"]
+    assert runtime.kitchen.engine.batches == [2]
+
+
+def test_a_ring_behind_a_full_batch_only_looks(runtime: Runtime, classify: Celery, resources: Resources) -> None:
+    """Its film is answered, running, unknown or no id at all: the engine rests, though others wait."""
+    done = film(resources)
+    classify(done)
+    taken = film(resources)
+    claim(resources.database)
+    waiting = film(resources)
+    for job_id in (done, taken, new_job_id(), "", "x" * 10_000):
+        classify(job_id)
+    assert runtime.kitchen.engine.batches == [1]
+    classify(waiting)
+    assert runtime.kitchen.engine.batches == [1, 1]
+
+
+def test_a_ring_in_a_process_without_a_kitchen_is_a_fault(classify: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loud, instead of a film silently not worked."""
+    monkeypatch.setattr(boot, "_runtime", None)
+    with pytest.raises(RuntimeError, match="not started"):
+        classify(new_job_id())
+
+
+def test_task_and_poll_take_turns(runtime: Runtime, resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the one works, the other gives up after its wait, with nothing claimed."""
+    monkeypatch.setattr(boot, "TURN_WAIT_S", 0.01)
+    film(resources)
+    with runtime.turn:
+        assert runtime.work() == BatchReport()
+    assert runtime.work().succeeded == 1
+
+
+def test_a_failed_batch_gives_the_turn_back(runtime: Runtime, resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """The next batch is worked."""
+    film(resources)
+
+    def broken(_kitchen: Kitchen) -> BatchReport:
+        raise DatabaseDown("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(boot.pipeline, "process", broken)
+        with pytest.raises(DatabaseDown):
+            runtime.work()
+    assert runtime.work().succeeded == 1
+
+
+def test_draining_works_all_that_is_due(runtime: Runtime, resources: Resources) -> None:
+    """Batch after batch, with a sign of life between them."""
+    for _ in range(20):
+        film(resources)
+    boot.drain(runtime)
+    assert set(states(resources)) == {"succeeded"}
+    assert runtime.kitchen.engine.batches == [8, 8, 4]
+    with resources.database.read() as session:
+        assert queries.count_live_workers(session, resources.database.now(session)) == 1
+
+
+def test_a_long_queue_does_not_hide_what_a_dead_worker_held(runtime: Runtime, resources: Resources) -> None:
+    """Its films come back between two batches, not when the queue is empty."""
+    lost = film(resources)
+    claim(resources.database)
+    with resources.database.begin() as session:
+        session.execute(update(Job).values(lease_until=Job.created_at))
+    for _ in range(24):
+        film(resources)
+    boot.drain(runtime)
+    with resources.database.read() as session:
+        assert session.get_one(Job, lost).state == JobState.SUCCEEDED
+
+
+def test_draining_stops_when_told(runtime: Runtime, resources: Resources) -> None:
+    """Even with films waiting."""
+    film(resources)
+    runtime.stop.set()
+    boot.drain(runtime)
+    assert states(resources) == ["queued"]
+
+
+def test_an_idle_child_takes_no_write_lock(runtime: Runtime, resources: Resources) -> None:
+    """Another process holds SQLite's lock; looking for work does not wait for it."""
+    with resources.database.begin():
+        boot.drain(runtime)
+
+
+def test_the_loop_polls_beats_and_stops(runtime: Runtime, resources: Resources) -> None:
+    """Without any ring a film is answered; afterwards the thread ends."""
+    job_id = film(resources)
+    loop = threading.Thread(target=boot.poll_loop, args=(runtime,))
+    loop.start()
+    for _ in range(6000):
+        if states(resources) == ["succeeded"]:
+            break
+        runtime.stop.wait(0.01)
+    runtime.stop.set()
+    loop.join(60)
+    assert not loop.is_alive()
+    with resources.database.read() as session:
+        assert session.get_one(Job, job_id).state == JobState.SUCCEEDED
+        assert session.scalars(select(WorkerHeartbeat.worker)).all() == ["w1"]
+    assert isinstance(resources.queue, RecordingQueue)
+
+
+def test_a_beat_says_who_and_what(runtime: Runtime, resources: Resources) -> None:
+    """One row a worker, its model and classes; those silent for an hour are forgotten."""
+    boot.beat(runtime)
+    with resources.database.begin() as session:
+        row = session.scalars(select(WorkerHeartbeat)).one()
+        assert (row.worker, row.queues, row.device) == ("w1", "stat,routine,bulk", "fake/1")
+        gone = resources.database.now(session) - timedelta(hours=2)
+        session.add(WorkerHeartbeat(worker="old", queues="", model_sha256=row.model_sha256, device="",
+                                    started_at=gone, polled_at=gone))  # fmt: skip
+    boot.beat(runtime)
+    with resources.database.read() as session:
+        assert session.scalars(select(WorkerHeartbeat.worker)).all() == ["w1"]
+
+
+def test_a_model_is_made_known_once(runtime: Runtime, resources: Resources) -> None:
+    """Every child of every start registers; the first one's row stays."""
+    with resources.database.begin() as session:
+        boot.register_model(session, runtime.kitchen.engine.manifest, resources)
+    with resources.database.read() as session:
+        assert session.scalars(select(Model.name)).all() == ["fake"]
+
+
+def test_the_engine_is_warm_for_one_and_for_a_batch() -> None:
+    """Both shapes are traced before the first film."""
+    engine = FakeEngine()
+    boot.warm_up(engine, 8)
+    assert engine.batches == [1, 8]
+    assert np.isfinite(engine.infer(np.zeros((1, *engine.manifest.input_shape), np.float32)).probabilities).all()

@@ -1,0 +1,64 @@
+"""`plainfilm worker run`: which classes, which model, and a refusal before anything is forked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from shared.domain import Priority
+from shared.errors import InvalidRequest, ManifestMismatch, QueueDown
+from shared.settings import Settings
+from worker import boot
+from worker.app import create_celery
+from worker.cli import cli, parse_queues
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("stat", [Priority.STAT]),
+        ("bulk,stat", [Priority.STAT, Priority.BULK]),
+        (" routine , routine ,", [Priority.ROUTINE]),
+        ("stat,routine,bulk", list(Priority)),
+    ],
+)
+def test_classes_are_read_in_order_of_rank(text: str, expected: list[Priority]) -> None:
+    """However they are written, and each once."""
+    assert parse_queues(text) == tuple(expected)
+
+
+@pytest.mark.parametrize("text", ["", ",", "urgent", "stat,urgent", "STAT"])
+def test_an_unknown_class_is_refused(text: str) -> None:
+    """With those that are known."""
+    with pytest.raises(InvalidRequest, match="stat, routine, bulk"):
+        parse_queues(text)
+
+
+def test_a_model_folder_without_a_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Celery starts, so that no child is forked to fail."""
+    monkeypatch.setenv("PLAINFILM_HOME", str(tmp_path))
+    monkeypatch.setenv("PLAINFILM_MODEL_DIR", str(tmp_path))
+    found = CliRunner().invoke(cli, ["run"])
+    assert isinstance(found.exception, ManifestMismatch)
+
+
+def test_the_set_model_wins_over_the_shipped_one(tmp_path: Path) -> None:
+    """The folder of PLAINFILM_MODEL_DIR, else the package's own."""
+    assert boot.model_folder(Settings(model_dir=tmp_path)) == tmp_path
+    assert boot.model_folder(Settings()).parts[-3:] == ("worker", "models", "default")
+
+
+def test_a_worker_without_a_broker_is_told_how_to_get_one(tmp_path: Path) -> None:
+    """Neither set nor running in this home."""
+    with pytest.raises(QueueDown, match="PLAINFILM_REDIS_URL"):
+        create_celery(Settings(home=tmp_path))
+
+
+def test_workers_are_told_apart_by_host_and_process() -> None:
+    """Short enough for its column."""
+    host, _, pid = boot.worker_name().rpartition(":")
+    assert host
+    assert pid.isdigit()
+    assert len(boot.worker_name()) <= 128
