@@ -46,6 +46,9 @@ class Queue(Protocol):
     def is_up(self) -> bool:
         """True where the broker answers."""
 
+    def close(self) -> None:
+        """Let go of the broker; idempotent."""
+
 
 class Decoder(Protocol):
     """The only reader of uploaded bytes."""

@@ -87,3 +87,8 @@ class CeleryQueue:
             return bool(self._redis.ping())
         except RedisError:
             return False
+
+    def close(self) -> None:
+        """Close both connections; idempotent."""
+        self._redis.close()
+        self._app.close()

@@ -34,6 +34,7 @@ class Resources:
     def close(self) -> None:
         """Close what holds a connection or a process."""
         self.decoder.close()
+        self.queue.close()
         self.database.close()
 
 

@@ -63,6 +63,9 @@ class RecordingQueue:
         """As told."""
         return not self.down
 
+    def close(self) -> None:
+        """Nothing to let go of."""
+
 
 class PlainDecoder:
     """A Decoder without its sandbox."""

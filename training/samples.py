@@ -1,8 +1,8 @@
 """Sample films for the demo and the tests: each a weighted blend of several films of one class, of no one person.
 
 A blend takes a film and its most similar ones of other groups, so that ribs and hearts roughly meet and the result
-still looks like a film; no film weighs more than `MOST`. Only blends that the model gives the class's own verdict
-are kept, so the samples show how the service looks, and measure nothing.
+still looks like a film; none weighs more than `MOST`, and no two are nearly the same. Only blends that the model
+gives the class's own verdict are kept, so the samples show how the service looks, and measure nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,13 @@ from worker.engine.base import Engine
 
 FILMS: Final = 8
 MOST: Final = 0.2
-"""Largest weight of one film in a blend of eight."""
+"""Largest weight of one film in a blend."""
+
+TRIM: Final = 1
+"""At each pixel so many of the brightest and of the darkest films are left out: markers and print vanish."""
+
+TOO_ALIKE: Final = 0.95
+"""Thumbnail correlation above which two films may be of one person, whatever their groups say."""
 
 SIDE_PX: Final = 512
 THUMB_PX: Final = 32
@@ -79,8 +85,9 @@ def draw_blends(films: Sequence[Example], rng: np.random.Generator) -> Iterator[
     full = np.stack([window(squash(read_film(film.path), SIDE_PX, SIDE_PX)) for film in films])
     likeness = _likeness(full)
     for anchor in rng.permutation(len(films)):
-        chosen = _closest(likeness[anchor], [film.group for film in films])
-        yield blend(full[chosen], draw_shares(FILMS, MOST, rng))
+        chosen = _closest(int(anchor), likeness, [film.group for film in films])
+        if len(chosen) == FILMS:
+            yield blend(full[chosen], draw_shares(FILMS, MOST, rng))
 
 
 def draw_shares(count: int, most: float, rng: np.random.Generator) -> FloatArray:
@@ -92,8 +99,14 @@ def draw_shares(count: int, most: float, rng: np.random.Generator) -> FloatArray
 
 
 def blend(films: FloatArray, shares: FloatArray) -> Grey:
-    """Weighted mean of (n, h, w) in [0, 1], windowed and slightly sharpened: (h, w) uint8."""
-    mixed = window(np.tensordot(shares, films, axes=1).astype(np.float32))
+    """Trimmed weighted mean of (n, h, w) in [0, 1], windowed and slightly sharpened: (h, w) uint8.
+
+    At each pixel the `TRIM` brightest and darkest films take no part; the others keep their weights' proportions.
+    """
+    order = np.argsort(films, axis=0)[TRIM : len(films) - TRIM]
+    weights = shares[order]
+    mixed = (np.take_along_axis(films, order, axis=0) * weights).sum(axis=0) / weights.sum(axis=0)
+    mixed = window(mixed.astype(np.float32))
     picture = Image.fromarray(np.rint(mixed * 255).astype(np.uint8))
     sharp = picture.filter(ImageFilter.UnsharpMask(radius=6, percent=60, threshold=0))
     return np.asarray(sharp, np.uint8)
@@ -106,14 +119,16 @@ def _likeness(full: FloatArray) -> FloatArray:
     return np.corrcoef(thumbs).astype(np.float32)
 
 
-def _closest(likeness: FloatArray, groups: Sequence[str]) -> list[int]:
-    """The `FILMS` most similar films, each of another group; the film itself comes first."""
-    chosen: dict[str, int] = {}
-    for index in np.argsort(-likeness):
-        chosen.setdefault(groups[index], int(index))
+def _closest(anchor: int, likeness: FloatArray, groups: Sequence[str]) -> list[int]:
+    """The film and those most similar to it, each of another group and none too like another: at most `FILMS`."""
+    chosen: list[int] = []
+    for index in [anchor, *np.argsort(-likeness[anchor]).tolist()]:
+        is_new = groups[index] not in {groups[other] for other in chosen}
+        if is_new and not any(likeness[index, other] > TOO_ALIKE for other in chosen):
+            chosen.append(index)
         if len(chosen) == FILMS:
             break
-    return list(chosen.values())
+    return chosen
 
 
 def _first_accepted(candidates: Iterator[Grey], engine: Engine, label: str) -> tuple[Grey, float, int]:
@@ -131,9 +146,10 @@ def _readme(samples: Sequence[Sample], version: str) -> str:
     lines = [
         "# Sample films",
         "",
-        f"Made by `plainfilm samples`. Each picture is a weighted mean of {FILMS} films of one class and of {FILMS}",
-        "different groups (patients, as far as the source tells them) of the training split, none weighing more than",
-        f"{MOST:.0%}. No picture shows a person, and none is a film anyone was examined with.",
+        f"Made by `plainfilm samples`. Each picture is a trimmed weighted mean of {FILMS} films of one class and of",
+        f"{FILMS} different groups (patients, as far as the source tells them) of the training split. No film weighs",
+        f"more than {MOST:.0%}; at each pixel the {TRIM} brightest and the {TRIM} darkest film are left out.",
+        "No picture shows a person, and none is a film anyone was examined with.",
         "",
         f"Only blends to which the shipped model (version {version}) gave the verdict of their class were kept;",
         "`tried` says how many blends that took. They show what the service looks like; they measure nothing.",

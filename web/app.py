@@ -31,6 +31,7 @@ def create_app(resources: Resources) -> Flask:
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         PERMANENT_SESSION_LIFETIME=security.SESSION_LIFE,
+        SESSION_REFRESH_EACH_REQUEST=False,  # it ends when it said it would; pictures and polls need no Set-Cookie
         MAX_CONTENT_LENGTH=settings.max_upload_bytes + FORM_OVERHEAD_BYTES,
         MAX_FORM_MEMORY_SIZE=FORM_MEMORY_BYTES,
         MAX_FORM_PARTS=8,

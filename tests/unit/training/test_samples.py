@@ -27,9 +27,11 @@ def test_no_film_dominates_a_blend(seed: int) -> None:
 
 
 def test_blend_is_the_weighted_mean() -> None:
-    """Before windowing and sharpening, which keep an even field even: a ramp stays a ramp."""
+    """A ramp in every film stays a ramp, whatever the weights; a bright mark in one film vanishes."""
     ramp = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
-    mixed = blend(np.stack([ramp, ramp]), np.array([0.3, 0.7], np.float32))
+    films = np.stack([ramp] * FILMS)
+    films[0, 20:30, 20:30] = 1.0
+    mixed = blend(films, draw_shares(FILMS, MOST, np.random.default_rng(1)))
     assert mixed.dtype == np.uint8
     assert np.abs(mixed[:, 16:48].astype(int) - ramp[:, 16:48] * 255).max() <= 4
 

@@ -31,6 +31,7 @@ class FullBlobs(MemoryBlobs):
 
     def put(self, tenant: str, job_id: str, data: bytes) -> str:
         """Refuse."""
+        del tenant, job_id, data
         raise StorageDown("The film could not be stored; try again shortly.", errno=28)
 
 
@@ -194,8 +195,8 @@ def test_a_field_is_no_film(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["", "application/json", "application/x-www-form-urlencoded", "image/gif", "text/html", "image/*", "multipart/mixed"]
-)  # fmt: skip
+    "kind", ["", "application/json", "application/x-www-form-urlencoded", "image/gif", "image/*", "multipart/mixed"]
+)
 def test_another_content_type_is_refused(api: Api, small: Resources, kind: str) -> None:
     """415 tells the two ways there are."""
     found = problem(api.submit(headers={"Content-Type": kind}), 415, "unsupported_format")

@@ -63,6 +63,7 @@ class BusyDecoder(PlainDecoder):
 
     def decode(self, data: bytes) -> Film:
         """Refuse for now."""
+        del data
         raise DecoderBusy("Too many films are waiting to be read; send it again in a moment.")
 
 

@@ -61,8 +61,7 @@ def state(resources: Resources, job_id: str) -> tuple[str, int]:
 def statements(resources: Resources) -> list[str]:
     """Every statement from here on."""
     seen: list[str] = []
-    for name in ("before_cursor_execute",):
-        event.listen(resources.database.engine, name, lambda *arguments: seen.append(arguments[2]))
+    event.listen(resources.database.engine, "before_cursor_execute", lambda *arguments: seen.append(arguments[2]))
     return seen
 
 
@@ -175,7 +174,9 @@ def test_one_sweeps_at_a_time(kitchen: Resources, clock: FixedClock) -> None:
     assert rings(kitchen) == [(job_id, Priority.ROUTINE)]
 
 
-def test_a_pass_rings_so_many_and_no_more(kitchen: Resources, clock: FixedClock, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_a_pass_rings_so_many_and_no_more(
+    kitchen: Resources, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The rest is for the next pass."""
     monkeypatch.setattr(sweeper, "RINGS_A_PASS", 3)
     for _ in range(5):
@@ -233,7 +234,9 @@ def test_the_film_of_a_known_job_is_spared(shelf: tuple[Resources, MemoryBlobs],
     assert set(blobs.data) == {ref}
 
 
-def test_orphans_among_many_films_are_found(shelf: tuple[Resources, MemoryBlobs], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_orphans_among_many_films_are_found(
+    shelf: tuple[Resources, MemoryBlobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Asked about in portions, since a statement takes only so many parameters."""
     monkeypatch.setattr(sweeper, "PURGE_BATCH", 4)
     resources, blobs = shelf

@@ -104,7 +104,9 @@ def test_task_and_poll_take_turns(runtime: Runtime, resources: Resources, monkey
     assert runtime.work().succeeded == 1
 
 
-def test_a_failed_batch_gives_the_turn_back(runtime: Runtime, resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_a_failed_batch_gives_the_turn_back(
+    runtime: Runtime, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The next batch is worked."""
     film(resources)
 

@@ -1,0 +1,249 @@
+"""The OpenAPI document is valid, names every route and nothing else, and each answer is as it says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator, FormatChecker
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
+from werkzeug.test import TestResponse
+
+from shared import wire
+from shared.db.engine import Database, make_engine
+from shared.errors import all_errors
+from shared.wiring import Resources
+from tests.api import Api, make_key
+from tests.factories import make_jpeg, make_png
+from tests.jobs import claim, finish, make_job
+
+Document = dict[str, Any]
+"""Any: OpenAPI's own nesting."""
+
+UNKNOWN = "01997000-0000-7000-8000-000000000000"
+ITSELF = "/api/v1/openapi.json"
+"""The document does not describe how to get it."""
+
+OPEN = {"/livez", "/readyz"}
+
+
+@pytest.fixture
+def api(resources: Resources) -> Api:
+    """An application and an admin's key."""
+    small = resources.settings.model_copy(update={"max_upload_bytes": 100_000})
+    return Api(replace(resources, settings=small), make_key(resources.database))
+
+
+@pytest.fixture
+def document(api: Api) -> Document:
+    """As it is served."""
+    found: Document = api.get(ITSELF).json
+    return found
+
+
+def operations(document: Document) -> set[tuple[str, str]]:
+    """(METHOD, path template) of the document."""
+    return {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+
+
+def routes(api: Api) -> set[tuple[str, str]]:
+    """The same of the application: the API, and the health checks."""
+    rules = [rule for rule in api.app.url_map.iter_rules() if rule.rule.startswith("/api/") or rule.rule in OPEN]
+    return {
+        (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+        for rule in rules
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if rule.rule != ITSELF
+    }
+
+
+def test_the_document_is_valid(document: Document) -> None:
+    """By the rules of OpenAPI 3.1."""
+    assert document["openapi"].startswith("3.1.")
+    OpenAPIV31SpecValidator(document).validate()
+
+
+def test_every_route_is_described_and_no_other(api: Api, document: Document) -> None:
+    """Both ways: nothing hidden, nothing promised that is not there."""
+    assert operations(document) == routes(api)
+
+
+def test_every_operation_has_a_name_of_its_own(document: Document) -> None:
+    """Client generators name their functions by it."""
+    names = [operation["operationId"] for methods in document["paths"].values() for operation in methods.values()]
+    assert len(set(names)) == len(names)
+
+
+def test_query_parameters_are_those_that_are_read(document: Document) -> None:
+    """The same names, bounds and words as the models that parse them."""
+    listed = {p["name"]: p for p in document["paths"]["/api/v1/jobs"]["get"]["parameters"]}
+    assert listed.keys() == wire.ListQuery.model_fields.keys()
+    assert (listed["limit"]["schema"]["minimum"], listed["limit"]["schema"]["maximum"]) == (1, 200)
+    assert listed["status"]["schema"]["anyOf"][0]["enum"] == ["queued", "running", "succeeded", "failed", "cancelled", "expired"]  # fmt: skip
+    sent = {p["name"] for p in document["paths"]["/api/v1/jobs"]["post"]["parameters"]}
+    assert sent == {*wire.SubmitQuery.model_fields, "Idempotency-Key"}
+
+
+def test_every_path_parameter_is_declared(document: Document) -> None:
+    """And required."""
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            declared = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path" and p["required"]}
+            assert declared == set(re.findall(r"\{(\w+)\}", path)), path
+
+
+def test_only_health_is_open(document: Document) -> None:
+    """Everything else asks for a key and says what comes without one."""
+    assert document["security"] == [{"bearer": []}]
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            assert (operation.get("security") == []) is (path in OPEN)
+            assert ("401" in operation["responses"]) is (path not in OPEN)
+
+
+def test_a_problem_answer_names_codes_that_exist(document: Document) -> None:
+    """Each code of a status is one of that status."""
+    known = {(str(error.status), error.code) for error in all_errors()}
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for status, response in operation["responses"].items():
+                for code in response["description"].removeprefix("code: ").split(", ") if "code: " in response["description"] else []:  # fmt: skip
+                    assert (status, code) in known
+
+
+# -- answers ---------------------------------------------------------------------------------------------------------
+
+
+def check(document: Document, method: str, template: str, response: TestResponse) -> None:
+    """The answer is one that the document has: status, type, body and headers."""
+    described = document["paths"][template][method.lower()]["responses"]
+    assert str(response.status_code) in described, (method, template, response.status_code, response.text)
+    answer = described[str(response.status_code)]
+    for name in answer.get("headers", {}):
+        assert name in response.headers, name
+    if "content" not in answer:
+        assert response.data == b""
+        return
+    assert response.mimetype in answer["content"], response.mimetype
+    schema = answer["content"][response.mimetype]["schema"]
+    if response.mimetype.endswith("json"):
+        whole = {**schema, "components": document["components"]}
+        Draft202012Validator(whole, format_checker=FormatChecker()).validate(response.json)
+
+
+def succeed(api: Api) -> str:
+    """A job with a result."""
+    job_id = make_job(api.resources.database)
+    finish(api.resources.database, claim(api.resources.database)[0])
+    return job_id
+
+
+def fail(api: Api) -> str:
+    """A job that failed."""
+    from shared.db import jobs  # noqa: PLC0415
+
+    job_id = make_job(api.resources.database)
+    (held,) = claim(api.resources.database)
+    with jobs.changing(api.resources.database) as changes:
+        changes.fail(held, "worker:w1", "blob_missing", "The stored film is missing.")
+    return job_id
+
+
+JOB = "/api/v1/jobs/{job_id}"
+SAID = "/api/v1/jobs/{job_id}/explanations/{method}"
+FILM = "/api/v1/jobs/{job_id}/film"
+Case = tuple[str, str, int, Callable[[Api], TestResponse]]
+CASES: dict[str, Case] = {
+    "submit": ("POST", "/api/v1/jobs", 202, lambda api: api.submit()),
+    "submit a form": ("POST", "/api/v1/jobs", 202, lambda api: api.submit_form(("file", make_jpeg()))),
+    "nothing": ("POST", "/api/v1/jobs", 400, lambda api: api.submit(b"")),
+    "no key": ("POST", "/api/v1/jobs", 401, lambda api: api.submit(headers={"Authorization": ""})),
+    "no right": ("POST", "/api/v1/jobs", 403, lambda api: Api(api.resources, make_key(api.resources.database, role="auditor")).submit()),  # fmt: skip
+    "too large": ("POST", "/api/v1/jobs", 413, lambda api: api.submit(bytes(200_000))),
+    "a gif": ("POST", "/api/v1/jobs", 415, lambda api: api.submit(b"GIF89a")),
+    "cut short": ("POST", "/api/v1/jobs", 422, lambda api: api.submit(make_png()[:100])),
+    "list": ("GET", "/api/v1/jobs", 200, lambda api: (succeed(api), fail(api), api.get("/api/v1/jobs"))[-1]),
+    "list badly": ("GET", "/api/v1/jobs", 400, lambda api: api.get("/api/v1/jobs?limit=0")),
+    "queued": ("GET", JOB, 200, lambda api: api.get(f"/api/v1/jobs/{make_job(api.resources.database)}")),
+    "succeeded": ("GET", JOB, 200, lambda api: api.get(f"/api/v1/jobs/{succeed(api)}")),
+    "failed": ("GET", JOB, 200, lambda api: api.get(f"/api/v1/jobs/{fail(api)}")),
+    "unchanged": ("GET", JOB, 304, lambda api: _ask_again(api)),
+    "unknown": ("GET", JOB, 404, lambda api: api.get(f"/api/v1/jobs/{UNKNOWN}")),
+    "cancel": ("POST", f"{JOB}/cancel", 200, lambda api: _cancel(api, make_job(api.resources.database))),
+    "cancel unknown": ("POST", f"{JOB}/cancel", 404, lambda api: _cancel(api, UNKNOWN)),
+    "cancel too late": ("POST", f"{JOB}/cancel", 409, lambda api: _cancel(api, succeed(api))),
+    "film": ("GET", FILM, 200, lambda api: api.get((api.submit().json or {})["links"]["film"])),
+    "film badly": ("GET", FILM, 400, lambda api: api.get(f"/api/v1/jobs/{UNKNOWN}/film?max_side=x")),
+    "film unknown": ("GET", FILM, 404, lambda api: api.get(f"/api/v1/jobs/{UNKNOWN}/film")),
+    "film lost": ("GET", FILM, 500, lambda api: api.get(f"/api/v1/jobs/{succeed(api)}/film")),
+    "heatmap": ("GET", SAID, 200, lambda api: api.get(f"/api/v1/jobs/{succeed(api)}/explanations/grad_cam")),
+    "map": ("GET", SAID, 200, lambda api: api.get(f"/api/v1/jobs/{succeed(api)}/explanations/grad_cam.npy")),
+    "no map": ("GET", SAID, 404, lambda api: api.get(f"/api/v1/jobs/{succeed(api)}/explanations/x")),
+    "alive": ("GET", "/livez", 200, lambda api: api.get("/livez")),
+    "ready": ("GET", "/readyz", 200, lambda api: api.get("/readyz")),
+}  # fmt: skip
+
+
+def _ask_again(api: Api) -> TestResponse:
+    path = f"/api/v1/jobs/{make_job(api.resources.database)}"
+    return api.get(path, {"If-None-Match": api.get(path).headers["ETag"]})
+
+
+def _cancel(api: Api, job_id: str) -> TestResponse:
+    return api.request("POST", f"/api/v1/jobs/{job_id}/cancel")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_answer_is_as_described(api: Api, document: Document, name: str) -> None:
+    """Status, content type, headers and body."""
+    method, template, status, ask = CASES[name]
+    response = ask(api)
+    assert response.status_code == status, response.text
+    check(document, method, template, response)
+
+
+@pytest.mark.parametrize("method_and_path", sorted(routes_of := {case[:2] for case in CASES.values()}))
+def test_a_dead_database_is_described_everywhere(
+    api: Api, document: Document, method_and_path: tuple[str, str]
+) -> None:
+    """503 may come from any operation that reads, /readyz included; /livez does not ask."""
+    method, template = method_and_path
+    dead = Database(make_engine(api.resources.settings.sql_url))
+
+    def refuse(*_arguments: object) -> None:
+        raise OperationalError("connect", None, ConnectionRefusedError())
+
+    event.listen(dead.engine, "do_connect", refuse)
+    path = template.format(job_id=UNKNOWN, method="grad_cam")
+    response = Api(replace(api.resources, database=dead), api.key).request(
+        method, path, {"Content-Type": "image/png"}, data=make_png() if method == "POST" else None
+    )
+    assert response.status_code == (200 if template == "/livez" else 503)
+    check(document, method, template, response)
+
+
+def test_every_operation_is_tried(document: Document) -> None:
+    """A new route needs its case above, for each answer but the 503."""
+    tried = {(method, template, str(status)) for method, template, status, _ in CASES.values()}
+    described = {
+        (method.upper(), path, status)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        for status in operation["responses"]
+    }
+    common = {"401", "403", "503"}
+    missing = {case for case in described - tried if case[2] not in common}
+    assert missing <= {("GET", SAID, "400"), ("GET", SAID, "500")}
+
+
+def test_the_check_can_fail(api: Api, document: Document) -> None:
+    """A body that is not of its schema is noticed."""
+    response = api.get("/readyz")
+    document["components"]["schemas"]["Readiness"]["required"].append("colour")
+    with pytest.raises(Exception, match="colour"):
+        check(document, "GET", "/readyz", response)

@@ -1,0 +1,223 @@
+"""What a port promises, asked of the fake and of the real one alike."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from shared.broker import free_port
+from shared.domain import Priority
+from shared.errors import BlobMissing
+from shared.imaging.sandbox import Sandbox
+from shared.ports import BlobStore, Decoder, Queue
+from shared.queueing import CLASSIFY, KEY_PREFIX, CeleryQueue
+from shared.storage.local import LocalBlobs
+from shared.wiring import new_job_id
+from tests.factories import make_jpeg, make_png
+from tests.fakes import MemoryBlobs, PlainDecoder, RecordingQueue
+
+JOB = "01997000-0000-7000-8000-000000000000"
+
+
+# -- BlobStore -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["memory", "local"])
+def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
+    """The fake, and the one on disk."""
+    return MemoryBlobs() if request.param == "memory" else LocalBlobs(tmp_path / "films")
+
+
+def age(blobs: BlobStore, ref: str, by: timedelta) -> None:
+    """Let a blob be older than it is."""
+    then = datetime.now(UTC) - by
+    if isinstance(blobs, MemoryBlobs):
+        blobs.written_at[ref] = then
+    else:
+        assert isinstance(blobs, LocalBlobs)
+        os.utime(blobs.root / ref, (then.timestamp(), then.timestamp()))
+
+
+def test_what_was_put_is_got(blobs: BlobStore) -> None:
+    """Byte by byte, empty ones too."""
+    for data in (b"film", b"", bytes(range(256)) * 1000):
+        assert blobs.get(blobs.put("default", JOB, data)) == data
+
+
+def test_a_reference_names_tenant_job_and_digest(blobs: BlobStore) -> None:
+    """So that an orphan can be told by its job, and a damaged blob by its name."""
+    assert blobs.put("clinic", JOB, b"film") == f"clinic/{JOB}/{hashlib.sha256(b'film').hexdigest()}"
+
+
+def test_putting_twice_is_putting_once(blobs: BlobStore) -> None:
+    """The same bytes for the same job: one blob."""
+    ref = blobs.put("default", JOB, b"film")
+    assert blobs.put("default", JOB, b"film") == ref
+    assert list(blobs.older_than(datetime.now(UTC) + timedelta(minutes=1))) == [ref]
+
+
+def test_equal_films_of_two_jobs_are_two_blobs(blobs: BlobStore) -> None:
+    """Deleting the one leaves the other."""
+    first, second = blobs.put("default", new_job_id(), b"film"), blobs.put("default", new_job_id(), b"film")
+    blobs.delete(first)
+    assert blobs.get(second) == b"film"
+
+
+def test_what_is_not_there_is_missing(blobs: BlobStore) -> None:
+    """Never put, or deleted."""
+    ref = blobs.put("default", JOB, b"film")
+    blobs.delete(ref)
+    for gone in (ref, f"default/{JOB}/{'0' * 64}"):
+        with pytest.raises(BlobMissing):
+            blobs.get(gone)
+
+
+def test_deleting_twice_is_harmless(blobs: BlobStore) -> None:
+    """As is deleting what never was."""
+    ref = blobs.put("default", JOB, b"film")
+    blobs.delete(ref)
+    blobs.delete(ref)
+
+
+def test_only_older_blobs_are_named(blobs: BlobStore) -> None:
+    """By the time they were written."""
+    old, young = blobs.put("default", new_job_id(), b"1"), blobs.put("default", new_job_id(), b"2")
+    age(blobs, old, timedelta(hours=2))
+    assert list(blobs.older_than(datetime.now(UTC) - timedelta(hours=1))) == [old]
+    assert set(blobs.older_than(datetime.now(UTC) + timedelta(hours=1))) == {old, young}
+
+
+def test_blobs_may_be_deleted_while_they_are_listed(blobs: BlobStore) -> None:
+    """The purge does."""
+    for n in range(5):
+        blobs.put("default", new_job_id(), bytes([n]))
+    for ref in blobs.older_than(datetime.now(UTC) + timedelta(hours=1)):
+        blobs.delete(ref)
+    assert list(blobs.older_than(datetime.now(UTC) + timedelta(hours=1))) == []
+
+
+# -- Queue -----------------------------------------------------------------------------------------------------------
+
+Read = Callable[[], list[tuple[str, str]]]
+
+
+@pytest.fixture(params=["recording", "celery"])
+def bell(request: pytest.FixtureRequest) -> Iterator[tuple[Queue, Read]]:
+    """A queue, and what was rung on it: (job id, class)."""
+    if request.param == "recording":
+        recording = RecordingQueue()
+        yield recording, lambda: [(job_id, priority.value) for job_id, priority in recording.rings]
+        return
+    url = request.getfixturevalue("broker_url")
+    with Redis.from_url(url) as redis:
+        redis.flushdb()
+        queue = CeleryQueue(url)
+        yield queue, lambda: [ring for name in Priority for ring in _messages(redis, name)]
+        queue.close()
+
+
+@pytest.fixture(params=["recording", "celery"])
+def dead_bell(request: pytest.FixtureRequest) -> Iterator[Queue]:
+    """A queue whose broker is not there."""
+    if request.param == "recording":
+        yield RecordingQueue(down=True)
+        return
+    queue = CeleryQueue(f"redis://127.0.0.1:{free_port()}/0")
+    yield queue
+    queue.close()
+
+
+def _messages(redis: Redis, name: str) -> list[tuple[str, str]]:
+    rings = []
+    for raw in reversed(redis.lrange(KEY_PREFIX + name, 0, -1)):
+        message = json.loads(raw)
+        assert message["headers"]["task"] == CLASSIFY
+        assert message["content-type"] == "application/json"
+        rings.append((json.loads(message["headers"]["argsrepr"].replace("'", '"'))[0], name))
+    return rings
+
+
+def test_a_ring_carries_the_job_and_its_class(bell: tuple[Queue, Read]) -> None:
+    """One message a film, in the queue of its class."""
+    queue, read = bell
+    made = [(new_job_id(), priority) for priority in Priority]
+    assert [queue.classify(job_id, priority) for job_id, priority in made] == [True, True, True]
+    assert sorted(read()) == sorted((job_id, priority.value) for job_id, priority in made)
+
+
+def test_rings_come_in_the_order_they_were_made(bell: tuple[Queue, Read]) -> None:
+    """Within a class."""
+    queue, read = bell
+    ids = [new_job_id() for _ in range(5)]
+    for job_id in ids:
+        queue.classify(job_id, Priority.ROUTINE)
+    assert [job_id for job_id, _ in read()] == ids
+
+
+def test_a_living_broker_is_up(bell: tuple[Queue, Read]) -> None:
+    """As /readyz asks."""
+    assert bell[0].is_up()
+
+
+def test_a_dead_broker_is_told_and_not_raised(dead_bell: Queue) -> None:
+    """A request that rings is answered all the same."""
+    assert not dead_bell.is_up()
+    assert not dead_bell.classify(new_job_id(), Priority.STAT)
+
+
+def test_a_ring_carries_an_id_and_nothing_else(broker_url: str) -> None:
+    """No pixels, no names, no pickle: the message has no authority."""
+    job_id = new_job_id()
+    with Redis.from_url(broker_url) as redis:
+        redis.flushdb()
+        queue = CeleryQueue(broker_url)
+        queue.classify(job_id, Priority.STAT)
+        (raw,) = redis.lrange(KEY_PREFIX + "stat", 0, -1)
+        queue.close()
+    import base64  # noqa: PLC0415
+
+    arguments, keywords, _ = json.loads(base64.b64decode(json.loads(raw)["body"]))
+    assert (arguments, keywords) == ([job_id], {})
+
+
+# -- Decoder ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["plain", "sandbox"])
+def decoder(request: pytest.FixtureRequest) -> Iterator[Decoder]:
+    """The fake in this process, and the one in a process of its own."""
+    made: Decoder = PlainDecoder() if request.param == "plain" else Sandbox(workers=1)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("make", [make_png, make_jpeg])
+def test_a_film_is_decoded_alike(decoder: Decoder, make: Callable[[], bytes]) -> None:
+    """Pixels and facts do not depend on where they were read."""
+    film, expected = decoder.decode(make()), PlainDecoder().decode(make())
+    assert film.facts == expected.facts
+    assert (film.pixels == expected.pixels).all()
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * 100, make_png()[:-30]], ids=["empty", "noise", "cut"])
+def test_a_refusal_is_the_same(decoder: Decoder, data: bytes) -> None:
+    """Class and sentence."""
+    refusals = []
+    for each in (decoder, PlainDecoder()):
+        with pytest.raises(Exception) as caught:  # noqa: PT011  which one is the question
+            each.decode(data)
+        refusals.append((type(caught.value), str(caught.value)))
+    assert refusals[0] == refusals[1]
+
+
+def test_closing_twice_is_harmless(decoder: Decoder) -> None:
+    """As the port says."""
+    decoder.close()
+    decoder.close()
