@@ -45,11 +45,10 @@ def create_app(resources: Resources) -> Flask:
     app.register_blueprint(pictures.create_blueprint(resources))
     app.register_blueprint(health.create_blueprint(resources))
     app.register_blueprint(pages.create_blueprint(resources))
-    document = openapi.build_document(importlib.metadata.version("plainfilm"))
 
     @app.get("/api/v1/openapi.json")
     def get_openapi() -> Response:
-        return jsonify(document)
+        return jsonify(openapi.build_document(importlib.metadata.version("plainfilm")))
 
     return app
 

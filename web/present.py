@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from shared import wire
 from shared.domain import Priority, Verdict
+from shared.manifest import Rate, SplitMetrics
 
 LABELS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -22,6 +23,8 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
         "normal": "Normal",
         "viral_pneumonia": "Viral pneumonia",
         "other_finding": "Other finding",
+        "other_pneumonia": "Other pneumonia",
+        "tuberculosis": "Tuberculosis",
         "uncertain": "Uncertain",
         "not_assessable": "Not assessable",
     }
@@ -36,14 +39,17 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "unlike_training": "The film is unlike those the model was trained on.",
     }
 )
-SPLITS: Final[Mapping[str, str]] = MappingProxyType(
+SPLITS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
-        "test": "Films held back from the training collection, of other patients",
-        "test_adult": "Adults only, of other patients: no difference in age to lean on",
-        "external": "Films of hospitals that the model never saw",
-        "validation": "Films kept from training to choose and calibrate: flattering, not a test",
+        "external": ("External", "Films of hospitals that the model never saw."),
+        "ood": ("Other findings", "Films that no label is right for: whatever label they are given is wrong."),
+        "test_adult": ("Test, adults", "Films of adults and of other patients: no difference in age to lean on."),
+        "test": ("Test", "Films held back from the training collection, of other patients."),
+        "validation": ("Validation", "Films kept from training to choose and calibrate with: no test."),
     }
 )
+"""Splits with name and meaning, the most telling first."""
+
 NEARLY_ALL = 0.999
 """Beyond this, one decimal would round to a certainty that no model has."""
 
@@ -58,14 +64,20 @@ def explain_reason(code: str) -> str:
     return REASONS.get(code, code)
 
 
-def name_split(name: str) -> str:
-    """'test_adult' -> 'Test adult'."""
-    return name.replace("_", " ").capitalize()
+def list_splits(metrics: Mapping[str, SplitMetrics]) -> list[tuple[str, str, SplitMetrics]]:
+    """(name, what it holds, its metrics) of each split, the most telling first, those unknown to this build last."""
+    order = [name for name in SPLITS if name in metrics] + [name for name in metrics if name not in SPLITS]
+    return [(*SPLITS.get(name, (name, "")), metrics[name]) for name in order]
 
 
-def describe_split(name: str) -> str:
-    """What kind of films a split holds; empty for one this build does not know."""
-    return SPLITS.get(name, "")
+def list_rates(split: SplitMetrics) -> list[tuple[str, Rate]]:
+    """Every measured share of a split in words, those that were not measured left out."""
+    found: list[tuple[str, Rate | None]] = [("Accuracy, forced to choose", split.accuracy)]
+    found += [(f"Recall of {name_label(label)}", rate) for label, rate in split.recall.items()]
+    found += [("Given a label, not an abstention", split.coverage)]
+    found += [(f"of {name_label(label)}", rate) for label, rate in split.coverage_by_label.items()]
+    found += [("Accuracy of the labels given", split.selective_accuracy)]
+    return [(words, rate) for words, rate in found if rate is not None]
 
 
 def percent(share: float) -> str:
@@ -143,8 +155,8 @@ FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
     {
         "name_label": name_label,
         "explain_reason": explain_reason,
-        "name_split": name_split,
-        "describe_split": describe_split,
+        "list_splits": list_splits,
+        "list_rates": list_rates,
         "percent": percent,
         "ranked": ranked,
         "list_labels": list_labels,

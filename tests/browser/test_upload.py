@@ -41,7 +41,7 @@ def sample() -> Path:
 
 def send(page: Page, film: Path | dict[str, Any]) -> None:
     """Choose a film the way the file dialog does."""
-    page.locator("#files").set_input_files(film)  # type: ignore[arg-type]  Playwright's own type of a payload
+    page.locator("#files").set_input_files(film)
 
 
 def open_sent_film(page: Page) -> None:
@@ -148,7 +148,7 @@ def test_many_films_are_sent_at_once(open_page: Callable[..., Page]) -> None:
     """Seven films chosen together are all accepted, each in its own line."""
     page = open_page()
     films = [{"name": f"{seed}.jpg", "mimeType": "image/png", "buffer": make_png()} for seed in range(7)]
-    page.locator("#files").set_input_files(films)  # type: ignore[arg-type]  Playwright's own type of a payload
+    page.locator("#files").set_input_files(films)
     expect(page.locator(ACCEPTED)).to_have_count(7)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from pydantic import BaseModel
@@ -20,8 +21,9 @@ SUMMARY = (
 )
 
 
+@functools.cache
 def build_document(version: str) -> Json:
-    """The whole document.
+    """The whole document, built when it is first asked for.
 
     Args:
         version: of the package.

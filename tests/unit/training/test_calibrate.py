@@ -19,7 +19,7 @@ def draw(count: int, sharpness: float, seed: int) -> tuple[np.ndarray, np.ndarra
     return logits * np.float32(sharpness), truth
 
 
-@pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("sharpness", [0.7, 1.0, 3.0])
 def test_temperature_undoes_overconfidence(sharpness: float) -> None:
     """Logits that were multiplied by s need temperature s."""
     logits, truth = draw(6000, sharpness, 1)
@@ -67,3 +67,11 @@ def test_too_ambiguous_validation_asks_nothing_more() -> None:
     probabilities = np.full((6, 3), 1 / 3, np.float32)
     chosen = choose_thresholds(probabilities, np.arange(6) % 3, np.ones(6, np.float32), LABELS, (0.9, 0.9))
     assert chosen.min_probability == 0
+
+
+def test_perfect_separation_leaves_room_for_fresh_films() -> None:
+    """Where validation films are all certain, the thresholds still admit a fresh film at 0.995."""
+    probabilities = np.eye(3, dtype=np.float32)[np.arange(60) % 3]
+    chosen = choose_thresholds(probabilities, np.arange(60) % 3, np.ones(60, np.float32), LABELS, (0.9, 0.9))
+    assert chosen.min_probability <= 0.99
+    assert min(chosen.set_quantiles.values()) >= 0.01

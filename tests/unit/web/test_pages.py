@@ -286,7 +286,7 @@ def test_without_a_model_the_page_says_that_no_worker_has_started(browser: Flask
 
 
 def test_the_model_page_shows_numbers_with_n_and_interval(browser: FlaskClient, resources: Resources) -> None:
-    """Shares stand beside their n and interval, the confusion matrix beside its labels, the limits above all."""
+    """Shares stand beside their n and interval; a split without accuracy is told too; the limits stand above all."""
     rate = Rate(value=0.972, n=689, low=0.957, high=0.982)
     split = SplitMetrics(
         n=689,
@@ -298,7 +298,9 @@ def test_the_model_page_shows_numbers_with_n_and_interval(browser: FlaskClient, 
         coverage=rate,
         confusion=[[86, 2, 1], [3, 291, 6], [0, 5, 295]],
     )
-    manifest = make_manifest().model_copy(update={"metrics": {"test": split}, "trained_on": {"covid19": 1204}})
+    other = SplitMetrics(n=121, coverage=Rate(value=0.8595, n=121, low=0.786, high=0.91))
+    metrics = {"test": split, "ood": other}
+    manifest = make_manifest().model_copy(update={"metrics": metrics, "trained_on": {"covid19": 1204}})
     with resources.database.begin() as session:
         values = {"name": manifest.name, "version": manifest.version, "manifest": manifest.model_dump_json()}
         now = resources.database.now(session)
@@ -306,6 +308,7 @@ def test_the_model_page_shows_numbers_with_n_and_interval(browser: FlaskClient, 
     page = browser.get("/model").text
     for words in ("97.2 %", ">689<", "95.7 to 98.2", ">291<", "children of one hospital", manifest.weights_sha256):
         assert words in page
+    assert "Of 121 films with other findings, 86.0 % were given one of these labels" in page
     assert page.index("What it must not be used for") < page.index("What was measured")
 
 

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import structlog
 from flask import Flask, abort
 
 from shared import wire
+from shared.db.engine import Database, make_engine
 from shared.errors import AppError, all_errors
-from shared.wiring import Resources
+from shared.settings import Settings
+from shared.wiring import Resources, new_job_id
 from tests.api import Api, make_key
+from tests.fakes import MemoryBlobs, PlainDecoder, RecordingQueue
 
 SECRET = "/srv/films/patient.png SELECT * FROM jobs"  # noqa: S105  what must not be shown
 ERRORS = [error for error in all_errors() if error.__module__ == "shared.errors"]
 
 
-@pytest.fixture
-def api(resources: Resources) -> Api:
-    """An application whose /livez/… raises what it is told to."""
-    made = Api(resources, make_key(resources.database))
+@pytest.fixture(scope="module")
+def api(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """An application that raises what it is told to; one for all, since no test changes anything."""
+    home = tmp_path_factory.mktemp("home")
+    shutil.copy(sqlite_template, home / "plainfilm.db")
+    settings = Settings(home=home)
+    database = Database(make_engine(settings.sql_url))
+    made = Api(
+        Resources(settings, database, MemoryBlobs(), RecordingQueue(), PlainDecoder(), new_job_id), make_key(database)
+    )
     _add_traps(made.app)
-    return made
+    yield made
+    database.close()
 
 
 def _add_traps(app: Flask) -> None:

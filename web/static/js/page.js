@@ -90,7 +90,7 @@ function setUpLive() {
 }
 
 function describe(xhr) {
-  if (xhr.status === 401) return "This session has ended: print a new link with `plainfilm key link`, then open it.";
+  if (xhr.status === 401) return 'This session has ended: print a new link with "plainfilm key link", then open it.';
   try {
     return JSON.parse(xhr.responseText).detail;
   } catch {
