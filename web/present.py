@@ -41,10 +41,16 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
 )
 SPLITS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
-        "external": ("External", "Films of hospitals that the model never saw."),
+        "external": (
+            "External",
+            "Films of collections not trained on; some of them share a hospital with those that were.",
+        ),
         "ood": ("Other findings", "Films that no label is right for: whatever label they are given is wrong."),
-        "test_adult": ("Test, adults", "Films of adults and of other patients: no difference in age to lean on."),
-        "test": ("Test", "Films held back from the training collection, of other patients."),
+        "test_adult": (
+            "Test, adults",
+            "Films of adults only: no age to tell the labels by, though the hospitals differ.",
+        ),
+        "test": ("Test", "Films held back from the study's collection: COVID-19 of adults, the rest of children."),
         "validation": ("Validation", "Films kept from training to choose and calibrate with: no test."),
     }
 )

@@ -78,6 +78,7 @@ def test_a_film_is_sent_with_key_and_without_its_name(film: Path) -> None:
     assert b'name="file"' in request.content
     assert b"film bytes" in request.content
     assert b"patient" not in request.content
+    assert "patient" not in str(request.headers) + str(request.url)
 
 
 def test_a_lost_answer_is_asked_for_with_the_same_key(film: Path) -> None:
