@@ -60,7 +60,8 @@ def create_producer(broker_url: str) -> Celery:
         task_serializer="json",
         task_publish_retry=False,
         broker_connection_timeout=1,
-        broker_transport_options=broker_transport_options(socket_timeout_s=1),
+        # one attempt to connect: kombu's default is to try again after 2 s, which the request would wait for
+        broker_transport_options=broker_transport_options(socket_timeout_s=1) | {"max_retries": 1, "interval_start": 0},
     )
     return app
 

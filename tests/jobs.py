@@ -24,7 +24,7 @@ def make_facts(*, seed: str = "film") -> FilmFacts:
     return FilmFacts("png", "L", 8, 64, 48, digest, digest)
 
 
-def make_job(
+def make_job(  # noqa: PLR0913 - each has a default
     database: Database,
     *,
     priority: Priority = Priority.ROUTINE,
@@ -48,7 +48,7 @@ def make_job(
                 max_attempts,
                 expires_at,
                 "request",
-            )  # fmt: skip
+            )
         )
     return job_id
 

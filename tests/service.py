@@ -123,11 +123,10 @@ class Service:
 
     def pids(self, *words: str) -> list[int]:
         """Living processes of this home whose command line holds all `words`."""
-        marker = f"PLAINFILM_HOME={self.home}".encode()
         return [
             int(folder.name)
             for folder in Path("/proc").iterdir()
-            if folder.name.isdigit() and _is_ours(folder, marker, [word.encode() for word in words])
+            if folder.name.isdigit() and _is_ours(folder, self.home, [word.encode() for word in words])
         ]
 
     def logs(self) -> str:
@@ -138,11 +137,13 @@ class Service:
         return self.process is not None and self.process.poll() is not None
 
 
-def _is_ours(folder: Path, marker: bytes, words: list[bytes]) -> bool:
+def _is_ours(folder: Path, home: Path, words: list[bytes]) -> bool:
+    """By its environment; the broker writes its title over that, and is known by its working folder."""
     try:
         environment = (folder / "environ").read_bytes().split(b"\0")
+        is_of_home = f"PLAINFILM_HOME={home}".encode() in environment or (folder / "cwd").readlink() == home / "run"
         command = (folder / "cmdline").read_bytes()
         state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
     except OSError:
         return False
-    return marker in environment and state != "Z" and all(word in command for word in words)
+    return is_of_home and state != "Z" and all(word in command for word in words)

@@ -85,3 +85,12 @@ def test_the_settings_that_were_measured_are_in_force(worker: dict[str, Any]) ->
         "worker_hijack_root_logger": False,
         "timezone": "UTC",
     }
+
+
+def test_a_request_waits_for_one_attempt_to_ring() -> None:
+    """Kombu's default asks a dead broker a second time after two seconds; a poll finds the film sooner."""
+    producer = create_producer("redis://127.0.0.1:1/0")
+    options = producer.conf.broker_transport_options
+    producer.close()
+    assert (options["max_retries"], options["interval_start"], options["socket_timeout"]) == (1, 0, 1)
+    assert producer.conf.task_publish_retry is False

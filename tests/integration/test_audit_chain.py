@@ -88,7 +88,8 @@ def insert_at_the_end(session: Session) -> None:
     body = last.body
     session.execute(
         text(
-            "INSERT INTO audit_events SELECT stream, 6, at, actor, action, subject, :b, :p, :h FROM audit_events WHERE seq = 5"
+            "INSERT INTO audit_events SELECT stream, 6, at, actor, action, subject, :b, :p, :h "
+            "FROM audit_events WHERE seq = 5"
         ),
         {"b": body, "p": last.hash, "h": audit.link("default", 6, last.hash, body)},
     )

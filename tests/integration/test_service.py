@@ -119,17 +119,19 @@ def test_a_damaged_film_fails_alone(start_service: Start) -> None:
 
 
 def test_films_are_answered_while_the_broker_is_away(start_service: Start) -> None:
-    """With nothing at PLAINFILM_REDIS_URL after the start, a film is still accepted and a worker's poll finds it."""
+    """With a broker that hangs, a film is still accepted and a worker's poll finds it."""
     service = start_service()
-    (broker,) = service.pids("valkey-server") or service.pids("redis-server")
+    (broker,) = service.pids("-server")
     os.kill(broker, signal.SIGSTOP)
-    job = service.submit(next(films(1)))
-    assert service.done(job.id).status is JobState.SUCCEEDED
-    os.kill(broker, signal.SIGCONT)
+    try:
+        job = service.submit(next(films(1)))
+        assert service.done(job.id).status is JobState.SUCCEEDED
+    finally:
+        os.kill(broker, signal.SIGCONT)
 
 
 def test_two_workers_on_one_postgresql_share_the_films(
-    start_service: Start, postgres_url: str, broker_url: str
+    postgres_url: str, broker_url: str, start_service: Start
 ) -> None:
     """PostgreSQL and an outside broker by environment alone; 200 films, each answered once, both workers at it."""
     service = start_service(

@@ -100,8 +100,8 @@ def test_what_is_kept_is_said_before_sending(browser: FlaskClient) -> None:
     page = browser.get("/").text
     assert "Only the decoded grey film is kept" in page
     assert "without file name or metadata" in page
-    assert "until it is deleted" in page
-    assert page.index("until it is deleted") < page.index('id="upload"')
+    assert "stays on this service" in page
+    assert page.index("stays on this service") < page.index('id="upload"')
 
 
 def test_the_worklist_carries_a_token_that_lets_its_script_change_things(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from shared.db import audit, jobs, queries
 from shared.db.engine import Database, make_engine
@@ -295,7 +295,8 @@ def test_no_transaction_is_open_while_the_network_computes(make_setting: Callabl
     engine = MeddlingEngine()
     setting = make_setting(engine)
     setting.film()
-    other = Database(make_engine(setting.kitchen.resources.settings.sql_url + "?timeout=0"))
+    other = Database(make_engine(setting.kitchen.resources.settings.sql_url))
+    event.listen(other.engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout=0"))
     wrote = []
 
     def write() -> None:

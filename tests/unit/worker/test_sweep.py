@@ -257,7 +257,7 @@ def test_no_statement_grows_with_the_films(shelf: tuple[Resources, MemoryBlobs])
         resources.database.engine, "before_cursor_execute", lambda *arguments: counts.append(len(arguments[3]))
     )
     assert purge_orphans(resources) == 1200
-    assert max(counts) <= sweeper.PURGE_BATCH
+    assert max(counts) <= 1000
 
 
 def test_no_transaction_is_open_while_the_disk_is_read(resources: Resources, tmp_path: Path) -> None:

@@ -1,0 +1,114 @@
+"""The database as one object: short transactions, readers that never wait, faults that say what is away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from sqlalchemy import create_engine, event, select
+from sqlalchemy.exc import IntegrityError
+
+from shared.db.engine import Database, build_database, make_engine
+from shared.db.tables import Lock
+from shared.errors import DatabaseDown, InvalidRequest
+from shared.settings import Settings
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def database(sqlite_url: str) -> Iterator[Database]:
+    """A migrated database."""
+    opened = Database(make_engine(sqlite_url))
+    yield opened
+    opened.close()
+
+
+def locks(database: Database) -> list[str]:
+    """Names of what was written."""
+    with database.read() as session:
+        return list(session.scalars(select(Lock.name)))
+
+
+def test_a_block_is_a_transaction(database: Database) -> None:
+    """Written at its end, undone by an exception."""
+    with database.begin() as session:
+        session.add(Lock(name="kept", owner="a", until=NOW))
+    with pytest.raises(ZeroDivisionError), database.begin() as session:  # noqa: PT012  the write before the fault
+        session.add(Lock(name="undone", owner="a", until=NOW))
+        session.flush()
+        raise ZeroDivisionError
+    assert locks(database) == ["kept"]
+
+
+def test_a_reader_does_not_wait_for_the_writer(database: Database) -> None:
+    """And does not see what is not committed."""
+    with database.begin() as session:
+        session.add(Lock(name="x", owner="a", until=NOW))
+        session.flush()
+        assert locks(database) == []
+    assert locks(database) == ["x"]
+
+
+def test_a_second_writer_is_told_when_it_waited_in_vain(sqlite_url: str, database: Database) -> None:
+    """SQLite has one write lock: DatabaseDown, to be tried again."""
+    impatient = Database(make_engine(sqlite_url))
+    event.listen(impatient.engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout=0"))
+    with database.begin() as session:
+        session.add(Lock(name="x", owner="a", until=NOW))
+        session.flush()
+        with pytest.raises(DatabaseDown) as caught, impatient.begin() as other:
+            other.add(Lock(name="y", owner="b", until=NOW))
+    assert caught.value.retryable
+    impatient.close()
+
+
+def test_waiting_in_vain_for_a_connection_is_the_same(sqlite_url: str) -> None:
+    """All connections of the pool are taken: 503 for the request, not a fault."""
+    full = Database(create_engine(sqlite_url, pool_size=1, max_overflow=0, pool_timeout=0.01))
+    with full.read() as session:
+        session.scalars(select(Lock.name)).all()
+        with pytest.raises(DatabaseDown), full.read() as other:
+            other.scalars(select(Lock.name)).all()
+    full.close()
+
+
+def test_a_fault_of_ours_stays_what_it_is(database: Database) -> None:
+    """A doubled key is no outage."""
+    with database.begin() as session:
+        session.add(Lock(name="x", owner="a", until=NOW))
+    with pytest.raises(IntegrityError), database.begin() as session:
+        session.add(Lock(name="x", owner="b", until=NOW))
+
+
+@pytest.mark.parametrize("url", ["nonsense", "", "mysterious://h/d", "://"])
+def test_an_address_that_is_none_is_named(url: str) -> None:
+    """By its variable, without what was in it."""
+    with pytest.raises(InvalidRequest, match="PLAINFILM_DATABASE_URL") as caught:
+        build_database(Settings(database_url=url))
+    assert not url or url not in str(caught.value)
+
+
+def test_the_databases_clock_is_aware_and_in_utc(database: Database) -> None:
+    """Within the minute of this machine's, since it is the same machine."""
+    with database.read() as session:
+        told = database.now(session)
+    assert told.utcoffset() == timedelta(0)
+    assert abs(told - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_a_naive_time_is_refused(database: Database) -> None:
+    """A moment without its zone has no place in a row."""
+    with pytest.raises(Exception, match="naive datetime"), database.begin() as session:
+        session.add(Lock(name="x", owner="a", until=NOW.replace(tzinfo=None)))
+
+
+def test_a_time_comes_back_as_it_was(database: Database) -> None:
+    """Whatever zone it was told in."""
+    there = NOW.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    with database.begin() as session:
+        session.add(Lock(name="x", owner="a", until=there))
+    with database.read() as session:
+        found = session.get_one(Lock, "x").until
+    assert (found, found.tzinfo) == (NOW, UTC)
