@@ -50,11 +50,11 @@ $(UV):
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 $(VENV)/.run: $(UV) uv.lock pyproject.toml
-	$(UV) sync --frozen --no-dev --inexact $(EXTRAS)
+	$(UV) sync --frozen --no-dev --inexact --compile-bytecode $(EXTRAS)
 	@touch $@
 
 $(VENV)/.test: $(UV) uv.lock pyproject.toml
-	$(UV) sync --frozen --inexact $(EXTRAS)
+	$(UV) sync --frozen --inexact --compile-bytecode $(EXTRAS)
 	@touch $@ $(VENV)/.run
 
 chromium: ## the browser of the browser tests
