@@ -59,7 +59,7 @@ class Part:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509  this process has one thread
+                preexec_fn=die_with_parent,  # noqa: PLW1509  its only other thread speaks HTTP, holds no lock of ours
             )
         self.started_at = time.monotonic()
 

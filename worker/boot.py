@@ -1,7 +1,7 @@
 """A pool child's start: logging, wiring, the engine loaded once and warmed up, then the poll and lease threads.
 
-The model is loaded here, after the fork: loaded before it, the child hangs. A child that cannot start ends with a
-status the supervisor sees, instead of living on without a model.
+The model is loaded here, after the fork: loaded before it, the child hangs. A child that cannot start ends,
+instead of living on without a model; it first waits for a database that is away.
 """
 
 from __future__ import annotations
@@ -10,23 +10,22 @@ import os
 import socket
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import delete
-from sqlalchemy.orm import Session
 
-from shared.db import queries, tables
+from shared.db import migrate, queries
+from shared.db.engine import Database, build_database
 from shared.db.jobs import Claimant
-from shared.domain import Priority
-from shared.errors import AppError
+from shared.domain import Priority, Verdict
+from shared.errors import AppError, DatabaseDown, ManifestMismatch
 from shared.log import get_logger, set_up_logging
 from shared.manifest import ModelManifest
 from shared.processes import die_with_parent
 from shared.settings import Settings
-from shared.wiring import Resources, build_resources
-from worker import pipeline, sweep
+from shared.wiring import build_resources
+from worker import heartbeat, pipeline, sweep
 from worker.engine.base import Engine
 from worker.lease import LeaseKeeper
 from worker.pipeline import Kitchen
@@ -38,18 +37,25 @@ EXIT_NO_START = 78
 
 BEAT_EVERY_S = 4.0
 PURGE_EVERY_S = 600.0
+DATABASE_PATIENCE_S = 90.0
+"""Less than the 120 s after which Celery kills a child that has not reported."""
+
 TURN_WAIT_S = 30.0
 SHIPPED_MODEL = Path(__file__).parent / "models" / "default"
 
 
 @dataclass(slots=True)
 class Runtime:
-    """A started child: its kitchen, and the turn that task and poll loop share."""
+    """A started child: its kitchen, and the turn that task and poll loop share.
+
+    `stop` ends the poll loop; `ended` is set when the last batch is done, and with it the lease loop.
+    """
 
     kitchen: Kitchen
     turn: threading.Lock
     stop: threading.Event
     started_at: float
+    ended: threading.Event = field(default_factory=threading.Event)
 
     def work(self) -> pipeline.BatchReport:
         """Process one batch, unless the other thread is long at it."""
@@ -81,6 +87,7 @@ def start(settings: Settings, priorities: tuple[Priority, ...]) -> Runtime:
     die_with_parent()
     set_up_logging(settings.log_level, "worker")
     try:
+        wait_for_database(build_database(settings))
         _runtime = build(settings, priorities)
     except Exception:
         log.exception("worker.not_started")
@@ -97,8 +104,9 @@ def stop() -> None:
         return
     _runtime.stop.set()
     _runtime.turn.acquire(timeout=TURN_WAIT_S)
+    _runtime.ended.set()
     try:
-        retire(_runtime)
+        heartbeat.retire(_runtime.kitchen.resources.database, _runtime.kitchen.who.worker)
     except AppError as error:
         log.warning("worker.not_retired", code=error.code)
     _runtime.kitchen.resources.close()
@@ -110,12 +118,46 @@ def build(settings: Settings, priorities: tuple[Priority, ...]) -> Runtime:
 
     resources = build_resources(settings)
     engine = load_engine(model_folder(settings))
+    check_labels(engine.manifest)
     warm_up(engine, settings.batch_limit)
-    with resources.database.begin() as session:
-        register_model(session, engine.manifest, resources)
+    heartbeat.register_model(resources.database, engine.manifest)
     who = Claimant(worker_name(), priorities, settings.batch_limit, settings.lease_s)
     keeper = LeaseKeeper(resources.database, settings.lease_s, settings.run_limit_s)
     return Runtime(Kitchen(resources, engine, who, keeper), threading.Lock(), threading.Event(), time.time())
+
+
+def wait_for_database(database: Database, patience_s: float = DATABASE_PATIENCE_S) -> None:
+    """Return once the database answers at this build's schema; asked with growing pauses, before TensorFlow loads.
+
+    Raises:
+        DatabaseDown: not within `patience_s`; the pool starts a new child, which waits again.
+    """
+    give_up_at, pause_s = time.monotonic() + patience_s, 0.5
+    while True:
+        try:
+            found = migrate.current_revision(database)
+        except DatabaseDown:
+            found = "unreachable"
+        if found == migrate.head_revision():
+            return
+        if time.monotonic() + pause_s > give_up_at:
+            raise DatabaseDown(
+                f"The database is {found or 'not migrated'}; this build needs {migrate.head_revision()}."
+            )
+        log.warning("database.awaited", found=found, needed=migrate.head_revision())
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, 8.0)
+
+
+def check_labels(manifest: ModelManifest) -> None:
+    """Every label must be a verdict that results and pages know.
+
+    Raises:
+        ManifestMismatch: names the label that is not.
+    """
+    unknown = [label for label in manifest.labels if label not in set(Verdict)]
+    if unknown:
+        raise ManifestMismatch(f"The model's label '{unknown[0]}' is no verdict of this build.")
 
 
 def model_folder(settings: Settings) -> Path:
@@ -134,20 +176,6 @@ def warm_up(engine: Engine, batch_limit: int) -> None:
         engine.infer(np.zeros((n, *engine.manifest.input_shape), np.float32))
 
 
-def register_model(session: Session, manifest: ModelManifest, resources: Resources) -> None:
-    """Make the model known to results and pages; a no-op where it already is."""
-    if session.get(tables.Model, manifest.weights_sha256) is None:
-        session.add(
-            tables.Model(
-                weights_sha256=manifest.weights_sha256,
-                name=manifest.name,
-                version=manifest.version,
-                manifest=manifest.model_dump_json(),
-                registered_at=resources.database.now(session),
-            )
-        )
-
-
 def poll_loop(runtime: Runtime) -> None:
     """Look for due films without a ring, beat, sweep and purge, until told to stop."""
     settings = runtime.kitchen.resources.settings
@@ -155,7 +183,7 @@ def poll_loop(runtime: Runtime) -> None:
     while not runtime.stop.is_set():
         try:
             if time.monotonic() - last_beat >= BEAT_EVERY_S:
-                beat(runtime)
+                heartbeat.beat(runtime.kitchen)
                 last_beat = time.monotonic()
             drain(runtime)
             sweep.sweep(runtime.kitchen.resources, runtime.kitchen.who.worker)
@@ -175,35 +203,12 @@ def drain(runtime: Runtime) -> None:
     while not runtime.stop.is_set():
         with database.read() as session:
             is_waiting = queries.has_due(session, database.now(session), who.priorities)
-        if not is_waiting or runtime.work().claimed == 0:
+        if not is_waiting or runtime.work().claimed == 0 or runtime.stop.is_set():
             return
-        beat(runtime)
+        heartbeat.beat(runtime.kitchen)
         sweep.sweep(runtime.kitchen.resources, who.worker)  # a long queue must not hide what dead workers held
 
 
 def lease_loop(runtime: Runtime) -> None:
     """Renew the leases of the batch in hand."""
-    runtime.kitchen.keeper.run(runtime.stop)
-
-
-def retire(runtime: Runtime) -> None:
-    """Take this worker's sign of life back: it ends in order."""
-    kitchen = runtime.kitchen
-    with kitchen.resources.database.begin() as session:
-        session.execute(delete(tables.WorkerHeartbeat).where(tables.WorkerHeartbeat.worker == kitchen.who.worker))
-
-
-def beat(runtime: Runtime) -> None:
-    """Write this worker's sign of life; forget those silent for an hour."""
-    kitchen, database = runtime.kitchen, runtime.kitchen.resources.database
-    with database.begin() as session:
-        now = database.now(session)
-        row = session.get(tables.WorkerHeartbeat, kitchen.who.worker)
-        if row is None:
-            row = tables.WorkerHeartbeat(worker=kitchen.who.worker, started_at=now)
-            session.add(row)
-        row.queues = ",".join(priority.value for priority in kitchen.who.priorities)
-        row.model_sha256, row.device = kitchen.engine.manifest.weights_sha256, kitchen.engine.device
-        row.polled_at = now
-        silent = tables.WorkerHeartbeat.polled_at < queries.an_hour_before(now)
-        session.execute(delete(tables.WorkerHeartbeat).where(silent))
+    runtime.kitchen.keeper.run(runtime.ended)

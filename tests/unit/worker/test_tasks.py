@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,17 +14,18 @@ from celery import Celery
 from sqlalchemy import select, update
 
 from shared import queueing
-from shared.db import queries
+from shared.db import migrate, queries
+from shared.db.engine import Database, make_engine
 from shared.db.jobs import Claimant
 from shared.db.tables import Job, Model, WorkerHeartbeat
 from shared.domain import JobState, Priority
-from shared.errors import DatabaseDown
+from shared.errors import DatabaseDown, ManifestMismatch
 from shared.imaging import stored
 from shared.wiring import Resources, new_job_id
 from tests.factories import make_pixels
-from tests.fakes import FakeEngine, RecordingQueue
+from tests.fakes import FakeEngine, RecordingQueue, make_manifest
 from tests.jobs import claim, make_job
-from worker import boot, tasks
+from worker import boot, heartbeat, tasks
 from worker.boot import Runtime
 from worker.lease import LeaseKeeper
 from worker.pipeline import BatchReport, Kitchen
@@ -36,8 +38,7 @@ def runtime(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> Iterator[R
     quick = replace(resources, settings=resources.settings.model_copy(update={"poll_s": 0.01}))
     kitchen = Kitchen(quick, FakeEngine(), who, LeaseKeeper(resources.database, 20.0, 60.0))
     made = Runtime(kitchen, threading.Lock(), threading.Event(), 0.0)
-    with resources.database.begin() as session:
-        boot.register_model(session, kitchen.engine.manifest, resources)
+    heartbeat.register_model(resources.database, kitchen.engine.manifest)
     monkeypatch.setattr(boot, "_runtime", made)
     yield made
     made.stop.set()
@@ -178,22 +179,21 @@ def test_the_loop_polls_beats_and_stops(runtime: Runtime, resources: Resources) 
 
 def test_a_beat_says_who_and_what(runtime: Runtime, resources: Resources) -> None:
     """One row a worker, its model and classes; those silent for an hour are forgotten."""
-    boot.beat(runtime)
+    heartbeat.beat(runtime.kitchen)
     with resources.database.begin() as session:
         row = session.scalars(select(WorkerHeartbeat)).one()
         assert (row.worker, row.queues, row.device) == ("w1", "stat,routine,bulk", "fake/1")
         gone = resources.database.now(session) - timedelta(hours=2)
         session.add(WorkerHeartbeat(worker="old", queues="", model_sha256=row.model_sha256, device="",
                                     started_at=gone, polled_at=gone))  # fmt: skip
-    boot.beat(runtime)
+    heartbeat.beat(runtime.kitchen)
     with resources.database.read() as session:
         assert session.scalars(select(WorkerHeartbeat.worker)).all() == ["w1"]
 
 
 def test_a_model_is_made_known_once(runtime: Runtime, resources: Resources) -> None:
     """Every child of every start registers; the first one's row stays."""
-    with resources.database.begin() as session:
-        boot.register_model(session, runtime.kitchen.engine.manifest, resources)
+    heartbeat.register_model(resources.database, runtime.kitchen.engine.manifest)
     with resources.database.read() as session:
         assert session.scalars(select(Model.name)).all() == ["fake"]
 
@@ -204,3 +204,32 @@ def test_the_engine_is_warm_for_one_and_for_a_batch() -> None:
     boot.warm_up(engine, 8)
     assert engine.batches == [1, 8]
     assert np.isfinite(engine.infer(np.zeros((1, *engine.manifest.input_shape), np.float32)).probabilities).all()
+
+
+def test_a_worker_waits_for_the_schema_and_then_says_what_it_misses(tmp_path: Path) -> None:
+    """A database without our tables is waited for, then named; one at this build's schema is taken at once."""
+    database = Database(make_engine(f"sqlite:///{tmp_path / 'late.db'}"))
+    with pytest.raises(DatabaseDown, match=f"not migrated.*{migrate.head_revision()}"):
+        boot.wait_for_database(database, patience_s=0.2)
+    threading.Timer(0.2, migrate.upgrade, [database]).start()
+    boot.wait_for_database(database)
+
+
+def test_a_model_with_a_foreign_label_is_refused_before_it_serves() -> None:
+    """A label that results and pages do not know stops the start, not every film."""
+    manifest = make_manifest()
+    boot.check_labels(manifest)
+    with pytest.raises(ManifestMismatch, match="'fracture'"):
+        boot.check_labels(manifest.model_copy(update={"labels": ("normal", "fracture")}))
+
+
+def test_the_lease_is_kept_until_the_last_batch_is_done(runtime: Runtime) -> None:
+    """Told to stop in mid-batch, the child keeps renewing: only its end ends the lease loop."""
+    runtime.turn.acquire()
+    stopping = threading.Thread(target=boot.stop)
+    stopping.start()
+    assert runtime.stop.wait(30)
+    assert not runtime.ended.is_set()
+    runtime.turn.release()
+    stopping.join()
+    assert runtime.ended.is_set()

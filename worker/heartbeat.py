@@ -1,0 +1,47 @@
+"""What a pool child writes about itself: the model it has loaded, and its sign of life. Called by `boot`."""
+
+from __future__ import annotations
+
+from sqlalchemy import delete
+from sqlalchemy.dialects import postgresql, sqlite
+
+from shared.db import queries, tables
+from shared.db.engine import Database
+from shared.manifest import ModelManifest
+from worker.pipeline import Kitchen
+
+
+def register_model(database: Database, manifest: ModelManifest) -> None:
+    """Make the model known to results and pages; a no-op where it already is, also for two workers at once."""
+    insert = sqlite.insert if database.is_sqlite else postgresql.insert
+    with database.begin() as session:
+        row = {
+            "weights_sha256": manifest.weights_sha256,
+            "name": manifest.name,
+            "version": manifest.version,
+            "manifest": manifest.model_dump_json(),
+            "registered_at": database.now(session),
+        }
+        session.execute(insert(tables.Model).values(row).on_conflict_do_nothing())
+
+
+def beat(kitchen: Kitchen) -> None:
+    """Write this worker's sign of life; forget those silent for an hour."""
+    database = kitchen.resources.database
+    with database.begin() as session:
+        now = database.now(session)
+        row = session.get(tables.WorkerHeartbeat, kitchen.who.worker)
+        if row is None:
+            row = tables.WorkerHeartbeat(worker=kitchen.who.worker, started_at=now)
+            session.add(row)
+        row.queues = ",".join(priority.value for priority in kitchen.who.priorities)
+        row.model_sha256, row.device = kitchen.engine.manifest.weights_sha256, kitchen.engine.device
+        row.polled_at = now
+        silent = tables.WorkerHeartbeat.polled_at < queries.an_hour_before(now)
+        session.execute(delete(tables.WorkerHeartbeat).where(silent))
+
+
+def retire(database: Database, worker: str) -> None:
+    """Take this worker's sign of life back: it ends in order."""
+    with database.begin() as session:
+        session.execute(delete(tables.WorkerHeartbeat).where(tables.WorkerHeartbeat.worker == worker))
