@@ -1,8 +1,11 @@
 """The 2020 study's set-up: its five-convolution network at 200 x 200, 25 epochs of RMSprop, no augmentation.
 
-The study reported 93 % accuracy on its test set (89/300/300 films) and 90.64 % in 5-fold cross-validation. This recipe
-has not been run in full here, so there is no number of ours to expect. It differs from the study in the validation
-films taken out of `train` by group, in its random draws, and in its input: one grey channel repeated to three.
+The study reported 93 % accuracy on its test set (89/300/300 films) and 90.64 % in 5-fold cross-validation. Run
+once here (22 November 2026, 31 min on two busy CPU cores): test accuracy .898 [.874-.919], n 689, macro F1 .883; on
+test_adult .500, n 200, with 3 % of the healthy adults called normal: the study's gap, reproduced.
+
+It differs from the study in the validation films taken out of `train` by group, in its random draws, and in its
+input: one grey channel repeated to three.
 """
 
 from __future__ import annotations
