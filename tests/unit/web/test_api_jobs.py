@@ -1,73 +1,20 @@
-"""`/api/v1/jobs`: what is accepted, what is refused and how, what can be read, listed and cancelled."""
+"""`/api/v1/jobs`: what can be read, listed and cancelled."""
 
 from __future__ import annotations
 
-import gc
-import io
 import json
-import warnings
-from dataclasses import replace
 
 import pytest
-from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
 from shared import wire
-from shared.db.engine import Database, make_engine
+from shared.db.engine import Database
 from shared.domain import Priority
-from shared.errors import StorageDown
 from shared.wiring import Resources
-from tests.api import Api, make_key, make_tenant, stored
-from tests.factories import make_jpeg, make_pixels, make_png
-from tests.fakes import MemoryBlobs, RecordingQueue
+from tests.api import Api, make_key, make_tenant
+from tests.api_answers import UNKNOWN, job_of, problem
+from tests.fakes import MemoryBlobs
 from tests.jobs import claim, finish, make_job
-
-UNKNOWN = "01997000-0000-7000-8000-000000000000"
-MAX_BYTES = 100_000
-
-
-class FullBlobs(MemoryBlobs):
-    """A store whose disk is full."""
-
-    def put(self, tenant: str, job_id: str, data: bytes) -> str:
-        """Refuse."""
-        del tenant, job_id, data
-        raise StorageDown("The film could not be stored; try again shortly.", errno=28)
-
-
-@pytest.fixture
-def small(resources: Resources) -> Resources:
-    """Resources with a small upload limit."""
-    return replace(resources, settings=resources.settings.model_copy(update={"max_upload_bytes": MAX_BYTES}))
-
-
-@pytest.fixture
-def api(small: Resources) -> Api:
-    """An application and an admin's key."""
-    return Api(small, make_key(small.database))
-
-
-def problem(response: TestResponse, status: int, code: str) -> wire.Problem:
-    """The response is this problem, and gives nothing of the inside away."""
-    assert response.status_code == status, response.text
-    assert response.content_type == "application/problem+json"
-    found = wire.Problem.model_validate_json(response.data)
-    assert (found.status, found.code, found.type) == (status, code, f"/problems#{code}")
-    assert found.request_id == response.headers["X-Request-Id"]
-    assert not [word for word in ("/work", "/tmp", "Traceback", "sqlite", "SELECT", ".py") if word in response.text]  # noqa: S108  not used
-    return found
-
-
-def job_of(response: TestResponse, status: int = 200) -> wire.Job:
-    """The response is a job."""
-    assert response.status_code == status, response.text
-    return wire.Job.model_validate_json(response.data)
-
-
-def rings(resources: Resources) -> list[tuple[str, Priority]]:
-    """What was rung."""
-    assert isinstance(resources.queue, RecordingQueue)
-    return resources.queue.rings
 
 
 def succeed(database: Database) -> str:
@@ -75,268 +22,6 @@ def succeed(database: Database) -> str:
     job_id = make_job(database)
     finish(database, claim(database)[0])
     return job_id
-
-
-# -- submit ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_film_is_accepted(api: Api, small: Resources) -> None:
-    """202, where to look, when to look, the job itself; stored once, rung once."""
-    response = api.submit()
-    job = job_of(response, 202)
-    assert response.headers["Location"] == job.links.self == f"/api/v1/jobs/{job.id}"
-    assert response.headers["Retry-After"] == "1"
-    assert (job.status, job.done, job.priority, job.queue_position, job.attempt) == ("queued", False, "routine", 0, 0)
-    assert (job.input.kind, job.input.width_px, job.input.height_px, job.input.bit_depth) == ("png", 64, 48, 8)
-    assert stored(small) == (1, 1)
-    assert rings(small) == [(job.id, Priority.ROUTINE)]
-
-
-def test_where_it_says_there_is_the_job(api: Api) -> None:
-    """Location leads to the same job."""
-    response = api.submit()
-    assert job_of(api.get(response.headers["Location"])) == job_of(response, 202)
-
-
-def test_a_form_is_accepted_like_a_raw_body(api: Api) -> None:
-    """The one part named 'file'; its name and type do not matter, its content does."""
-    assert job_of(api.submit_form(("file", make_jpeg())), 202).input.kind == "jpeg"
-
-
-def test_the_content_counts_not_its_label(api: Api) -> None:
-    """A JPEG sent as image/png is a JPEG."""
-    assert job_of(api.submit(make_jpeg()), 202).input.kind == "jpeg"
-
-
-@pytest.mark.parametrize("priority", list(Priority))
-def test_a_class_may_be_asked_for(api: Api, small: Resources, priority: Priority) -> None:
-    """The job waits in its class, and that class's bell is rung."""
-    job = job_of(api.submit(query=f"?priority={priority.value}"), 202)
-    assert job.priority is priority
-    assert rings(small) == [(job.id, priority)]
-
-
-@pytest.mark.parametrize(
-    ("data", "status", "code"),
-    [
-        (b"", 400, "malformed_request"),
-        (b"GIF89a" + bytes(100), 415, "unsupported_format"),
-        (b"<html>", 415, "unsupported_format"),
-        (make_png()[:200], 422, "unreadable_image"),
-        (make_png(pixels=make_pixels(height_px=20, width_px=20)), 422, "too_many_pixels"),
-        (make_png(pixels=make_pixels(height_px=40, width_px=500)), 422, "too_many_pixels"),
-        (bytes(MAX_BYTES + 1), 413, "too_large"),
-        (bytes(2 * MAX_BYTES), 413, "too_large"),
-    ],
-    ids=["empty", "gif", "html", "cut", "tiny", "long", "one-byte-too-large", "twice-too-large"],
-)
-@pytest.mark.parametrize("form", [False, True], ids=["raw", "form"])
-def test_a_film_that_cannot_be_taken_is_refused_and_forgotten(  # noqa: PLR0913  one table
-    *, api: Api, small: Resources, data: bytes, status: int, code: str, form: bool
-) -> None:
-    """The same refusal for both ways of sending; nothing stored, nothing rung."""
-    response = api.submit_form(("file", data)) if form else api.submit(data)
-    problem(response, status, code)
-    assert stored(small) == (0, 0)
-    assert rings(small) == []
-
-
-def test_a_film_of_exactly_the_limit_is_taken(api: Api) -> None:
-    """The limit is of the film, not of the form around it."""
-    film = make_png()
-    padded = film + bytes(MAX_BYTES - len(film))
-    assert api.submit(padded).status_code == api.submit_form(("file", padded)).status_code
-    assert api.submit(padded).status_code != 413
-
-
-def test_a_body_without_a_length_is_cut_off_at_the_limit(api: Api, small: Resources) -> None:
-    """Chunked, as gunicorn hands it in: read up to the limit, then 413."""
-    body = io.BytesIO(bytes(3 * MAX_BYTES))
-    response = api.request(
-        "POST", "/api/v1/jobs", {"Content-Type": "image/png", "Transfer-Encoding": "chunked"},
-        input_stream=body, environ_overrides={"wsgi.input_terminated": True},
-    )  # fmt: skip
-    problem(response, 413, "too_large")
-    assert body.tell() < 2 * MAX_BYTES + 2**17
-    assert stored(small) == (0, 0)
-
-
-def test_a_body_without_a_length_is_taken_when_it_fits(api: Api) -> None:
-    """Chunked and small."""
-    response = api.request(
-        "POST", "/api/v1/jobs", {"Content-Type": "image/png", "Transfer-Encoding": "chunked"},
-        input_stream=io.BytesIO(make_png()), environ_overrides={"wsgi.input_terminated": True},
-    )  # fmt: skip
-    assert job_of(response, 202).input.kind == "png"
-
-
-@pytest.mark.parametrize(
-    "parts",
-    [
-        [],
-        [("film", b"x")],
-        [("file", b"x"), ("file", b"x")],
-        [("file", b"x"), ("other", b"x")],
-        [("File", b"x")],
-    ],
-    ids=["none", "misnamed", "two", "one-more", "capital"],
-)
-def test_a_form_holds_one_film(api: Api, small: Resources, parts: list[tuple[str, bytes]]) -> None:
-    """Exactly one part, exactly that name."""
-    found = problem(api.submit_form(*[(name, make_png()) for name, _ in parts]), 400, "malformed_request")
-    assert "file" in found.detail
-    assert stored(small) == (0, 0)
-
-
-def test_a_field_is_no_film(api: Api) -> None:
-    """A text field named 'file' is not a file part."""
-    response = api.request("POST", "/api/v1/jobs", data={"file": "x"}, content_type="multipart/form-data")
-    problem(response, 400, "malformed_request")
-
-
-@pytest.mark.parametrize(
-    "kind", ["", "application/json", "application/x-www-form-urlencoded", "image/gif", "image/*", "multipart/mixed"]
-)
-def test_another_content_type_is_refused(api: Api, small: Resources, kind: str) -> None:
-    """415 tells the two ways there are."""
-    found = problem(api.submit(headers={"Content-Type": kind}), 415, "unsupported_format")
-    assert "multipart" in found.detail
-    assert stored(small) == (0, 0)
-
-
-def test_a_form_without_its_boundary_is_refused(api: Api) -> None:
-    """As a form without a film."""
-    response = api.request("POST", "/api/v1/jobs", {"Content-Type": "multipart/form-data"}, data=b"--x\r\n")
-    problem(response, 400, "malformed_request")
-
-
-def test_a_form_of_many_parts_is_refused(api: Api, small: Resources) -> None:
-    """More parts than any form of ours are not even parsed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # Werkzeug's parser leaves the parts it gave up open
-        assert api.submit_form(*[("file", b"x")] * 50).status_code == 413
-        gc.collect()
-    assert stored(small) == (0, 0)
-
-
-@pytest.mark.parametrize("query", ["?priority=urgent", "?priority=", "?prio=stat", "?priority=stat&x=1"])
-def test_an_unknown_wish_is_refused(api: Api, small: Resources, query: str) -> None:
-    """A misspelt parameter is told, not dropped."""
-    problem(api.submit(query=query), 400, "invalid_request")
-    assert stored(small) == (0, 0)
-
-
-# -- idempotency -----------------------------------------------------------------------------------------------------
-
-
-def test_the_same_key_and_film_answer_the_same_job(api: Api, small: Resources) -> None:
-    """Sent again, raw or as a form: one job, one blob, one ring."""
-    key = {"Idempotency-Key": "k1"}
-    first = job_of(api.submit(headers=key), 202)
-    assert job_of(api.submit(headers=key), 202).id == first.id
-    assert job_of(api.submit_form(("file", make_png()), headers=key), 202).id == first.id
-    assert stored(small) == (1, 1)
-    assert len(rings(small)) == 1
-
-
-def test_the_same_key_with_another_film_is_refused(api: Api, small: Resources) -> None:
-    """422, and the first job stays the only one."""
-    key = {"Idempotency-Key": "k1"}
-    api.submit(headers=key)
-    problem(api.submit(make_jpeg(), headers=key), 422, "idempotency_mismatch")
-    assert stored(small) == (1, 1)
-
-
-def test_without_a_key_each_film_is_a_job(api: Api, small: Resources) -> None:
-    """The same film twice on purpose."""
-    assert job_of(api.submit(), 202).id != job_of(api.submit(), 202).id
-    assert stored(small) == (2, 2)
-
-
-def test_a_key_is_of_its_tenant(api: Api, small: Resources) -> None:
-    """Another tenant's equal key is another job."""
-    make_tenant(small.database, "clinic")
-    other = Api(small, make_key(small.database, tenant="clinic"))
-    key = {"Idempotency-Key": "k1"}
-    assert job_of(api.submit(headers=key), 202).id != job_of(other.submit(headers=key), 202).id
-
-
-@pytest.mark.parametrize("key", ["", " ", "x" * 129, "a\tb", "a\x00b"])
-def test_a_key_must_have_a_form(api: Api, small: Resources, key: str) -> None:
-    """1 to 128 printable characters."""
-    problem(api.submit(headers={"Idempotency-Key": key}), 400, "invalid_request")
-    assert stored(small) == (0, 0)
-
-
-def test_a_key_of_the_full_length_is_taken(api: Api) -> None:
-    """128 fit the column."""
-    assert api.submit(headers={"Idempotency-Key": "x" * 128}).status_code == 202
-
-
-# -- what is away ----------------------------------------------------------------------------------------------------
-
-
-def test_a_dead_broker_does_not_refuse_a_film(api: Api, small: Resources) -> None:
-    """Still 202: a worker finds the row by itself."""
-    assert isinstance(small.queue, RecordingQueue)
-    small.queue.down = True
-    assert api.submit().status_code == 202
-    assert stored(small) == (1, 1)
-
-
-def test_a_full_disk_refuses_a_film_for_now(small: Resources) -> None:
-    """503 with Retry-After, and no row without its film."""
-    api = Api(replace(small, blobs=FullBlobs()), make_key(small.database))
-    response = api.submit()
-    problem(response, 503, "storage_down")
-    assert int(response.headers["Retry-After"]) > 0
-    assert stored(api.resources) == (0, 0)
-    assert rings(small) == []
-
-
-class SilentDatabase(Database):
-    """A database that refuses every connection once `is_down`."""
-
-    is_down = False
-
-    def refuse(self, *_arguments: object) -> None:
-        """As a driver does."""
-        if self.is_down:
-            raise OperationalError("connect", None, ConnectionRefusedError("at 10.0.0.7:5432, user=plainfilm"))
-
-
-@pytest.fixture
-def silent(small: Resources) -> SilentDatabase:
-    """A database that can be switched off."""
-    from sqlalchemy import event  # noqa: PLC0415
-
-    database = SilentDatabase(make_engine(small.settings.sql_url))
-    event.listen(database.engine, "do_connect", database.refuse)
-    return database
-
-
-@pytest.mark.parametrize("path", ["", f"/{UNKNOWN}", f"/{UNKNOWN}/film", f"/{UNKNOWN}/explanations/grad_cam"])
-def test_a_dead_database_is_told_as_such(small: Resources, silent: SilentDatabase, path: str) -> None:
-    """503 with Retry-After for whatever is read."""
-    api = Api(replace(small, database=silent), make_key(small.database))
-    silent.is_down = True
-    response = api.get(f"/api/v1/jobs{path}")
-    problem(response, 503, "database_down")
-    assert int(response.headers["Retry-After"]) > 0
-    assert "10.0.0.7" not in response.text
-
-
-def test_a_dead_database_takes_no_film(small: Resources, silent: SilentDatabase) -> None:
-    """503, nothing stored, nothing rung."""
-    api = Api(replace(small, database=silent), make_key(small.database))
-    silent.is_down = True
-    problem(api.submit(), 503, "database_down")
-    silent.is_down = False
-    assert stored(api.resources) == (0, 0)
-    assert rings(small) == []
-
-
-# -- one job ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_finished_job_has_its_result(api: Api, small: Resources) -> None:
@@ -432,9 +117,6 @@ def test_an_explanation_that_is_not_there_is_404(api: Api, small: Resources) -> 
         problem(api.get(f"/api/v1/jobs/{path}"), 404, "not_found")
 
 
-# -- cancel ----------------------------------------------------------------------------------------------------------
-
-
 def test_a_queued_job_is_cancelled_once_and_for_all(api: Api, small: Resources) -> None:
     """Twice is as good as once; afterwards nobody claims it."""
     job_id = make_job(small.database)
@@ -456,9 +138,6 @@ def test_an_ended_job_is_not_cancelled(api: Api, small: Resources) -> None:
     job_id = succeed(small.database)
     problem(api.request("POST", f"/api/v1/jobs/{job_id}/cancel"), 409, "illegal_transition")
     assert job_of(api.get(f"/api/v1/jobs/{job_id}")).status == "succeeded"
-
-
-# -- list ------------------------------------------------------------------------------------------------------------
 
 
 def listed(response: TestResponse) -> wire.JobList:

@@ -1,0 +1,120 @@
+"""A decoder that does what a hostile film may do, and looks at the processes behind a sandbox."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from shared.imaging.sandbox import Sandbox
+
+EVIL = """
+import ctypes, os, socket, struct, time
+import numpy as np
+from shared.errors import UnreadableImage
+from shared.imaging import decoder_process
+from shared.imaging.decode import Decoded
+
+def spin():
+    while True:
+        pass
+
+def sleep():
+    while True:
+        time.sleep(1)
+
+def late():
+    time.sleep(0.5)
+
+def crash():
+    ctypes.string_at(0)
+
+def memory():
+    bytes(4 * 2**30)
+
+def bug():
+    raise RuntimeError("a fault of ours")
+
+def fork():
+    os.fork()
+
+def thread():
+    import threading
+    threading.Thread(target=spin).start()
+
+def write():
+    open("/tmp/escaped", "w")
+
+def read():
+    open("/etc/passwd")
+
+def connect():
+    socket.socket(socket.AF_INET)
+
+def unlimit():
+    import resource
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+    read()
+
+def film(data):
+    name, start = data.decode(), time.monotonic()
+    try:
+        globals()[name]()
+    except (OSError, ValueError, ImportError) as error:
+        raise UnreadableImage(f"{name}: {type(error).__name__}.")
+    pixels = np.zeros((40, 40), np.uint8)
+    pixels[0, :16] = np.frombuffer(struct.pack("dd", start, time.monotonic()), np.uint8)
+    return Decoded(pixels, "png", "L")
+
+decoder_process.main(film)
+"""
+"""A decoder whose films are the names of what a hostile film may do; they run inside the real child."""
+
+
+EVIL_COMMAND = (sys.executable, "-I", "-c", EVIL)
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for something that must come; the test's own time limit is generous."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.01)
+
+
+def is_running(pid: int) -> bool:
+    """False for a process that is gone or only waits to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def children_of(pid: int) -> list[int]:
+    """The running children of a process."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(child) for child in children if is_running(int(child))]
+    return []
+
+
+def descriptors() -> set[str]:
+    """The open descriptors of this process."""
+    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
+
+
+def decoder_pid(sandbox: Sandbox) -> int:
+    """The process id of a sandbox's decoder."""
+    decoder = sandbox._lines[os.getpid()]._decoder
+    assert decoder
+    return decoder.pid
+
+
+def seated_child(sandbox: Sandbox) -> int:
+    """Wait for the one child that reads a film."""
+    until(lambda: os.getpid() in sandbox._lines and sandbox._lines[os.getpid()]._decoder)
+    until(lambda: len(children_of(decoder_pid(sandbox))) == 1)
+    return children_of(decoder_pid(sandbox))[0]
