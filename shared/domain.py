@@ -126,6 +126,29 @@ class Film:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was seen of one film, before any threshold.
+
+    Attributes:
+        probabilities: (K,) float32, calibrated, over the model's labels; they sum to 1.
+        other: probability in [0, 1] of a finding outside the labels; 0 where the model has no such output.
+        film_distance: the input gate's log-odds that this is no frontal chest film.
+        feature_distance: how far the film's features lie from those of the training films, >= 0.
+        spread: standard deviation of the network input, which is in [0, 1].
+        elongation: longer side over shorter side, >= 1.
+        was_inverted: the film was shown inverted and has been turned back.
+    """
+
+    probabilities: FloatArray
+    other: float
+    film_distance: float
+    feature_distance: float
+    spread: float
+    elongation: float
+    was_inverted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Assessment:
     """What is concluded of one film.
 

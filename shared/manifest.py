@@ -57,6 +57,10 @@ class Thresholds(BaseModel):
         min_spread: least standard deviation of the windowed input ([0, 1]); below it 'not_assessable'.
         set_quantiles: per label, the class-conditional conformal quantile: a label enters the
             prediction set where 1 - probability <= quantile.
+        max_other: from this probability of an other finding on, the verdict is 'uncertain'; None where the model
+            has no such output.
+        max_film_distance, max_feature_distance: beyond these distances of the model's input gate
+            'not_assessable'; None where the model has no gate.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,6 +68,9 @@ class Thresholds(BaseModel):
     min_probability: float = Field(ge=0, le=1)
     min_spread: float = Field(ge=0)
     set_quantiles: dict[str, float]
+    max_other: float | None = Field(default=None, ge=0, le=1)
+    max_film_distance: float | None = None
+    max_feature_distance: float | None = None
 
 
 class ModelManifest(BaseModel):
@@ -75,6 +82,7 @@ class ModelManifest(BaseModel):
     version: str
     architecture: str
     labels: tuple[str, ...] = Field(min_length=2)
+    other_label: Literal["other_finding"] | None = None
     input_shape: tuple[int, int, int]
     preprocessing: str
     target_layer: str
@@ -87,6 +95,11 @@ class ModelManifest(BaseModel):
     trained_on: dict[str, int]
     metrics: dict[str, SplitMetrics]
     notice: Literal["research use; not a medical device"] = "research use; not a medical device"
+
+    @property
+    def outputs(self) -> int:
+        """Logits of the network: one a label, and the last for an other finding where the model has it."""
+        return len(self.labels) + (self.other_label is not None)
 
     @model_validator(mode="after")
     def _quantiles_name_the_labels(self) -> ModelManifest:

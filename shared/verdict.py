@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
-from shared.domain import Assessment, FloatArray, Verdict
-from shared.manifest import ModelManifest
+from shared.domain import Assessment, Evidence, FloatArray, Verdict
+from shared.manifest import ModelManifest, Thresholds
 
-LOW_CONTRAST = "low_contrast"
-LOW_PROBABILITY = "low_probability"
-AMBIGUOUS_SET = "ambiguous_set"
+LOW_CONTRAST: Final = "low_contrast"
+EXTREME_ASPECT: Final = "extreme_aspect"
+NOT_FRONTAL_CHEST: Final = "not_frontal_chest"
+UNLIKE_TRAINING: Final = "unlike_training"
+OTHER_FINDING: Final = "other_finding"
+LOW_PROBABILITY: Final = "low_probability"
+AMBIGUOUS_SET: Final = "ambiguous_set"
+POLARITY_CORRECTED: Final = "polarity_corrected"
+
+MAX_ELONGATION: Final = 2.0
+"""Longer side over shorter; squashing a longer strip to the network's square makes something else of it."""
 
 
 def calibrate(logits: FloatArray, temperature: float) -> FloatArray:
@@ -33,32 +43,44 @@ def prediction_set(probabilities: dict[str, float], quantiles: dict[str, float])
     return tuple(sorted(inside, key=lambda label: -probabilities[label]))
 
 
-def assess(probabilities: FloatArray, network_input: FloatArray, manifest: ModelManifest) -> Assessment:
+def assess(evidence: Evidence, manifest: ModelManifest) -> Assessment:
     """Conclude on one film.
 
-    Args:
-        probabilities: (K,) float32, calibrated, in the manifest's label order.
-        network_input: (H, W, C) float32 in [0, 1], the very tensor that was classified.
-
     Returns:
-        'not_assessable' where the input has hardly any contrast, 'uncertain' where the top
-        probability is below the threshold or the prediction set holds several labels or none
-        that leads, else the most probable label.
+        'not_assessable' where the film is hardly a frontal chest film, 'uncertain' where a finding outside the labels
+        is too probable, the top probability is below the threshold, or the prediction set holds several labels,
+        else the most probable label. `reasons` says why, and tells a polarity that was corrected in any case.
     """
-    by_label = dict(zip(manifest.labels, map(float, probabilities), strict=True))
+    by_label = dict(zip(manifest.labels, map(float, evidence.probabilities), strict=True))
     chosen = prediction_set(by_label, manifest.thresholds.set_quantiles)
-    if float(network_input.std()) < manifest.thresholds.min_spread:
-        return Assessment(Verdict.NOT_ASSESSABLE, by_label, chosen, (LOW_CONTRAST,))
     leader = max(by_label, key=by_label.__getitem__)
-    reasons = _doubts(by_label[leader], chosen, manifest.thresholds.min_probability)
-    verdict = Verdict.UNCERTAIN if reasons else Verdict(leader)
-    return Assessment(verdict, by_label, chosen, reasons)
+    obstacles = _obstacles(evidence, manifest.thresholds)
+    doubts = () if obstacles else _doubts(evidence, by_label[leader], chosen, manifest.thresholds)
+    cautions = (POLARITY_CORRECTED,) if evidence.was_inverted else ()
+    verdict = Verdict.NOT_ASSESSABLE if obstacles else Verdict.UNCERTAIN if doubts else Verdict(leader)
+    return Assessment(verdict, by_label, chosen, obstacles + doubts + cautions)
 
 
-def _doubts(top: float, chosen: tuple[str, ...], min_probability: float) -> tuple[str, ...]:
-    doubts = []
-    if top < min_probability:
-        doubts.append(LOW_PROBABILITY)
-    if len(chosen) > 1:
-        doubts.append(AMBIGUOUS_SET)
-    return tuple(doubts)
+def _obstacles(evidence: Evidence, limits: Thresholds) -> tuple[str, ...]:
+    """Why the film cannot be assessed at all."""
+    found = {
+        LOW_CONTRAST: evidence.spread < limits.min_spread,
+        EXTREME_ASPECT: evidence.elongation > MAX_ELONGATION,
+        NOT_FRONTAL_CHEST: _exceeds(evidence.film_distance, limits.max_film_distance),
+        UNLIKE_TRAINING: _exceeds(evidence.feature_distance, limits.max_feature_distance),
+    }
+    return tuple(reason for reason, holds in found.items() if holds)
+
+
+def _doubts(evidence: Evidence, top: float, chosen: tuple[str, ...], limits: Thresholds) -> tuple[str, ...]:
+    """Why no label is given although the film can be assessed."""
+    found = {
+        OTHER_FINDING: limits.max_other is not None and evidence.other >= limits.max_other,
+        LOW_PROBABILITY: top < limits.min_probability,
+        AMBIGUOUS_SET: len(chosen) > 1,
+    }
+    return tuple(reason for reason, holds in found.items() if holds)
+
+
+def _exceeds(distance: float, limit: float | None) -> bool:
+    return limit is not None and distance > limit

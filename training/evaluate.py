@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.domain import FloatArray
-from shared.imaging.preprocess import preprocess, stack
-from shared.manifest import ModelManifest, Rate, SplitMetrics
+from shared.imaging.preprocess import prepare, stack
+from shared.manifest import Rate, SplitMetrics
 from shared.verdict import assess
 from training.dataset import Example, ReadFilm, check_films, read_film
 from training.features import Progress
@@ -62,18 +62,17 @@ def ask(engine: Engine, examples: Sequence[Example], progress: Progress, *, read
     verdicts: list[bool] = []
     manifest = engine.manifest
     for start in range(0, len(examples), BATCH):
-        films = [read(example.path) for example in examples[start : start + BATCH]]
-        x = stack([preprocess(film, manifest.preprocessing, manifest.input_shape) for film in films])
-        probabilities = engine.infer(x).probabilities
-        parts.append(probabilities)
-        verdicts += [_names_label(p, film, manifest) for p, film in zip(probabilities, x, strict=True)]
+        chunk = examples[start : start + BATCH]
+        films = [prepare(read(example.path), manifest.preprocessing, manifest.input_shape) for example in chunk]
+        inference = engine.infer(stack([film.values for film in films]))
+        parts.append(inference.probabilities)
+        verdicts += [
+            assess(inference.evidence(place, film), manifest).verdict in manifest.labels
+            for place, film in enumerate(films)
+        ]
         progress("films measured", len(verdicts), len(examples))
     scores = np.concatenate(parts) if parts else np.empty((0, len(manifest.labels)), np.float32)
     return Answers(tuple(example.label for example in examples), scores, np.array(verdicts, bool))
-
-
-def _names_label(probabilities: FloatArray, network_input: FloatArray, manifest: ModelManifest) -> bool:
-    return assess(probabilities, network_input, manifest).verdict in manifest.labels
 
 
 def measure(answers: Answers, labels: Sequence[str]) -> SplitMetrics:

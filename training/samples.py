@@ -18,7 +18,7 @@ from PIL import Image, ImageFilter
 
 from shared.domain import FloatArray
 from shared.errors import DataProblem
-from shared.imaging.preprocess import preprocess, squash, stack, window
+from shared.imaging.preprocess import prepare, squash, stack, window
 from shared.verdict import assess
 from training.dataset import Example, read_film
 from worker.engine.base import Engine
@@ -135,8 +135,8 @@ def _first_accepted(candidates: Iterator[Grey], engine: Engine, label: str) -> t
     """The next blend with the class's own verdict, its probability, and how many were tried for it."""
     manifest = engine.manifest
     for tried, candidate in enumerate(candidates, start=1):
-        x = preprocess(candidate, manifest.preprocessing, manifest.input_shape)
-        assessment = assess(engine.infer(stack([x])).probabilities[0], x, manifest)
+        film = prepare(candidate, manifest.preprocessing, manifest.input_shape)
+        assessment = assess(engine.infer(stack([film.values])).evidence(0, film), manifest)
         if assessment.verdict == label:
             return candidate, assessment.probabilities[label], tried
     raise DataProblem(f"No further blend of '{label}' films was given that verdict.")

@@ -17,9 +17,10 @@ import numpy as np
 from shared import verdict
 from shared.db import jobs
 from shared.db.jobs import Claim, Claimant, Finding
-from shared.domain import Assessment, FloatArray, SaliencyMap
+from shared.domain import Assessment, SaliencyMap
 from shared.errors import AppError, LeaseLost, ModelProblem
 from shared.imaging import preprocess, stored
+from shared.imaging.preprocess import NetworkInput
 from shared.log import get_logger
 from shared.wiring import Resources
 from worker.engine import quality
@@ -44,10 +45,10 @@ class Kitchen:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A claimed film as a network input, (H, W, C) float32 in [0, 1]."""
+    """A claimed film as a network input."""
 
     held: Claim
-    x: FloatArray
+    film: NetworkInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ def _prepare(kitchen: Kitchen, held: Claim) -> Prepared | Failed:
     manifest = kitchen.engine.manifest
     try:
         pixels = stored.from_bytes(kitchen.resources.blobs.get(held.blob_ref))
-        return Prepared(held, preprocess.preprocess(pixels, manifest.preprocessing, manifest.input_shape))
+        return Prepared(held, preprocess.prepare(pixels, manifest.preprocessing, manifest.input_shape))
     except AppError as error:
         log.warning("film.not_loaded", job_id=held.id, code=error.code)
         return Failed(held, error.code, error.detail, is_permanent=not error.retryable)
@@ -133,12 +134,16 @@ def _conclude(engine: Engine, prepared: Sequence[Prepared]) -> list[Outcome]:
 
 def _infer(engine: Engine, prepared: Sequence[Prepared]) -> list[Outcome]:
     """One call for all; probabilities that are no numbers are a fault like any other."""
-    inference = engine.infer(preprocess.stack([item.x for item in prepared]))
+    inference = engine.infer(preprocess.stack([item.film.values for item in prepared]))
     if not np.isfinite(inference.probabilities).all():
         raise ModelProblem("The network's answer is not finite.")
     return [
-        Concluded(item.held, verdict.assess(probabilities, item.x, engine.manifest), quality.describe(saliency))
-        for item, probabilities, saliency in zip(prepared, inference.probabilities, inference.saliency, strict=True)
+        Concluded(
+            item.held,
+            verdict.assess(inference.evidence(place, item.film), engine.manifest),
+            quality.describe(inference.saliency[place]),
+        )
+        for place, item in enumerate(prepared)
     ]
 
 

@@ -6,6 +6,7 @@ A name is part of a model's manifest. If a step changes, it gets a new name and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -15,6 +16,7 @@ from PIL import Image
 
 from shared.domain import FloatArray, Pixels
 from shared.errors import ManifestMismatch
+from shared.imaging.polarity import is_inverted
 
 WINDOW_PERCENTILES: Final = (0.5, 99.5)
 """Grey values outside these percentiles are clipped: markers and borders do not set the window (DECISIONS 5)."""
@@ -65,14 +67,41 @@ def grey_scale_v1(pixels: Pixels, height_px: int, width_px: int) -> FloatArray:
     return clipped
 
 
-Preprocessing = Callable[[Pixels, int, int], FloatArray]
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """One named way from film to input.
+
+    Attributes:
+        grey: (pixels, height_px, width_px) to (height_px, width_px, 1) float32 in [0, 1].
+        corrects_polarity: a film that is shown inverted is turned back; the sides are multiples of 8 then.
+    """
+
+    grey: Callable[[Pixels, int, int], FloatArray]
+    corrects_polarity: bool = False
+
 
 PREPROCESSINGS: Final[Mapping[str, Preprocessing]] = MappingProxyType(
     {
-        "grey_window_v1": grey_window_v1,
-        "grey_scale_v1": grey_scale_v1,
+        "grey_window_v1": Preprocessing(grey_window_v1),
+        "grey_window_v2": Preprocessing(grey_window_v1, corrects_polarity=True),
+        "grey_scale_v1": Preprocessing(grey_scale_v1),
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkInput:
+    """A film ready for the network, and what was seen on the way.
+
+    Attributes:
+        values: (H, W, C) float32 in [0, 1], the very tensor that is classified.
+        elongation: the film's longer side over its shorter one, >= 1.
+        was_inverted: the film was shown inverted and has been turned back.
+    """
+
+    values: FloatArray
+    elongation: float
+    was_inverted: bool
 
 
 def find_preprocessing(name: str) -> Preprocessing:
@@ -88,19 +117,25 @@ def find_preprocessing(name: str) -> Preprocessing:
         raise ManifestMismatch(message) from None
 
 
-def preprocess(pixels: Pixels, name: str, input_shape: tuple[int, int, int]) -> FloatArray:
+def prepare(pixels: Pixels, name: str, input_shape: tuple[int, int, int]) -> NetworkInput:
     """One film to one network input.
 
     Args:
         pixels: (H, W) uint8 or uint16.
         name: the manifest's `preprocessing`.
         input_shape: the manifest's (height, width, channels); channels is 1.
-
-    Returns:
-        `input_shape` float32 in [0, 1].
     """
     height_px, width_px, _ = input_shape
-    return find_preprocessing(name)(pixels, height_px, width_px)
+    chosen = find_preprocessing(name)
+    values = chosen.grey(pixels, height_px, width_px)
+    was_inverted = chosen.corrects_polarity and is_inverted(values[:, :, 0])
+    elongation = max(pixels.shape) / min(pixels.shape)
+    return NetworkInput(1 - values if was_inverted else values, elongation, was_inverted)
+
+
+def preprocess(pixels: Pixels, name: str, input_shape: tuple[int, int, int]) -> FloatArray:
+    """The tensor alone of `prepare`: `input_shape` float32 in [0, 1]."""
+    return prepare(pixels, name, input_shape).values
 
 
 def stack(inputs: list[FloatArray]) -> npt.NDArray[np.float32]:

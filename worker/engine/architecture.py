@@ -34,15 +34,24 @@ from worker.engine.layers import (
     output_shape,
 )
 
+GATE_CELLS: Final = 4
+"""Cells of the grid over which the gate's row is averaged; `gate.GRID` squared."""
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A network: its input (H, W, 1) in [0, 1], its rows, and the row whose output Grad-CAM weighs."""
+    """A network: its input (H, W, 1) in [0, 1], its rows, and the rows that are looked at beside the last.
+
+    Attributes:
+        target_layer: the row whose output Grad-CAM weighs.
+        gate_layer: an earlier row with even height and width, whose output the input gate judges; None for no gate.
+    """
 
     name: str
     input_shape: tuple[int, int, int]
     target_layer: str
     layers: tuple[Layer, ...]
+    gate_layer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ LITE0_STAGES: Final = (
 )
 
 
-def lite0(labels: int) -> Architecture:
+def lite0(outputs: int) -> Architecture:
     """EfficientNet-Lite0 on one grey channel, 224 x 224.
 
     The original takes (pixel - 127) / 128 on 0..255 in three channels. A grey film repeated to three channels
@@ -83,8 +92,8 @@ def lite0(labels: int) -> Architecture:
             layers += rows
             filters, number, above = stage.filters, number + 1, rows[-1].name
     layers += _conv_bn("head", Conv("head", 1280, 1), is_active=True)
-    layers += [GlobalPool("pool"), Dropout("dropout", 0.2), Dense("logits", labels)]
-    return Architecture("lite0", (224, 224, 1), "head_relu", tuple(layers))
+    layers += [GlobalPool("pool"), Dropout("dropout", 0.2), Dense("logits", outputs)]
+    return Architecture("lite0", (224, 224, 1), "head_relu", tuple(layers), gate_layer="block10_add")
 
 
 def _block(name: str, stage: Stage, filters_in: int, stride: int, above: str) -> list[Layer]:
@@ -106,8 +115,8 @@ def _conv_bn(name: str, layer: Layer, *, is_active: bool) -> list[Layer]:
     return [*rows, Relu(f"{name}_relu", 6.0)] if is_active else rows
 
 
-def seed2020(labels: int) -> Architecture:
-    """The 2020 study's five-convolution network, 200 x 200; 453,027 numbers with three labels."""
+def seed2020(outputs: int) -> Architecture:
+    """The 2020 study's five-convolution network, 200 x 200; 453,027 numbers with three outputs."""
     layers: list[Layer] = [Repeat("repeat", 3)]
     for number, filters in enumerate((32, 64, 128, 64, 32), start=1):
         name = f"conv{number}"
@@ -119,11 +128,11 @@ def seed2020(labels: int) -> Architecture:
             Dropout(f"{name}_dropout", 0.25),
         ]
     layers += [Flatten("flatten"), Dense("dense", 512), Relu("dense_relu"), BatchNorm("dense_bn")]
-    layers += [Dropout("dense_dropout", 0.5), Dense("logits", labels)]
+    layers += [Dropout("dense_dropout", 0.5), Dense("logits", outputs)]
     return Architecture("seed2020", (200, 200, 1), "conv4_relu", tuple(layers))
 
 
-def tiny(labels: int) -> Architecture:
+def tiny(outputs: int) -> Architecture:
     """Two strided convolutions on 64 x 64, for tests and the synthetic recipe: it has both kinds of fold."""
     layers = (
         Rescale("rescale", 2.0, -1.0),
@@ -135,9 +144,9 @@ def tiny(labels: int) -> Architecture:
         Relu("conv2_relu", 6.0),
         BatchNorm("late_bn", momentum=0.8),
         GlobalPool("pool"),
-        Dense("logits", labels),
+        Dense("logits", outputs),
     )
-    return Architecture("tiny", (64, 64, 1), "late_bn", layers)
+    return Architecture("tiny", (64, 64, 1), "late_bn", layers, gate_layer="conv1_relu")
 
 
 ARCHITECTURES: Final[Mapping[str, Callable[[int], Architecture]]] = MappingProxyType(
@@ -149,14 +158,14 @@ ARCHITECTURES: Final[Mapping[str, Callable[[int], Architecture]]] = MappingProxy
 )
 
 
-def find_architecture(name: str, labels: int) -> Architecture:
-    """The table of that name with `labels` outputs.
+def find_architecture(name: str, outputs: int) -> Architecture:
+    """The table of that name with so many outputs.
 
     Raises:
         ManifestMismatch: this build has no such architecture.
     """
     try:
-        return ARCHITECTURES[name](labels)
+        return ARCHITECTURES[name](outputs)
     except KeyError:
         message = f"This build has no architecture named '{name}'."
         raise ManifestMismatch(message) from None
@@ -189,6 +198,15 @@ def array_shapes(architecture: Architecture) -> dict[str, Shape]:
         for suffix, shape in arrays_of(layer, shape_in).items():
             found[f"{layer.name}.{suffix}"] = shape
     return found
+
+
+def gate_features(architecture: Architecture) -> int:
+    """How many features the input gate judges; 0 where the table names no row for it."""
+    places = [place for place, layer in enumerate(architecture.layers) if layer.name == architecture.gate_layer]
+    if not places:
+        return 0
+    layer, shape_in = list(_with_input_shapes(architecture))[places[0]]
+    return GATE_CELLS * output_shape(layer, shape_in)[-1]
 
 
 def _with_input_shapes(architecture: Architecture) -> Iterator[tuple[Layer, Shape]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from shared.domain import FloatArray
+from shared.domain import Evidence, FloatArray
+from shared.imaging.preprocess import NetworkInput
 from shared.manifest import ModelManifest
 
 
@@ -14,13 +15,31 @@ class Inference:
     """The answer to one traced call.
 
     Attributes:
-        probabilities: (N, K) float32, calibrated with the manifest's temperature; rows sum to 1.
+        probabilities: (N, K) float32 over the model's labels, calibrated with the manifest's temperature; rows sum to
+            1, whatever the probability of an other finding.
+        other: (N,) float32, probability in [0, 1] of an other finding, by the same temperature; 0 without that output.
+        film_distance, feature_distance: (N,) float32 of the input gate, see `gate.Gate.distances`; 0 without a gate.
         saliency: (N, h, w) float32 in [0, 1], Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) of each
             film's most probable label at the manifest's target layer; all zero where it is degenerate.
     """
 
     probabilities: FloatArray
+    other: FloatArray
+    film_distance: FloatArray
+    feature_distance: FloatArray
     saliency: FloatArray
+
+    def evidence(self, index: int, film: NetworkInput) -> Evidence:
+        """What was seen of the film at `index`, whose input was `film`."""
+        return Evidence(
+            probabilities=self.probabilities[index],
+            other=float(self.other[index]),
+            film_distance=float(self.film_distance[index]),
+            feature_distance=float(self.feature_distance[index]),
+            spread=float(film.values.std()),
+            elongation=film.elongation,
+            was_inverted=film.was_inverted,
+        )
 
 
 class Engine(Protocol):

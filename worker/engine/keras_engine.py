@@ -22,18 +22,22 @@ from shared.manifest import ModelManifest, read_manifest
 from worker.engine import layers as rows
 from worker.engine.architecture import Architecture, array_shapes
 from worker.engine.base import Inference
+from worker.engine.gate import Gate, pool
 from worker.engine.saliency import grad_cam
-from worker.engine.weights import load_weights
+from worker.engine.weights import load_all
 
-Traced = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+Tensors = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
+Traced = Callable[[tf.Tensor], Tensors]
+"""Inputs (N, H, W, C) to probabilities (N, K), other (N,), saliency (N, h, w), the gate's row (N, h', w', C')."""
 
 
 class KerasEngine:
     """An `Engine` on TensorFlow; build it with `load_engine`."""
 
-    def __init__(self, manifest: ModelManifest, traced: Traced, device: str) -> None:
+    def __init__(self, manifest: ModelManifest, traced: Traced, gate: Gate | None, device: str) -> None:
         self._manifest = manifest
         self._traced = traced
+        self._gate = gate
         self._device = device
 
     @property
@@ -58,8 +62,10 @@ class KerasEngine:
         if x.shape[0] == 0 or x.dtype != np.float32:
             message = f"The network takes one film or more as float32, it was given {x.shape[0]} as {x.dtype}."
             raise WrongShape(message)
-        probabilities, saliency = self._traced(tf.constant(x))
-        return Inference(probabilities.numpy(), saliency.numpy())
+        probabilities, other, saliency, early = (tensor.numpy() for tensor in self._traced(tf.constant(x)))
+        nothing = np.zeros(len(x), np.float32)
+        film, feature = self._gate.distances(pool(early)) if self._gate else (nothing, nothing)
+        return Inference(probabilities, other, film, feature, saliency)
 
 
 def load_engine(folder: Path) -> KerasEngine:
@@ -69,11 +75,12 @@ def load_engine(folder: Path) -> KerasEngine:
         ModelProblem: ManifestMismatch, BadChecksum or WrongShape; see `weights.load_weights`.
     """
     manifest = read_manifest(folder)
-    architecture, arrays = load_weights(folder, manifest)
+    weights = load_all(folder, manifest)
     device = _claim_device()
-    trunk, head = build_halves(architecture, manifest.target_layer)
-    set_arrays((trunk, head), architecture, arrays)
-    engine = KerasEngine(manifest, _trace(trunk, head, manifest), device)
+    trunk, head = build_halves(weights.architecture, manifest.target_layer)
+    set_arrays((trunk, head), weights.architecture, weights.arrays)
+    early = weights.architecture.gate_layer if weights.gate else None
+    engine = KerasEngine(manifest, _trace(trunk, head, early, manifest), weights.gate, device)
     engine.infer(np.zeros((1, *manifest.input_shape), np.float32))
     return engine
 
@@ -87,20 +94,29 @@ def _claim_device() -> str:
     return f"{'gpu' if gpus else 'cpu'}/tensorflow-{tf.__version__}"
 
 
-def _trace(trunk: keras.Model, head: keras.Model, manifest: ModelManifest) -> Traced:
-    """One graph with its weights as constants (a quarter to a third less CPU than as variables)."""
+def _trace(trunk: keras.Model, head: keras.Model, early: str | None, manifest: ModelManifest) -> Traced:
+    """One graph with its weights as constants (a quarter to a third less CPU than as variables).
 
-    def infer(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        logits, saliency = grad_cam(lambda features: head(features, training=False), trunk(x, training=False))
-        return tf.nn.softmax(logits / manifest.temperature), saliency
+    Args:
+        early: the row that the input gate judges; None where the model has no gate.
+    """
+    labels = len(manifest.labels)
+    both = keras.Model(trunk.input, [trunk.output, trunk.get_layer(early).output if early else trunk.input])
+
+    def infer(x: tf.Tensor) -> Tensors:
+        features, seen = both(x, training=False)
+        logits, saliency = grad_cam(lambda rows: head(rows, training=False), features, labels)
+        scaled = logits / manifest.temperature
+        other = tf.reduce_sum(tf.nn.softmax(scaled)[:, labels:], axis=1)
+        return tf.nn.softmax(scaled[:, :labels]), other, saliency, seen if early else seen[:, :0]
 
     signature = [tf.TensorSpec((None, *manifest.input_shape), tf.float32)]
     traced = tf.function(infer, input_signature=signature).get_concrete_function()
     frozen = convert_variables_to_constants_v2(traced)
 
-    def call(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        probabilities, saliency = frozen(x)
-        return probabilities, saliency
+    def call(x: tf.Tensor) -> Tensors:
+        probabilities, other, saliency, seen = frozen(x)
+        return probabilities, other, saliency, seen
 
     return call
 

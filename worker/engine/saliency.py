@@ -11,7 +11,9 @@ from collections.abc import Callable
 import tensorflow as tf
 
 
-def grad_cam(head: Callable[[tf.Tensor], tf.Tensor], features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def grad_cam(
+    head: Callable[[tf.Tensor], tf.Tensor], features: tf.Tensor, labels: int | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Logits, and Grad-CAM of each film's most probable label (Selvaraju et al. 2017, arXiv 1610.02391).
 
     With A (h, w, C) the features and y the largest logit: w_c = mean over positions of dy/dA_c,
@@ -20,6 +22,7 @@ def grad_cam(head: Callable[[tf.Tensor], tf.Tensor], features: tf.Tensor) -> tup
     Args:
         head: features to logits (N, K).
         features: (N, h, w, C) float32, the target layer's output.
+        labels: only the first so many logits compete for the map; None: all.
 
     Returns:
         logits (N, K) float32; maps (N, h, w) float32 in [0, 1].
@@ -27,7 +30,7 @@ def grad_cam(head: Callable[[tf.Tensor], tf.Tensor], features: tf.Tensor) -> tup
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(features)
         logits = head(features)
-        top = tf.reduce_max(logits, axis=1)
+        top = tf.reduce_max(logits[:, :labels], axis=1)
     gradient = tape.gradient(top, features, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
     raw = tf.nn.relu(tf.reduce_sum(weights * features, axis=-1))

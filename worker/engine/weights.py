@@ -9,6 +9,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,27 +17,43 @@ import numpy as np
 from shared.domain import FloatArray
 from shared.errors import BadChecksum, ManifestMismatch, WrongShape
 from shared.manifest import WEIGHTS_FILE, ModelManifest
-from worker.engine.architecture import Architecture, array_shapes, find_architecture, folded
+from worker.engine.architecture import Architecture, array_shapes, find_architecture, folded, gate_features
+from worker.engine.gate import PREFIX, Gate, from_arrays
 from worker.engine.layers import Shape
 
 
-def load_weights(folder: Path, manifest: ModelManifest) -> tuple[Architecture, dict[str, FloatArray]]:
-    """Read `folder/weights.npz` as the manifest promises it.
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A model's file, checked: the folded table, its arrays by name (float32), and the input gate if there is one."""
 
-    Returns:
-        The folded table and its arrays by name, float32.
+    architecture: Architecture
+    arrays: dict[str, FloatArray]
+    gate: Gate | None
+
+
+def load_weights(folder: Path, manifest: ModelManifest) -> tuple[Architecture, dict[str, FloatArray]]:
+    """The folded table and its arrays by name, float32; see `load_all` for errors."""
+    weights = load_all(folder, manifest)
+    return weights.architecture, weights.arrays
+
+
+def load_all(folder: Path, manifest: ModelManifest) -> Weights:
+    """Read `folder/weights.npz` as the manifest promises it.
 
     Raises:
         ManifestMismatch: the file is absent, no npz, or the manifest contradicts the table.
         BadChecksum: the bytes are not those the manifest names.
         WrongShape: an array is missing, superfluous, or not of the promised shape and type.
     """
-    architecture = folded(find_architecture(manifest.architecture, len(manifest.labels)))
+    architecture = folded(find_architecture(manifest.architecture, manifest.outputs))
     _check_promises(manifest, architecture)
-    data = _read_verified(folder, manifest.weights_sha256)
-    arrays = _parse(data)
-    check_arrays(arrays, array_shapes(architecture))
-    return architecture, arrays
+    arrays = _parse(_read_verified(folder, manifest.weights_sha256))
+    network = {name: array for name, array in arrays.items() if not name.startswith(PREFIX)}
+    check_arrays(network, array_shapes(architecture))
+    gate = from_arrays(arrays, gate_features(architecture))
+    if gate is None and manifest.thresholds.max_film_distance is not None:
+        raise ManifestMismatch("The manifest limits the input gate's distances, but the weights hold no gate.")
+    return Weights(architecture, network, gate)
 
 
 def check_arrays(arrays: Mapping[str, FloatArray], expected: Mapping[str, Shape]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,23 +11,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import verdict
-from shared.domain import Verdict
+from shared.domain import Evidence, Verdict
 from shared.manifest import ModelManifest, Thresholds
 from tests.fakes import make_manifest
 
-CONTRAST = np.tile(np.array([0.0, 1.0], np.float32), 8).reshape(4, 4, 1)
+PLAIN = Evidence(
+    probabilities=np.array([0.2, 0.7, 0.1], np.float32),
+    other=0.0,
+    film_distance=0.0,
+    feature_distance=0.0,
+    spread=0.3,
+    elongation=1.2,
+    was_inverted=False,
+)
 
 
-def make_model(**quantiles: float) -> ModelManifest:
+def make_model(limits: dict[str, float] | None = None, **quantiles: float) -> ModelManifest:
     """A model whose thresholds are easy to reckon with."""
     given_quantiles = {"covid19": 0.5, "normal": 0.5, "viral_pneumonia": 0.5} | quantiles
-    thresholds = Thresholds(min_probability=0.6, min_spread=0.1, set_quantiles=given_quantiles)
-    return make_manifest().model_copy(update={"thresholds": thresholds})
+    fields = {"min_probability": 0.6, "min_spread": 0.1, "set_quantiles": given_quantiles} | (limits or {})
+    return make_manifest().model_copy(update={"thresholds": Thresholds.model_validate(fields)})
 
 
-def assess(*probabilities: float, film: np.ndarray = CONTRAST, **quantiles: float) -> verdict.Assessment:
-    """Conclude on a film of full contrast, unless told otherwise."""
-    return verdict.assess(np.array(probabilities, np.float32), film, make_model(**quantiles))
+def assess(*probabilities: float, **quantiles: float) -> verdict.Assessment:
+    """Conclude on a plain film with these probabilities."""
+    return verdict.assess(replace(PLAIN, probabilities=np.array(probabilities, np.float32)), make_model(**quantiles))
 
 
 def test_calibration_is_a_softmax_of_scaled_scores() -> None:
@@ -81,10 +90,8 @@ def test_below_the_threshold_the_model_abstains() -> None:
 
 def test_at_the_threshold_it_does_not() -> None:
     """Exactly the threshold, 0.625 of 0.625, is enough."""
-    model = make_model().model_copy(
-        update={"thresholds": make_model().thresholds.model_copy(update={"min_probability": 0.625})}
-    )
-    found = verdict.assess(np.array([0.25, 0.625, 0.125], np.float32), CONTRAST, model)
+    evidence = replace(PLAIN, probabilities=np.array([0.25, 0.625, 0.125], np.float32))
+    found = verdict.assess(evidence, make_model({"min_probability": 0.625}))
     assert found.verdict is Verdict.NORMAL
 
 
@@ -101,11 +108,47 @@ def test_both_doubts_are_told() -> None:
     assert found.reasons == (verdict.LOW_PROBABILITY, verdict.AMBIGUOUS_SET)
 
 
-def test_a_film_without_contrast_is_not_assessable() -> None:
-    """However sure the network is of grey, there is nothing to see."""
-    found = assess(0.98, 0.01, 0.01, film=np.full((4, 4, 1), 0.5, np.float32))
-    assert (found.verdict, found.reasons) == (Verdict.NOT_ASSESSABLE, (verdict.LOW_CONTRAST,))
-    assert found.probabilities["covid19"] == pytest.approx(0.98)
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        ({"spread": 0.09}, verdict.LOW_CONTRAST),
+        ({"elongation": 2.01}, verdict.EXTREME_ASPECT),
+        ({"film_distance": 3.1}, verdict.NOT_FRONTAL_CHEST),
+        ({"feature_distance": 0.51}, verdict.UNLIKE_TRAINING),
+    ],
+)
+def test_what_is_hardly_a_chest_film_is_not_assessable(seen: dict[str, float], reason: str) -> None:
+    """However sure the network is: beyond any one limit there is no verdict; at the limit there still is."""
+    model = make_model({"max_film_distance": 3.0, "max_feature_distance": 0.5})
+    found = verdict.assess(replace(PLAIN, **seen), model)
+    assert (found.verdict, found.reasons) == (Verdict.NOT_ASSESSABLE, (reason,))
+    assert found.probabilities["normal"] == pytest.approx(0.7)
+    at_limits = replace(PLAIN, spread=0.1, elongation=2.0, film_distance=3.0, feature_distance=0.5)
+    assert verdict.assess(at_limits, model).verdict is Verdict.NORMAL
+
+
+def test_a_model_without_a_gate_does_not_limit_distances() -> None:
+    """Where the thresholds name no limit, no distance is too large."""
+    found = verdict.assess(replace(PLAIN, film_distance=1e9, feature_distance=1e9, other=1.0), make_model())
+    assert (found.verdict, found.reasons) == (Verdict.NORMAL, ())
+
+
+def test_an_other_finding_is_uncertain_from_its_threshold_on() -> None:
+    """At 0.25 of 0.25 no label is given, whatever leads among the labels; just below it is."""
+    model = make_model({"max_other": 0.25})
+    found = verdict.assess(replace(PLAIN, other=0.25), model)
+    assert (found.verdict, found.reasons) == (Verdict.UNCERTAIN, (verdict.OTHER_FINDING,))
+    assert verdict.assess(replace(PLAIN, other=0.24), model).verdict is Verdict.NORMAL
+
+
+def test_a_turned_polarity_is_told_beside_the_verdict() -> None:
+    """A caution, no obstacle; it comes after the reasons for an abstention."""
+    turned = replace(PLAIN, was_inverted=True)
+    assert verdict.assess(turned, make_model()) == replace(
+        verdict.assess(PLAIN, make_model()), reasons=(verdict.POLARITY_CORRECTED,)
+    )
+    found = verdict.assess(replace(turned, spread=0.0), make_model())
+    assert found.reasons == (verdict.LOW_CONTRAST, verdict.POLARITY_CORRECTED)
 
 
 def test_as_many_probabilities_as_labels() -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 import worker.engine
 from shared import samples
 from shared.errors import ManifestMismatch, WrongShape
-from shared.imaging.preprocess import preprocess, stack
+from shared.imaging.preprocess import prepare, stack
 from shared.verdict import assess, calibrate
 from tests.models import make_folded, write_model
 from training.dataset import read_film
@@ -116,9 +116,9 @@ def test_shipped_model_gives_the_samples_their_verdicts(shipped: KerasEngine) ->
     """Each of the twelve sample films gets the verdict of its class and a map that says something."""
     manifest = shipped.manifest
     films = samples.paths()
-    x = stack([preprocess(read_film(path), manifest.preprocessing, manifest.input_shape) for path in films])
-    answer = shipped.infer(x)
-    verdicts = [assess(p, film, manifest).verdict for p, film in zip(answer.probabilities, x, strict=True)]
+    inputs = [prepare(read_film(path), manifest.preprocessing, manifest.input_shape) for path in films]
+    answer = shipped.infer(stack([film.values for film in inputs]))
+    verdicts = [assess(answer.evidence(place, film), manifest).verdict for place, film in enumerate(inputs)]
     assert verdicts == [path.stem.rpartition("_")[0] for path in films]
     assert len(films) == 12
     assert not any(is_degenerate(values) for values in answer.saliency)
@@ -128,6 +128,6 @@ def test_shipped_model_gives_the_samples_their_verdicts(shipped: KerasEngine) ->
 def test_blank_film_is_not_assessable(shipped: KerasEngine, grey: int) -> None:
     """A film without contrast gets no label, whatever the scores are."""
     manifest = shipped.manifest
-    x = preprocess(np.full((300, 300), grey, np.uint8), manifest.preprocessing, manifest.input_shape)
-    probabilities = shipped.infer(stack([x])).probabilities[0]
-    assert assess(probabilities, x, manifest).verdict == "not_assessable"
+    film = prepare(np.full((300, 300), grey, np.uint8), manifest.preprocessing, manifest.input_shape)
+    evidence = shipped.infer(stack([film.values])).evidence(0, film)
+    assert assess(evidence, manifest).verdict == "not_assessable"
