@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -22,6 +23,7 @@ LEAST_QUANTILE: Final = 0.01
 """Ends for validation films that separate perfectly: stricter ones would refuse fresh films over rounding."""
 
 Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
 
 
 def log_loss(probabilities: FloatArray, truth: Integers) -> float:
@@ -53,33 +55,86 @@ def conformal_quantile(nonconformity: npt.NDArray[np.floating], coverage: float)
     return float(np.sort(nonconformity)[rank - 1])
 
 
-def choose_thresholds(
-    probabilities: FloatArray, truth: Integers, spreads: FloatArray, labels: tuple[str, ...], aims: tuple[float, float]
-) -> Thresholds:
-    """Thresholds from calibrated validation probabilities.
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Of N validation films, what thresholds are chosen from.
 
-    Args:
-        probabilities: (N, K) float32.
-        truth: (N,) class indices.
+    Attributes:
+        logits: (N, outputs) float32.
+        truth: (N,) output indices; K = len(labels) for a film with an other finding.
         spreads: (N,) standard deviation of each network input.
-        labels: K names in score order.
-        aims: (least share of films that get a verdict, nominal coverage of the prediction sets).
-
-    Returns:
-        The largest `min_probability` that leaves the aimed share a verdict, given the prediction sets.
+        gate: (N, 2) the gate's film and feature distance; None without a gate.
     """
-    coverage, set_coverage = aims
-    quantiles = {
+
+    logits: FloatArray
+    truth: Integers
+    spreads: FloatArray
+    gate: FloatArray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Aims:
+    """What the thresholds should reach on the validation films; see the `Recipe` attributes of these names."""
+
+    coverage: float
+    set_coverage: float
+    other_verdicts: float = 1.0
+    gate_pass: float = 1.0
+
+
+def conclude(held: Held, labels: tuple[str, ...], aims: Aims) -> tuple[float, Thresholds]:
+    """The temperature and the thresholds of one version of a model.
+
+    The temperature is that of the choice among the labels, on films that have one. `min_probability` is the largest
+    that leaves the aimed share of them a verdict, given the prediction sets; `max_other` then the largest that lets
+    at most the aimed share of the films with an other finding through.
+    """
+    is_ours = held.truth < len(labels)
+    temperature = fit_temperature(held.logits[is_ours, : len(labels)], held.truth[is_ours])
+    probabilities = calibrate(held.logits[:, : len(labels)], temperature)
+    quantiles = _quantiles(probabilities[is_ours], held.truth[is_ours], labels, aims.set_coverage)
+    is_single = _is_single(probabilities, quantiles, labels)
+    least = _min_probability(probabilities[is_ours].max(axis=1), is_single[is_ours], aims.coverage)
+    would_pass = is_single & (probabilities.max(axis=1) >= least)
+    has_other = held.logits.shape[1] > len(labels)
+    other = calibrate(held.logits, temperature)[:, len(labels) :].sum(axis=1)
+    limits = (None, None) if held.gate is None else np.quantile(held.gate, aims.gate_pass, axis=0).tolist()
+    return temperature, Thresholds(
+        min_probability=least,
+        min_spread=float(SPREAD_SHARE * held.spreads.min()),
+        set_quantiles=quantiles,
+        max_other=_max_other(other[~is_ours], would_pass[~is_ours], aims.other_verdicts) if has_other else None,
+        max_film_distance=limits[0],
+        max_feature_distance=limits[1],
+    )
+
+
+def _quantiles(
+    probabilities: FloatArray, truth: Integers, labels: tuple[str, ...], set_coverage: float
+) -> dict[str, float]:
+    return {
         label: max(LEAST_QUANTILE, conformal_quantile(1.0 - probabilities[truth == index, index], set_coverage))
         for index, label in enumerate(labels)
     }
+
+
+def _is_single(probabilities: FloatArray, quantiles: dict[str, float], labels: tuple[str, ...]) -> Booleans:
+    """(N,) whether the prediction set does not hold several labels."""
     limits = np.array([quantiles[label] for label in labels], np.float32)
-    is_single = (1.0 - probabilities <= limits).sum(axis=1) <= 1
-    tops = np.sort(probabilities.max(axis=1)[is_single])[::-1]
-    wanted = min(int(np.ceil(coverage * len(truth))), len(tops))
-    least = min(LARGEST_MIN_PROBABILITY, float(tops[wanted - 1])) if wanted else 0.0
-    return Thresholds(
-        min_probability=float(np.floor(least * 1e4) / 1e4),
-        min_spread=float(SPREAD_SHARE * spreads.min()),
-        set_quantiles=quantiles,
-    )
+    is_single: Booleans = (1.0 - probabilities <= limits).sum(axis=1) <= 1
+    return is_single
+
+
+def _min_probability(tops: FloatArray, is_single: Booleans, coverage: float) -> float:
+    """The largest threshold, in ten-thousandths, at which that share of all films still gets a verdict."""
+    able = np.sort(tops[is_single])[::-1]
+    wanted = min(int(np.ceil(coverage * len(tops))), len(able))
+    least = min(LARGEST_MIN_PROBABILITY, float(able[wanted - 1])) if wanted else 0.0
+    return float(np.floor(least * 1e4) / 1e4)
+
+
+def _max_other(other: FloatArray, would_pass: Booleans, allowed: float) -> float:
+    """The largest threshold below which at most `allowed` of these films lie and would pass."""
+    rank = int(np.floor(allowed * len(other)))
+    able = np.sort(other[would_pass])
+    return float(able[rank]) if len(able) > rank else 1.0

@@ -22,6 +22,7 @@ from shared.domain import FloatArray
 from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, SplitMetrics
 from training.fit import Epoch, FitResult
 from worker.engine.architecture import Architecture, array_shapes, folded
+from worker.engine.gate import to_arrays
 from worker.engine.layers import LINEAR, BatchNorm, Depthwise, Layer
 from worker.engine.weights import check_arrays
 
@@ -81,7 +82,7 @@ def export(result: FitResult, folder: Path, version: str, trained_at: str) -> Mo
     """
     folder.mkdir(parents=True, exist_ok=True)
     arrays = fold(result.architecture, result.arrays)
-    data = pack(arrays)
+    data = pack(arrays | (to_arrays(result.gate) if result.gate else {}))
     (folder / WEIGHTS_FILE).write_bytes(data)
     (folder / RECIPE_FILE).write_text(result.recipe.to_json() + "\n", encoding="utf-8")
     _write_history(folder / HISTORY_FILE, result.history)
@@ -90,6 +91,7 @@ def export(result: FitResult, folder: Path, version: str, trained_at: str) -> Mo
         version=version,
         architecture=result.architecture.name,
         labels=result.recipe.labels,
+        other_label=result.recipe.other_label,
         input_shape=result.architecture.input_shape,
         preprocessing=result.recipe.preprocessing,
         target_layer=result.architecture.target_layer,

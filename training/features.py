@@ -6,7 +6,8 @@ trained. Without a frozen trunk the stored forms are the network inputs themselv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -85,10 +86,20 @@ def _chunks(inputs: Iterator[FloatArray]) -> Iterator[list[FloatArray]]:
         yield chunk
 
 
-def draw_weights(examples: Sequence[Example], balance: str) -> npt.NDArray[np.float64]:
-    """Probability of each film to be drawn: labels even, or within each label pools even too; sums to 1."""
+def draw_weights(
+    examples: Sequence[Example], balance: str, shares: Mapping[str, float] | None = None
+) -> npt.NDArray[np.float64]:
+    """Probability of each film to be drawn: labels even, within each label pools even too, or pools by `shares`.
+
+    Returns:
+        (N,) that sums to 1.
+    """
     if balance == "none":
         return np.full(len(examples), 1 / len(examples))
+    if balance == "shares":
+        counts = Counter(example.pool for example in examples)
+        wanted = np.array([(shares or {}).get(example.pool, 1.0) / counts[example.pool] for example in examples])
+        return wanted / wanted.sum()
     labels = [example.label for example in examples]
     pools = [example.pool if balance == "pool" else "" for example in examples]
     cells = list(zip(labels, pools, strict=True))

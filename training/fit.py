@@ -13,15 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.domain import FloatArray
+from shared.errors import DataProblem
 from shared.manifest import Thresholds
 from shared.verdict import calibrate
-from training.calibrate import choose_thresholds, fit_temperature, log_loss
+from training.calibrate import Aims, Held, conclude, log_loss
 from training.dataset import Example, ReadFilm, read_film
 from training.features import Forms, Progress, Stored, draw_weights, store_features
+from training.gate import fit_gate, negative_features, pooled
 from training.network import Network, build_network
 from training.recipe import Recipe
 from training.splits import TrainingData
-from worker.engine.architecture import Architecture
+from worker.engine.architecture import Architecture, find_architecture
+from worker.engine.gate import Gate
 
 PREDICT_BATCH: Final = 64
 
@@ -49,6 +52,7 @@ class FitResult:
         history: one line an epoch.
         kept_epoch: the epoch whose arrays these are, from 1.
         temperature, thresholds: from the validation films.
+        gate: the input gate; None where the recipe asks for none.
         trained_on: label -> films learned from; 'validation' -> films kept for choosing.
         seconds: wall time.
     """
@@ -60,6 +64,7 @@ class FitResult:
     kept_epoch: int
     temperature: float
     thresholds: Thresholds
+    gate: Gate | None
     trained_on: dict[str, int]
     seconds: float
 
@@ -84,16 +89,16 @@ def fit(
     started = time.monotonic()
     keras.utils.set_random_seed(recipe.seed)
     steps = recipe.epochs * -(-len(data.train) // recipe.batch)
+    _check_gate(recipe)
     network = build_network(recipe, pretrained or {}, steps)
     forms = Forms(recipe, network.architecture.input_shape, read)
-    held = _material(data.validation, forms, network, progress, copies=0)
+    held = _material(data.validation, forms, network, progress, copies=recipe.calibration_copies)
     material = _material(data.train, forms, network, progress, copies=recipe.copies)
     history, kept = _run_epochs(recipe, network, material, held, progress)
-    logits = network.predict(held.stored[:, 0], PREDICT_BATCH)
-    temperature = fit_temperature(logits, held.labels)
+    gate = _learn_gate(data.train, material, forms, network) if recipe.gate else None
     spreads = np.array([x.std() for x in forms.inputs(data.validation, 0)], np.float32)
-    aims = (recipe.coverage, recipe.set_coverage)
-    thresholds = choose_thresholds(calibrate(logits, temperature), held.labels, spreads, recipe.labels, aims)
+    aims = Aims(recipe.coverage, recipe.set_coverage, recipe.other_verdicts, recipe.gate_pass)
+    temperature, thresholds = conclude(_held(network, held, spreads, gate), recipe.labels, aims)
     return FitResult(
         recipe=recipe,
         architecture=network.architecture,
@@ -102,14 +107,22 @@ def fit(
         kept_epoch=kept,
         temperature=temperature,
         thresholds=thresholds,
+        gate=gate,
         trained_on=dict(Counter(example.label for example in data.train)) | {"validation": len(data.validation)},
         seconds=time.monotonic() - started,
     )
 
 
+def _check_gate(recipe: Recipe) -> None:
+    """A gate judges what the frozen trunk gives, which is known before the rest has learned."""
+    architecture = find_architecture(recipe.architecture, recipe.outputs)
+    if recipe.gate and (recipe.frozen_until is None or recipe.frozen_until != architecture.gate_layer):
+        raise DataProblem(f"The recipe's gate needs frozen_until to be '{architecture.gate_layer}'.")
+
+
 @dataclass(frozen=True, slots=True)
 class _Material:
-    """What epochs draw from: stored forms (N, F, ...), label indices (N,), probability of each film (N,)."""
+    """What epochs draw from: stored forms (N, F, ...), output indices (N,), probability of each film (N,)."""
 
     stored: Stored
     labels: npt.NDArray[np.int64]
@@ -120,8 +133,23 @@ def _material(
     examples: Sequence[Example], forms: Forms, network: Network, progress: Progress, *, copies: int
 ) -> _Material:
     stored = store_features(examples, forms, network.trunk, progress, copies=copies)
-    labels = np.array([forms.recipe.labels.index(example.label) for example in examples], np.int64)
-    return _Material(stored, labels, draw_weights(examples, forms.recipe.balance))
+    recipe = forms.recipe
+    targets = np.array([recipe.target(example.label) for example in examples], np.int64)
+    return _Material(stored, targets, draw_weights(examples, recipe.balance, recipe.pool_shares))
+
+
+def _learn_gate(examples: Sequence[Example], material: _Material, forms: Forms, network: Network) -> Gate:
+    shape = network.architecture.input_shape
+    negatives = negative_features(examples, forms.recipe, shape, network.trunk, forms.read)
+    return fit_gate(pooled(material.stored), negatives)
+
+
+def _held(network: Network, held: _Material, spreads: FloatArray, gate: Gate | None) -> Held:
+    """All stored forms of the validation films as rows: film 0 as it is, its copies, film 1, ..."""
+    forms = held.stored.shape[1]
+    rows = held.stored.reshape(-1, *held.stored.shape[2:])
+    distances = np.stack(gate.distances(pooled(held.stored)), axis=1) if gate else None
+    return Held(network.predict(rows, PREDICT_BATCH), np.repeat(held.labels, forms), spreads, distances)
 
 
 def _run_epochs(

@@ -75,7 +75,7 @@ def build_network(recipe: Recipe, pretrained: Mapping[str, FloatArray], steps: i
     Raises:
         ManifestMismatch: no such architecture, or it cannot be cut at `frozen_until`.
     """
-    architecture = find_architecture(recipe.architecture, len(recipe.labels))
+    architecture = find_architecture(recipe.architecture, recipe.outputs)
     if recipe.frozen_until is None:
         network = Network(architecture, None, build_whole(architecture))
     else:

@@ -7,6 +7,7 @@ that was used is stored beside the weights, so that a model says exactly how it 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import ClassVar, Literal
 
@@ -60,7 +61,9 @@ class Recipe:
         architecture: a name of `worker.engine.architecture.ARCHITECTURES`.
         preprocessing: a name of `shared.imaging.preprocess.PREPROCESSINGS`.
         labels: in score order.
-        other_labels: labels a manifest may also have; their films are not trained on.
+        other_labels: labels a manifest may also have.
+        other_label: the name of one more output, learned from films with `other_labels`; None leaves those films out.
+        gate: learn an input gate; needs `frozen_until` to be the architecture's row for it.
         manifest: the CSV, relative to the data folder.
         drawn_films: synthetic films a class that are drawn instead of read; 0 reads the data folder.
         train_splits: splits to learn from; validation groups are taken out of them.
@@ -72,7 +75,9 @@ class Recipe:
         train_batch_norm: learn the BatchNorms of the trained rows; False keeps their statistics too.
         copies: augmented copies stored of each film, beside the film itself.
         augmentation: see there.
-        balance: draw films so that each label, or each pool in each label, is seen equally often; or as they are.
+        balance: draw films so that each label, each pool in each label, or each pool by `pool_shares` is seen equally
+            often; or as they are.
+        pool_shares: pool to its relative weight in a pass; 1 where not named.
         epochs: passes; one pass draws as many films as there are, each in one of its stored forms.
         batch: films a step.
         optimizer: 'adamw' with a cosine schedule down to 0, or 'rmsprop' at a constant rate.
@@ -80,7 +85,10 @@ class Recipe:
         weight_decay: AdamW's, per step, relative to the rate.
         label_smoothing: share of the target spread over all labels.
         choose: which epoch is kept: the least balanced validation loss, or the last.
+        calibration_copies: changed copies of each validation film that are calibrated on beside the film itself.
         coverage: least share of validation films that must get a verdict; sets `min_probability`.
+        other_verdicts: largest share of the validation films with an other finding that may get one; sets `max_other`.
+        gate_pass: share of the validation films that must pass the input gate at each of its two limits.
         set_coverage: nominal coverage of the prediction sets, per class.
         seed: of every random draw.
     """
@@ -92,6 +100,8 @@ class Recipe:
     preprocessing: str = "grey_window_v1"
     labels: tuple[str, ...] = LABELS
     other_labels: tuple[str, ...] = ("other_pneumonia", "tuberculosis")
+    other_label: Literal["other_finding"] | None = None
+    gate: bool = False
     manifest: str = "cxr3/manifest.csv"
     drawn_films: int = 0
     train_splits: tuple[str, ...] = ("train",)
@@ -103,7 +113,8 @@ class Recipe:
     train_batch_norm: bool = True
     copies: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
-    balance: Literal["none", "label", "pool"] = "none"
+    balance: Literal["none", "label", "pool", "shares"] = "none"
+    pool_shares: Mapping[str, float] = field(default_factory=dict)
     epochs: int = 10
     batch: int = 32
     optimizer: Literal["adamw", "rmsprop"] = "adamw"
@@ -111,9 +122,26 @@ class Recipe:
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     choose: Literal["best", "last"] = "best"
+    calibration_copies: int = 0
     coverage: float = 0.95
+    other_verdicts: float = 0.03
+    gate_pass: float = 0.995
     set_coverage: float = 0.9
     seed: int = 0
+
+    @property
+    def outputs(self) -> int:
+        """Logits of the network: one a label, and the last for an other finding where it is learned."""
+        return len(self.labels) + (self.other_label is not None)
+
+    @property
+    def learned_labels(self) -> tuple[str, ...]:
+        """Labels of the films that are learned from."""
+        return self.labels + (self.other_labels if self.other_label else ())
+
+    def target(self, label: str) -> int:
+        """The output that a film with this label should raise."""
+        return self.labels.index(label) if label in self.labels else len(self.labels)
 
     def to_json(self) -> str:
         """The recipe as JSON, one key a knob."""

@@ -67,7 +67,7 @@ def prepare(recipe: Recipe, folder: Path, read: ReadFilm = read_film) -> Trainin
     """
     examples = find_examples(recipe, folder)
     check_groups(examples)
-    usable = [e for e in examples if e.split in recipe.train_splits and e.label in recipe.labels]
+    usable = [e for e in examples if e.split in recipe.train_splits and e.label in recipe.learned_labels]
     check_labels(usable, recipe.labels, f"splits {', '.join(recipe.train_splits)}")
     data = split_by_group(usable, recipe.validation_share, np.random.default_rng(recipe.seed))
     check_labels(data.train, recipe.labels, "training part")

@@ -1,7 +1,8 @@
-"""Synthetic, film-like pictures in three kinds, for tests and the `tiny` recipe: drawn, not taken from anyone.
+"""Synthetic, film-like pictures in four kinds, for tests and the `tiny` recipe: drawn, not taken from anyone.
 
 Two dark lung fields on a bright body; 'covid19' gets patches at the outer lower edges, 'viral_pneumonia' streaks
-around the middle, 'normal' neither. They resemble films as a child's drawing does: good for testing code only.
+around the middle, 'tuberculosis' one round shadow at the top of a lung, 'normal' none of these. They resemble films
+as a child's drawing does: good for testing code only.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ def draw_film(label: str, rng: np.random.Generator) -> Grey:
     if label == "viral_pneumonia":
         waves = np.sin(40 * (x + y * rng.uniform(0.5, 1.0)))
         picture += rng.uniform(0.2, 0.3) * waves * _blob(x - 0.5 - shift_x, y - 0.45 - shift_y, 0.26, 0.2)
+    if label == "tuberculosis":
+        middle = rng.choice((0.3, 0.7))
+        picture += rng.uniform(0.4, 0.5) * _blob(x - middle - shift_x, y - 0.3 - shift_y, 0.1, 0.08)
     picture += rng.normal(0, 0.02, picture.shape)
     grey = Image.fromarray((np.clip(picture, 0, 1) * 255).astype(np.uint8))
     return np.asarray(grey.filter(ImageFilter.GaussianBlur(0.8)), np.uint8)
@@ -46,11 +50,12 @@ def _blob(x: Plane, y: Plane, width: float, height: float) -> Plane:
     return np.exp(-(((x / width) ** 2 + (y / height) ** 2) ** 2))
 
 
-def write_films(folder: Path, per_class: dict[str, int], seed: int) -> Path:
+def write_films(folder: Path, per_class: dict[str, int], seed: int, labels: tuple[str, ...] = LABELS) -> Path:
     """Draw films into `folder`: PNG files and a manifest.csv.
 
     Args:
         per_class: split -> films of each label.
+        labels: what is drawn; each label is a pool of its own where there are more than the study's.
 
     Returns:
         The manifest's path.
@@ -61,12 +66,13 @@ def write_films(folder: Path, per_class: dict[str, int], seed: int) -> Path:
     with manifest.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        for number, (split, label) in enumerate(_plan(per_class)):
+        for number, (split, label) in enumerate(_plan(per_class, labels)):
             name = f"images/s{number:04d}.png"
             Image.fromarray(draw_film(label, rng)).save(folder / name)
-            writer.writerow({"file": name, "label": label, "group": f"s{number}", "split": split, "pool": "drawn"})
+            pool = "drawn" if labels == LABELS else f"drawn {label}"
+            writer.writerow({"file": name, "label": label, "group": f"s{number}", "split": split, "pool": pool})
     return manifest
 
 
-def _plan(per_class: dict[str, int]) -> list[tuple[str, str]]:
-    return [(split, label) for split, count in per_class.items() for _ in range(count) for label in LABELS]
+def _plan(per_class: dict[str, int], labels: tuple[str, ...]) -> list[tuple[str, str]]:
+    return [(split, label) for split, count in per_class.items() for _ in range(count) for label in labels]

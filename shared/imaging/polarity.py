@@ -1,8 +1,8 @@
 """Is a film shown inverted (bones dark, air bright)? A weighted sum of its 8 x 8 thumbnail says so. Pure numpy.
 
-The weights are those of a logistic regression without intercept between training films and their negatives, by
-`training/polarity.py`, in hundredths. On 709 validation films, and on 709 changed copies of them, its sign was right
-every time (measured 23 November 2026); the sign of a mean film's correlation erred on 0 and 2.
+The weights are those of a logistic regression without intercept between training films, mirrored ones too, and
+their negatives, by `training/polarity.py`, in hundredths. On 709 validation films, and on 709 changed copies of them,
+its sign was right every time (measured 23 November 2026); the sign of a mean film's correlation erred on 0 and 2.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ SIDE: Final = 8
 """Cells of the thumbnail in each direction."""
 
 WEIGHTS: Final = (
-    (-23, -14, -8, 9, 11, -4, -12, -25),
-    (-3, -1, -9, 5, 6, -9, 0, -2),
-    (0, -4, -17, 4, 7, -19, -8, -2),
-    (-3, -8, -14, 11, 13, -16, -12, -6),
-    (-8, -10, -4, 19, 21, -6, -11, -10),
-    (-13, -5, 6, 26, 28, 6, -3, -12),
-    (-17, 1, 15, 28, 28, 13, 2, -15),
-    (-20, 7, 21, 28, 28, 20, 8, -19),
+    (-32, -21, -11, 15, 15, -11, -21, -32),
+    (-2, 4, -8, 9, 9, -8, 4, -2),
+    (4, 0, -22, 4, 4, -22, 0, 4),
+    (-1, -5, -19, 12, 12, -19, -5, -1),
+    (-7, -7, -6, 25, 25, -6, -7, -7),
+    (-15, -5, 6, 32, 32, 6, -5, -15),
+    (-23, 0, 17, 33, 33, 17, 0, -23),
+    (-29, 2, 21, 31, 31, 21, 2, -29),
 )
 
 

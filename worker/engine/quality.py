@@ -1,19 +1,29 @@
-"""Numbers that judge a saliency map: share of mass at the border, degenerate or not. numpy only.
+"""Numbers that judge a saliency map by itself: share of mass at the border, degenerate or not. numpy only.
 
 A map with much of its mass outside the lungs says that the network looked at something else; a degenerate one
-says nothing and must not be drawn. Called by the pipeline through `describe`, and by training.
+says nothing and must not be drawn. Called by the pipeline through `describe`, by `judge.py`, which asks the network
+as well, and by training.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.domain import FloatArray, SaliencyMap
 
 BORDER: Final = 0.1
 """Width of the border on each side, as a share of that side."""
+
+CORNER: Final = 0.25
+"""Side of the square in each corner, as a share of the map's side."""
+
+CORNER_MASS: Final = 0.9
+"""A map with this share of its mass in one corner square is degenerate: lungs reach into none of them alone."""
+
+Degenerate = Literal["empty", "not_finite", "all_zero", "constant", "one_corner"]
 
 
 def border_share(values: FloatArray) -> float:
@@ -25,26 +35,86 @@ def border_share(values: FloatArray) -> float:
     Args:
         values: (h, w) float32, >= 0.
     """
-    total = float(values.sum(dtype=np.float64))
-    if not np.isfinite(total) or total <= 0:
+    total = _mass(values)
+    if total <= 0:
         return 0.0
-    inside = np.outer(_inner_share(values.shape[0]), _inner_share(values.shape[1]))
-    return float(np.clip(1.0 - (values * inside).sum(dtype=np.float64) / total, 0.0, 1.0))
+    middle = np.outer(*(_share_within(side, BORDER, 1 - BORDER) for side in values.shape))
+    return float(np.clip(1.0 - (values * middle).sum(dtype=np.float64) / total, 0.0, 1.0))
 
 
-def _inner_share(cells: int) -> FloatArray:
-    """For each of `cells` equal intervals of [0, 1]: the share of it that lies in [0.1, 0.9]."""
+def corner_share(values: FloatArray) -> float:
+    """Largest share of the map's mass within one of its four corner squares; 0 for a map without mass.
+
+    A corner square is 25 % of each side; cells count in part as in `border_share`, so a constant map has 0.0625.
+
+    Args:
+        values: (h, w) float32, >= 0.
+    """
+    total = _mass(values)
+    if total <= 0:
+        return 0.0
+    ends = [np.stack([_share_within(side, 0, CORNER), _share_within(side, 1 - CORNER, 1)]) for side in values.shape]
+    corners = ends[0] @ values.astype(np.float64) @ ends[1].T
+    return float(np.clip(corners.max() / total, 0.0, 1.0))
+
+
+def _mass(values: FloatArray) -> float:
+    """The sum, or 0 where it is not finite."""
+    total = float(values.sum(dtype=np.float64))
+    return total if np.isfinite(total) else 0.0
+
+
+def _share_within(cells: int, low: float, high: float) -> FloatArray:
+    """For each of `cells` equal intervals of [0, 1]: the share of it that lies in [low, high]."""
     edges = np.arange(cells + 1) / cells
-    low = np.maximum(edges[:-1], BORDER)
-    high = np.minimum(edges[1:], 1 - BORDER)
-    return (np.clip(high - low, 0.0, None) * cells).astype(np.float32)
+    covered = np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)
+    return (np.clip(covered, 0.0, None) * cells).astype(np.float32)
+
+
+def degenerate_reason(values: FloatArray) -> Degenerate | None:
+    """Why a map (h, w) says nothing; None where it says something.
+
+    empty: no cell. not_finite: a value is NaN or infinite. all_zero: no value above 0. constant: the same everywhere
+    to float32's precision. one_corner: at least 90 % of the mass within one corner square of 25 % of each side.
+    """
+    if values.size == 0:
+        return "empty"
+    if not bool(np.isfinite(values).all()):
+        return "not_finite"
+    if values.max() <= 0:
+        return "all_zero"
+    if np.ptp(values) <= np.finfo(np.float32).eps * float(values.max()):
+        return "constant"
+    return "one_corner" if corner_share(values) >= CORNER_MASS else None
 
 
 def is_degenerate(values: FloatArray) -> bool:
-    """True where the map says nothing: empty, not finite, or the same everywhere (all zero included)."""
-    if values.size == 0 or not bool(np.isfinite(values).all()):
-        return True
-    return bool(values.max() <= 0 or np.ptp(values) <= np.finfo(np.float32).eps * float(values.max()))
+    """True where the map says nothing; `degenerate_reason` says why."""
+    return degenerate_reason(values) is not None
+
+
+def rank_correlation(first: FloatArray, second: FloatArray) -> float | None:
+    """Spearman's rank correlation of two arrays of one shape, in [-1, 1]; ties share their mean rank.
+
+    Returns:
+        None where either is constant, empty or not finite: then there is no order to compare.
+    """
+    if first.size == 0 or not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return None
+    ranks = [_centred_ranks(values) for values in (first, second)]
+    norms = [float(np.sqrt((values * values).sum())) for values in ranks]
+    if min(norms) == 0:
+        return None
+    return float(np.clip((ranks[0] * ranks[1]).sum() / (norms[0] * norms[1]), -1.0, 1.0))
+
+
+def _centred_ranks(values: FloatArray) -> npt.NDArray[np.float64]:
+    """Ranks of the values in C order, ties at their mean, less the mean of all."""
+    _, place, counts = np.unique(values.ravel(), return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    mean_ranks = ends - (counts + 1) / 2
+    ranks: npt.NDArray[np.float64] = mean_ranks[place] - (values.size - 1) / 2
+    return ranks
 
 
 def describe(values: FloatArray, method: str = "grad_cam") -> SaliencyMap:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from shared.verdict import calibrate, prediction_set
-from training.calibrate import choose_thresholds, conformal_quantile, fit_temperature, log_loss
+from training.calibrate import Aims, Held, conclude, conformal_quantile, fit_temperature, log_loss
 from training.recipe import LABELS
 
 
@@ -39,39 +41,81 @@ def test_conformal_quantile_is_the_promised_rank() -> None:
     assert conformal_quantile(np.arange(1, 9) / 100, 0.9) == 1.0
 
 
+def hold(logits: np.ndarray, truth: np.ndarray, spread: float = 1.0) -> Held:
+    """Validation films that all have the same contrast."""
+    return Held(logits.astype(np.float32), truth, np.full(len(truth), spread, np.float32))
+
+
+def certain(top: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Logits that give the true of three labels the probability `top` at temperature 1."""
+    logits = np.zeros((len(truth), 3))
+    logits[np.arange(len(truth)), truth] = np.log(2 * top / (1 - top))
+    return logits
+
+
 def test_sets_cover_each_class_on_fresh_films() -> None:
     """On films not calibrated on, each class's set holds the truth about 90 % of the time."""
     logits, truth = draw(4000, 1.0, 2)
-    chosen = choose_thresholds(calibrate(logits, 1.0), truth, np.ones(4000, np.float32), LABELS, (0.9, 0.9))
+    temperature, chosen = conclude(hold(logits, truth), LABELS, Aims(0.9, 0.9))
     fresh, right = draw(4000, 1.0, 3)
     for index, label in enumerate(LABELS):
-        rows = calibrate(fresh, 1.0)[right == index]
+        rows = calibrate(fresh, temperature)[right == index]
         sets = [prediction_set(dict(zip(LABELS, map(float, row), strict=True)), chosen.set_quantiles) for row in rows]
         assert np.mean([label in held for held in sets]) == pytest.approx(0.9, abs=0.03)
 
 
 def test_threshold_leaves_the_aimed_share_a_verdict() -> None:
-    """Of well separated films the least sure tenth loses its verdict, no more."""
+    """Of well separated films the least sure tenth loses its verdict, no more; blanks are far below any film."""
     rng = np.random.default_rng(5)
-    top = rng.uniform(0.6, 0.999, 1000).astype(np.float32)
-    truth = rng.integers(0, 3, 1000)
-    probabilities = np.repeat(((1 - top) / 2)[:, np.newaxis], 3, axis=1)
-    probabilities[np.arange(1000), truth] = top
-    chosen = choose_thresholds(probabilities, truth, np.full(1000, 0.3, np.float32), LABELS, (0.9, 0.9))
-    assert np.mean(top >= chosen.min_probability) == pytest.approx(0.9, abs=0.002)
+    top, truth = rng.uniform(0.6, 0.999, 1000), rng.integers(0, 3, 1000)
+    logits = certain(top, truth)
+    temperature, chosen = conclude(hold(logits, truth, 0.3), LABELS, Aims(0.9, 0.9))
+    tops = calibrate(logits.astype(np.float32), temperature).max(axis=1)
+    assert np.mean(tops >= chosen.min_probability) == pytest.approx(0.9, abs=0.03)
     assert chosen.min_spread == pytest.approx(0.15)
 
 
 def test_too_ambiguous_validation_asks_nothing_more() -> None:
     """Where every set holds several labels, no probability can help: the threshold is 0."""
-    probabilities = np.full((6, 3), 1 / 3, np.float32)
-    chosen = choose_thresholds(probabilities, np.arange(6) % 3, np.ones(6, np.float32), LABELS, (0.9, 0.9))
+    _, chosen = conclude(hold(np.zeros((6, 3)), np.arange(6) % 3), LABELS, Aims(0.9, 0.9))
     assert chosen.min_probability == 0
 
 
 def test_perfect_separation_leaves_room_for_fresh_films() -> None:
     """Where validation films are all certain, the thresholds still admit a fresh film at 0.995."""
-    probabilities = np.eye(3, dtype=np.float32)[np.arange(60) % 3]
-    chosen = choose_thresholds(probabilities, np.arange(60) % 3, np.ones(60, np.float32), LABELS, (0.9, 0.9))
+    truth = np.arange(60) % 3
+    _, chosen = conclude(hold(100 * np.eye(3)[truth], truth), LABELS, Aims(0.9, 0.9))
     assert chosen.min_probability <= 0.99
     assert min(chosen.set_quantiles.values()) >= 0.01
+
+
+def test_without_other_output_and_gate_there_are_no_limits_for_them() -> None:
+    """None, not a number that nothing is compared with."""
+    truth = np.arange(60) % 3
+    _, chosen = conclude(hold(9 * np.eye(3)[truth], truth), LABELS, Aims(0.9, 0.9))
+    assert (chosen.max_other, chosen.max_film_distance, chosen.max_feature_distance) == (None, None, None)
+
+
+@pytest.mark.parametrize("allowed", [0.0, 0.1, 0.3])
+def test_as_many_other_findings_pass_as_allowed(allowed: float) -> None:
+    """Of 100 films with an other finding, all alike to the labels, that share lies below `max_other`."""
+    rng = np.random.default_rng(6)
+    truth = np.concatenate([np.arange(300) % 3, np.full(100, 3)])
+    logits = np.zeros((400, 4))
+    logits[np.arange(400), truth % 3] = 8.0
+    logits[:300, 3], logits[300:, 3] = -8.0, rng.normal(6, 3, 100)
+    temperature, chosen = conclude(hold(logits, truth), LABELS, Aims(0.95, 0.9, allowed))
+    assert chosen.max_other is not None
+    other = calibrate(logits.astype(np.float32), temperature)[300:, 3]
+    assert np.mean(other < chosen.max_other) == pytest.approx(allowed, abs=0.011)
+    assert np.mean(other < chosen.max_other) <= allowed
+
+
+def test_gate_limits_are_passed_by_the_aimed_share() -> None:
+    """The 95 % quantile of each of the two distances."""
+    truth = np.arange(100) % 3
+    distances = np.stack([np.arange(100), np.arange(100) * -2], axis=1).astype(np.float32)
+    held = replace(hold(9 * np.eye(3)[truth], truth), gate=distances)
+    _, chosen = conclude(held, LABELS, Aims(0.9, 0.9, gate_pass=0.95))
+    assert chosen.max_film_distance == pytest.approx(94.05)
+    assert chosen.max_feature_distance == pytest.approx(-9.9)

@@ -40,6 +40,7 @@ def make_result() -> FitResult:
         kept_epoch=2,
         temperature=1.5,
         thresholds=Thresholds(min_probability=0.6, min_spread=0.1, set_quantiles=dict.fromkeys(LABELS, 0.4)),
+        gate=None,
         trained_on={"normal": 10},
         seconds=4.0,
     )

@@ -67,3 +67,9 @@ def test_films_are_drawn_evenly_by_what_the_recipe_says(balance: str, expected: 
 def test_a_small_class_is_drawn_as_often_as_a_large_one() -> None:
     """One film against three: half of all draws."""
     np.testing.assert_allclose(draw_weights(ROWS[:4], "label"), [1 / 6, 1 / 6, 1 / 6, 1 / 2])
+
+
+def test_pools_are_drawn_by_their_shares() -> None:
+    """Pool '' weighs 1, a and b a half each; within a pool films are even."""
+    found = draw_weights(ROWS, "shares", {"a": 0.5, "b": 0.5})
+    np.testing.assert_allclose(found, [1 / 6, 1 / 6, 1 / 6, 1 / 4, 1 / 8, 1 / 8])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from worker.engine.saliency import grad_cam, normalise
+from worker.engine.saliency import grad_cam, grad_cam_map, grad_cam_plus_plus_map, gradient_of, normalise
 
 FEATURES = np.array(
     [
@@ -67,3 +67,51 @@ def test_infinite_maps_become_zeros() -> None:
     """A map whose peak is not finite is all zero; its neighbour is untouched."""
     raw = tf.constant([[[1.0, float("inf")]], [[1.0, 2.0]]])
     np.testing.assert_allclose(normalise(raw).numpy(), [[[0.0, 0.0]], [[0.5, 1.0]]])
+
+
+def plus_plus_by_the_paper(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Chattopadhay et al., arXiv 1710.11063, eq. 5, 6 and 19 as they stand, for Y = exp(S), S = sum of weights A.
+
+    features, weights: (h, w, C) float64. The derivatives of Y are Y g, Y g^2 and Y g^3 with g = weights.
+    """
+    y = np.exp((weights * features).sum())
+    first, second, third = y * weights, y * weights**2, y * weights**3
+    w = np.zeros(features.shape[2])
+    for k in range(features.shape[2]):
+        for i, j in np.ndindex(features.shape[:2]):
+            alpha = second[i, j, k] / (2 * second[i, j, k] + features[:, :, k].sum() * third[i, j, k])
+            w[k] += alpha * max(first[i, j, k], 0)
+    raw = np.maximum((w * features).sum(axis=2), 0)
+    return raw / raw.max()
+
+
+def test_grad_cam_plus_plus_is_the_papers_formula() -> None:
+    """Three films, four channels, a gradient that differs from place to place: loops of the paper give the same."""
+    rng = np.random.default_rng(2)
+    features = rng.random((3, 5, 4, 4))
+    weights = rng.normal(size=(5, 4, 4))
+    gradient = np.broadcast_to(weights, features.shape)
+    found = grad_cam_plus_plus_map(tf.constant(features, tf.float32), tf.constant(gradient, tf.float32)).numpy()
+    np.testing.assert_allclose(found, [plus_plus_by_the_paper(film, weights) for film in features], atol=1e-5)
+
+
+def test_grad_cam_plus_plus_holds_where_its_denominator_is_zero() -> None:
+    """2 + g sum A = 0 at one place: that place weighs nothing, and the map stays finite."""
+    features = tf.constant([[[[-2.0]], [[1.0]]]])  # sum -1
+    gradient = tf.constant([[[[2.0]], [[1.0]]]])  # 2 + 2 * -1 = 0; 2 + 1 * -1 = 1, alpha 1, w = 1
+    np.testing.assert_allclose(grad_cam_plus_plus_map(features, gradient).numpy(), [[[0.0], [1.0]]])
+
+
+def test_maps_of_a_score_without_gradient_are_zeros() -> None:
+    """Nothing depends on the features: zeros from both."""
+    features = tf.constant(FEATURES[np.newaxis])
+    gradient = gradient_of(lambda x: tf.zeros((x.shape[0],)), features)
+    for make in (grad_cam_map, grad_cam_plus_plus_map):
+        assert np.array_equal(make(features, gradient).numpy(), np.zeros((1, 2, 2)))
+
+
+def test_gradient_is_that_of_each_film() -> None:
+    """S = sum of x^2: the gradient is 2 x, film by film."""
+    x = np.random.default_rng(1).random((3, 2, 2, 1), np.float32)
+    found = gradient_of(lambda rows: tf.reduce_sum(rows**2, axis=(1, 2, 3)), tf.constant(x)).numpy()
+    np.testing.assert_allclose(found, 2 * x, rtol=1e-6)

@@ -1,0 +1,64 @@
+"""Learns the input gate on features of the frozen trunk: a linear score against `negatives`, and a subspace.
+
+A linear score on the early features generalises to kinds of picture it was not trained against: with one kind left
+out it refused 97 to 100 % of that kind for turned, zoomed, shuffled, noisy and written pictures, 87 % for swapped
+halves, 43 % for half films and 30 % for tiles, at a threshold that 99.5 % of validation films and of changed copies
+of them pass (measured 23 November 2026). A thumbnail's distance from its principal components did far worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.linear_model import LogisticRegression
+
+from shared.domain import FloatArray
+from shared.imaging.preprocess import prepare, stack
+from training.dataset import Example, ReadFilm
+from training.negatives import draw_nothing, spoil_films
+from training.recipe import Recipe
+from worker.engine.gate import Gate, pool
+
+Trunk = Callable[[FloatArray], npt.NDArray[np.floating]]
+
+SPOILED_FILMS: Final = 2000
+DRAWN: Final = 300
+DIRECTIONS: Final = 64
+INVERSE_PENALTY: Final = 0.01
+LEAST_SCALE: Final = 1e-3
+CHUNK: Final = 32
+
+
+def fit_gate(positives: FloatArray, negatives: FloatArray) -> Gate:
+    """The gate of features (N, D) of films and (M, D) of pictures that are none."""
+    mean, scale = positives.mean(axis=0), np.maximum(positives.std(axis=0), LEAST_SCALE)
+    films, others = (positives - mean) / scale, (negatives - mean) / scale
+    judge = LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=500)
+    judge.fit(np.concatenate([films, others]), np.repeat([0, 1], [len(films), len(others)]))
+    directions = np.linalg.svd(films, full_matrices=False)[2][:DIRECTIONS]
+    arrays = (mean, scale, judge.coef_[0], judge.intercept_, directions)
+    return Gate(*(np.ascontiguousarray(array, np.float32) for array in arrays))
+
+
+def negative_features(
+    examples: Sequence[Example], recipe: Recipe, shape: tuple[int, int, int], trunk: Trunk, read: ReadFilm
+) -> FloatArray:
+    """Features (M, D) of pictures that are no frontal chest films, made from up to 2,000 of `examples`."""
+    rng = np.random.default_rng((recipe.seed, len(examples)))
+    chosen = rng.permutation(len(examples))[:SPOILED_FILMS]
+    films = [prepare(read(examples[place].path), recipe.preprocessing, shape).values[:, :, 0] for place in chosen]
+    pictures = [
+        picture[:, :, np.newaxis] for picture in (*spoil_films(films, rng), *draw_nothing(DRAWN, shape[0], rng))
+    ]
+    chunks = (pictures[start : start + CHUNK] for start in range(0, len(pictures), CHUNK))
+    return np.concatenate([pool(trunk(stack(chunk)).astype(np.float32)) for chunk in chunks])
+
+
+def pooled(stored: npt.NDArray[np.floating]) -> FloatArray:
+    """Stored trunk features (N, F, h, w, C) to the gate's (N * F, D)."""
+    rows = stored.reshape(-1, *stored.shape[2:])
+    chunks = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+    return np.concatenate([pool(chunk.astype(np.float32)) for chunk in chunks])

@@ -1,0 +1,82 @@
+"""Methods that follow the score back to the pixels: SmoothGrad and integrated gradients over a callable. numpy only.
+
+Both are weighted sums of gradients at points near the film. The points of all films share one stream of batches, so
+that never more than `BATCH` inputs are on the tape, whatever the number of films and points.
+Called by `keras_explainer.py`; what is returned is signed and has the score's unit, `to_map` makes a map of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from typing import Final
+
+import numpy as np
+
+from shared.domain import FloatArray
+from worker.engine.explain import IntegratedGradients, Labels, SmoothGrad
+
+BATCH: Final = 32
+"""Inputs a gradient call."""
+
+Gradients = Callable[[FloatArray, Labels], FloatArray]
+"""Inputs (M, H, W, C) float32 and label indices (M,) to d score / d input (M, H, W, C) float32."""
+
+
+def gradient(gradients: Gradients, x: FloatArray, labels: Labels) -> FloatArray:
+    """The gradient d score / d input at the film itself (Simonyan et al. 2013, arXiv 1312.6034): (N, H, W, C)."""
+    return _weighted_sum(gradients, labels, lambda film, _: x[film], np.ones(1, np.float32))
+
+
+def smooth_grad(gradients: Gradients, x: FloatArray, labels: Labels, how: SmoothGrad, seed: int) -> FloatArray:
+    """Mean gradient over noisy copies of each film (Smilkov et al. 2017, arXiv 1706.03825): (N, H, W, C).
+
+    M(x) = 1/n sum_k dS/dx(x + g_k), g_k ~ N(0, s^2), s = `how.noise` times the film's range. All films get the same
+    draws, each times its own s, so that a film's map does not depend on its neighbours in the batch.
+    """
+    noise = np.random.default_rng(seed).standard_normal((how.samples, *x.shape[1:]), np.float32)
+    spread = np.float32(how.noise) * np.ptp(x, axis=(1, 2, 3))
+    weights = np.full(how.samples, 1 / how.samples, np.float32)
+    return _weighted_sum(gradients, labels, lambda film, k: x[film] + spread[film] * noise[k], weights)
+
+
+def integrated_gradients(gradients: Gradients, x: FloatArray, labels: Labels, how: IntegratedGradients) -> FloatArray:
+    """(x - b) times the mean gradient on the straight path from b to x: (N, H, W, C).
+
+    Sundararajan et al. 2017, arXiv 1703.01365, by the trapezoid rule on `how.steps` intervals (Sotoudeh & Thakur
+    2019, arXiv 1908.06214, find it closer than a Riemann sum). Completeness: the attributions of a film sum to
+    S(x) - S(b) as steps grow.
+    """
+    share = np.linspace(0, 1, how.steps + 1, dtype=np.float32)
+    weights = np.full(how.steps + 1, 1 / how.steps, np.float32)
+    weights[[0, -1]] /= 2
+    way = x - np.float32(how.baseline)
+    start = np.float32(how.baseline)
+    return way * _weighted_sum(gradients, labels, lambda film, k: start + share[k] * way[film], weights)
+
+
+def _weighted_sum(
+    gradients: Gradients, labels: Labels, point: Callable[[int, int], FloatArray], weights: FloatArray
+) -> FloatArray:
+    """For each film: sum_k weights[k] * gradient at point(film, k)."""
+    pairs = list(product(range(len(labels)), range(len(weights))))
+    total = np.zeros((len(labels), *point(0, 0).shape), np.float32)
+    for start in range(0, len(pairs), BATCH):
+        batch = pairs[start : start + BATCH]
+        points = np.stack([point(film, k) for film, k in batch])
+        found = gradients(points, labels[[film for film, _ in batch]])
+        for (film, k), values in zip(batch, found, strict=True):
+            total[film] += weights[k] * values
+    return total
+
+
+def to_map(attributions: FloatArray) -> FloatArray:
+    """Signed (N, H, W, C) to maps (N, H, W) float32 in [0, 1]: the largest |value| over the channels, peak 1.
+
+    A map without a value other than 0, or with one that is not finite, is all zero.
+    """
+    strength = np.abs(attributions).max(axis=-1)
+    peak = strength.max(axis=(1, 2), keepdims=True)
+    is_usable = np.isfinite(peak) & (peak > 0)
+    scaled = np.divide(strength, peak, out=np.zeros_like(strength), where=is_usable)
+    return scaled.astype(np.float32, copy=False)

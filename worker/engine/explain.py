@@ -1,0 +1,153 @@
+"""The explainer's port: the five methods by name, what each may be told, and what a caller may ask. No TensorFlow.
+
+A map says which pixels the score reacted to. It does not say where disease is, and it can be wrong about the
+network too: `judge.py` gives each map the numbers that say how far to trust it. Called by the worker and training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal, Protocol, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.domain import FloatArray
+from shared.errors import InvalidRequest, WrongShape
+from shared.manifest import ModelManifest
+
+Method = Literal["grad_cam", "grad_cam_plus_plus", "smooth_grad", "integrated_gradients", "gradient"]
+METHODS: Final[tuple[Method, ...]] = get_args(Method)
+Labels = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A method without parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmoothGrad:
+    """Smilkov et al. 2017, arXiv 1706.03825: `samples` noisy copies; their Fig. 3 finds 10-20 % noise best.
+
+    Attributes:
+        samples: noisy copies a film, >= 1.
+        noise: standard deviation as a share of the film's range (largest minus smallest value), >= 0.
+    """
+
+    samples: int = 25
+    noise: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or not 0 <= self.noise < np.inf:
+            raise InvalidRequest("SmoothGrad takes one sample or more, and noise that is not negative.")
+
+
+@dataclass(frozen=True, slots=True)
+class IntegratedGradients:
+    """Sundararajan et al. 2017, arXiv 1703.01365.
+
+    Attributes:
+        steps: intervals of the straight path from the baseline to the film, >= 1.
+        baseline: the value of every pixel at the path's start, in [0, 1]; 0 is black.
+    """
+
+    steps: int = 32
+    baseline: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not 0 <= self.baseline <= 1:
+            raise InvalidRequest("Integrated gradients take one step or more, and a baseline within 0 and 1.")
+
+
+Parameters = Plain | SmoothGrad | IntegratedGradients
+
+DEFAULTS: Final[Mapping[str, Parameters]] = MappingProxyType(
+    {
+        "grad_cam": Plain(),
+        "grad_cam_plus_plus": Plain(),
+        "smooth_grad": SmoothGrad(),
+        "integrated_gradients": IntegratedGradients(),
+        "gradient": Plain(),
+    }
+)
+
+
+class Explainer(Protocol):
+    """A loaded model that can be asked why."""
+
+    @property
+    def manifest(self) -> ModelManifest:
+        """What the loaded weights promise."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs and in which build; see `Engine.device`."""
+
+    def scores(self, x: FloatArray) -> FloatArray:
+        """Calibrated probabilities (N, K) float32 over the manifest's labels of x: (N, H, W, C) float32 in [0, 1]."""
+
+    def explain(
+        self,
+        x: FloatArray,
+        method: str,
+        labels: Labels | None = None,
+        seed: int = 0,
+        parameters: Parameters | None = None,
+    ) -> FloatArray:
+        """Saliency of x: (N, H, W, C) float32 in [0, 1], the very tensor that is classified.
+
+        Args:
+            method: one of `METHODS`.
+            labels: (N,) indices of the labels explained; None: each film's most probable one.
+            seed: of every random draw; the same seed gives the same maps, whatever else is in the batch.
+            parameters: of the method; None: its entry of `DEFAULTS`.
+
+        Returns:
+            (N, h, w) float32 in [0, 1], each map's largest value 1, or all zero where nothing spoke. Grad-CAM and
+            Grad-CAM++ have the target layer's size, the others the input's.
+
+        Raises:
+            InvalidRequest: no such method, or parameters of another one.
+            WrongShape: x or labels do not fit the model.
+        """
+
+
+def parameters_for(method: str, given: Parameters | None = None) -> Parameters:
+    """The parameters a method runs with.
+
+    Raises:
+        InvalidRequest: no such method, or `given` are those of another one.
+    """
+    if method not in METHODS:
+        raise InvalidRequest(f"There is no method '{method}'; there are {', '.join(METHODS)}.")
+    chosen = DEFAULTS[method] if given is None else given
+    if type(chosen) is not type(DEFAULTS[method]):
+        raise InvalidRequest(f"These are not the parameters of '{method}'.")
+    return chosen
+
+
+def check_input(x: FloatArray, manifest: ModelManifest) -> None:
+    """A batch of one film or more as the model takes it.
+
+    Raises:
+        WrongShape: it is not (N, H, W, C) float32 with the manifest's (H, W, C) and N >= 1.
+    """
+    if x.ndim != len(manifest.input_shape) + 1 or x.shape[1:] != manifest.input_shape:
+        raise WrongShape(f"The network takes (N, *{manifest.input_shape}), it was given {x.shape}.")
+    if x.shape[0] == 0 or x.dtype != np.float32:
+        raise WrongShape(f"The network takes one film or more as float32, it was given {x.shape[0]} as {x.dtype}.")
+
+
+def check_labels(labels: Labels, films: int, manifest: ModelManifest) -> None:
+    """One label's index for each film.
+
+    Raises:
+        WrongShape: it is not (films,), or an index is none of a label.
+    """
+    if labels.shape != (films,) or not np.issubdtype(labels.dtype, np.integer):
+        raise WrongShape(f"{films} films take {films} label indices, not {labels.dtype} {labels.shape}.")
+    if labels.min() < 0 or labels.max() >= len(manifest.labels):
+        raise WrongShape(f"A label's index lies in 0 to {len(manifest.labels) - 1}.")

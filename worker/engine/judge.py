@@ -1,0 +1,202 @@
+"""Numbers that judge a saliency map by asking the network: does what the map marks matter to the score? numpy only.
+
+A map is a claim about the network. `judge` tests it: take away what it marks (deletion), show only that (insertion),
+against a random order; ask a second method; disturb the film a little. It says nothing about disease.
+Called by the worker after the verdict is out, and by `training/explain_check.py`.
+
+What deletion and insertion cannot tell: a film of which nothing is left still has a score, the last number of
+`deletion`. Where that score is as high as the whole film's, no order of taking away can look good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from pydantic import TypeAdapter
+
+from shared.domain import FloatArray
+from shared.errors import WrongShape
+from worker.engine.explain import Explainer, Method, parameters_for
+from worker.engine.quality import Degenerate, border_share, degenerate_reason, rank_correlation
+
+STEPS: Final = 16
+GRID: Final = 16
+"""Blocks a side: 256 blocks of equal size (to a pixel), 16 a step; a Grad-CAM cell is about 2 x 2 of them."""
+
+RANDOM_ORDERS: Final = 4
+NOISES: Final = 4
+NOISE: Final = 0.02
+"""Standard deviation of the noise that stability is measured under, as a share of [0, 1]: five grey values of 255."""
+
+SECOND: Final[Mapping[str, Method]] = MappingProxyType(
+    {
+        "grad_cam": "integrated_gradients",
+        "grad_cam_plus_plus": "integrated_gradients",
+        "smooth_grad": "grad_cam",
+        "integrated_gradients": "grad_cam",
+        "gradient": "grad_cam",
+    }
+)
+"""The method each one's agreement is measured with: one of the other kind (features or pixels)."""
+
+Scores = Callable[[FloatArray], FloatArray]
+"""Inputs (N, H, W, C) to one label's probability (N,)."""
+Blocks = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class MapQuality:
+    """What a map is worth: plain numbers, to be stored beside it.
+
+    Attributes:
+        method, label, seed: the map's method, the index of the label explained, and the seed of every draw here.
+        deletion: the label's probability with 0, 1, ..., 16 sixteenths of the film taken away, most marked first.
+        insertion: likewise with so many shown and the rest taken away.
+        deletion_auc, insertion_auc: areas under them (trapezoid), in [0, 1]; a good map has a low first and a high
+            second one (Petsiuk et al. 2018, arXiv 1806.07421).
+        random_auc: the same area for random orders, the mean of `RANDOM_ORDERS`. One number serves both: to show
+            blocks in one order is to take them away in the other, and both orders are equally random.
+        second_method, agreement: Spearman correlation with that method's map over the blocks; None where one has
+            no order.
+        stability: mean Spearman correlation of the map with those of `NOISES` slightly noisy copies; None likewise.
+        border_share, is_degenerate, degenerate_reason: see `quality.py`.
+    """
+
+    method: str
+    label: int
+    seed: int
+    deletion: tuple[float, ...]
+    insertion: tuple[float, ...]
+    deletion_auc: float
+    insertion_auc: float
+    random_auc: float
+    second_method: str
+    agreement: float | None
+    stability: float | None
+    border_share: float
+    is_degenerate: bool
+    degenerate_reason: Degenerate | None
+
+
+def judge(  # noqa: PLR0913, PLR0917 - a map is judged with all that it claims to be
+    explainer: Explainer, x: FloatArray, values: FloatArray, method: str, label: int, seed: int
+) -> MapQuality:
+    """Judge one map.
+
+    Args:
+        explainer: the model that was asked.
+        x: (H, W, C) float32 in [0, 1], the tensor that was classified and explained.
+        values: (h, w) float32 in [0, 1], its map by `method` (with its default parameters) for `label`.
+        method: one of `explain.METHODS`.
+        label: index of the label explained.
+        seed: of the map, and of the random orders and noises drawn here.
+
+    Raises:
+        InvalidRequest: no such method.
+        WrongShape: x does not fit the model, or `values` have not the size of the method's maps.
+    """
+    parameters_for(method)
+    rng = np.random.default_rng(seed)
+    labels = np.array([label])
+    marked = block_means(values)
+    second = SECOND[method]
+    other = explainer.explain(x[np.newaxis], second, labels, seed)[0]
+    deletion, insertion, random_auc = _take_away(lambda films: explainer.scores(films)[:, label], x, marked, rng)
+    noisy = x + np.float32(NOISE) * rng.standard_normal((NOISES, *x.shape), np.float32)
+    shaken = explainer.explain(np.clip(noisy, 0, 1), method, np.repeat(labels, NOISES), seed)
+    if values.shape != shaken.shape[1:]:
+        raise WrongShape(f"A map of '{method}' is {shaken.shape[1:]}, it was given {values.shape}.")
+    reason = degenerate_reason(values)
+    return MapQuality(
+        method=method,
+        label=label,
+        seed=seed,
+        deletion=tuple(deletion.tolist()),
+        insertion=tuple(insertion.tolist()),
+        deletion_auc=area(deletion),
+        insertion_auc=area(insertion),
+        random_auc=random_auc,
+        second_method=second,
+        agreement=rank_correlation(marked, block_means(other)),
+        stability=_mean_correlation(values, shaken),
+        border_share=border_share(values),
+        is_degenerate=reason is not None,
+        degenerate_reason=reason,
+    )
+
+
+def to_json(quality: MapQuality) -> dict[str, object]:
+    """As plain JSON values: every number a number, tuples as lists."""
+    return asdict(quality) | {"deletion": list(quality.deletion), "insertion": list(quality.insertion)}
+
+
+def from_json(fields: Mapping[str, object]) -> MapQuality:
+    """The inverse of `to_json`.
+
+    Raises:
+        pydantic.ValidationError: a field is missing or of another type.
+    """
+    return TypeAdapter(MapQuality).validate_python(dict(fields))
+
+
+def take_away(scores: Scores, x: FloatArray, marked: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """The deletion curve: probabilities (STEPS + 1,) while blocks become the film's mean grey, most marked first.
+
+    A uniform grey holds no edge and nothing of the film but its brightness; a blur would leave this network's
+    thumbnail of it. Blocks marked alike go in random order, so a constant map is judged as a random one.
+
+    Args:
+        scores: one label's probability.
+        x: (H, W, C) float32 in [0, 1].
+        marked: (GRID, GRID) float32, how much each block is marked.
+        rng: breaks ties.
+    """
+    turn = np.empty(marked.size, np.intp)
+    turn[np.lexsort((rng.random(marked.size), -marked.ravel()))] = np.arange(marked.size)
+    pixel_turn = turn[_block_of_pixels(x.shape[0], x.shape[1])]
+    gone = np.arange(STEPS + 1)[:, np.newaxis, np.newaxis] * (marked.size // STEPS)
+    is_gone = (pixel_turn < gone)[..., np.newaxis]
+    return scores(np.where(is_gone, x.mean(axis=(0, 1)), x).astype(np.float32, copy=False))
+
+
+def area(curve: FloatArray) -> float:
+    """Area under a curve of evenly spaced points over [0, 1], by the trapezoid rule."""
+    return float(np.mean((curve[:-1] + curve[1:]) / 2, dtype=np.float64))
+
+
+def block_means(values: FloatArray) -> FloatArray:
+    """A map (h, w) as its mean over GRID x GRID equal blocks, cells cut in part; zeros where it is not finite."""
+    if values.size == 0 or not np.isfinite(values).all():
+        return np.zeros((GRID, GRID), np.float32)
+    picture = Image.fromarray(np.ascontiguousarray(values, np.float32))
+    smooth = Image.Resampling.BOX if min(values.shape) >= GRID else Image.Resampling.BILINEAR
+    return np.asarray(picture.resize((GRID, GRID), smooth), np.float32)
+
+
+def _take_away(
+    scores: Scores, x: FloatArray, marked: FloatArray, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray, float]:
+    """Deletion curve, insertion curve, and the mean area of random orders."""
+    deletion = take_away(scores, x, marked, rng)
+    insertion = take_away(scores, x, -marked, rng)[::-1]
+    nothing = np.zeros_like(marked)
+    random = [area(take_away(scores, x, nothing, rng)) for _ in range(RANDOM_ORDERS)]
+    return deletion, insertion, float(np.mean(random))
+
+
+def _block_of_pixels(height: int, width: int) -> Blocks:
+    """(height, width): the number of the block each pixel lies in, row by row."""
+    rows, columns = (np.arange(side) * GRID // side for side in (height, width))
+    return rows[:, np.newaxis] * GRID + columns
+
+
+def _mean_correlation(values: FloatArray, others: FloatArray) -> float | None:
+    """Mean rank correlation of a map with others of its shape; None where none of them has an order."""
+    found = [rank for other in others if (rank := rank_correlation(values, other)) is not None]
+    return float(np.mean(found)) if found else None
