@@ -64,12 +64,20 @@ class Held:
         truth: (N,) output indices; K = len(labels) for a film with an other finding.
         spreads: (N,) standard deviation of each network input.
         gate: (N, 2) the gate's film and feature distance; None without a gate.
+        is_changed: (N,) whether the row is a changed copy; None: none is. Prediction sets promise their coverage for
+            films like those they were made from, so copies do not count for them.
     """
 
     logits: FloatArray
     truth: Integers
     spreads: FloatArray
     gate: FloatArray | None = None
+    is_changed: Booleans | None = None
+
+    @property
+    def is_film(self) -> Booleans:
+        """(N,) whether the row is a film as it is."""
+        return np.ones(len(self.truth), bool) if self.is_changed is None else ~self.is_changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,8 @@ def conclude(held: Held, labels: tuple[str, ...], aims: Aims) -> tuple[float, Th
     is_ours = held.truth < len(labels)
     temperature = fit_temperature(held.logits[is_ours, : len(labels)], held.truth[is_ours])
     probabilities = calibrate(held.logits[:, : len(labels)], temperature)
-    quantiles = _quantiles(probabilities[is_ours], held.truth[is_ours], labels, aims.set_coverage)
+    is_sample = is_ours & held.is_film
+    quantiles = _quantiles(probabilities[is_sample], held.truth[is_sample], labels, aims.set_coverage)
     is_single = _is_single(probabilities, quantiles, labels)
     least = _min_probability(probabilities[is_ours].max(axis=1), is_single[is_ours], aims.coverage)
     would_pass = is_single & (probabilities.max(axis=1) >= least)

@@ -119,3 +119,15 @@ def test_gate_limits_are_passed_by_the_aimed_share() -> None:
     _, chosen = conclude(held, LABELS, Aims(0.9, 0.9, gate_pass=0.95))
     assert chosen.max_film_distance == pytest.approx(94.05)
     assert chosen.max_feature_distance == pytest.approx(-9.9)
+
+
+def test_changed_copies_do_not_widen_the_sets() -> None:
+    """Copies that all look wrong: the quantiles are those of the films alone, the temperature is not."""
+    logits, truth = draw(400, 1.0, 5)
+    both = np.concatenate([logits, -logits])
+    held = replace(hold(both, np.tile(truth, 2)), is_changed=np.repeat([False, True], 400))
+    temperature, chosen = conclude(held, LABELS, Aims(0.9, 0.9))
+    scores = calibrate(logits, temperature)
+    expected = conformal_quantile(1 - scores[truth == 0, 0], 0.9)
+    assert chosen.set_quantiles[LABELS[0]] == pytest.approx(expected)
+    assert temperature > conclude(hold(logits, truth), LABELS, Aims(0.9, 0.9))[0]
