@@ -149,7 +149,8 @@ def _held(network: Network, held: _Material, spreads: FloatArray, gate: Gate | N
     forms = held.stored.shape[1]
     rows = held.stored.reshape(-1, *held.stored.shape[2:])
     distances = np.stack(gate.distances(pooled(held.stored)), axis=1) if gate else None
-    return Held(network.predict(rows, PREDICT_BATCH), np.repeat(held.labels, forms), spreads, distances)
+    is_changed = np.tile(np.arange(forms) > 0, len(held.labels))
+    return Held(network.predict(rows, PREDICT_BATCH), np.repeat(held.labels, forms), spreads, distances, is_changed)
 
 
 def _run_epochs(
