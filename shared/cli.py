@@ -18,11 +18,21 @@ from shared.errors import AppError, NotAllowed
 from shared.settings import load_settings
 
 GROUP = "plainfilm.commands"
-EXTRAS = {"web": "web", "worker": "worker", "train": "training", "evaluate": "training", "samples": "training"}
+EXTRAS = {
+    "web": "web",
+    "worker": "worker",
+    "train": "training",
+    "evaluate": "training",
+    "samples": "training",
+    "crossval": "training",
+    "model": "training",
+}
 HELP = {
     "audit": "The audit chain.",
+    "crossval": "Cross-validate a recipe.",
     "db": "The database.",
     "evaluate": "Measure a model on labelled films.",
+    "model": "Model folders.",
     "samples": "Make sample films.",
     "train": "Learn a model from labelled films.",
     "web": "The web server.",

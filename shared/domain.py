@@ -76,6 +76,10 @@ class Priority(StrEnum):
         return list(cls)[rank]
 
 
+EXPLAIN_QUEUE: Final = "explain"
+"""Where explanations wait, beside the classes of films; a worker's sign of life names it where it makes them."""
+
+
 class Role(StrEnum):
     """What a key may do; an auditor reads only."""
 

@@ -11,8 +11,8 @@
     ├── InvalidRequest           400     a query parameter or identifier is wrong
     ├── NotAllowed               401 · Forbidden 403
     ├── NotFound                 404     JobNotFound · BlobMissing (500: our own loss)
-    ├── Conflict                 409     IllegalTransition · LeaseLost · IdempotencyMismatch (422)
-    ├── ModelProblem             500     ManifestMismatch · BadChecksum · WrongShape
+    ├── Conflict                 409     IllegalTransition · LeaseLost · NotExplainable · IdempotencyMismatch (422)
+    ├── ModelProblem             500     ManifestMismatch · BadChecksum · WrongShape · ModelReplaced · GoldenMismatch
     ├── DataProblem              422     a manifest or folder of films that cannot be trained on
     └── Unavailable              503     DatabaseDown · QueueDown · StorageDown · DecoderBusy
 
@@ -169,6 +169,13 @@ class LeaseLost(Conflict):
     title = "The lease on the job was lost"
 
 
+class NotExplainable(Conflict):
+    """The job has no result that could be explained."""
+
+    code = "not_explainable"
+    title = "There is no result to explain"
+
+
 class ModelProblem(AppError):
     """The model cannot be used as it is; retrying does not help."""
 
@@ -192,6 +199,19 @@ class WrongShape(ModelProblem):
     """An array does not have the promised shape or type."""
 
     code = "wrong_shape"
+
+
+class ModelReplaced(ModelProblem):
+    """Another model classified this film than the one that is loaded now."""
+
+    code = "model_replaced"
+    title = "The model has been replaced since"
+
+
+class GoldenMismatch(ModelProblem):
+    """The model answers the golden films otherwise than when it was made."""
+
+    code = "golden_mismatch"
 
 
 class DataProblem(AppError):

@@ -43,6 +43,9 @@ class Queue(Protocol):
     def classify(self, job_id: str, priority: Priority) -> bool:
         """Ring for one film; False where the broker could not be reached."""
 
+    def explain(self, explanation_id: str) -> bool:
+        """Ring for one explanation; likewise."""
+
     def is_up(self) -> bool:
         """True where the broker answers."""
 

@@ -14,10 +14,11 @@ from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from shared.domain import Priority
+from shared.domain import EXPLAIN_QUEUE, Priority
 from shared.log import get_logger
 
 CLASSIFY: Final = "worker.classify"
+EXPLAIN: Final = "worker.explain"
 
 KEY_PREFIX: Final = "plainfilm:"
 
@@ -25,11 +26,11 @@ log = get_logger(__name__)
 
 
 def task_queues() -> tuple[KombuQueue, ...]:
-    """One queue a class; separate queues, since Redis priorities reorder across prefetch.
+    """One queue a class, and one for explanations; separate queues, since Redis priorities reorder across prefetch.
 
-    Each has an exchange of its own: on Celery's default one a ring would reach all three.
+    Each has an exchange of its own: on Celery's default one a ring would reach all of them.
     """
-    return tuple(KombuQueue(name, Exchange(name), routing_key=name) for name in Priority)
+    return tuple(KombuQueue(name, Exchange(name), routing_key=name) for name in (*Priority, EXPLAIN_QUEUE))
 
 
 def broker_transport_options(*, socket_timeout_s: float) -> dict[str, object]:
@@ -67,7 +68,7 @@ def create_producer(broker_url: str) -> Celery:
 
 
 class CeleryQueue:
-    """A Queue over Celery: one message a film, carrying its id only."""
+    """A Queue over Celery: one message a film or explanation, carrying its id only."""
 
     def __init__(self, broker_url: str) -> None:
         self._app = create_producer(broker_url)
@@ -75,12 +76,11 @@ class CeleryQueue:
 
     def classify(self, job_id: str, priority: Priority) -> bool:
         """Ring; an unreachable broker delays the film until a worker polls, so it is logged, not raised."""
-        try:
-            self._app.send_task(CLASSIFY, [job_id], queue=priority.value, ignore_result=True)
-        except (OperationalError, RedisError, OSError) as error:
-            log.warning("ring.failed", job_id=job_id, error=type(error).__name__)
-            return False
-        return True
+        return self._ring(CLASSIFY, job_id, priority.value)
+
+    def explain(self, explanation_id: str) -> bool:
+        """Ring for an explanation; likewise."""
+        return self._ring(EXPLAIN, explanation_id, EXPLAIN_QUEUE)
 
     def is_up(self) -> bool:
         """True where the broker answers a PING within a second."""
@@ -93,3 +93,11 @@ class CeleryQueue:
         """Close both connections; idempotent."""
         self._redis.close()
         self._app.close()
+
+    def _ring(self, task: str, subject: str, queue: str) -> bool:
+        try:
+            self._app.send_task(task, [subject], queue=queue, ignore_result=True)
+        except (OperationalError, RedisError, OSError) as error:
+            log.warning("ring.failed", task=task, subject=subject, error=type(error).__name__)
+            return False
+        return True

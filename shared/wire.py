@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +11,44 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.domain import JobState, Priority, Verdict
 
 NOTICE: Literal["research use; not a medical device"] = "research use; not a medical device"
+
+
+class ExplanationMethod(StrEnum):
+    """How a map can be made; the worker's engine has the same names, a contract test holds both together."""
+
+    GRAD_CAM = "grad_cam"
+    GRAD_CAM_PLUS_PLUS = "grad_cam_plus_plus"
+    SMOOTH_GRAD = "smooth_grad"
+    INTEGRATED_GRADIENTS = "integrated_gradients"
+    GRADIENT = "gradient"
+
+
+PIXEL_METHODS = frozenset(
+    {ExplanationMethod.SMOOTH_GRAD, ExplanationMethod.INTEGRATED_GRADIENTS, ExplanationMethod.GRADIENT}
+)
+"""Those whose map has the input's size, a few pixels far above all others; the others' are small and smooth."""
+
+
+class ExplanationState(StrEnum):
+    """Where a requested explanation is.
+
+    ::
+
+        queued ──claim──► running ──finish──► done
+          ▲  ▲              │ └─────fail────► failed
+          │  └───requeue────┘                   │
+          └──────────────ask again──────────────┘
+    """
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+    @property
+    def is_over(self) -> bool:
+        """True where nothing is computed any more, whether or not it came out well."""
+        return self in {ExplanationState.DONE, ExplanationState.FAILED}
 
 
 class Wire(BaseModel):
@@ -59,6 +98,68 @@ class Result(Wire):
     notice: Literal["research use; not a medical device"] = NOTICE
 
 
+class JobError(Wire):
+    """Why a job, or an explanation of it, failed."""
+
+    code: str
+    detail: str
+
+
+class MapQuality(Wire):
+    """What a saliency map is worth, measured by asking the network. It says nothing about disease."""
+
+    deletion: list[float] = Field(
+        description="the label's probability while 0, 1, ... sixteenths of the film are taken away, most marked first"
+    )
+    insertion: list[float] = Field(description="likewise while they are shown and the rest is taken away")
+    deletion_auc: float = Field(ge=0, le=1, description="area under `deletion`: low where the map marks what matters")
+    insertion_auc: float = Field(ge=0, le=1, description="area under `insertion`: high where it does")
+    random_auc: float = Field(ge=0, le=1, description="the area for blocks in random order: what both compare with")
+    second_method: str = Field(description="the method that `agreement` is measured with")
+    agreement: float | None = Field(
+        ge=-1, le=1, description="Spearman correlation with that map; null: no order in one"
+    )
+    stability: float | None = Field(ge=-1, le=1, description="Spearman correlation with maps of slightly noisy copies")
+
+
+class ExplanationDetail(Wire):
+    """One explanation of a job with its state: the map of the verdict, or one that was asked for."""
+
+    method: ExplanationMethod
+    status: ExplanationState
+    done: bool = Field(description="true once nothing is computed any more: loop on this")
+    label: str = Field(description="the label explained: the result's most probable one", examples=["normal"])
+    seed: int | None = Field(description="of every random draw; null for the map that came with the verdict")
+    parameters: dict[str, float] | None = Field(description="what the method ran with; null until it has")
+    model_sha256: str = Field(description="SHA-256 of the weights that classified the film", pattern="^[0-9a-f]{64}$")
+    attempt: int = Field(ge=0)
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    href: str = Field(description="the heatmap as PNG; with `.npy` the raw map, with `.json` this object")
+    sha256: str | None = Field(description="SHA-256 of the raw map; null until there is one")
+    border_share: float | None = Field(ge=0, le=1, description="share of the map's mass in the outer 10 % of each side")
+    is_degenerate: bool | None = Field(description="the map says nothing, and no heatmap is drawn")
+    degenerate_reason: str | None = Field(description="why, where that is known")
+    quality: MapQuality | None = Field(description="null until the map was judged")
+    error: JobError | None = Field(description="why it failed; asking again tries again")
+
+
+class ExplanationList(Wire):
+    """The explanations of a job, one a method."""
+
+    explanations: list[ExplanationDetail]
+    notice: Literal["influence on the score, not where disease is"] = "influence on the score, not where disease is"
+
+
+class ExplanationRequest(BaseModel):
+    """What is asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    method: ExplanationMethod
+
+
 class Problem(Wire):
     """RFC 9457 problem details."""
 
@@ -69,13 +170,6 @@ class Problem(Wire):
     instance: str | None = None
     code: str = Field(description="stable; for programs")
     request_id: str
-
-
-class JobError(Wire):
-    """Why a job failed."""
-
-    code: str
-    detail: str
 
 
 class Links(Wire):
@@ -140,3 +234,7 @@ class Readiness(Wire):
     schema_version: str
     broker: str
     workers: int = Field(ge=0, description="workers that polled the database within 15 seconds")
+    golden: Literal["passed", "absent", "no_worker"] = Field(
+        default="no_worker",
+        description="whether the model of each of them gave its recorded answers at the start; absent: one has none",
+    )

@@ -52,11 +52,18 @@ class RecordingQueue:
 
     rings: list[tuple[str, Priority]] = field(default_factory=list)
     down: bool = False
+    explained: list[str] = field(default_factory=list)
 
     def classify(self, job_id: str, priority: Priority) -> bool:
         """Remember the ring."""
         if not self.down:
             self.rings.append((job_id, priority))
+        return not self.down
+
+    def explain(self, explanation_id: str) -> bool:
+        """Remember the ring for an explanation."""
+        if not self.down:
+            self.explained.append(explanation_id)
         return not self.down
 
     def is_up(self) -> bool:

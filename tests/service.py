@@ -116,6 +116,17 @@ class Service:
         """The job once it is done."""
         return wait_until(lambda: (job := self.job(job_id)).done and job, f"job {job_id} to end")
 
+    def explanation(self, job_id: str, method: str) -> wire.ExplanationDetail:
+        """What is known of a map as it is now."""
+        answer = self.http.get(f"/api/v1/jobs/{job_id}/explanations/{method}.json", headers=self.headers)
+        return wire.ExplanationDetail.model_validate_json(answer.content)
+
+    def explained(self, job_id: str, method: str) -> wire.ExplanationDetail:
+        """The same once it is over."""
+        return wait_until(
+            lambda: (found := self.explanation(job_id, method)).done and found, f"{method} of job {job_id} to end"
+        )
+
     def jobs(self) -> list[wire.Job]:
         """All jobs, up to a page."""
         response = self.http.get("/api/v1/jobs", params={"limit": "200"}, headers=self.headers)

@@ -11,7 +11,7 @@ from shared import private_files
 from shared.settings import Settings
 from shared.wiring import Resources
 from web import pages, problems, security
-from web.api import health, jobs, openapi, pictures
+from web.api import explanations, health, jobs, openapi, pictures
 
 FORM_MEMORY_BYTES = 256 * 1024
 """Least that lets Werkzeug's parser work: it counts its own 64 KiB read buffer, file parts included."""
@@ -43,6 +43,7 @@ def create_app(resources: Resources) -> Flask:
     security.register(app, resources)
     app.register_blueprint(jobs.create_blueprint(resources))
     app.register_blueprint(pictures.create_blueprint(resources))
+    app.register_blueprint(explanations.create_blueprint(resources))
     app.register_blueprint(health.create_blueprint(resources))
     app.register_blueprint(pages.create_blueprint(resources))
 

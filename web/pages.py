@@ -1,7 +1,8 @@
 """HTML for people: worklist, film page, about the model, problems. Each route parses, reads and renders; no more.
 
-Changes go through `/api/v1`, from the page's own scripts. What is not done yet is asked for again by htmx: the
-worklist asks for the rows it does not show as they are now, the film page for its findings.
+Changes go through `/api/v1`, from the page's own scripts, but for the request for a map, which is a form and works
+without them. What is not done yet is asked for again by htmx: the worklist asks for the rows it does not show as they
+are now, the film page for its findings and its heatmap.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from shared import wire
-from shared.db import jobs, queries
+from shared.db import explanation_queries, jobs, queries
+from shared.db.keys import Principal
 from shared.domain import JobState, Verdict
-from shared.errors import AppError, JobNotFound, all_errors
+from shared.errors import AppError, JobNotFound, NotFound, all_errors
+from shared.wire import ExplanationMethod
 from shared.wiring import Resources
-from web import present, security, submit
+from web import explain, present, present_maps, present_report, security, submit
+from web.api.explanations import parse_request
 from web.api.jobs import checked_id, parse_query
 from web.offload import read
 
@@ -49,6 +53,30 @@ class LiveQuery(WorklistQuery):
     waiting: str = Field(default="", max_length=50 * PAGE_ROWS)
 
 
+class FilmQuery(BaseModel):
+    """What a film page's address may hold: the method whose map is shown, unless the verdict's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    map: ExplanationMethod | None = None
+
+
+class HeatmapQuery(FilmQuery):
+    """What a shown heatmap knows of itself."""
+
+    seen: str = Field(default="", max_length=32)
+
+
+@dataclass(frozen=True, slots=True)
+class Heatmap:
+    """A film's maps: the method chosen, its explanation if it was asked for, and all that were made by method."""
+
+    method: ExplanationMethod
+    shown: wire.ExplanationDetail | None
+    made: dict[ExplanationMethod, wire.ExplanationDetail]
+    explainers: int
+
+
 @dataclass(frozen=True, slots=True)
 class Worklist:
     """One page of jobs, with the state of the whole queue."""
@@ -70,11 +98,12 @@ class Changes:
 def create_blueprint(resources: Resources) -> Blueprint:
     """The routes over `resources`."""
     pages = Blueprint("pages", __name__)
-    for name, function in present.FILTERS.items():
+    for name, function in {**present.FILTERS, **present_maps.FILTERS, **present_report.FILTERS}.items():
         pages.add_app_template_filter(function, name)
-    pages.app_context_processor(lambda: dict(present.CHOICES))
+    pages.app_context_processor(lambda: {**present.CHOICES, **present_maps.CHOICES})
     _add_worklist(pages, resources)
     _add_film(pages, resources)
+    _add_heatmap(pages, resources)
     _add_open_pages(pages, resources)
     return pages
 
@@ -101,15 +130,45 @@ def _add_worklist(pages: Blueprint, resources: Resources) -> None:
 def _add_film(pages: Blueprint, resources: Resources) -> None:
     @pages.get("/jobs/<job_id>")
     def film(job_id: str) -> str:
-        job = submit.get_job(resources, g.principal, checked_id(job_id))
-        return render_template("film.html", job=job, csrf_token=generate_csrf())
+        query, job = parse_query(FilmQuery), submit.get_job(resources, g.principal, checked_id(job_id))
+        shown = read_heatmap(resources, g.principal, job, query.map)
+        return render_template("film.html", job=job, heatmap=shown, csrf_token=generate_csrf())
 
     @pages.get("/jobs/<job_id>/findings")
     def findings(job_id: str) -> ResponseReturnValue:
         job = submit.get_job(resources, g.principal, checked_id(job_id))
         if request.args.get("seen") == present.seen_mark(job):
             return "", 204
-        return render_template("findings.html", job=job)
+        shown = read_heatmap(resources, g.principal, job, None)
+        return render_template("findings.html", job=job, heatmap=shown, csrf_token=generate_csrf())
+
+
+def _add_heatmap(pages: Blueprint, resources: Resources) -> None:
+    def render(job_id: str, method: ExplanationMethod | None, seen: str | None = None) -> Response:
+        job = submit.get_job(resources, g.principal, job_id)
+        found = read_heatmap(resources, g.principal, job, method)
+        if found is None:
+            raise NotFound("This job has no result yet, so it has no heatmap.")
+        if seen == present_maps.seen_map(found.shown):
+            return Response(status=204)
+        html = render_template("heatmap.html", job=job, heatmap=found, csrf_token=generate_csrf())
+        return Response(html, mimetype="text/html")
+
+    @pages.get("/jobs/<job_id>/heatmap")
+    def heatmap(job_id: str) -> Response:
+        query = parse_query(HeatmapQuery)
+        return render(checked_id(job_id), query.map, query.seen)
+
+    @pages.post("/jobs/<job_id>/explanations")
+    def ask_for_map(job_id: str) -> ResponseReturnValue:
+        method = parse_request().method
+        explain.ask(resources, g.principal, checked_id(job_id), method, g.request_id)
+        address = url_for("pages.film", job_id=job_id, map=method.value)
+        if "HX-Request" in request.headers:
+            response = render(job_id, method)
+            response.headers["HX-Replace-Url"] = address
+            return response
+        return redirect(f"{address}#heatmap", 303)
 
 
 def _add_open_pages(pages: Blueprint, resources: Resources) -> None:
@@ -129,6 +188,24 @@ def _add_open_pages(pages: Blueprint, resources: Resources) -> None:
     @pages.get("/favicon.ico")
     def favicon() -> Response:
         return current_app.send_static_file("favicon.svg")
+
+
+def read_heatmap(
+    resources: Resources, who: Principal, job: wire.Job, method: ExplanationMethod | None
+) -> Heatmap | None:
+    """The chosen map of a job, else the verdict's, with the state of all; None without a result."""
+    if job.result is None:
+        return None
+    chosen = method or ExplanationMethod(job.result.explanations[0].method)
+    database = resources.database
+
+    def query(sql: Session) -> Heatmap:
+        found = explanation_queries.list_explanations(sql, who.tenant, job.id).explanations
+        made = {each.method: each for each in found}
+        explainers = explanation_queries.count_live_explainers(sql, database.now(sql))
+        return Heatmap(chosen, made.get(chosen), made, explainers)
+
+    return read(database, query)
 
 
 def get_worklist(session: Session, now: datetime, tenant: str, query: WorklistQuery) -> Worklist:

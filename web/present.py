@@ -13,7 +13,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from shared import wire
+from shared import verdict, wire
 from shared.domain import Priority, Verdict
 from shared.manifest import Rate, SplitMetrics
 
@@ -31,14 +31,19 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
 )
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "ambiguous_set": "Several labels remain plausible at once.",
+        "extreme_aspect": "One side of the film is more than twice the other: too long a strip for the network.",
         "low_contrast": "The film has hardly any contrast, so there is nothing to compare with the training films.",
         "low_probability": "No label reaches the probability that this model's thresholds ask for.",
-        "ambiguous_set": "Several labels remain plausible at once.",
         "other_finding": "The film looks like one with a finding outside the labels of the study.",
         "not_frontal_chest": "The film does not look like a frontal chest film.",
+        "polarity_corrected": "The film was shown inverted and was turned to the usual grey scale to be classified.",
         "unlike_training": "The film is unlike those the model was trained on.",
     }
 )
+CAUTIONS: Final = frozenset({verdict.POLARITY_CORRECTED})
+"""Reasons to be told beside any verdict; the others are why there is none."""
+
 SPLITS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         "external": (
@@ -66,8 +71,18 @@ def name_label(code: str) -> str:
 
 
 def explain_reason(code: str) -> str:
-    """A machine code behind an abstention as a sentence."""
+    """A machine code behind an abstention or a caution as a sentence."""
     return REASONS.get(code, code)
+
+
+def why_none(reasons: Sequence[str]) -> list[str]:
+    """Of the reasons, those behind an abstention."""
+    return [reason for reason in reasons if reason not in CAUTIONS]
+
+
+def cautions(reasons: Sequence[str]) -> list[str]:
+    """Of the reasons, those that leave the verdict as it is."""
+    return [reason for reason in reasons if reason in CAUTIONS]
 
 
 def list_splits(metrics: Mapping[str, SplitMetrics]) -> list[tuple[str, str, SplitMetrics]]:
@@ -145,11 +160,11 @@ def summarize(job: wire.Job) -> str:
     words = f"Film {short_id(job.id)}: {job.status.value}"
     if job.result is None:
         return f"{words}."
-    verdict = f"{words}. Verdict {name_label(job.result.verdict)}"
+    told = f"{words}. Verdict {name_label(job.result.verdict)}"
     if job.result.verdict == Verdict.NOT_ASSESSABLE:
-        return f"{verdict}."
+        return f"{told}."
     label, probability = ranked(job.result.probabilities)[0]
-    return f"{verdict}; {name_label(label)} {percent(probability)}."
+    return f"{told}; {name_label(label)} {percent(probability)}."
 
 
 def seen_mark(job: wire.Job) -> str:
@@ -161,6 +176,8 @@ FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
     {
         "name_label": name_label,
         "explain_reason": explain_reason,
+        "why_none": why_none,
+        "cautions": cautions,
         "list_splits": list_splits,
         "list_rates": list_rates,
         "percent": percent,

@@ -12,17 +12,20 @@ from celery import Celery
 from celery.signals import worker_process_init, worker_process_shutdown
 
 from shared import queueing
-from shared.domain import Priority
 from shared.errors import QueueDown
 from shared.settings import Settings, load_settings
 from worker import boot, tasks
+from worker.serving import Serving
 
 if TYPE_CHECKING:
     app: Celery
 
 
-def create_celery(settings: Settings, priorities: tuple[Priority, ...] = tuple(Priority)) -> Celery:
-    """The worker's Celery app for the classes `priorities`.
+ALL = Serving()
+
+
+def create_celery(settings: Settings, serving: Serving = ALL) -> Celery:
+    """The worker's Celery app for the queues it serves.
 
     Raises:
         QueueDown: no broker is known.
@@ -60,7 +63,7 @@ def create_celery(settings: Settings, priorities: tuple[Priority, ...] = tuple(P
     tasks.register(celery)
 
     def start_child(**_sent: object) -> None:
-        boot.start(settings, priorities)
+        boot.start(settings, serving)
 
     def stop_child(**_sent: object) -> None:
         boot.stop()

@@ -1,4 +1,4 @@
-"""A pool child's start: logging, wiring, the engine loaded once and warmed up, then the poll and lease threads.
+"""A pool child's start: logging, wiring, the engine loaded once and warmed up, then the poll, lease and beat threads.
 
 The model is loaded here, after the fork: loaded before it, the child hangs. A child that cannot start ends,
 instead of living on without a model; it first waits for a database that is away.
@@ -15,20 +15,25 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.db import migrate, queries
+from shared.db import explanation_queries, migrate, queries
 from shared.db.engine import Database, build_database
 from shared.db.jobs import Claimant
-from shared.domain import Priority, Verdict
+from shared.domain import Verdict
 from shared.errors import AppError, DatabaseDown, ManifestMismatch
 from shared.log import get_logger, set_up_logging
 from shared.manifest import ModelManifest
+from shared.model_report import ModelReport, read_report
 from shared.processes import die_with_parent
 from shared.settings import Settings
 from shared.wiring import build_resources
 from worker import heartbeat, pipeline, sweep
 from worker.engine.base import Engine
+from worker.engine.explain import Explainer
+from worker.engine.golden import GoldenState, check_golden, read_golden
+from worker.explain import Desk, explain_next
 from worker.lease import LeaseKeeper
 from worker.pipeline import Kitchen
+from worker.serving import Serving
 
 log = get_logger(__name__)
 
@@ -48,7 +53,8 @@ SHIPPED_MODEL = Path(__file__).parent / "models" / "default"
 class Runtime:
     """A started child: its kitchen, and the turn that task and poll loop share.
 
-    `stop` ends the poll loop; `ended` is set when the last batch is done, and with it the lease loop.
+    `stop` ends the poll loop; `ended` is set when the last batch is done, and with it the other loops. Without a
+    `desk` it makes no explanations.
     """
 
     kitchen: Kitchen
@@ -56,6 +62,8 @@ class Runtime:
     stop: threading.Event
     started_at: float
     ended: threading.Event = field(default_factory=threading.Event)
+    desk: Desk | None = None
+    golden: GoldenState = GoldenState.ABSENT
 
     def work(self) -> pipeline.BatchReport:
         """Process one batch, unless the other thread is long at it."""
@@ -63,6 +71,19 @@ class Runtime:
             return pipeline.BatchReport()
         try:
             return pipeline.process(self.kitchen)
+        finally:
+            self.turn.release()
+
+    def beat(self) -> None:
+        """Write this child's sign of life."""
+        heartbeat.beat(self.kitchen, Serving(self.kitchen.who.priorities, explains=self.desk is not None), self.golden)
+
+    def explain(self) -> bool:
+        """Make one explanation; False where none was due, or the other thread is long at its work."""
+        if self.desk is None or not self.turn.acquire(timeout=TURN_WAIT_S):
+            return False
+        try:
+            return explain_next(self.desk)
         finally:
             self.turn.release()
 
@@ -81,18 +102,18 @@ def current() -> Runtime:
     return _runtime
 
 
-def start(settings: Settings, priorities: tuple[Priority, ...]) -> Runtime:
+def start(settings: Settings, serving: Serving) -> Runtime:
     """Start this process as a pool child; ends it where that fails."""
     global _runtime  # noqa: PLW0603  one runtime a process, set once
     die_with_parent()
     set_up_logging(settings.log_level, "worker")
     try:
         wait_for_database(build_database(settings))
-        _runtime = build(settings, priorities)
+        _runtime = build(settings, serving)
     except Exception:
         log.exception("worker.not_started")
         os._exit(EXIT_NO_START)
-    for name, loop in (("poll", poll_loop), ("lease", lease_loop)):
+    for name, loop in (("poll", poll_loop), ("lease", lease_loop), ("beat", beat_loop)):
         threading.Thread(target=loop, args=(_runtime,), name=name, daemon=True).start()
     log.info("worker.started", worker=_runtime.kitchen.who.worker, device=_runtime.kitchen.engine.device)
     return _runtime
@@ -112,7 +133,7 @@ def stop() -> None:
     _runtime.kitchen.resources.close()
 
 
-def build(settings: Settings, priorities: tuple[Priority, ...]) -> Runtime:
+def build(settings: Settings, serving: Serving) -> Runtime:
     """Everything but the threads; the model is registered and warm."""
     from worker.engine.keras_engine import load_engine  # noqa: PLC0415  TensorFlow loads here, after the fork
 
@@ -120,10 +141,27 @@ def build(settings: Settings, priorities: tuple[Priority, ...]) -> Runtime:
     engine = load_engine(model_folder(settings))
     check_labels(engine.manifest)
     warm_up(engine, settings.batch_limit)
-    heartbeat.register_model(resources.database, engine.manifest)
-    who = Claimant(worker_name(), priorities, settings.batch_limit, settings.lease_s)
+    golden = check_golden(engine, read_golden(model_folder(settings)))
+    if golden is GoldenState.ABSENT:
+        log.warning("worker.no_golden_films", model=engine.manifest.name)
+    heartbeat.register_model(resources.database, engine.manifest, find_report(model_folder(settings), engine.manifest))
+    who = Claimant(worker_name(), serving.priorities, settings.batch_limit, settings.lease_s)
     keeper = LeaseKeeper(resources.database, settings.lease_s, settings.run_limit_s)
-    return Runtime(Kitchen(resources, engine, who, keeper), threading.Lock(), threading.Event(), time.time())
+    kitchen = Kitchen(resources, engine, who, keeper)
+    desk = make_desk(kitchen) if serving.explains else None
+    return Runtime(kitchen, threading.Lock(), threading.Event(), time.time(), desk=desk, golden=golden)
+
+
+def make_desk(kitchen: Kitchen) -> Desk:
+    """Where explanations are made beside the kitchen; the explainer is loaded at the first one."""
+    settings, model_sha256 = kitchen.resources.settings, kitchen.engine.manifest.weights_sha256
+
+    def load() -> Explainer:
+        from worker.engine.keras_explainer import load_explainer  # noqa: PLC0415  its graphs cost memory
+
+        return load_explainer(model_folder(settings))
+
+    return Desk(kitchen.resources, kitchen.who.worker, model_sha256, kitchen.who.lease_s, kitchen.keeper, load)
 
 
 def wait_for_database(database: Database, patience_s: float = DATABASE_PATIENCE_S) -> None:
@@ -147,6 +185,15 @@ def wait_for_database(database: Database, patience_s: float = DATABASE_PATIENCE_
         log.warning("database.awaited", found=found, needed=migrate.head_revision())
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, 8.0)
+
+
+def find_report(folder: Path, manifest: ModelManifest) -> ModelReport | None:
+    """What was measured on this model; a report that is broken, or of other weights, is left out and logged."""
+    try:
+        return read_report(folder, manifest.weights_sha256)
+    except ManifestMismatch as error:
+        log.warning("worker.no_report", code=error.code)
+        return None
 
 
 def check_labels(manifest: ModelManifest) -> None:
@@ -183,9 +230,10 @@ def poll_loop(runtime: Runtime) -> None:
     while not runtime.stop.is_set():
         try:
             if time.monotonic() - last_beat >= BEAT_EVERY_S:
-                heartbeat.beat(runtime.kitchen)
+                runtime.beat()
                 last_beat = time.monotonic()
             drain(runtime)
+            explain_due(runtime)
             sweep.sweep(runtime.kitchen.resources, runtime.kitchen.who.worker)
             if time.monotonic() - last_purge >= PURGE_EVERY_S:
                 sweep.purge_orphans(runtime.kitchen.resources)
@@ -205,10 +253,38 @@ def drain(runtime: Runtime) -> None:
             is_waiting = queries.has_due(session, database.now(session), who.priorities)
         if not is_waiting or runtime.work().claimed == 0 or runtime.stop.is_set():
             return
-        heartbeat.beat(runtime.kitchen)
+        runtime.beat()
         sweep.sweep(runtime.kitchen.resources, who.worker)  # a long queue must not hide what dead workers held
 
 
+def explain_due(runtime: Runtime) -> None:
+    """Explain while something waits for it and no film does: a film waits for one explanation at the most."""
+    while runtime.desk is not None and not runtime.stop.is_set():
+        if not _is_map_next(runtime.kitchen) or not runtime.explain():
+            return
+        runtime.beat()
+
+
+def _is_map_next(kitchen: Kitchen) -> bool:
+    database, model_sha256 = kitchen.resources.database, kitchen.engine.manifest.weights_sha256
+    with database.read() as session:
+        now = database.now(session)
+        is_due = explanation_queries.has_due(session, now, model_sha256)
+        return is_due and not queries.has_due(session, now, kitchen.who.priorities)
+
+
+def beat_loop(runtime: Runtime) -> None:
+    """Beat while a batch or an explanation is in hand: it may take longer than a silent worker counts as alive."""
+    while not runtime.ended.wait(BEAT_EVERY_S):
+        try:
+            if runtime.turn.locked() and not runtime.stop.is_set():
+                runtime.beat()
+        except AppError as error:
+            log.warning("beat.failed", code=error.code)
+        except Exception:
+            log.exception("beat.failed")
+
+
 def lease_loop(runtime: Runtime) -> None:
-    """Renew the leases of the batch in hand."""
+    """Renew the leases of what is in hand."""
     runtime.kitchen.keeper.run(runtime.ended)

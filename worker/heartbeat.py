@@ -8,11 +8,18 @@ from sqlalchemy.dialects import postgresql, sqlite
 from shared.db import queries, tables
 from shared.db.engine import Database
 from shared.manifest import ModelManifest
+from shared.model_report import ModelReport
+from worker.engine.golden import GoldenState
 from worker.pipeline import Kitchen
+from worker.serving import Serving
 
 
-def register_model(database: Database, manifest: ModelManifest) -> None:
-    """Make the model known to results and pages; a no-op where it already is, also for two workers at once."""
+def register_model(database: Database, manifest: ModelManifest, report: ModelReport | None = None) -> None:
+    """Make the model known to results and pages; a no-op where it already is, also for two workers at once.
+
+    Args:
+        report: what was measured; where a known model comes with one, it takes the place of what was stored.
+    """
     insert = sqlite.insert if database.is_sqlite else postgresql.insert
     with database.begin() as session:
         row = {
@@ -20,13 +27,21 @@ def register_model(database: Database, manifest: ModelManifest) -> None:
             "name": manifest.name,
             "version": manifest.version,
             "manifest": manifest.model_dump_json(),
+            "report": report.model_dump_json() if report else None,
             "registered_at": database.now(session),
         }
-        session.execute(insert(tables.Model).values(row).on_conflict_do_nothing())
+        statement = insert(tables.Model).values(row)
+        known = [tables.Model.weights_sha256]
+        kept = {"report": row["report"]}
+        session.execute(
+            statement.on_conflict_do_update(index_elements=known, set_=kept)
+            if report
+            else statement.on_conflict_do_nothing()
+        )
 
 
-def beat(kitchen: Kitchen) -> None:
-    """Write this worker's sign of life; forget those silent for an hour."""
+def beat(kitchen: Kitchen, serving: Serving, golden: GoldenState = GoldenState.ABSENT) -> None:
+    """Write this worker's sign of life, and what the golden films said; forget those silent for an hour."""
     database = kitchen.resources.database
     with database.begin() as session:
         now = database.now(session)
@@ -34,9 +49,9 @@ def beat(kitchen: Kitchen) -> None:
         if row is None:
             row = tables.WorkerHeartbeat(worker=kitchen.who.worker, started_at=now)
             session.add(row)
-        row.queues = ",".join(priority.value for priority in kitchen.who.priorities)
+        row.queues = ",".join(serving.queues)
         row.model_sha256, row.device = kitchen.engine.manifest.weights_sha256, kitchen.engine.device
-        row.polled_at = now
+        row.golden, row.polled_at = golden.value, now
         silent = tables.WorkerHeartbeat.polled_at < queries.an_hour_before(now)
         session.execute(delete(tables.WorkerHeartbeat).where(silent))
 

@@ -1,4 +1,4 @@
-"""Keeps the leases of the batch in hand: a thread that renews them, and ends a process that computes too long.
+"""Keeps the leases of what is in hand: a thread that renews them, and ends a process that computes too long.
 
 Celery's time limits do not reach solo and threads pools, and a hung computation holds the interpreter's attention;
 so past the run limit the process ends itself and the lease does the rest.
@@ -11,8 +11,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from shared.db import jobs
 from shared.db.engine import Database
@@ -31,6 +32,16 @@ def end_process() -> None:
     os._exit(EXIT_RUN_LIMIT)
 
 
+class Renewing(Protocol):
+    """Changes of rows that are leased: of jobs, or of explanations."""
+
+    def renew(self, claims: Sequence[Claim], lease_s: float) -> list[Claim]:
+        """Extend the leases that are still ours; return those."""
+
+
+Changing = Callable[[Database], AbstractContextManager[Renewing]]
+
+
 @dataclass(slots=True)
 class LeaseKeeper:
     """Renews every `lease_s` / 3 what `holding` names.
@@ -45,14 +56,18 @@ class LeaseKeeper:
     run_limit_s: float
     give_up: Callable[[], None] = end_process
     _claims: list[Claim] = field(default_factory=list)
+    _changing: Changing = jobs.changing
     _deadline: float = math.inf
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
-    def holding(self, claims: Sequence[Claim]) -> Iterator[None]:
-        """Keep these leases until the block ends."""
+    def holding(
+        self, claims: Sequence[Claim], changing: Changing = jobs.changing, patience: float = 1.0
+    ) -> Iterator[None]:
+        """Keep these leases, of jobs unless told otherwise, until the block ends; for `patience` run limits at most."""
         with self._guard:
-            self._claims, self._deadline = list(claims), time.monotonic() + self.run_limit_s
+            self._claims, self._changing = list(claims), changing
+            self._deadline = time.monotonic() + patience * self.run_limit_s
         try:
             yield
         finally:
@@ -62,7 +77,8 @@ class LeaseKeeper:
     def tick(self) -> None:
         """One renewal; called by `run`, and by tests. The run limit holds for a batch whose leases are all lost too."""
         with self._guard:
-            claims, is_over = list(self._claims), time.monotonic() > self._deadline
+            claims, changing = list(self._claims), self._changing
+            is_over = time.monotonic() > self._deadline
         if is_over:
             log.error("run_limit.reached", n=len(claims), run_limit_s=self.run_limit_s)
             self.give_up()
@@ -70,7 +86,7 @@ class LeaseKeeper:
         if not claims:
             return
         try:
-            with jobs.changing(self.database) as changes:
+            with changing(self.database) as changes:
                 kept = changes.renew(claims, self.lease_s)
         except AppError as error:
             log.warning("lease.not_renewed", code=error.code, n=len(claims))

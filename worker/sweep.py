@@ -1,4 +1,4 @@
-"""The sweeper: gives back the films of dead workers, ends those past their time, rings again for the unrung.
+"""The sweeper: gives back what dead workers held, ends films past their time, rings again for the unrung.
 
 Any worker's poll loop calls it; one at a time does the work. Idle passes only read.
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from shared.db import jobs, locks, queries
+from shared.db import explanation_queries, explanations, jobs, locks, queries
 from shared.domain import JobState, Priority
 from shared.log import get_logger
+from shared.wire import ExplanationState
 from shared.wiring import Resources
 
 log = get_logger(__name__)
@@ -33,13 +34,14 @@ def sweep(resources: Resources, worker: str) -> bool:
     database, settings = resources.database, resources.settings
     with database.read() as session:
         now = database.now(session)
-        if not queries.needs_sweep(session, now, settings.ring_after_s):
+        films = queries.needs_sweep(session, now, settings.ring_after_s)
+        maps = explanation_queries.needs_sweep(session, now, settings.ring_after_s)
+        if not (films or maps) or not locks.is_free(session, TURN, worker, now):
             return False
-        if not locks.is_free(session, TURN, worker, now):
-            return False
-    to_ring = _change(resources, worker)
-    for job_id, priority in to_ring:  # after the commit, best effort
+    for job_id, priority in _change(resources, worker) if films else []:  # after the commit, best effort
         resources.queue.classify(job_id, priority)
+    for explanation_id in _change_explanations(resources, worker) if maps else []:
+        resources.queue.explain(explanation_id)
     return True
 
 
@@ -51,6 +53,15 @@ def _change(resources: Resources, worker: str) -> list[tuple[str, Priority]]:
             log.warning("lease.expired", job_id=job_id, poisoned=state is JobState.FAILED)
         for job_id in changes.expire_due():
             log.info("job.expired", job_id=job_id)
+        return changes.mark_rung(resources.settings.ring_after_s, RINGS_A_PASS)
+
+
+def _change_explanations(resources: Resources, worker: str) -> list[str]:
+    with explanations.changing(resources.database) as changes:
+        if not locks.take(changes.session, TURN, worker, timedelta(seconds=TURN_S), changes.now):
+            return []
+        for explanation_id, state in changes.requeue_expired():
+            log.warning("lease.expired", explanation=explanation_id, poisoned=state is ExplanationState.FAILED)
         return changes.mark_rung(resources.settings.ring_after_s, RINGS_A_PASS)
 
 

@@ -1,11 +1,11 @@
-"""The Celery tasks: a ring comes in, a batch is worked. No arguments but an id, no result, no retries here."""
+"""The Celery tasks: a ring comes in, work is done. No arguments but an id, no result, no retries here."""
 
 from __future__ import annotations
 
 from celery import Celery
 
-from shared.db import queries
-from shared.queueing import CLASSIFY
+from shared.db import explanation_queries, queries
+from shared.queueing import CLASSIFY, EXPLAIN
 from worker import boot
 
 
@@ -20,3 +20,12 @@ def register(app: Celery) -> None:
             is_waiting = queries.is_queued(session, job_id)
         if is_waiting:
             runtime.work()
+
+    @app.task(name=EXPLAIN, ignore_result=True, trail=False, shared=False)
+    def explain(explanation_id: str) -> None:
+        """Explain what waits, unless a film does: the poll loop comes back to it when none is due."""
+        runtime = boot.current()
+        with runtime.kitchen.resources.database.read() as session:
+            is_waiting = explanation_queries.is_queued(session, explanation_id)
+        if is_waiting:
+            boot.explain_due(runtime)

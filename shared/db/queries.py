@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Row, Select, func, select
 from sqlalchemy.orm import Session
 
@@ -12,6 +14,7 @@ from shared.db import tables
 from shared.domain import JobState, Priority, Verdict
 from shared.errors import JobNotFound
 from shared.manifest import ModelManifest
+from shared.model_report import ModelReport
 
 MAX_POSITION = 1000
 """Beyond this a queue position is not counted: the number would cost more than it tells."""
@@ -71,15 +74,6 @@ def get_blob_ref(session: Session, tenant: str, job_id: str) -> str:
     return ref
 
 
-def find_saliency(session: Session, tenant: str, job_id: str, method: str) -> tables.Result | None:
-    """The result row that holds the raw map of `method`, if there is one."""
-    return session.scalars(
-        select(tables.Result)
-        .join(tables.Job, tables.Job.id == tables.Result.job_id)
-        .where(tables.Job.id == job_id, tables.Job.tenant == tenant, tables.Result.saliency_method == method)
-    ).first()
-
-
 def count_by_state(session: Session, tenant: str) -> dict[JobState, int]:
     """How many jobs are in each state; every state is named."""
     rows = session.execute(
@@ -93,6 +87,12 @@ def count_live_workers(session: Session, now: datetime) -> int:
     """Workers that polled the database within `WORKER_ALIVE_S`."""
     alive = tables.WorkerHeartbeat.polled_at > now - timedelta(seconds=WORKER_ALIVE_S)
     return session.scalar(select(func.count()).select_from(tables.WorkerHeartbeat).where(alive)) or 0
+
+
+def golden_states(session: Session, now: datetime) -> frozenset[str]:
+    """What the golden films said at the start of the workers that are alive: 'passed', 'absent', both or nothing."""
+    alive = tables.WorkerHeartbeat.polled_at > now - timedelta(seconds=WORKER_ALIVE_S)
+    return frozenset(session.scalars(select(tables.WorkerHeartbeat.golden).where(alive).distinct()))
 
 
 def has_due(session: Session, now: datetime, priorities: tuple[Priority, ...]) -> bool:
@@ -127,10 +127,31 @@ def known_jobs(session: Session, job_ids: list[str]) -> set[str]:
     return set(session.scalars(select(tables.Job.id).where(tables.Job.id.in_(job_ids))))
 
 
-def newest_model(session: Session) -> tuple[str, ModelManifest] | None:
-    """(weights SHA-256, manifest) of the model that a worker registered last, if any."""
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """A registered model: the SHA-256 of its weights, its manifest, and the report on it.
+
+    `report` is None where the model came without one, or with one of another build's form.
+    """
+
+    weights_sha256: str
+    manifest: ModelManifest
+    report: ModelReport | None
+
+
+def newest_model(session: Session) -> KnownModel | None:
+    """The model that a worker registered last, if any."""
     row = session.scalars(select(tables.Model).order_by(tables.Model.registered_at.desc()).limit(1)).first()
-    return (row.weights_sha256, ModelManifest.model_validate_json(row.manifest)) if row else None
+    if row is None:
+        return None
+    return KnownModel(row.weights_sha256, ModelManifest.model_validate_json(row.manifest), _read_report(row.report))
+
+
+def _read_report(stored: str | None) -> ModelReport | None:
+    try:
+        return ModelReport.model_validate_json(stored) if stored else None
+    except ValidationError:
+        return None
 
 
 def _jobs(tenant: str) -> Select[tables.Job, tables.Result, tables.Model]:

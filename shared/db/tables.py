@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from shared.domain import JobState
+from shared.wire import ExplanationMethod, ExplanationState
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -100,7 +101,7 @@ class LoginLink(Base):
 
 
 class Model(Base):
-    """A model version that a worker has loaded, by the SHA-256 of its weights."""
+    """A model version that a worker has loaded, by the SHA-256 of its weights; `report` is its model.json, if any."""
 
     __tablename__ = "models"
 
@@ -108,6 +109,7 @@ class Model(Base):
     name: Mapped[str] = mapped_column(String(64))
     version: Mapped[str] = mapped_column(String(64))
     manifest: Mapped[str] = mapped_column(Text)
+    report: Mapped[str | None] = mapped_column(Text)
     registered_at: Mapped[datetime]
 
 
@@ -196,6 +198,72 @@ class Result(Base):
     created_at: Mapped[datetime]
 
 
+_EXPLANATION_STATES = ", ".join(f"'{state}'" for state in ExplanationState)
+_METHODS = ", ".join(f"'{method}'" for method in ExplanationMethod)
+
+
+class Explanation(Base):
+    """One map that was asked for; at most one a job and method. `attempt` is the fencing token, as of jobs.
+
+    `model_sha256` and `label` are of the result that is explained. `values` is large, so it is read only by name;
+    it, `parameters` and `quality` are null until the map is done.
+    """
+
+    __tablename__ = "explanations"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    owner: Mapped[str] = mapped_column(String(32))
+    job_id: Mapped[str] = mapped_column(ForeignKey("results.job_id"))
+    method: Mapped[str] = mapped_column(String(32))
+    label: Mapped[str] = mapped_column(String(32))
+    seed: Mapped[int]
+    model_sha256: Mapped[str] = mapped_column(ForeignKey("models.weights_sha256"))
+    state: Mapped[str] = mapped_column(String(16))
+    attempt: Mapped[int] = mapped_column(SmallInteger)
+    max_attempts: Mapped[int] = mapped_column(SmallInteger)
+    lease_owner: Mapped[str | None] = mapped_column(String(128))
+    lease_until: Mapped[datetime | None]
+    not_before: Mapped[datetime]
+    last_rung_at: Mapped[datetime]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_detail: Mapped[str | None] = mapped_column(String(500))
+    request_id: Mapped[str] = mapped_column(String(64))
+    parameters: Mapped[dict[str, float] | None] = mapped_column(JSON(none_as_null=True))
+    values: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True, deferred_raiseload=True)
+    values_sha256: Mapped[str | None] = mapped_column(String(64))
+    quality: Mapped[dict[str, object] | None] = mapped_column(JSON(none_as_null=True))
+    device: Mapped[str | None] = mapped_column(String(64))
+    code_version: Mapped[str | None] = mapped_column(String(32))
+    worker: Mapped[str | None] = mapped_column(String(128))
+    duration_ms: Mapped[int | None]
+
+    __table_args__ = (
+        UniqueConstraint("job_id", "method"),
+        CheckConstraint(f"state IN ({_EXPLANATION_STATES})", name="state"),
+        CheckConstraint(f"method IN ({_METHODS})", name="method"),
+        CheckConstraint("attempt >= 0 AND attempt <= max_attempts", name="attempt"),
+        CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="lease"),
+        CheckConstraint("(state = 'done') = (values_sha256 IS NOT NULL)", name="map"),
+        Index(
+            "ix_explanations_due",
+            "not_before",
+            "id",
+            sqlite_where=text("state = 'queued'"),
+            postgresql_where=text("state = 'queued'"),
+        ),
+        Index(
+            "ix_explanations_leases",
+            "lease_until",
+            sqlite_where=text("state = 'running'"),
+            postgresql_where=text("state = 'running'"),
+        ),
+    )
+
+
 class AuditHead(Base):
     """The last link of each stream's chain; its row lock orders the writers."""
 
@@ -233,6 +301,7 @@ class WorkerHeartbeat(Base):
     queues: Mapped[str] = mapped_column(String(64))
     model_sha256: Mapped[str] = mapped_column(ForeignKey("models.weights_sha256"))
     device: Mapped[str] = mapped_column(String(64))
+    golden: Mapped[str] = mapped_column(String(16), server_default="absent")
     started_at: Mapped[datetime]
     polled_at: Mapped[datetime]
 

@@ -19,6 +19,7 @@ from shared.imaging.preprocess import window
 MAX_OVERLAY_SIDE_PX: Final = 1024
 MAX_ALPHA: Final = 0.65
 """At the map's highest value a third of the film still shows through."""
+PIXEL_PERCENTILE: Final = 99.0
 FAST_COMPRESSION: Final = 1
 """zlib level: a 1024 x 1024 film takes a quarter of the time of level 6 and grows by a fifth."""
 
@@ -73,6 +74,25 @@ def heatmap_png(saliency: FloatArray, width_px: int, height_px: int) -> bytes:
     colours = _overlay_colours()
     overlay.putpalette(colours[:, :3].tobytes())
     return _to_png(overlay, transparency=colours[:, 3].tobytes())
+
+
+def stretch(saliency: FloatArray) -> FloatArray:
+    """A map of single pixels as it can be seen: divided by its 99th percentile and clipped.
+
+    A few pixels of a gradient stand far above all others, which would be drawn next to transparent. PAIR's saliency
+    library draws such maps likewise (`VisualizeImageGrayscale`, percentile 99).
+
+    Args:
+        saliency: (h, w) float32 in [0, 1], not empty.
+
+    Returns:
+        (h, w) float32 in [0, 1]; the map itself where that percentile is zero.
+    """
+    top = np.percentile(saliency, PIXEL_PERCENTILE)
+    if not top > 0:
+        return saliency
+    stretched: FloatArray = np.clip(saliency / top, 0.0, 1.0).astype(np.float32)
+    return stretched
 
 
 def film_png(pixels: Pixels, max_side_px: int | None = None) -> bytes:

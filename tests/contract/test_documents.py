@@ -20,11 +20,13 @@ from shared.db import cli as db_cli
 from shared.db.tables import Base
 from shared.domain import JobState
 from shared.settings import Settings
+from shared.wire import ExplanationState
+from training.model_cli import model as model_cli
 from web.cli import cli as web_cli
 from worker.cli import cli as worker_cli
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README", "ARCHITECTURE", "DECISIONS", "CONTRIBUTING", "SECURITY", "CHANGELOG")
+DOCUMENTS = ("README", "ARCHITECTURE", "DECISIONS", "CONTRIBUTING", "SECURITY", "CHANGELOG", "MODEL_CARD")
 PACKAGES = ("shared", "web", "worker", "training", "migrations")
 PLACE = re.compile(rf"(?<![\w/.-])(?:{'|'.join((*PACKAGES, 'tests'))})/[\w./-]*\w/?")
 VARIABLE = re.compile(r"PLAINFILM_[A-Z_]*[A-Z]")
@@ -79,7 +81,7 @@ def commands() -> set[str]:
     """Every command of `plainfilm`, those of a group with the group's name before it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found = set(project["entry-points"]["plainfilm.commands"]) | _names(cli)
-    groups = {"db": db_cli.cli, "audit": db_cli.audit, "web": web_cli, "worker": worker_cli}
+    groups = {"db": db_cli.cli, "audit": db_cli.audit, "web": web_cli, "worker": worker_cli, "model": model_cli}
     groups |= {group.name or "": group.typer_instance for group in cli.registered_groups if group.typer_instance}
     return (found - groups.keys()) | {f"{name} {inner}" for name, group in groups.items() for inner in _names(group)}
 
@@ -167,9 +169,11 @@ def test_tables_are_documented() -> None:
 
 
 def test_states_are_drawn_as_in_the_code() -> None:
-    """The state machine of ARCHITECTURE.md is the drawing of `JobState`."""
-    drawing = textwrap.dedent((JobState.__doc__ or "").partition("::\n")[2]).strip()
-    assert drawing in read("ARCHITECTURE")
+    """The state machines of ARCHITECTURE.md are the drawings of the code."""
+    for states in (JobState, ExplanationState):
+        drawing = textwrap.dedent((states.__doc__ or "").partition("::\n")[2]).strip()
+        assert drawing
+        assert drawing in read("ARCHITECTURE")
 
 
 def test_floors_are_those_that_are_enforced() -> None:

@@ -21,6 +21,7 @@ from shared.domain import JobState
 from shared.errors import all_errors
 from shared.wiring import Resources
 from tests.api import Api, make_key
+from tests.explanations import explain, fail_explanation
 from tests.factories import make_jpeg, make_png
 from tests.jobs import claim, finish, make_job
 
@@ -170,7 +171,38 @@ def cancel(api: Api, job_id: str) -> TestResponse:
     return api.request("POST", f"/api/v1/jobs/{job_id}/cancel")
 
 
+def ask(api: Api, job_id: str, method: str = "gradient") -> TestResponse:
+    """For an explanation."""
+    return api.request("POST", f"/api/v1/jobs/{job_id}/explanations", json={"method": method})
+
+
+def ask_and_get(api: Api, suffix: str = "") -> TestResponse:
+    """An explanation that is not computed yet."""
+    job_id = succeed(api)
+    ask(api, job_id)
+    return api.get(f"/api/v1/jobs/{job_id}/explanations/gradient{suffix}")
+
+
+def ask_and_list(api: Api) -> TestResponse:
+    """Of a job with the verdict's map, judged, and one that failed."""
+    job_id = succeed(api)
+    for method in ("grad_cam", "gradient", "smooth_grad"):
+        ask(api, job_id, method)
+    explain(api.resources.database)
+    fail_explanation(api.resources.database)
+    return api.get(f"/api/v1/jobs/{job_id}/explanations")
+
+
+def ask_twice(api: Api) -> TestResponse:
+    """For one that is done."""
+    job_id = succeed(api)
+    ask(api, job_id)
+    explain(api.resources.database)
+    return ask(api, job_id)
+
+
 JOB = "/api/v1/jobs/{job_id}"
+ALL = "/api/v1/jobs/{job_id}/explanations"
 SAID = "/api/v1/jobs/{job_id}/explanations/{method}"
 FILM = "/api/v1/jobs/{job_id}/film"
 Case = tuple[str, str, int, Callable[[Api], TestResponse]]
@@ -199,6 +231,15 @@ CASES: dict[str, Case] = {
     "film lost": ("GET", FILM, 500, lambda api: api.get(f"/api/v1/jobs/{succeed(api)}/film")),
     "heatmap": ("GET", SAID, 200, lambda api: api.get(f"/api/v1/jobs/{succeed(api)}/explanations/grad_cam")),
     "map": ("GET", SAID, 200, lambda api: api.get(f"/api/v1/jobs/{succeed(api)}/explanations/grad_cam.npy")),
+    "numbers": ("GET", SAID, 200, lambda api: ask_and_get(api, ".json")),
+    "no map yet": ("GET", SAID, 202, ask_and_get),
+    "ask": ("POST", ALL, 202, lambda api: ask(api, succeed(api))),
+    "ask twice": ("POST", ALL, 200, ask_twice),
+    "ask badly": ("POST", ALL, 400, lambda api: ask(api, succeed(api), "guess")),
+    "ask unknown": ("POST", ALL, 404, lambda api: ask(api, UNKNOWN)),
+    "ask too soon": ("POST", ALL, 409, lambda api: ask(api, make_job(api.resources.database))),
+    "explanations": ("GET", ALL, 200, ask_and_list),
+    "explanations unknown": ("GET", ALL, 404, lambda api: api.get(f"/api/v1/jobs/{UNKNOWN}/explanations")),
     "no map": ("GET", SAID, 404, lambda api: api.get(f"/api/v1/jobs/{succeed(api)}/explanations/x")),
     "alive": ("GET", "/livez", 200, lambda api: api.get("/livez")),
     "ready": ("GET", "/readyz", 200, lambda api: api.get("/readyz")),
@@ -227,8 +268,9 @@ def test_a_dead_database_is_described_everywhere(
 
     event.listen(dead.engine, "do_connect", refuse)
     path = template.format(job_id=UNKNOWN, method="grad_cam")
+    kind, body = ("application/json", b'{"method": "gradient"}') if template == ALL else ("image/png", make_png())
     response = Api(replace(api.resources, database=dead), api.key).request(
-        method, path, {"Content-Type": "image/png"}, data=make_png() if method == "POST" else None
+        method, path, {"Content-Type": kind}, data=body if method == "POST" else None
     )
     assert response.status_code == (200 if template == "/livez" else 503)
     check(document, method, template, response)

@@ -13,11 +13,11 @@ import pytest
 from redis import Redis
 
 from shared.broker import free_port
-from shared.domain import Priority
+from shared.domain import EXPLAIN_QUEUE, Priority
 from shared.errors import BlobMissing
 from shared.imaging.sandbox import Sandbox
 from shared.ports import BlobStore, Decoder, Queue
-from shared.queueing import CLASSIFY, KEY_PREFIX, CeleryQueue
+from shared.queueing import CLASSIFY, EXPLAIN, KEY_PREFIX, CeleryQueue
 from shared.storage.local import LocalBlobs
 from shared.wiring import new_job_id
 from tests.factories import make_jpeg, make_png
@@ -110,16 +110,22 @@ Read = Callable[[], list[tuple[str, str]]]
 
 @pytest.fixture(params=["recording", "celery"])
 def bell(request: pytest.FixtureRequest) -> Iterator[tuple[Queue, Read]]:
-    """A queue, and what was rung on it: (job id, class)."""
+    """A queue, and what was rung on it: (job or explanation id, queue)."""
     if request.param == "recording":
         recording = RecordingQueue()
-        yield recording, lambda: [(job_id, priority.value) for job_id, priority in recording.rings]
+        yield (
+            recording,
+            lambda: [
+                *((job_id, priority.value) for job_id, priority in recording.rings),
+                *((explanation_id, EXPLAIN_QUEUE) for explanation_id in recording.explained),
+            ],
+        )
         return
     url = request.getfixturevalue("broker_url")
     with Redis.from_url(url) as redis:
         redis.flushdb()
         queue = CeleryQueue(url)
-        yield queue, lambda: [ring for name in Priority for ring in _messages(redis, name)]
+        yield queue, lambda: [ring for name in (*Priority, EXPLAIN_QUEUE) for ring in _messages(redis, name)]
         queue.close()
 
 
@@ -138,7 +144,7 @@ def _messages(redis: Redis, name: str) -> list[tuple[str, str]]:
     rings = []
     for raw in reversed(redis.lrange(KEY_PREFIX + name, 0, -1)):
         message = json.loads(raw)
-        assert message["headers"]["task"] == CLASSIFY
+        assert message["headers"]["task"] == (EXPLAIN if name == EXPLAIN_QUEUE else CLASSIFY)
         assert message["content-type"] == "application/json"
         rings.append((json.loads(message["headers"]["argsrepr"].replace("'", '"'))[0], name))
     return rings
@@ -150,6 +156,15 @@ def test_a_ring_carries_the_job_and_its_class(bell: tuple[Queue, Read]) -> None:
     made = [(new_job_id(), priority) for priority in Priority]
     assert [queue.classify(job_id, priority) for job_id, priority in made] == [True, True, True]
     assert sorted(read()) == sorted((job_id, priority.value) for job_id, priority in made)
+
+
+def test_a_ring_for_an_explanation_goes_to_its_own_queue(bell: tuple[Queue, Read]) -> None:
+    """Beside those of the films, by its own task."""
+    queue, read = bell
+    film, explanation = new_job_id(), new_job_id()
+    assert queue.explain(explanation)
+    assert queue.classify(film, Priority.STAT)
+    assert read() == [(film, "stat"), (explanation, "explain")]
 
 
 def test_rings_come_in_the_order_they_were_made(bell: tuple[Queue, Read]) -> None:
@@ -170,6 +185,7 @@ def test_a_dead_broker_is_told_and_not_raised(dead_bell: Queue) -> None:
     """A request that rings is answered all the same."""
     assert not dead_bell.is_up()
     assert not dead_bell.classify(new_job_id(), Priority.STAT)
+    assert not dead_bell.explain(new_job_id())
 
 
 def test_a_ring_carries_an_id_and_nothing_else(broker_url: str) -> None:

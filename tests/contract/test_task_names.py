@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from shared import queueing
-from shared.domain import Priority
 from shared.queueing import create_producer
+from worker.serving import Serving
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = """
@@ -58,11 +58,11 @@ def test_no_task_keeps_a_result(worker: dict[str, Any]) -> None:
 
 
 def test_both_ends_name_the_same_queues(worker: dict[str, Any]) -> None:
-    """One a class, each with an exchange of its own: a ring reaches one queue."""
+    """One a class and one for explanations, each with an exchange of its own: a ring reaches one queue."""
     producer = create_producer("redis://127.0.0.1:1/0")
     ours = {queue.name: [queue.exchange.name, queue.routing_key] for queue in producer.amqp.queues.values()}
     producer.close()
-    assert ours == worker["queues"] == {name.value: [name.value, name.value] for name in Priority}
+    assert ours == worker["queues"] == {name: [name, name] for name in Serving().queues}
 
 
 def test_both_ends_use_the_same_keys(worker: dict[str, Any]) -> None:

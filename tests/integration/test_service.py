@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import httpx
 import pytest
 from sqlalchemy import create_engine, select, text
 
-from shared import samples
+from shared import samples, wire
 from shared.db.tables import Result
 from shared.domain import JobState, Priority
 from shared.queueing import CeleryQueue
@@ -163,6 +164,56 @@ def test_two_workers_on_one_postgresql_share_the_films(
     assert len(answered) == len(set(answered))
     assert {job.id for job in jobs} <= set(answered)
     assert len({worker for _, worker in rows}) == 2
+
+
+@pytest.mark.parametrize("method", ["gradient", "grad_cam"])
+def test_a_worker_answers_an_explanation_end_to_end(running_stack: Service, method: str) -> None:
+    """Asked for over HTTP: a map of the film with its numbers, a picture, and the trail; asked again, the same one."""
+    job = running_stack.done(running_stack.submit(samples.paths()[0].read_bytes()).id)
+    assert job.result is not None
+    address = f"/api/v1/jobs/{job.id}/explanations"
+    asked = running_stack.http.post(address, json={"method": method}, headers=running_stack.headers)
+    assert (asked.status_code, asked.headers["Location"]) == (202, f"{address}/{method}.json")
+    found = running_stack.explained(job.id, method)
+    assert (found.status, found.error, found.label) == ("done", None, max_label(job.result.probabilities))
+    assert found.quality is not None
+    assert found.quality.deletion[0] == pytest.approx(max(job.result.probabilities.values()), abs=1e-3)
+    raw = running_stack.http.get(f"{address}/{method}.npy", headers=running_stack.headers).content
+    assert hashlib.sha256(raw).hexdigest() == found.sha256
+    picture = running_stack.http.get(f"{address}/{method}", headers=running_stack.headers)
+    assert (picture.status_code, picture.headers["Content-Type"]) == (200, "image/png")
+    again = running_stack.http.post(address, json={"method": method}, headers=running_stack.headers)
+    assert (again.status_code, wire.ExplanationDetail.model_validate_json(again.content)) == (200, found)
+    assert running_stack.run("audit", "verify").returncode == 0
+
+
+def max_label(probabilities: Mapping[str, float]) -> str:
+    """The most probable one."""
+    return max(probabilities, key=lambda label: probabilities[label])
+
+
+def kill_while_explaining(service: Service, job_id: str) -> bool:
+    """Freeze the pool; where the map is being made just then, kill -9 all of it, else let it go on."""
+    pids = service.pids("worker", "run")
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    answer = service.http.get(f"/api/v1/jobs/{job_id}/explanations/smooth_grad.json", headers=service.headers)
+    is_running = answer.status_code == 200 and answer.json()["status"] == "running"
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL if is_running else signal.SIGCONT)
+    return is_running
+
+
+def test_an_explanation_survives_a_killed_worker(start_service: Start) -> None:
+    """Kill -9 while the map is made: after the lease another worker makes it, as the second attempt."""
+    service = start_service(PLAINFILM_LEASE_S="3")
+    job = service.done(service.submit(next(films(1))).id)
+    address = f"/api/v1/jobs/{job.id}/explanations"
+    service.http.post(address, json={"method": "smooth_grad"}, headers=service.headers)
+    wait_until(lambda: kill_while_explaining(service, job.id), "a worker at the map")
+    found = service.explained(job.id, "smooth_grad")
+    assert (found.status, found.attempt) == ("done", 2)
+    assert service.run("audit", "verify").returncode == 0
 
 
 def test_the_command_line_answers_every_file(running_stack: Service, tmp_path: Path) -> None:

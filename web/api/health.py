@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 from flask import Blueprint, Response
+from sqlalchemy.orm import Session
 
 from shared import wire
 from shared.db import migrate, queries
+from shared.db.engine import Database
 from shared.errors import AppError
 from shared.wiring import Resources
 from web.offload import read, run_sql
+
+Golden = Literal["passed", "absent", "no_worker"]
 
 
 def create_blueprint(resources: Resources) -> Blueprint:
@@ -38,7 +45,21 @@ def readiness(resources: Resources) -> wire.Readiness:
             return wire.Readiness(
                 ready=False, database=state, schema_version=revision or "none", broker=broker, workers=0
             )
-        workers = read(database, lambda sql: queries.count_live_workers(sql, database.now(sql)))
+        workers, golden = read(database, _ask_workers(database))
     except AppError as error:
         return wire.Readiness(ready=False, database=error.code, schema_version="unknown", broker=broker, workers=0)
-    return wire.Readiness(ready=True, database="up", schema_version=revision, broker=broker, workers=workers)
+    return wire.Readiness(
+        ready=True, database="up", schema_version=revision, broker=broker, workers=workers, golden=golden
+    )
+
+
+def _ask_workers(database: Database) -> Callable[[Session], tuple[int, Golden]]:
+    """How many workers are alive, and whether the models of all of them gave their recorded answers."""
+
+    def ask(sql: Session) -> tuple[int, Golden]:
+        now = database.now(sql)
+        states = queries.golden_states(sql, now)
+        golden: Golden = "no_worker" if not states else "passed" if states == {"passed"} else "absent"
+        return queries.count_live_workers(sql, now), golden
+
+    return ask

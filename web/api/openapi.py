@@ -13,7 +13,15 @@ from shared.errors import all_errors
 
 Json = dict[str, Any]  # Any: OpenAPI's own nesting
 
-MODELS: tuple[type[BaseModel], ...] = (wire.Job, wire.JobList, wire.Problem, wire.Readiness)
+MODELS: tuple[type[BaseModel], ...] = (
+    wire.Job,
+    wire.JobList,
+    wire.ExplanationDetail,
+    wire.ExplanationList,
+    wire.ExplanationRequest,
+    wire.Problem,
+    wire.Readiness,
+)
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 SUMMARY = (
     "Classifies chest X-rays asynchronously: submit a film, poll its job, read the verdict and its saliency map. "
@@ -46,8 +54,9 @@ def build_document(version: str) -> Json:
 
 def _paths() -> Json:
     job_id = [_parameter("job_id", "path", {"type": "string", "format": "uuid"}, "the job's id")]
-    method = [*job_id, _parameter("method", "path", {"type": "string", "examples": ["grad_cam", "grad_cam.npy"]},
-                                  "saliency method; with `.npy` the raw map instead of the PNG")]  # fmt: skip
+    names = {"type": "string", "examples": ["grad_cam", "grad_cam.npy", "grad_cam.json"]}
+    method = [*job_id, _parameter("method", "path", names,
+                                  "saliency method: heatmap; `.npy`: the raw map; `.json`: its numbers")]  # fmt: skip
     max_side = [*job_id, _parameter("max_side", "query", {"type": "integer", "minimum": 16, "maximum": 4096},
                                     "longest side of the PNG in pixels", required=False)]  # fmt: skip
     return {
@@ -60,10 +69,11 @@ def _paths() -> Json:
             "post": _operation("cancelJob", "Cancel a job", "Job", job_id, [403, 404, 409])
         },
         "/api/v1/jobs/{job_id}/film": {"get": _binary("getFilm", "The film as PNG", max_side, ["image/png"])},
-        "/api/v1/jobs/{job_id}/explanations/{method}": {
-            "get": _binary("getExplanation", "A heatmap as PNG, or the raw saliency map", method,
-                           ["image/png", "application/octet-stream"]),
+        "/api/v1/jobs/{job_id}/explanations": {
+            "post": _request_explanation(job_id),
+            "get": _operation("listExplanations", "The explanations of a job", "ExplanationList", job_id, [404]),
         },
+        "/api/v1/jobs/{job_id}/explanations/{method}": {"get": _get_explanation(method)},
         "/livez": {"get": _open("livez", "This process serves", {"text/plain": {"schema": {"type": "string"}}})},
         "/readyz": {"get": _open("readyz", "Database, schema, broker, workers", _json("Readiness"), not_ready=True)},
     }  # fmt: skip
@@ -86,6 +96,34 @@ def _submit() -> Json:
         "Retry-After": {"description": "seconds until polling makes sense", "schema": {"type": "integer"}},
     }
     return operation
+
+
+def _request_explanation(parameters: list[Json]) -> Json:
+    operation = _operation("requestExplanation", "Ask for an explanation; one that is there is answered as it is",
+                           "ExplanationDetail", parameters, [400, 403, 404, 409])  # fmt: skip
+    schema = {"schema": {"$ref": "#/components/schemas/ExplanationRequest"}}
+    operation["requestBody"] = {
+        "required": True,
+        "content": {"application/json": schema, "application/x-www-form-urlencoded": schema},
+    }
+    operation["responses"]["202"] = _unfinished()
+    return operation
+
+
+def _get_explanation(parameters: list[Json]) -> Json:
+    operation = _binary("getExplanation", "A heatmap as PNG, the raw saliency map, or what is known of it", parameters,
+                        ["image/png", "application/octet-stream"])  # fmt: skip
+    operation["responses"]["200"]["content"] |= _json("ExplanationDetail")
+    operation["responses"]["202"] = _unfinished()
+    return operation
+
+
+def _unfinished() -> Json:
+    headers = {
+        "Location": {"description": "what is known of it", "schema": {"type": "string"}},
+        "Retry-After": {"description": "seconds until asking again makes sense", "schema": {"type": "integer"}},
+    }
+    return {"description": "not computed yet", "content": _json("ExplanationDetail"), "headers": headers}
 
 
 def _get_job(parameters: list[Json]) -> Json:

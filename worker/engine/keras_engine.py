@@ -24,7 +24,7 @@ from worker.engine.architecture import Architecture, array_shapes
 from worker.engine.base import Inference
 from worker.engine.gate import Gate, pool
 from worker.engine.saliency import grad_cam
-from worker.engine.weights import load_all
+from worker.engine.weights import Weights, load_all
 
 Tensors = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 Traced = Callable[[tf.Tensor], Tensors]
@@ -75,7 +75,11 @@ def load_engine(folder: Path) -> KerasEngine:
         ModelProblem: ManifestMismatch, BadChecksum or WrongShape; see `weights.load_weights`.
     """
     manifest = read_manifest(folder)
-    weights = load_all(folder, manifest)
+    return build_engine(manifest, load_all(folder, manifest))
+
+
+def build_engine(manifest: ModelManifest, weights: Weights) -> KerasEngine:
+    """The engine of weights that are already checked."""
     device = _claim_device()
     trunk, head = build_halves(weights.architecture, manifest.target_layer)
     set_arrays((trunk, head), weights.architecture, weights.arrays)

@@ -56,6 +56,23 @@ def test_only_workers_that_polled_lately_count(resources: Resources) -> None:
     assert ask(resources)[1].workers == 2
 
 
+@pytest.mark.parametrize(
+    ("states", "told"),
+    [({}, "no_worker"), ({"a": "passed"}, "passed"), ({"a": "passed", "b": "absent"}, "absent")],
+    ids=["nobody", "all", "not all"],
+)
+def test_the_golden_films_are_told(resources: Resources, states: dict[str, str], told: str) -> None:
+    """'passed' only where every worker that is alive checked its model; one long silent does not count."""
+    sha256, now = register_model(resources.database), datetime.now(UTC)
+    with resources.database.begin() as session:
+        for name, golden in (states | {"gone": "absent"}).items():
+            beat = WorkerHeartbeat(worker=name, queues="stat", model_sha256=sha256, device="cpu", golden=golden)
+            beat.started_at = now
+            beat.polled_at = now - timedelta(seconds=60 if name == "gone" else 1)
+            session.add(beat)
+    assert ask(resources)[1].golden == told
+
+
 def test_a_database_never_migrated_is_not_ready(resources: Resources, tmp_path: Path) -> None:
     """503 with what to mend."""
     status, state = ask(with_database(resources, f"sqlite:///{tmp_path / 'empty.db'}"))

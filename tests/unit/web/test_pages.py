@@ -235,6 +235,20 @@ def test_an_abstention_gives_its_reasons_in_words(
     assert words in page
 
 
+def test_a_film_that_was_turned_to_the_usual_grey_scale_says_so_beside_its_verdict(
+    browser: FlaskClient, resources: Resources
+) -> None:
+    """As a caution, not as a reason to abstain; beside an abstention it stands apart from the reasons."""
+    page = browser.get(f"/jobs/{finish_as(resources, 'normal', reasons=['polarity_corrected'])}").text
+    assert "With caution" in page
+    assert "shown inverted" in page
+    assert "The model abstains" not in page
+    reasons = ["ambiguous_set", "polarity_corrected"]
+    page = browser.get(f"/jobs/{finish_as(resources, 'uncertain', reasons=reasons)}").text
+    assert page.index("Several labels remain plausible") < page.index("With caution") < page.index("shown inverted")
+    assert page.count("shown inverted") == 1
+
+
 def test_a_degenerate_map_is_told_and_not_drawn(browser: FlaskClient, resources: Resources) -> None:
     """A map that says nothing gives a sentence and no heatmap."""
     page = browser.get(f"/jobs/{finish_as(resources, 'normal', is_degenerate=True)}").text

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from shared import verdict
 from shared.domain import Verdict
 from web import present
 
@@ -20,6 +23,22 @@ def test_a_probability_is_never_rounded_to_a_certainty(share: float, words: str)
 def test_every_verdict_has_a_name() -> None:
     """No verdict reaches a page as its code."""
     assert all(present.name_label(verdict) != verdict.value for verdict in Verdict)
+
+
+def test_every_reason_has_a_sentence() -> None:
+    """No reason that the verdict may have reaches a page as its code, and no sentence is left without one."""
+    words = re.compile(r"[a-z]+(_[a-z]+)+")
+    values = {value for name, value in vars(verdict).items() if name.isupper() and isinstance(value, str)}
+    assert values == set(present.REASONS)
+    assert all(words.fullmatch(value) for value in values)
+    assert all(present.explain_reason(value).endswith(".") for value in values)
+
+
+def test_cautions_are_told_apart_from_what_prevents_a_verdict() -> None:
+    """A film that was turned to the usual grey scale has a verdict all the same."""
+    reasons = ["ambiguous_set", "polarity_corrected"]
+    assert (present.why_none(reasons), present.cautions(reasons)) == (["ambiguous_set"], ["polarity_corrected"])
+    assert set(present.REASONS) >= present.CAUTIONS
 
 
 @pytest.mark.parametrize(

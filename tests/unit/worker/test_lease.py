@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select
 
-from shared.db import jobs
+from shared.db import explanations, jobs
 from shared.db.engine import Database, make_engine
-from shared.db.tables import Job
+from shared.db.tables import Explanation, Job
 from shared.domain import JobState
+from tests.explanations import make_explanation, make_result, take
 from tests.fakes import FixedClock
 from tests.jobs import claim, make_job
 from worker import lease
@@ -146,6 +147,26 @@ def test_within_the_limit_and_after_the_batch_nothing_ends(database: Database) -
         keeper.tick()
     keeper.tick()
     assert limits.given_up == 0
+
+
+def test_an_explanation_is_kept_and_given_more_time(database: Database, clock: FixedClock) -> None:
+    """Its own row's lease is renewed, and the run limit counts as often as it is told."""
+    make_explanation(database, make_result(database))
+    order = take(database)
+    assert order is not None
+    limits = Limits()
+    keeper = make_keeper(database, limits, run_limit_s=-1.0)
+    with keeper.holding([order.held], explanations.changing, patience=-60.0):
+        clock.advance(15)
+        keeper.tick()
+    with database.read() as session:
+        until = session.scalars(select(Explanation.lease_until)).one()
+    assert until is not None
+    assert (until - clock.now).total_seconds() == 20
+    assert limits.given_up == 0
+    with keeper.holding([order.held], explanations.changing):
+        keeper.tick()
+    assert limits.given_up == 1
 
 
 def test_a_batch_that_fails_is_let_go(database: Database) -> None:

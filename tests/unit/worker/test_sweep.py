@@ -8,14 +8,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import event, select, update
 
 from shared.db import locks, queries
 from shared.db.engine import Database, make_engine
-from shared.db.tables import Job
+from shared.db.tables import Explanation, Job
 from shared.domain import Priority
 from shared.storage.local import LocalBlobs
 from shared.wiring import Resources, new_job_id
+from tests.explanations import make_explanation, make_result, take
 from tests.fakes import FixedClock, MemoryBlobs, RecordingQueue
 from tests.jobs import claim, make_job
 from worker import sweep as sweeper
@@ -63,6 +64,23 @@ def statements(resources: Resources) -> list[str]:
     seen: list[str] = []
     event.listen(resources.database.engine, "before_cursor_execute", lambda *arguments: seen.append(arguments[2]))
     return seen
+
+
+def test_a_dead_workers_map_comes_back_and_an_unrung_one_is_rung(kitchen: Resources, clock: FixedClock) -> None:
+    """Both in one pass, the ring after the commit; a second pass finds nothing to do."""
+    job_id = make_result(kitchen.database)
+    held = make_explanation(kitchen.database, job_id)
+    assert take(kitchen.database) is not None
+    waiting = make_explanation(kitchen.database, job_id, method="smooth_grad")
+    clock.advance(21)
+    assert sweep(kitchen, "w1")
+    assert isinstance(kitchen.queue, RecordingQueue)
+    assert sorted(kitchen.queue.explained) == sorted([held, waiting])
+    assert rings(kitchen) == []
+    with kitchen.database.read() as session:
+        found = session.scalars(select(Explanation.state).order_by(Explanation.id)).all()
+    assert found == ["queued", "queued"]
+    assert not sweep(kitchen, "w1")
 
 
 def test_an_idle_pass_only_reads(kitchen: Resources) -> None:

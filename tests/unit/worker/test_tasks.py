@@ -14,19 +14,21 @@ from celery import Celery
 from sqlalchemy import select, update
 
 from shared import queueing
-from shared.db import migrate, queries
+from shared.db import explanation_queries, migrate, queries
 from shared.db.engine import Database, make_engine
 from shared.db.jobs import Claimant
-from shared.db.tables import Job, Model, WorkerHeartbeat
+from shared.db.tables import Explanation, Job, Model, WorkerHeartbeat
 from shared.domain import JobState, Priority
 from shared.errors import DatabaseDown, ManifestMismatch
 from shared.imaging import stored
 from shared.wiring import Resources, new_job_id
+from tests.explanations import RuleExplainer, make_explanation
 from tests.factories import make_pixels
 from tests.fakes import FakeEngine, RecordingQueue, make_manifest
 from tests.jobs import claim, make_job
 from worker import boot, heartbeat, tasks
 from worker.boot import Runtime
+from worker.explain import Desk
 from worker.lease import LeaseKeeper
 from worker.pipeline import BatchReport, Kitchen
 
@@ -42,6 +44,7 @@ def runtime(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> Iterator[R
     monkeypatch.setattr(boot, "_runtime", made)
     yield made
     made.stop.set()
+    made.ended.set()
 
 
 @pytest.fixture
@@ -51,6 +54,36 @@ def classify() -> Iterator[Celery]:
     tasks.register(app)
     yield app.tasks[queueing.CLASSIFY]
     app.close()
+
+
+@pytest.fixture
+def explain() -> Iterator[Celery]:
+    """The task for explanations, registered likewise."""
+    app = Celery("test", broker="memory://", set_as_current=False)
+    tasks.register(app)
+    yield app.tasks[queueing.EXPLAIN]
+    app.close()
+
+
+@pytest.fixture
+def explainer(runtime: Runtime) -> RuleExplainer:
+    """What the child explains with."""
+    made = RuleExplainer()
+    runtime.desk = replace(boot.make_desk(runtime.kitchen), load=lambda: made)
+    return made
+
+
+def map_of_a_film(resources: Resources, runtime: Runtime) -> str:
+    """A classified film whose gradient map is asked for."""
+    job_id = film(resources)
+    runtime.work()
+    return make_explanation(resources.database, job_id)
+
+
+def map_states(resources: Resources) -> list[str]:
+    """Of all explanations."""
+    with resources.database.read() as session:
+        return list(session.scalars(select(Explanation.state).order_by(Explanation.id)))
 
 
 def film(resources: Resources) -> str:
@@ -179,14 +212,14 @@ def test_the_loop_polls_beats_and_stops(runtime: Runtime, resources: Resources) 
 
 def test_a_beat_says_who_and_what(runtime: Runtime, resources: Resources) -> None:
     """One row a worker, its model and classes; those silent for an hour are forgotten."""
-    heartbeat.beat(runtime.kitchen)
+    runtime.beat()
     with resources.database.begin() as session:
         row = session.scalars(select(WorkerHeartbeat)).one()
         assert (row.worker, row.queues, row.device) == ("w1", "stat,routine,bulk", "fake/1")
         gone = resources.database.now(session) - timedelta(hours=2)
         session.add(WorkerHeartbeat(worker="old", queues="", model_sha256=row.model_sha256, device="",
                                     started_at=gone, polled_at=gone))  # fmt: skip
-    heartbeat.beat(runtime.kitchen)
+    runtime.beat()
     with resources.database.read() as session:
         assert session.scalars(select(WorkerHeartbeat.worker)).all() == ["w1"]
 
@@ -233,3 +266,99 @@ def test_the_lease_is_kept_until_the_last_batch_is_done(runtime: Runtime) -> Non
     runtime.turn.release()
     stopping.join()
     assert runtime.ended.is_set()
+
+
+def test_a_ring_makes_the_map_it_is_for_and_those_that_wait_with_it(
+    runtime: Runtime, explain: Celery, explainer: RuleExplainer, resources: Resources
+) -> None:
+    """One after the other; rings for what is done, unknown or no id at all only look."""
+    first, second = (map_of_a_film(resources, runtime) for _ in range(2))
+    assert explain(first) is None
+    assert map_states(resources) == ["done", "done"]
+    asked = len(explainer.asked)
+    for explanation_id in (first, second, new_job_id(), "", "x" * 10_000):
+        explain(explanation_id)
+    assert len(explainer.asked) == asked
+
+
+def test_films_come_before_maps(
+    runtime: Runtime, explain: Celery, explainer: RuleExplainer, resources: Resources
+) -> None:
+    """While a film is due no map is begun; one that comes meanwhile waits for one map only."""
+    first, _ = (map_of_a_film(resources, runtime) for _ in range(2))
+    waiting = film(resources)
+    explain(first)
+    assert map_states(resources) == ["queued", "queued"]
+    runtime.work()
+    explainer.meddle = lambda: film(resources) if waiting else None
+    explain(first)
+    assert sorted(map_states(resources)) == ["done", "queued"]
+
+
+def test_the_loop_makes_maps_without_a_ring(runtime: Runtime, explainer: RuleExplainer, resources: Resources) -> None:
+    """The broker may be away."""
+    map_of_a_film(resources, runtime)
+    explainer.meddle = runtime.stop.set
+    boot.poll_loop(runtime)
+    assert map_states(resources) == ["done"]
+
+
+def test_a_worker_that_makes_no_maps_claims_none(runtime: Runtime, explain: Celery, resources: Resources) -> None:
+    """They wait for one that does, and its sign of life does not promise any."""
+    waiting = map_of_a_film(resources, runtime)
+    explain(waiting)
+    boot.explain_due(runtime)
+    assert not runtime.explain()
+    assert map_states(resources) == ["queued"]
+    runtime.beat()
+    with resources.database.read() as session:
+        assert explanation_queries.count_live_explainers(session, resources.database.now(session)) == 0
+
+
+def test_map_and_film_take_turns(
+    runtime: Runtime, explainer: RuleExplainer, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a batch is in hand no map is begun, and none is claimed; a fault gives the turn back."""
+    monkeypatch.setattr(boot, "TURN_WAIT_S", 0.01)
+    map_of_a_film(resources, runtime)
+    with runtime.turn:
+        assert not runtime.explain()
+        assert map_states(resources) == ["queued"]
+    with monkeypatch.context() as patch:
+        patch.setattr(boot, "explain_next", broken_desk)
+        with pytest.raises(DatabaseDown):
+            runtime.explain()
+    assert runtime.explain()
+    assert explainer.asked
+
+
+def broken_desk(_desk: Desk) -> bool:
+    """The database went away at the claim."""
+    raise DatabaseDown("away")
+
+
+def test_a_child_gives_signs_of_life_while_it_computes(
+    runtime: Runtime, explainer: RuleExplainer, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A map may take longer than a silent worker counts as alive; at rest the poll loop alone beats."""
+    monkeypatch.setattr(boot, "BEAT_EVERY_S", 0.01)
+    beating = threading.Thread(target=boot.beat_loop, args=(runtime,))
+    beating.start()
+    runtime.ended.wait(0.2)
+    assert beats(resources) == []
+    with runtime.turn:
+        for _ in range(6000):
+            if beats(resources):
+                break
+            runtime.ended.wait(0.01)
+    runtime.ended.set()
+    beating.join(60)
+    assert not beating.is_alive()
+    assert beats(resources) == ["stat,routine,bulk,explain"]
+    assert explainer.asked == []
+
+
+def beats(resources: Resources) -> list[str]:
+    """What the living workers serve."""
+    with resources.database.read() as session:
+        return list(session.scalars(select(WorkerHeartbeat.queues)))

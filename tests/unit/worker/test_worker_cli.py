@@ -1,4 +1,4 @@
-"""`plainfilm worker run`: which classes, which model, and a refusal before anything is forked."""
+"""`plainfilm worker run`: which queues, which model, and a refusal before anything is forked."""
 
 from __future__ import annotations
 
@@ -7,33 +7,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from shared.domain import Priority
 from shared.errors import InvalidRequest, ManifestMismatch, QueueDown
 from shared.settings import Settings
 from worker import boot
 from worker.app import create_celery
-from worker.cli import cli, parse_queues
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("stat", [Priority.STAT]),
-        ("bulk,stat", [Priority.STAT, Priority.BULK]),
-        (" routine , routine ,", [Priority.ROUTINE]),
-        ("stat,routine,bulk", list(Priority)),
-    ],
-)
-def test_classes_are_read_in_order_of_rank(text: str, expected: list[Priority]) -> None:
-    """However they are written, and each once."""
-    assert parse_queues(text) == tuple(expected)
-
-
-@pytest.mark.parametrize("text", ["", ",", "urgent", "stat,urgent", "STAT"])
-def test_an_unknown_class_is_refused(text: str) -> None:
-    """With those that are known."""
-    with pytest.raises(InvalidRequest, match="stat, routine, bulk"):
-        parse_queues(text)
+from worker.cli import cli
 
 
 def test_a_model_folder_without_a_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,6 +20,12 @@ def test_a_model_folder_without_a_model_is_refused(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("PLAINFILM_MODEL_DIR", str(tmp_path))
     found = CliRunner().invoke(cli, ["run"])
     assert isinstance(found.exception, ManifestMismatch)
+
+
+def test_an_unknown_queue_is_refused_before_anything_starts() -> None:
+    """What can be named is tested in `test_serving.py`."""
+    found = CliRunner().invoke(cli, ["run", "--queues", "stat,urgent"])
+    assert isinstance(found.exception, InvalidRequest)
 
 
 def test_the_set_model_wins_over_the_shipped_one(tmp_path: Path) -> None:

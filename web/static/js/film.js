@@ -7,9 +7,10 @@ const KEYS = { "+": "in", "=": "in", "-": "out", 0: "reset", i: "invert" };
 const holder = document.getElementById("viewer");
 const words = document.getElementById("viewer-words");
 const zoomWords = document.getElementById("zoom-words");
+words.textContent = "Loading the film";
 const wish = { opacity: 40, isOn: !("moot" in findings().dataset), isInverted: false };
 let heatmap = null;
-let isAsked = false;
+let heatmapUrl = ""; // of the map that is shown or on its way
 
 /** OpenSeadragon 6.1 adds an inline style, which the CSP refuses, unless it finds its mark: an element of no effect. */
 function forbidInlineStyle() {
@@ -36,16 +37,25 @@ function findings() {
   return document.getElementById("findings");
 }
 
-/** Lay the heatmap over the film as soon as there is one. */
-function addHeatmap() {
-  const url = findings().dataset.heatmap;
-  if (!url || isAsked || !viewer.world.getItemCount()) return;
-  isAsked = true;
+/** Where the chosen map's picture is; empty while there is none. */
+function chosenUrl() {
+  return document.getElementById("heatmap")?.dataset.heatmap ?? "";
+}
+
+/** Lay the chosen heatmap over the film as soon as there is one, and take another one away. */
+function changeHeatmap() {
+  const url = chosenUrl();
+  if (url === heatmapUrl || !viewer.world.getItemCount()) return;
+  heatmapUrl = url;
+  if (heatmap) viewer.world.removeItem(heatmap);
+  heatmap = null;
+  if (!url) return;
   viewer.addTiledImage({
     tileSource: { type: "image", url, buildPyramid: false },
     width: 1,
     opacity: 0,
     success: (event) => {
+      if (url !== heatmapUrl) return void viewer.world.removeItem(event.item); // another was chosen meanwhile
       heatmap = event.item;
       showHeatmap();
     },
@@ -53,6 +63,7 @@ function addHeatmap() {
 }
 
 function showHeatmap() {
+  holder.dataset.heatmap = heatmap ? heatmapUrl : "";
   const slider = document.getElementById("opacity");
   if (!slider) return;
   slider.value = wish.opacity;
@@ -66,7 +77,7 @@ function showHeatmap() {
 }
 
 function toggleHeatmap() {
-  if (!findings().dataset.heatmap) return;
+  if (!chosenUrl()) return;
   wish.isOn = !wish.isOn;
   showHeatmap();
   say(wish.isOn ? "Heatmap on" : "Heatmap off");
@@ -113,7 +124,7 @@ function onKey(event) {
 viewer.addHandler("tile-invalidated", invertFilm);
 viewer.addHandler("open", () => {
   words.textContent = "";
-  addHeatmap();
+  changeHeatmap();
 });
 viewer.addHandler("open-failed", () => (words.textContent = "The film cannot be shown; reload the page to try again."));
 viewer.addHandler("canvas-key", (event) => {
@@ -133,10 +144,15 @@ document.addEventListener("click", (event) => {
   if (event.target.closest("#heatmap-toggle")) toggleHeatmap();
 });
 document.addEventListener("htmx:afterSettle", (event) => {
-  if (event.target.id !== "findings") return;
-  say(findings().dataset.say);
-  if ("moot" in findings().dataset) wish.isOn = false;
-  addHeatmap();
+  if (event.target.id === "findings") {
+    say(findings().dataset.say);
+    if ("moot" in findings().dataset) wish.isOn = false;
+  } else if (event.target.id === "heatmap") {
+    say(event.target.dataset.mapSay);
+  } else {
+    return;
+  }
+  changeHeatmap();
   showHeatmap();
 });
 showHeatmap();

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from shared.errors import WrongShape
-from shared.imaging.heatmap import INFERNO, MAX_ALPHA, MAX_OVERLAY_SIDE_PX, film_png, heatmap_png
+from shared.imaging.heatmap import INFERNO, MAX_ALPHA, MAX_OVERLAY_SIDE_PX, film_png, heatmap_png, stretch
 from tests.factories import make_pixels
 
 
@@ -111,3 +111,20 @@ def test_pictures_carry_no_metadata() -> None:
             kinds.add(data[at + 4 : at + 8])
             at += 12 + int.from_bytes(data[at : at + 4])
         assert kinds <= {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+
+
+def test_a_map_of_pixels_is_stretched_to_its_99th_percentile() -> None:
+    """100 values 0.00 to 0.99: the 99th percentile is 0.9801, what is above it becomes 1, the rest keeps its order."""
+    values = (np.arange(100, dtype=np.float32) / 100).reshape(10, 10)
+    before = values.copy()
+    stretched = stretch(values)
+    assert stretched.dtype == np.float32
+    np.testing.assert_allclose(stretched.ravel()[[0, 50, 98, 99]], [0, 0.5 / 0.9801, 0.98 / 0.9801, 1], rtol=1e-6)
+    np.testing.assert_array_equal(values, before)
+
+
+def test_a_map_of_a_few_pixels_is_left_as_it_is() -> None:
+    """Where the percentile is zero there is nothing to divide by."""
+    values = np.zeros((20, 20), np.float32)
+    values[3, 4] = 1
+    np.testing.assert_array_equal(stretch(values), values)

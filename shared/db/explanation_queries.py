@@ -1,0 +1,219 @@
+"""The read side of explanations: the verdict's own map and those asked for as wire models. Changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import cast
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from shared import wire
+from shared.db import tables
+from shared.db.queries import WORKER_ALIVE_S
+from shared.db.tables import Explanation
+from shared.domain import EXPLAIN_QUEUE, JobState
+from shared.errors import JobNotFound, NotFound
+from shared.wire import ExplanationMethod, ExplanationState
+
+_NO_MAP = "This job has no explanation by that method, or none yet."
+
+
+@dataclass(frozen=True, slots=True)
+class Explainable:
+    """A job as far as an explanation cares: its state, and what its result says most probably."""
+
+    state: JobState
+    label: str | None
+    model_sha256: str | None
+
+
+def get_explainable(session: Session, tenant: str, job_id: str) -> Explainable:
+    """What there is to explain of a job; label and model are None without a result.
+
+    Raises:
+        JobNotFound: unknown, or of another tenant.
+    """
+    state, result = _job_and_result(session, tenant, job_id)
+    if result is None:
+        return Explainable(state, None, None)
+    return Explainable(state, _most_probable(result), result.model_sha256)
+
+
+def list_explanations(session: Session, tenant: str, job_id: str) -> wire.ExplanationList:
+    """All of a job, in the order of the methods; none before there is a result.
+
+    Raises:
+        JobNotFound: unknown, or of another tenant.
+    """
+    _, result = _job_and_result(session, tenant, job_id)
+    rows = session.scalars(select(Explanation).where(Explanation.job_id == job_id, Explanation.tenant == tenant))
+    found = {ExplanationMethod(row.method): _to_wire(row) for row in rows}
+    if result is not None:
+        own = _of_verdict(result)
+        asked = found.get(own.method)
+        found[own.method] = own if asked is None else _judged(own, asked)
+    return wire.ExplanationList(explanations=[found[method] for method in ExplanationMethod if method in found])
+
+
+def get_explanation(session: Session, tenant: str, job_id: str, method: str) -> wire.ExplanationDetail:
+    """One explanation of a job.
+
+    Raises:
+        JobNotFound: unknown, or of another tenant.
+        NotFound: none by that method was asked for.
+    """
+    for found in list_explanations(session, tenant, job_id).explanations:
+        if found.method == method:
+            return found
+    raise NotFound(_NO_MAP)
+
+
+def get_map(session: Session, tenant: str, job_id: str, method: str) -> bytes:
+    """The raw map by that method, see `stored.saliency_from_bytes`: the one of the verdict, or one asked for.
+
+    Raises:
+        JobNotFound: unknown, or of another tenant.
+        NotFound: there is none, or none yet.
+    """
+    _, result = _job_and_result(session, tenant, job_id)
+    if result is not None and result.saliency_method == method:
+        return result.saliency
+    mine = (Explanation.job_id == job_id) & (Explanation.tenant == tenant) & (Explanation.method == method)
+    found = session.scalar(select(Explanation.values).where(mine))
+    if found is None:
+        raise NotFound(_NO_MAP)
+    return found
+
+
+def find_id(session: Session, job_id: str, method: ExplanationMethod) -> tuple[str, ExplanationState] | None:
+    """(explanation id, state) of what was asked for, if it was."""
+    row = session.execute(
+        select(Explanation.id, Explanation.state).where(Explanation.job_id == job_id, Explanation.method == method)
+    ).first()
+    return (row.id, ExplanationState(row.state)) if row else None
+
+
+def has_due(session: Session, now: datetime, model_sha256: str) -> bool:
+    """True where an explanation waits for a worker with this model: a read, so that idle ones take no write lock."""
+    return _exists(session, is_due(now, model_sha256))
+
+
+def is_due(now: datetime, model_sha256: str) -> ColumnElement[bool]:
+    """The rows that a worker with this model may claim.
+
+    Those of another model are left to a living worker that has it; where there is none, anybody takes them, and
+    they fail with `model_replaced` instead of waiting for ever.
+    """
+    has_it = tables.WorkerHeartbeat.model_sha256 == Explanation.model_sha256
+    is_left = select(tables.WorkerHeartbeat.worker).where(_explains(now), has_it).exists()
+    return _is_queued() & (Explanation.not_before <= now) & ((Explanation.model_sha256 == model_sha256) | ~is_left)
+
+
+def count_live_explainers(session: Session, now: datetime) -> int:
+    """Workers that polled the database lately and make explanations."""
+    return session.scalar(select(func.count()).select_from(tables.WorkerHeartbeat).where(_explains(now))) or 0
+
+
+def is_queued(session: Session, explanation_id: str) -> bool:
+    """True where what the ring is for still waits."""
+    return _exists(session, _is_queued() & (Explanation.id == explanation_id))
+
+
+def needs_sweep(session: Session, now: datetime, ring_after_s: float) -> bool:
+    """True where a lease is over or a due explanation is unrung: a read before the sweep's write."""
+    unrung = Explanation.last_rung_at < now - timedelta(seconds=ring_after_s)
+    is_over = (Explanation.state == ExplanationState.RUNNING) & (Explanation.lease_until < now)
+    return _exists(session, is_over) or _exists(session, _is_queued() & unrung & (Explanation.not_before <= now))
+
+
+def _explains(now: datetime) -> ColumnElement[bool]:
+    is_alive = tables.WorkerHeartbeat.polled_at > now - timedelta(seconds=WORKER_ALIVE_S)
+    return is_alive & tables.WorkerHeartbeat.queues.contains(EXPLAIN_QUEUE)
+
+
+def _exists(session: Session, rule: ColumnElement[bool]) -> bool:
+    return session.scalar(select(Explanation.id).where(rule).limit(1)) is not None
+
+
+def _is_queued() -> ColumnElement[bool]:
+    return Explanation.state == ExplanationState.QUEUED
+
+
+def _job_and_result(session: Session, tenant: str, job_id: str) -> tuple[JobState, tables.Result | None]:
+    row = session.execute(
+        select(tables.Job.state, tables.Result)
+        .outerjoin(tables.Result, tables.Result.job_id == tables.Job.id)
+        .where(tables.Job.id == job_id, tables.Job.tenant == tenant)
+    ).first()
+    if row is None:
+        raise JobNotFound("There is no job with this id.")
+    return JobState(row[0]), row[1]
+
+
+def _most_probable(result: tables.Result) -> str:
+    return max(result.probabilities, key=lambda label: result.probabilities[label])
+
+
+def _judged(own: wire.ExplanationDetail, asked: wire.ExplanationDetail) -> wire.ExplanationDetail:
+    """The verdict's map with the state and numbers of its judgement: the map itself is there all the while."""
+    kept = own.model_dump(include={"sha256", "border_share", "is_degenerate"})
+    return asked.model_copy(update={**kept, "seed": None})
+
+
+def _of_verdict(result: tables.Result) -> wire.ExplanationDetail:
+    """The map that came with the verdict; nobody has judged it yet."""
+    return wire.ExplanationDetail(
+        method=ExplanationMethod(result.saliency_method),
+        status=ExplanationState.DONE,
+        done=True,
+        label=_most_probable(result),
+        seed=None,
+        parameters={},
+        model_sha256=result.model_sha256,
+        attempt=result.attempt,
+        created_at=result.created_at,
+        started_at=None,
+        finished_at=result.created_at,
+        href=_href(result.job_id, result.saliency_method),
+        sha256=result.saliency_sha256,
+        border_share=result.border_share,
+        is_degenerate=result.is_degenerate,
+        degenerate_reason=None,
+        quality=None,
+        error=None,
+    )
+
+
+def _to_wire(row: Explanation) -> wire.ExplanationDetail:
+    state, judged = ExplanationState(row.state), row.quality or {}
+    measured = {name: judged[name] for name in wire.MapQuality.model_fields} if judged else None
+    return wire.ExplanationDetail(
+        method=ExplanationMethod(row.method),
+        status=state,
+        done=state.is_over,
+        label=row.label,
+        seed=row.seed,
+        parameters=row.parameters,
+        model_sha256=row.model_sha256,
+        attempt=row.attempt,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        href=_href(row.job_id, row.method),
+        sha256=row.values_sha256,
+        border_share=cast("float | None", judged.get("border_share")),
+        is_degenerate=cast("bool | None", judged.get("is_degenerate")),
+        degenerate_reason=cast("str | None", judged.get("degenerate_reason")),
+        quality=wire.MapQuality.model_validate(measured) if measured else None,
+        error=_error(row) if state is ExplanationState.FAILED else None,
+    )
+
+
+def _error(row: Explanation) -> wire.JobError:
+    return wire.JobError(code=row.error_code or "", detail=row.error_detail or "")
+
+
+def _href(job_id: str, method: str) -> str:
+    return f"/api/v1/jobs/{job_id}/explanations/{method}"

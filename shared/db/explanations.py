@@ -1,0 +1,281 @@
+"""All changes of a requested explanation's state, each with its audit event in the same transaction, as of jobs.
+
+`with changing(database) as changes:` is one short transaction at one database time; its events are chained when the
+block ends. An event's subject is the job, so that a film's trail tells who asked for what. Writes are fenced by the
+attempt. Reading is in `explanation_queries`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Select, insert, select, update
+from sqlalchemy.orm import Session
+
+from shared.db import audit
+from shared.db.engine import Database
+from shared.db.explanation_queries import is_due
+from shared.db.jobs import POISONED, Claim, Finding
+from shared.db.tables import Explanation, Job, Result
+from shared.errors import LeaseLost
+from shared.wire import ExplanationMethod, ExplanationState
+
+POISONED_DETAIL = "Every attempt at this explanation ended without a map; ask again to try again."
+
+
+@dataclass(frozen=True, slots=True)
+class NewExplanation:
+    """A map that is asked for: of which result, by which method, with which seed."""
+
+    id: str
+    tenant: str
+    owner: str
+    job_id: str
+    method: ExplanationMethod
+    label: str
+    seed: int
+    model_sha256: str
+    max_attempts: int
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An explanation that this worker holds, with what it needs to make it.
+
+    Attributes:
+        held: id, attempt (the token that writes are fenced by) and where the film is stored.
+        preprocessing: by which the film was classified.
+        verdict_map: the raw map that came with the verdict, where that is the one asked for: it is judged, not redone.
+    """
+
+    held: Claim
+    job_id: str
+    method: ExplanationMethod
+    label: str
+    seed: int
+    model_sha256: str
+    preprocessing: str
+    verdict_map: bytes | None
+
+
+@contextmanager
+def changing(database: Database) -> Iterator[ExplanationChanges]:
+    """One writing transaction on explanations; commits, with its audit events, when the block ends."""
+    with database.begin() as session:
+        changes = ExplanationChanges(session, database.now(session))
+        yield changes
+        changes.chain_events()
+
+
+class ExplanationChanges:
+    """The state machine over one open transaction; see `ExplanationState` for the picture."""
+
+    def __init__(self, session: Session, now: datetime) -> None:
+        self.session = session
+        self.now = now
+        self._events: dict[str, list[audit.Event]] = defaultdict(list)
+
+    def insert_queued(self, new: NewExplanation) -> None:
+        """Accept a request: the row and its event.
+
+        Raises:
+            sqlalchemy.exc.IntegrityError: the job has an explanation by that method already.
+        """
+        values = {
+            "id": new.id, "tenant": new.tenant, "owner": new.owner, "job_id": new.job_id, "method": new.method.value,
+            "label": new.label, "seed": new.seed, "model_sha256": new.model_sha256,
+            "state": ExplanationState.QUEUED, "attempt": 0, "max_attempts": new.max_attempts,
+            "not_before": self.now, "last_rung_at": self.now, "created_at": self.now, "request_id": new.request_id,
+        }  # fmt: skip
+        self.session.execute(insert(Explanation), [values])
+        self._record(new.tenant, f"key:{new.owner}", "explanation_requested", new.job_id, explanation=new.id,
+                     method=new.method.value, label=new.label, seed=new.seed, model_sha256=new.model_sha256,
+                     request_id=new.request_id)  # fmt: skip
+
+    def ask_again(self, explanation_id: str, owner: str, more_attempts: int, request_id: str) -> bool:
+        """Failed to queued, with so many attempts more; False where it has not failed."""
+        failed = (Explanation.id == explanation_id) & (Explanation.state == ExplanationState.FAILED)
+        row = self.session.execute(
+            update(Explanation)
+            .where(failed)
+            .values(
+                state=ExplanationState.QUEUED,
+                max_attempts=Explanation.attempt + more_attempts,
+                not_before=self.now,
+                last_rung_at=self.now,
+                finished_at=None,
+                error_code=None,
+                error_detail=None,
+            )
+            .returning(Explanation.tenant, Explanation.job_id, Explanation.method)
+        ).first()
+        if row is None:
+            return False
+        self._record(row.tenant, f"key:{owner}", "explanation_requested", row.job_id, explanation=explanation_id,
+                     method=row.method, request_id=request_id)  # fmt: skip
+        return True
+
+    def claim(self, worker: str, model_sha256: str, lease_s: float) -> Order | None:
+        """Take the explanation that waits longest for a worker with this model, with a lease; None where none does."""
+        picked = (
+            select(Explanation.id)
+            .where(is_due(self.now, model_sha256))
+            .order_by(Explanation.not_before, Explanation.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+            .cte("picked")
+        )
+        taken = self.session.scalar(
+            update(Explanation)
+            .where(Explanation.id.in_(select(picked.c.id)), Explanation.state == ExplanationState.QUEUED)
+            .values(
+                state=ExplanationState.RUNNING,
+                attempt=Explanation.attempt + 1,
+                lease_owner=worker,
+                lease_until=self.now + timedelta(seconds=lease_s),
+                started_at=self.now,
+            )
+            .returning(Explanation.id)
+        )
+        if taken is None:
+            return None
+        order = self._read_order(taken)
+        self._record(order.held.tenant, f"worker:{worker}", "explanation_claimed", order.job_id,
+                     explanation=taken, attempt=order.held.attempt)  # fmt: skip
+        return order
+
+    def renew(self, claims: Sequence[Claim], lease_s: float) -> list[Claim]:
+        """Extend the leases that are still ours; the others were given to another attempt."""
+        until = self.now + timedelta(seconds=lease_s)
+        return [held for held in claims if self._change(_fence(held), lease_until=until) is not None]
+
+    def finish(self, held: Claim, worker: str, finding: Finding) -> None:
+        """Running to done, with the map.
+
+        Raises:
+            LeaseLost: another attempt owns it; nothing was written.
+        """
+        job_id = self._leave_running(held, ExplanationState.DONE, finished_at=self.now, worker=worker,
+                                     **finding.columns)  # fmt: skip
+        self._record(held.tenant, f"worker:{worker}", "explained", job_id, explanation=held.id,
+                     attempt=held.attempt, **finding.audit_facts)  # fmt: skip
+
+    def fail(self, held: Claim, actor: str, code: str, detail: str) -> None:
+        """Running to failed, until somebody asks again.
+
+        Raises:
+            LeaseLost: another attempt owns it.
+        """
+        job_id = self._leave_running(held, ExplanationState.FAILED, finished_at=self.now, error_code=code,
+                                     error_detail=detail)  # fmt: skip
+        self._record(held.tenant, actor, "explanation_failed", job_id, explanation=held.id,
+                     attempt=held.attempt, error_code=code)  # fmt: skip
+
+    def retry(self, held: Claim, actor: str, code: str, delay_s: float) -> ExplanationState:
+        """After a transient error: back to the queue in `delay_s`, or failed where the attempts are used up.
+
+        Raises:
+            LeaseLost: another attempt owns it.
+        """
+        if held.attempt >= held.max_attempts:
+            self.fail(held, actor, POISONED, POISONED_DETAIL)
+            return ExplanationState.FAILED
+        due = self.now + timedelta(seconds=delay_s)
+        job_id = self._leave_running(held, ExplanationState.QUEUED, not_before=due)
+        self._record(held.tenant, actor, "explanation_requeued", job_id, explanation=held.id,
+                     attempt=held.attempt, error_code=code)  # fmt: skip
+        return ExplanationState.QUEUED
+
+    def requeue_expired(self, limit: int = 100) -> list[tuple[str, ExplanationState]]:
+        """Give back what dead workers held: running and lease over to queued, or to failed.
+
+        Returns:
+            (explanation id, new state) of each that changed.
+        """
+        rows = self.session.execute(
+            _held()
+            .where(Explanation.state == ExplanationState.RUNNING, Explanation.lease_until < self.now)
+            .order_by(Explanation.lease_until)
+            .limit(limit)
+            .with_for_update(skip_locked=True, of=Explanation)
+        ).all()
+        return [(row.id, self.retry(Claim(*row), "sweeper", "lease_expired", 0.0)) for row in rows]
+
+    def mark_rung(self, silent_s: float, limit: int) -> list[str]:
+        """Ids of at most `limit` due explanations that had no ring for `silent_s`, now marked as rung."""
+        before = self.now - timedelta(seconds=silent_s)
+        silent = (
+            select(Explanation.id)
+            .where(Explanation.state == ExplanationState.QUEUED, Explanation.last_rung_at < before)
+            .where(Explanation.not_before <= self.now)
+            .order_by(Explanation.last_rung_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            .cte("silent")
+        )
+        return list(
+            self.session.scalars(
+                update(Explanation)
+                .where(Explanation.id.in_(select(silent.c.id)), Explanation.state == ExplanationState.QUEUED)
+                .values(last_rung_at=self.now)
+                .returning(Explanation.id)
+            )
+        )
+
+    def chain_events(self) -> None:
+        """Append what was recorded, stream by stream in a fixed order; called once, by `changing`."""
+        for tenant in sorted(self._events):
+            audit.append(self.session, tenant, self._events[tenant], self.now)
+
+    def _read_order(self, explanation_id: str) -> Order:
+        held = Claim(*self.session.execute(_held().where(Explanation.id == explanation_id)).one())
+        row, result = self.session.execute(
+            select(Explanation, Result)
+            .join(Result, Result.job_id == Explanation.job_id)
+            .where(Explanation.id == explanation_id)
+        ).one()
+        is_of_verdict = result.saliency_method == row.method
+        return Order(
+            held=held,
+            job_id=row.job_id,
+            method=ExplanationMethod(row.method),
+            label=row.label,
+            seed=row.seed,
+            model_sha256=row.model_sha256,
+            preprocessing=result.preprocessing,
+            verdict_map=result.saliency if is_of_verdict else None,
+        )
+
+    def _leave_running(self, held: Claim, to: ExplanationState, **values: object) -> str:
+        """The job's id."""
+        job_id = self._change(_fence(held), state=to, lease_owner=None, lease_until=None, **values)
+        if job_id is None:
+            raise LeaseLost("Another attempt owns this explanation now.", explanation=held.id, attempt=held.attempt)
+        return job_id
+
+    def _change(self, condition: ColumnElement[bool], **values: object) -> str | None:
+        """The job's id where a row fits the condition."""
+        return self.session.scalar(update(Explanation).where(condition).values(**values).returning(Explanation.job_id))
+
+    def _record(self, tenant: str, actor: str, action: str, job_id: str, **facts: object) -> None:
+        self._events[tenant].append(audit.Event(actor, action, job_id, facts))
+
+
+def _held() -> Select[str, str, int, int, str]:
+    """The columns of a `Claim`; its film is the job's."""
+    return select(Explanation.id, Explanation.tenant, Explanation.attempt, Explanation.max_attempts, Job.blob_ref).join(
+        Job, Job.id == Explanation.job_id
+    )
+
+
+def _fence(held: Claim) -> ColumnElement[bool]:
+    return (
+        (Explanation.id == held.id)
+        & (Explanation.attempt == held.attempt)
+        & (Explanation.state == ExplanationState.RUNNING)
+    )

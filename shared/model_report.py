@@ -1,0 +1,232 @@
+"""The report on a model, `model.json`: every number measured on it, with n and a 95 % interval beside it.
+
+Written by `plainfilm evaluate --report`, never by hand; the model card, report.html and the model page show it and
+nothing else. A part that was not measured is None and is said to be missing, never left out in silence.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.errors import ManifestMismatch
+from shared.manifest import Rate, SplitMetrics, Thresholds
+
+REPORT_FILE: Final = "model.json"
+
+
+class Part(BaseModel):
+    """Frozen, and no field beyond those named."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Estimate(Part):
+    """A number that is no share of films, with its 95 % bootstrap interval over the n films."""
+
+    value: float
+    n: int = Field(ge=0)
+    low: float
+    high: float
+
+
+class Source(Part):
+    """The films of one label from one source; `source` is the manifest's pool, '' where it names none.
+
+    `recall` is of the forced choice and None for a label the model has not; `coverage` is the share that got a
+    verdict naming a label.
+    """
+
+    source: str
+    label: str
+    recall: Rate | None
+    coverage: Rate
+
+
+class Sets(Part):
+    """Prediction sets of the films that have one of the labels.
+
+    `by_label` is the share whose set holds the label, `nominal` what it was set to be; `mean_size` is over all of
+    them, and None where there is none.
+    """
+
+    nominal: float
+    by_label: dict[str, Rate]
+    mean_size: float | None
+
+
+class Failure(Part):
+    """A film whose forced choice is wrong."""
+
+    file: str
+    label: str
+    choice: str
+    probability: float
+    verdict: str
+
+
+class SplitReport(Part):
+    """One split: the manifest's metrics, intervals of those that are no shares, sources, sets and failures.
+
+    `estimates` has balanced_accuracy, macro_f1 and ece15, as far as the split has films of the labels. `roc_auc` is
+    of each label against the others, among the films that have one of the labels. `failures` names the films whose
+    forced choice is wrong, the most confident first.
+    """
+
+    metrics: SplitMetrics
+    estimates: dict[str, Estimate]
+    roc_auc: dict[str, Estimate]
+    sources: list[Source]
+    sets: Sets
+    failures: list[Failure]
+
+
+class Change(Part):
+    """One way to change a film (brightness, JPEG, ...) and how often the verdict changes with it."""
+
+    name: str
+    flips: Rate
+
+
+class Robustness(Part):
+    """Verdict flips over the films of one split; `any_change` pools all changes."""
+
+    split: str
+    changes: list[Change]
+    any_change: Rate
+
+
+class OddInputs(Part):
+    """Inputs that are no frontal chest films: the share that got any verdict naming a label, and which."""
+
+    answered: Rate
+    answered_files: list[str]
+
+
+class Control(Part):
+    """A classifier, or a film, that lacks what should matter: how well it does all the same.
+
+    `is_near` is True where its balanced accuracy comes within 0.10 of the model's on the same split.
+    """
+
+    name: Literal["lungs_blacked_out", "border_only", "thumbnail_16", "metadata_only"]
+    split: str
+    accuracy: Rate
+    balanced_accuracy: Estimate
+    model_balanced_accuracy: float
+    is_near: bool
+    what: str
+
+
+class Fold(Part):
+    """One fold of a cross-validation."""
+
+    fold: int
+    accuracy: Rate
+    macro_f1: float
+
+
+class CrossValidation(Part):
+    """k folds by group: every film judged once by a network that saw none of its group."""
+
+    recipe: str
+    films: str
+    folds: list[Fold]
+    accuracy: Rate
+    macro_f1: Estimate
+    confusion: list[list[int]]
+
+
+class LeftOut(Part):
+    """Films of one pool, judged by a network trained without that pool."""
+
+    pool: str
+    label: str
+    recall: Rate | None
+    coverage: Rate
+
+
+class Goal(Part):
+    """One line of the goals table; `reached` is None where the number could not be measured.
+
+    `value` is None then too; `goal` is 'at least' or 'at most' `limit`.
+    """
+
+    measure: str
+    goal: Literal["at least", "at most"]
+    limit: float
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int | None
+    reached: bool | None
+    note: str
+
+    def show(self, number: float | None) -> str:
+        """A number of this line as it reads: shares with three decimals, minutes and megabytes with one."""
+        return "-" if number is None else f"{number:.3f}" if self.limit <= 1 else f"{number:.1f}"
+
+    def show_ends(self) -> str:
+        """The interval as it reads; '-' where there is none."""
+        return "-" if self.low is None or self.high is None else f"{self.show(self.low)}-{self.show(self.high)}"
+
+
+class Explanations(Part):
+    """What `training/explain_check.py` found for this model; see there for each number."""
+
+    agreement: list[dict[str, object]]
+    sanity: list[dict[str, object]]
+    areas: list[dict[str, object]]
+
+
+class ModelReport(Part):
+    """Everything.
+
+    `train_seconds` is the wall time of learning, None where it was not recorded; `device` is where it was measured.
+    """
+
+    name: str
+    version: str
+    weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    labels: tuple[str, ...]
+    temperature: float
+    thresholds: Thresholds
+    recipe: str
+    trained_at: str
+    trained_on: dict[str, int]
+    train_seconds: float | None
+    weights_bytes: int
+    device: str
+    split_method: str
+    intended_use: str
+    limits: list[str]
+    splits: dict[str, SplitReport]
+    robustness: Robustness | None
+    odd_inputs: OddInputs | None
+    controls: list[Control]
+    cross_validation: CrossValidation | None
+    leave_one_source_out: list[LeftOut]
+    explanations: Explanations | None
+    goals: list[Goal]
+    notice: Literal["research use; not a medical device"] = "research use; not a medical device"
+
+
+def read_report(folder: Path, weights_sha256: str) -> ModelReport | None:
+    """The report beside a model's weights; None where there is none.
+
+    Raises:
+        ManifestMismatch: it cannot be read, is not of this form, or is of other weights.
+    """
+    path = folder / REPORT_FILE
+    if not path.exists():
+        return None
+    try:
+        report = ModelReport.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        message = f"The model's {REPORT_FILE} is not a report on a model."
+        raise ManifestMismatch(message, folder=str(folder)) from error
+    if report.weights_sha256 != weights_sha256:
+        raise ManifestMismatch(f"The model's {REPORT_FILE} is of other weights.", folder=str(folder))
+    return report

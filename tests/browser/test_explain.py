@@ -1,0 +1,108 @@
+"""A person asks a running service why: another method, its state, its overlay and its numbers, without a reload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, StorageState, expect
+
+from shared import samples
+from tests.browser.conftest import DESK, PHONE, WAIT_MS
+from tests.browser.test_upload import SUM_OF_COLOURS
+from tests.service import Service
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def film(running_stack: Service) -> str:
+    """The address of a film with a verdict and no map beside it."""
+    job = running_stack.submit(samples.paths()[0].read_bytes())
+    running_stack.done(job.id)
+    return f"{running_stack.url}/jobs/{job.id}"
+
+
+@pytest.fixture
+def plain_page(chromium: Browser, session_cookies: StorageState) -> Iterator[Page]:
+    """A browser window without JavaScript."""
+    context = chromium.new_context(viewport=PHONE, storage_state=session_cookies, java_script_enabled=False)
+    page = context.new_page()
+    page.set_default_timeout(WAIT_MS)
+    yield page
+    context.close()
+
+
+def choose(page: Page, method: str) -> None:
+    """Pick a method and press Show."""
+    page.locator("#method").select_option(method)
+    page.get_by_role("button", name="Show").click()
+
+
+def expect_drawn(page: Page, method: str) -> None:
+    """The overlay of this method lies over the film."""
+    expect(page.locator(f"#viewer[data-heatmap$='/explanations/{method}']")).to_be_visible()
+    expect(page.locator("#viewer[data-heatmap-opacity='']")).to_have_count(0)
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_another_methods_map_is_asked_for_and_shown_without_a_reload(
+    open_page: Callable[..., Page], film: str, viewport: dict[str, int]
+) -> None:
+    """The verdict's map gives way to a waiting line, then to the new overlay with its numbers; the address keeps it."""
+    page = open_page(viewport)
+    page.goto(film)
+    expect_drawn(page, "grad_cam")
+    page.evaluate("window.stayed = true")
+    choose(page, "gradient")
+    expect(page.locator("#heatmap[data-method=gradient]")).to_be_visible()
+    expect(page.locator("#heatmap[data-method=gradient][data-map-status=done]")).to_be_visible()
+    expect_drawn(page, "gradient")
+    expect(page.locator("#said")).to_have_text("Gradient is shown.")
+    expect(page.locator(".worth")).to_contain_text("Marked parts taken away first")
+    expect(page.locator("#heatmap-caution")).to_contain_text("It shows influence on the score, not where disease is.")
+    assert page.evaluate("window.stayed")
+    assert page.url == f"{film}?map=gradient"
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]})
+    assert found.violations_count == 0, found.generate_report()
+    page.reload()
+    expect_drawn(page, "gradient")
+
+
+def test_going_back_to_a_map_that_is_there_draws_it_at_once(open_page: Callable[..., Page], film: str) -> None:
+    """One overlay at a time; slider and switch go on to work for the one that is shown."""
+    page = open_page()
+    page.goto(film)
+    choose(page, "grad_cam_plus_plus")
+    expect_drawn(page, "grad_cam_plus_plus")
+    choose(page, "grad_cam")
+    expect_drawn(page, "grad_cam")
+    page.locator("#opacity").fill("65")
+    expect(page.locator("#viewer")).to_have_attribute("data-heatmap-opacity", "1")
+    page.keyboard.press("o")
+    expect(page.locator("#viewer")).to_have_attribute("data-heatmap-opacity", "0")
+    page.wait_for_function(f"() => ({SUM_OF_COLOURS})().colour === 0")  # the other overlay is gone, too
+
+
+def test_the_verdicts_own_map_is_measured_on_request(open_page: Callable[..., Page], film: str) -> None:
+    """It stays drawn all the while; its numbers come by themselves."""
+    page = open_page()
+    page.goto(film)
+    page.get_by_role("button", name="Measure it").click()
+    expect_drawn(page, "grad_cam")
+    expect(page.locator(".worth")).to_contain_text("Agreement with Integrated gradients")
+    expect_drawn(page, "grad_cam")
+
+
+def test_a_map_can_be_had_without_javascript(plain_page: Page, film: str, running_stack: Service) -> None:
+    """The form alone asks; the page says that the map waits, and later shows it over the film with its numbers."""
+    plain_page.goto(film)
+    choose(plain_page, "grad_cam_plus_plus")
+    assert plain_page.url == f"{film}?map=grad_cam_plus_plus#heatmap"
+    job_id = film.rsplit("/", 1)[1]
+    running_stack.explained(job_id, "grad_cam_plus_plus")
+    plain_page.goto(f"{film}?map=grad_cam_plus_plus")
+    expect(plain_page.locator(".worth")).to_contain_text("Marked parts shown first")
+    assert f"/api/v1/jobs/{job_id}/explanations/grad_cam_plus_plus" in plain_page.content()

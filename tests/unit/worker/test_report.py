@@ -1,0 +1,42 @@
+"""The report on a model travels with it from its folder into the database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import select
+
+from shared.db import queries
+from shared.db.tables import Model
+from shared.model_report import REPORT_FILE
+from shared.wiring import Resources
+from tests.fakes import make_manifest
+from tests.reports import make_report
+from worker import boot, heartbeat
+
+MANIFEST = make_manifest()
+REPORT = make_report(weights_sha256=MANIFEST.weights_sha256)
+
+
+def test_a_known_model_takes_the_report_it_comes_with_later(resources: Resources) -> None:
+    """First without, then with one, then without again: what is known is not forgotten, and the row stays one."""
+    newer = REPORT.model_copy(update={"version": "2"})
+    for report, expected in ((None, None), (REPORT, REPORT), (newer, newer), (None, newer)):
+        heartbeat.register_model(resources.database, MANIFEST, report)
+        with resources.database.read() as session:
+            known = queries.newest_model(session)
+            assert known
+            assert known.report == expected
+            assert len(session.scalars(select(Model)).all()) == 1
+
+
+def test_the_folder_s_report_is_found_only_where_it_is_of_these_weights(tmp_path: Path) -> None:
+    """Absent, broken or foreign: the worker serves without one."""
+    assert boot.find_report(tmp_path, MANIFEST) is None
+    for text, expected in (
+        (REPORT.model_dump_json(), REPORT),
+        ("{", None),
+        (make_report(weights_sha256="1" * 64).model_dump_json(), None),
+    ):
+        (tmp_path / REPORT_FILE).write_text(text, encoding="utf-8")
+        assert boot.find_report(tmp_path, MANIFEST) == expected

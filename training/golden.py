@@ -1,0 +1,95 @@
+"""Writes a model's golden set: what it says of the sample films, and how far another device may be from that.
+
+Called wherever a model folder is written or the sample films change; `worker.engine.golden` checks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from shared import samples
+from shared.domain import Evidence, FloatArray
+from shared.manifest import ModelManifest, read_manifest
+from shared.verdict import assess
+from worker.engine.golden import GOLDEN_FILE, SAME_TOLERANCE, Golden, GoldenFilm, build_name, difference, see
+from worker.engine.golden import by_sha256 as films_by_sha256
+from worker.engine.keras_engine import build_engine
+from worker.engine.weights import Weights, load_all
+
+COARSE_BITS: Final = 13
+"""Bits of a float32's mantissa that TF32 drops (23 - 10): the coarsest arithmetic TensorFlow uses unless told to."""
+
+MARGIN: Final = 4.0
+"""The tolerance is so many times the change that coarse weights make: TF32 rounds every layer's inputs as well."""
+
+
+def write_golden(folder: Path, paths: Sequence[Path] | None = None) -> Golden:
+    """Write `folder/golden.json` for the model in it, on the sample films unless `paths` are given.
+
+    Raises:
+        ModelProblem: the model cannot be loaded.
+    """
+    manifest = read_manifest(folder)
+    golden = make_golden(manifest, load_all(folder, manifest), samples.paths() if paths is None else paths)
+    (folder / GOLDEN_FILE).write_text(golden.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return golden
+
+
+def make_golden(manifest: ModelManifest, weights: Weights, paths: Sequence[Path]) -> Golden:
+    """The model's answers on the films at `paths`, and the tolerance for other devices.
+
+    The tolerance is measured: the same network with its weights rounded as TF32 would, times `MARGIN`. A verdict that
+    this rounding changes is not demanded of other devices.
+    """
+    found = films_by_sha256(paths)
+    names = {sha256: path.name for path in paths for sha256 in films_by_sha256([path])}
+    films = list(found.values())
+    engine = build_engine(manifest, weights)
+    coarse = list(see(build_engine(manifest, _coarsened(weights)), films))
+    rows = [
+        _film(names[sha256], sha256, seen, other, manifest)
+        for sha256, seen, other in zip(found, see(engine, films), coarse, strict=True)
+    ]
+    widest = max(difference(row, other) for row, other in zip(rows, coarse, strict=True))
+    return Golden(
+        weights_sha256=manifest.weights_sha256,
+        device=engine.device,
+        build=build_name(),
+        tolerance=shortest(max(10 * SAME_TOLERANCE, MARGIN * widest)),
+        films=tuple(sorted(rows, key=lambda row: row.file)),
+    )
+
+
+def coarsen(values: FloatArray) -> FloatArray:
+    """float32 rounded to TF32's 10 bits of mantissa, ties away from zero."""
+    half = np.uint32(1 << (COARSE_BITS - 1))
+    kept = np.uint32(~((1 << COARSE_BITS) - 1) & 0xFFFFFFFF)
+    return ((np.ascontiguousarray(values).view(np.uint32) + half) & kept).view(np.float32)
+
+
+def shortest(value: float) -> float:
+    """The shortest decimal that names this number's float32."""
+    return float(str(np.float32(value)))
+
+
+def _coarsened(weights: Weights) -> Weights:
+    return replace(weights, arrays={name: coarsen(array) for name, array in weights.arrays.items()})
+
+
+def _film(file: str, sha256: str, seen: Evidence, coarse: Evidence, manifest: ModelManifest) -> GoldenFilm:
+    verdict = assess(seen, manifest).verdict
+    return GoldenFilm(
+        file=file,
+        sha256=sha256,
+        probabilities=dict(zip(manifest.labels, map(shortest, seen.probabilities.tolist()), strict=True)),
+        other=shortest(seen.other),
+        film_distance=shortest(seen.film_distance),
+        feature_distance=shortest(seen.feature_distance),
+        verdict=verdict,
+        is_steady=assess(coarse, manifest).verdict == verdict,
+    )

@@ -1,0 +1,95 @@
+"""The use case "ask for an explanation": one a job and method, accepted in a transaction, rung after it. No Flask."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy.exc import IntegrityError
+
+from shared import wire
+from shared.db import explanation_queries, explanations
+from shared.db.explanation_queries import Explainable
+from shared.db.keys import Principal
+from shared.errors import NotExplainable
+from shared.wire import ExplanationMethod, ExplanationState
+from shared.wiring import Resources
+from web.offload import read, run_sql
+
+SEED: Final = 0
+"""Of every random draw: the same film, model and method give the same map to whoever asks."""
+
+
+def ask(resources: Resources, who: Principal, job_id: str, method: ExplanationMethod, request_id: str) -> None:
+    """Ask for a map, unless there is one or one is being made; a failed one is tried again.
+
+    Raises:
+        JobNotFound: unknown, or of another tenant.
+        NotExplainable: the job has no result.
+        Unavailable: the database is away.
+    """
+
+    def change() -> str | None:
+        try:
+            return _accept(resources, who, job_id, method, request_id)
+        except IntegrityError:  # another request was quicker: its ring is as good as ours
+            return None
+
+    accepted = run_sql(resources.database, change)
+    if accepted is not None:
+        resources.queue.explain(accepted)
+
+
+def get_all(resources: Resources, who: Principal, job_id: str) -> wire.ExplanationList:
+    """The explanations of a job as the caller may see it.
+
+    Raises:
+        JobNotFound: unknown, or of another tenant.
+    """
+    return read(resources.database, lambda sql: explanation_queries.list_explanations(sql, who.tenant, job_id))
+
+
+def get_one(resources: Resources, who: Principal, job_id: str, method: str) -> wire.ExplanationDetail:
+    """One of them.
+
+    Raises:
+        JobNotFound: unknown, or of another tenant.
+        NotFound: none by that method was asked for.
+    """
+    return read(resources.database, lambda sql: explanation_queries.get_explanation(sql, who.tenant, job_id, method))
+
+
+def _accept(
+    resources: Resources, who: Principal, job_id: str, method: ExplanationMethod, request_id: str
+) -> str | None:
+    """The id of what was put into the queue; None where nothing had to be."""
+    attempts = resources.settings.max_attempts
+    with explanations.changing(resources.database) as changes:
+        job = explanation_queries.get_explainable(changes.session, who.tenant, job_id)
+        earlier = explanation_queries.find_id(changes.session, job_id, method)
+        if earlier is None:
+            new = _new(resources, who, job_id, method, job, request_id)
+            changes.insert_queued(new)
+            return new.id
+        earlier_id, state = earlier
+        if state is ExplanationState.FAILED and changes.ask_again(earlier_id, who.key_id, attempts, request_id):
+            return earlier_id
+        return None
+
+
+def _new(  # noqa: PLR0913, PLR0917  each is a fact of the row
+    resources: Resources, who: Principal, job_id: str, method: ExplanationMethod, job: Explainable, request_id: str
+) -> explanations.NewExplanation:
+    if job.label is None or job.model_sha256 is None:
+        raise NotExplainable(f"The job is {job.state.value} and has no result; only a result can be explained.")
+    return explanations.NewExplanation(
+        id=resources.new_id(),
+        tenant=who.tenant,
+        owner=who.key_id,
+        job_id=job_id,
+        method=method,
+        label=job.label,
+        seed=SEED,
+        model_sha256=job.model_sha256,
+        max_attempts=resources.settings.max_attempts,
+        request_id=request_id,
+    )

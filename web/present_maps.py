@@ -1,0 +1,158 @@
+"""How explanations read on the film page: methods by name, what made a map empty, its quality numbers in plain words.
+
+Pure functions of values, given to the templates as filters beside those of `present.py`. A map shows influence on the
+score; no word here says more than the numbers do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from shared import wire
+from shared.wire import PIXEL_METHODS, ExplanationMethod, ExplanationState
+
+METHODS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        ExplanationMethod.GRAD_CAM: (
+            "Grad-CAM",
+            "Regions: where the network's last features spoke for the label. Coarse; made with every verdict.",
+        ),
+        ExplanationMethod.GRAD_CAM_PLUS_PLUS: (
+            "Grad-CAM++",
+            "Regions, like Grad-CAM, weighted so that several small places are not lost beside a large one.",
+        ),
+        ExplanationMethod.SMOOTH_GRAD: (
+            "SmoothGrad",
+            "Pixels: how strongly the score reacts to each, averaged over slightly noisy copies of the film.",
+        ),
+        ExplanationMethod.INTEGRATED_GRADIENTS: (
+            "Integrated gradients",
+            "Pixels: what each contributes while the film is brightened step by step from black.",
+        ),
+        ExplanationMethod.GRADIENT: (
+            "Gradient",
+            "Pixels: how strongly the score reacts to each one by itself. The plainest method and the noisiest map.",
+        ),
+    }
+)
+"""Method: (its name, what it shows)."""
+
+DEGENERATE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "empty": "The map has no cells.",
+        "not_finite": "The map holds values that are no numbers.",
+        "all_zero": "The map is zero everywhere: nothing spoke for the label.",
+        "constant": "The map is the same everywhere.",
+        "one_corner": "Nearly all of the map lies in one corner of the film.",
+    }
+)
+CORRELATIONS: Final = ((0.8, "close"), (0.5, "moderate"), (0.2, "weak"), (-0.2, "hardly any"), (-1.0, "opposed"))
+"""From this rank correlation on, this word; ours, for reading only."""
+
+MARGIN: Final = 0.01
+"""A difference of probabilities below one percentage point is told as none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One line of the table of a map beside random order: areas in [0, 1], and whether the map did better."""
+
+    words: str
+    wanted: str
+    area: float
+    random_area: float
+    is_better: bool
+
+
+def name_method(code: str) -> str:
+    """'grad_cam' -> 'Grad-CAM'."""
+    return METHODS[code][0] if code in METHODS else code
+
+
+def describe_method(code: str) -> str:
+    """What a method shows, as a sentence."""
+    return METHODS[code][1] if code in METHODS else ""
+
+
+def describe_degenerate(reason: str | None) -> str:
+    """Why a map says nothing; a reason that is not known is not guessed."""
+    return DEGENERATE.get(reason or "", "The map is empty or constant.")
+
+
+def describe_correlation(value: float | None) -> str:
+    """0.93 -> '0.93, close'."""
+    if value is None:
+        return "cannot be told: a map without an order"
+    return f"{value:.2f}, {next(word for least, word in CORRELATIONS if value >= least)}"
+
+
+def compare(quality: wire.MapQuality) -> list[Comparison]:
+    """Deletion and insertion beside random order."""
+    gone, shown, random = quality.deletion_auc, quality.insertion_auc, quality.random_auc
+    return [
+        Comparison("Marked parts taken away first", "lower is better", gone, random, gone < random - MARGIN),
+        Comparison("Marked parts shown first", "higher is better", shown, random, shown > random + MARGIN),
+    ]
+
+
+def weigh(quality: wire.MapQuality) -> str:
+    """What the comparison comes to, as a sentence or two."""
+    better = sum(line.is_better for line in compare(quality))
+    verdict = (
+        "Neither is better than a random order: the score reacts no more to what is marked than to the rest.",
+        "Only one of them is better than a random order: this map explains the score in part at most.",
+        "Both are better than a random order: the score reacts to what is marked.",
+    )[better]
+    if quality.deletion[-1] < quality.deletion[0] - MARGIN:
+        return verdict
+    return f"{verdict} A blank film scores this label no lower than this one, so the comparison tells little here."
+
+
+def describe_option(method: str, made: wire.ExplanationDetail | None) -> str:
+    """A method as the picker lists it: its name, and where its map is."""
+    words = {
+        ExplanationState.QUEUED: "waiting",
+        ExplanationState.RUNNING: "being made",
+        ExplanationState.DONE: "ready",
+        ExplanationState.FAILED: "failed",
+    }
+    return f"{name_method(method)} ({words[made.status]})" if made else name_method(method)
+
+
+def seen_map(shown: wire.ExplanationDetail | None) -> str:
+    """What a page remembers of a map that is not done, to ask only for changes."""
+    return f"{shown.status.value}.{shown.attempt}" if shown else "none"
+
+
+def summarize_map(shown: wire.ExplanationDetail | None, method: str) -> str:
+    """One line for those who listen rather than look."""
+    if shown is None:
+        return f"{name_method(method)}: not made yet."
+    if shown.status is ExplanationState.FAILED:
+        return f"{name_method(method)}: failed."
+    if not shown.done:
+        return f"{name_method(method)}: {'waiting' if shown.status is ExplanationState.QUEUED else 'being made'}."
+    if shown.is_degenerate:
+        return f"{name_method(method)}: the map says nothing."
+    return f"{name_method(method)} is shown."
+
+
+FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
+    {
+        "name_method": name_method,
+        "describe_method": describe_method,
+        "describe_degenerate": describe_degenerate,
+        "describe_correlation": describe_correlation,
+        "compare": compare,
+        "weigh": weigh,
+        "describe_option": describe_option,
+        "seen_map": seen_map,
+        "summarize_map": summarize_map,
+    }
+)
+CHOICES: Final[Mapping[str, object]] = MappingProxyType(
+    {"METHODS": tuple(ExplanationMethod), "PIXEL_METHODS": PIXEL_METHODS}
+)

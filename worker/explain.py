@@ -1,0 +1,180 @@
+"""The use case "explain one film": claim, load, preprocess, explain, judge, store. One at a time, after the verdicts.
+
+Called by the task and by the poll loop when no film is due. The explainer costs memory, so it is loaded at the first
+explanation. No transaction is open while it computes; what is lost in the middle is given back by its lease.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from shared.db import explanations
+from shared.db.explanations import Order
+from shared.db.jobs import Finding
+from shared.domain import FloatArray
+from shared.errors import AppError, LeaseLost, ModelProblem, ModelReplaced
+from shared.imaging import preprocess, stored
+from shared.log import get_logger
+from shared.wiring import Resources
+from worker.engine.explain import Explainer, parameters_for
+from worker.engine.judge import MapQuality, judge, to_json
+from worker.lease import LeaseKeeper
+from worker.pipeline import CODE_VERSION, RETRY_DELAY_S
+
+log = get_logger(__name__)
+
+PATIENCE = 5.0
+"""Run limits that an explanation may take: the first SmoothGrad of a worker, judged, took 31 s on two busy cores."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """What a pool child explains with.
+
+    Attributes:
+        worker: its name.
+        model_sha256: of the weights that it classifies with.
+        load: makes the explainer; called once, at the first explanation.
+    """
+
+    resources: Resources
+    worker: str
+    model_sha256: str
+    lease_s: float
+    keeper: LeaseKeeper
+    load: Callable[[], Explainer]
+    _explainer: Explainer | None = field(default=None)
+
+    def explainer(self) -> Explainer:
+        """The loaded explainer.
+
+        Raises:
+            ModelProblem: the model folder cannot be loaded any more.
+        """
+        if self._explainer is None:
+            started = time.monotonic()
+            self._explainer = self.load()
+            log.info("explainer.loaded", duration_ms=_ms_since(started))
+        return self._explainer
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A map with what it is worth: `values` (h, w) float32 in [0, 1]."""
+
+    values: FloatArray
+    quality: MapQuality
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No map: for good, or this time."""
+
+    code: str
+    detail: str
+    is_permanent: bool
+
+
+def explain_next(desk: Desk) -> bool:
+    """Take the explanation that waits longest through to its map.
+
+    Returns:
+        False where none was due.
+
+    Raises:
+        Unavailable: the database went away; the lease gives the explanation back.
+    """
+    started = time.monotonic()
+    with explanations.changing(desk.resources.database) as changes:
+        order = changes.claim(desk.worker, desk.model_sha256, desk.lease_s)
+    if order is None:
+        return False
+    with desk.keeper.holding([order.held], explanations.changing, PATIENCE):
+        outcome = _try_to_explain(desk, order)
+        duration_ms = _ms_since(started)
+        _store(desk, order, outcome, duration_ms)
+    log.info("explanation.ended", explanation=order.held.id, method=order.method.value, duration_ms=duration_ms,
+             outcome=type(outcome).__name__)  # fmt: skip
+    return True
+
+
+def _try_to_explain(desk: Desk, order: Order) -> Explained | Failed:
+    """Whatever goes wrong is this explanation's failure, not the worker's."""
+    try:
+        return _explain(desk, order)
+    except AppError as error:
+        log.warning("explanation.failed", explanation=order.held.id, code=error.code)
+        return Failed(error.code, error.detail, is_permanent=not error.retryable)
+    except Exception as error:
+        log.exception("explanation.failed", explanation=order.held.id, error=type(error).__name__)
+        return Failed("explanation_failed", "The network failed on this explanation.", is_permanent=False)
+
+
+def _explain(desk: Desk, order: Order) -> Explained:
+    """The map of the very tensor and model of the result; the verdict's own map is judged as it is stored.
+
+    Raises:
+        ModelReplaced: the loaded model is not the one that classified the film.
+        AppError: the film cannot be read, or the explainer refuses.
+    """
+    explainer = desk.explainer()
+    manifest = explainer.manifest
+    if manifest.weights_sha256 != order.model_sha256:
+        raise ModelReplaced("Another model classified this film; a map of the one loaded now would not explain it.")
+    pixels = stored.from_bytes(desk.resources.blobs.get(order.held.blob_ref))
+    x = preprocess.prepare(pixels, order.preprocessing, manifest.input_shape).values
+    label = manifest.labels.index(order.label)
+    values = _make_map(explainer, order, x, label)
+    quality = judge(explainer, x, values, order.method.value, label, order.seed)
+    if not np.isfinite([quality.deletion_auc, quality.insertion_auc, quality.random_auc]).all():
+        raise ModelProblem("The network's answers to this explanation are not finite.")
+    return Explained(values, quality, explainer.device)
+
+
+def _make_map(explainer: Explainer, order: Order, x: FloatArray, label: int) -> FloatArray:
+    """(h, w) float32 in [0, 1] of x: (H, W, C) float32."""
+    if order.verdict_map is not None:
+        return stored.saliency_from_bytes(order.verdict_map)
+    values: FloatArray = explainer.explain(x[np.newaxis], order.method.value, np.array([label]), order.seed)[0]
+    return values
+
+
+def _store(desk: Desk, order: Order, outcome: Explained | Failed, duration_ms: int) -> None:
+    """The outcome in one transaction; a lost lease leaves the other attempt's."""
+    held, actor = order.held, f"worker:{desk.worker}"
+    try:
+        with explanations.changing(desk.resources.database) as changes:
+            if isinstance(outcome, Explained):
+                changes.finish(held, desk.worker, _finding(order, outcome, duration_ms))
+            elif outcome.is_permanent:
+                changes.fail(held, actor, outcome.code, outcome.detail)
+            else:
+                changes.retry(held, actor, outcome.code, RETRY_DELAY_S * held.attempt)
+    except LeaseLost:
+        log.warning("lease.lost", explanation=held.id, attempt=held.attempt)
+
+
+def _finding(order: Order, explained: Explained, duration_ms: int) -> Finding:
+    """The row's columns, and of them what the audit event repeats."""
+    raw = stored.saliency_to_bytes(explained.values)
+    judged = to_json(explained.quality)
+    recorded = {
+        "values_sha256": hashlib.sha256(raw).hexdigest(),
+        "parameters": asdict(parameters_for(order.method.value)),
+        "device": explained.device,
+        "code_version": CODE_VERSION,
+        "duration_ms": duration_ms,
+    }
+    facts = {name: value for name, value in judged.items() if name not in {"deletion", "insertion"}}
+    columns = {**recorded, "values": raw, "quality": judged}
+    return Finding(columns, {**recorded, "model_sha256": order.model_sha256, "quality": facts})
+
+
+def _ms_since(started: float) -> int:
+    return round(1000 * (time.monotonic() - started))
