@@ -2,76 +2,65 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.progress import Progress as Bars
-from rich.progress import TaskID
 
-import worker.engine
-from shared.errors import DataProblem
+import shared.samples
 from shared.manifest import ModelManifest
-from training.dataset import MEASURING_COLUMNS, read_manifest_csv
-from training.evaluate import as_numbers, ask, measure
+from training.bars import show_bars
+from training.dataset import left_alone
 from training.export import ship
-from training.features import Progress
-from training.recipe import Recipe, recipe_from_json
+from training.golden import write_golden
+from training.recipe import Recipe
+from training.recipe_file import named_recipe
 from training.recipes import find_recipe
+from training.report.command import SHIPPED, evaluate
+from training.run import resume as go_on
 from training.run import run
+from training.runs import new_id
 from training.samples import make_samples
-from training.splits import find_examples
+from training.splits import class_folders, find_examples, find_manifest
 from worker.engine.keras_engine import load_engine
-
-SHIPPED: Final = Path(worker.engine.__file__).parents[1] / "models" / "default"
 
 Data = Annotated[Path, typer.Option(envvar="PLAINFILM_DATA", help="folder of labelled films")]
 Model = Annotated[Path, typer.Option(help="model folder; the shipped one where not named")]
 
+RUNS: Final = Path("var/runs")
+
+__all__ = ["evaluate", "samples", "train"]
+
 train = typer.Typer(add_completion=False)
-evaluate = typer.Typer(add_completion=False)
 samples = typer.Typer(add_completion=False)
 
 
 @train.command("train")
-def train_model(
+def train_model(  # noqa: PLR0913, PLR0917 - one argument an option
     recipe: Annotated[str, typer.Option(help="default, seed2020, tiny, or a JSON file of the knobs")] = "default",
     data: Data = Path("../shared/data"),
-    out: Annotated[Path | None, typer.Option(help="folder to write; var/models/<recipe> where not named")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder to write; var/runs/<id> where not named")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="a knob set otherwise: epochs=3")] = None,
+    pretrained: Annotated[Path | None, typer.Option(help="weights to start from, if not in the data folder")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="go on with the run in this folder; other options do not count")
+    ] = None,
     ship_it: Annotated[bool, typer.Option("--ship", help="make it the model the worker loads")] = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Learn a model from labelled films, export it, and measure what was exported."""
-    chosen = _recipe(recipe)
-    folder = out or Path("var/models") / chosen.name
-    with _bars() as progress:
-        done = run(chosen, data, folder, f"{datetime.now(UTC):%Y-%m-%d}", progress)
+    with show_bars() as progress:
+        if resume is not None:
+            folder, done = resume, go_on(resume, progress)
+        else:
+            now, chosen = datetime.now(UTC), named_recipe(recipe, settings or ())
+            folder = out or RUNS / new_id(chosen, now)
+            _tell_left_alone(chosen, data)
+            done = run(chosen, data, folder, f"{now:%Y-%m-%d}", progress, pretrained)
     if ship_it:
         ship(folder, SHIPPED)
     _summarise(done.manifest, done.seconds, folder)
-
-
-@evaluate.command("evaluate")
-def evaluate_model(
-    manifest: Annotated[Path, typer.Option(help="CSV with file, label, split; films relative to its folder")],
-    split: Annotated[str, typer.Option(help="which rows to measure")],
-    model: Model = SHIPPED,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object and nothing else")] = False,  # noqa: FBT002 - a flag
-) -> None:
-    """Measure a model on one split of a labelled manifest, through the code that serves."""
-    films = tuple(e for e in read_manifest_csv(manifest, MEASURING_COLUMNS) if e.split == split)
-    if not films:
-        raise DataProblem(f"{manifest.name} has no row of split '{split}'.")
-    engine = load_engine(model)
-    with _bars() as progress:
-        measured = measure(ask(engine, films, progress), engine.manifest.labels)
-    numbers = as_numbers(measured)
-    typer.echo(json.dumps(numbers) if as_json else "\n".join(f"{name}: {value}" for name, value in numbers.items()))
 
 
 @samples.command("samples")
@@ -87,11 +76,17 @@ def sample_films(
     films = [e for e in find_examples(find_recipe("default"), data) if e.split == "train"]
     for sample in make_samples(films, engine, out, per_class, np.random.default_rng(seed)):
         typer.echo(f"{sample.name}  {sample.probability:.3f}  tried {sample.tried}")
+    if out.resolve() == Path(shared.samples.__file__).parent:
+        write_golden(model)
 
 
-def _recipe(name: str) -> Recipe:
-    path = Path(name)
-    return recipe_from_json(path.read_text(encoding="utf-8")) if path.suffix == ".json" else find_recipe(name)
+def _tell_left_alone(recipe: Recipe, data: Path) -> None:
+    """Name the folders beside the class folders that no film is taken from."""
+    if recipe.drawn_films or find_manifest(recipe, data) is not None:
+        return
+    names = left_alone(data, class_folders((*recipe.labels, *recipe.other_labels)))
+    if names:
+        typer.echo(f"left alone, no class of the recipe: {', '.join(names)}", err=True)
 
 
 def _summarise(manifest: ModelManifest, seconds: float, folder: Path) -> None:
@@ -99,17 +94,3 @@ def _summarise(manifest: ModelManifest, seconds: float, folder: Path) -> None:
     for split, metrics in manifest.metrics.items():
         accuracy = "-" if metrics.accuracy is None else f"{metrics.accuracy.value:.3f}"
         typer.echo(f"  {split}: n {metrics.n}, accuracy {accuracy}, coverage {metrics.coverage.value:.3f}")
-
-
-@contextmanager
-def _bars() -> Iterator[Progress]:
-    """One progress bar a stage, on the error stream, so that the output stays clean."""
-    tasks: dict[str, TaskID] = {}
-    with Bars(console=Console(stderr=True)) as bars:
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
-
-        yield show

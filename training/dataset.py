@@ -1,14 +1,14 @@
 """Labelled films on disk as checked rows: a manifest CSV or one folder a class. Reads no pixels except to check.
 
 A row's `group` is whatever must not be torn apart (a patient, a near-duplicate cluster). Whatever would spoil a run
-is found here, before training starts, and named by file and line: `DataProblem`.
+is found here, before training starts, and named by file and line: one `DataProblem` for all that a check finds.
 """
 
 from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,9 @@ ReadFilm = Callable[[Path], Pixels]
 TRAINING_COLUMNS: Final = ("file", "label", "group", "split")
 MEASURING_COLUMNS: Final = ("file", "label", "split")
 SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg"})
+
+LISTED: Final = 20
+"""Problems named in one message; of further ones it tells the number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,19 @@ def read_film(path: Path) -> Pixels:
     return decode(path.read_bytes()).pixels
 
 
+def refuse(problems: Sequence[str]) -> None:
+    """Nothing where there is no problem.
+
+    Raises:
+        DataProblem: naming the first `LISTED` of them, one a line.
+    """
+    if not problems:
+        return
+    more = [f"... and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
+    lines = [*problems[:LISTED], *more]
+    raise DataProblem(lines[0] if len(problems) == 1 else "\n  ".join([f"{len(problems)} problems:", *lines]))
+
+
 def read_manifest_csv(
     path: Path, columns: Sequence[str] = TRAINING_COLUMNS, labels: Collection[str] | None = None
 ) -> tuple[Example, ...]:
@@ -60,16 +76,18 @@ def read_manifest_csv(
         labels: those a row may have; None allows any.
 
     Raises:
-        DataProblem: unreadable, a column is missing, a cell is empty, or a label is unknown.
+        DataProblem: unreadable, a column is missing, cells are empty, or labels are unknown.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             _check_columns(path, reader.fieldnames or (), columns)
-            return tuple(_example(path, reader.line_num, row, columns, labels) for row in reader)
+            rows = [(f"{path.name} line {reader.line_num}", row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         message = f"{path.name} cannot be read as a CSV file."
         raise DataProblem(message, path=str(path)) from error
+    refuse([problem for where, row in rows for problem in _row_problems(where, row, columns, labels)])
+    return tuple(_example(path, where, row) for where, row in rows)
 
 
 def _check_columns(path: Path, found: Collection[str], needed: Sequence[str]) -> None:
@@ -79,84 +97,140 @@ def _check_columns(path: Path, found: Collection[str], needed: Sequence[str]) ->
         raise DataProblem(message, path=str(path))
 
 
-def _example(
-    path: Path, line: int, row: dict[str, str], columns: Sequence[str], labels: Collection[str] | None
-) -> Example:
-    where = f"{path.name} line {line}"
+def _row_problems(
+    where: str, row: Mapping[str, str | None], columns: Sequence[str], labels: Collection[str] | None
+) -> Iterator[str]:
     for column in columns:
         if not (row[column] or "").strip():
-            raise DataProblem(f"{where}: {column} is empty.")
-    if labels is not None and row["label"] not in labels:
-        raise DataProblem(f"{where}: the label '{row['label']}' is not one of {', '.join(sorted(labels))}.")
-    group = row.get("group") or row["file"]
-    film = path.parent / row["file"]
-    return Example(film, row["label"], group, row["split"], row.get("pool") or "", where)
+            yield f"{where}: {column} is empty."
+    label = row["label"] or ""
+    if labels is not None and label.strip() and label not in labels:
+        yield f"{where}: the label '{label}' is not one of {', '.join(sorted(labels))}."
 
 
-def read_class_folders(root: Path, folders: dict[str, str], split: str = "train") -> tuple[Example, ...]:
-    """One folder a class, the films in it or in its `images/`; each film is a group of its own.
+def _example(path: Path, where: str, row: Mapping[str, str | None]) -> Example:
+    file, label = row["file"] or "", row["label"] or ""
+    return Example(path.parent / file, label, row.get("group") or file, row.get("split") or "", row.get("pool") or "",
+                   where)  # fmt: skip
+
+
+def read_class_folders(root: Path, folders: Mapping[str, str], split: str = "train") -> tuple[Example, ...]:
+    """One folder a class, the films in it or in its `images/`; each film is a group of its own, its class its pool.
 
     This is the layout of Kaggle's COVID-19 Radiography Database, whose films name no patient: near-duplicates in
-    it may fall on both sides of a split, so figures from it flatter.
+    it may fall on both sides of a split, so figures from it flatter. Where the class folders lie in one folder below
+    `root`, as an unpacked download has them, that folder is taken.
 
     Args:
-        folders: folder name (any case) to label; other folders, such as `masks/`, are left alone.
+        folders: folder name to label; case, and whether a blank, '-' or '_' stands between words, do not matter.
+            Other folders, such as `masks/` or `Lung_Opacity/`, are left alone.
 
     Raises:
-        DataProblem: there is no such folder below `root`.
+        DataProblem: there are no such folders, they lie in several places, or one has no film.
     """
-    wanted = {name.casefold(): label for name, label in folders.items()}
     found: list[Example] = []
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        label = wanted.get(folder.name.casefold())
-        if label is None:
-            continue
+    problems: list[str] = []
+    for folder, label in _class_folders(root, folders):
         inside = folder / "images" if (folder / "images").is_dir() else folder
         films = sorted(path for path in inside.iterdir() if path.suffix.lower() in SUFFIXES)
-        found += [Example(film, label, film.stem, split, "", f"{folder.name}/{film.name}") for film in films]
-    if not found:
-        raise DataProblem(f"There are no class folders ({', '.join(sorted(folders))}) with films.", root=str(root))
+        problems += [] if films else [f"{folder.name}/: the folder of the class '{label}' has no film."]
+        found += [
+            Example(film, label, f"{folder.name}/{film.stem}", split, label, f"{folder.name}/{film.name}")
+            for film in films
+        ]
+    refuse(problems)
     return tuple(found)
+
+
+def left_alone(root: Path, folders: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of the folders beside the class folders that no label was found for."""
+    home = _class_folders(root, folders)[0][0].parent
+    return tuple(path.name for path in _subfolders(home) if folder_key(path.name) not in _by_key(folders))
+
+
+def folder_key(name: str) -> str:
+    """A folder's name as it is compared: 'Viral Pneumonia', 'viral-pneumonia' and 'viral_pneumonia' are one."""
+    return "_".join(name.casefold().replace("-", " ").replace("_", " ").split())
+
+
+def _by_key(folders: Mapping[str, str]) -> dict[str, str]:
+    return {folder_key(name): label for name, label in folders.items()}
+
+
+def _subfolders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir())
+
+
+def _class_folders(root: Path, folders: Mapping[str, str]) -> list[tuple[Path, str]]:
+    """The class folders in `root`, else in the one folder below it that has any, with their labels."""
+    wanted = _by_key(folders)
+    if not root.is_dir():
+        raise DataProblem(f"The folder '{root.name}' is not there.", root=str(root))
+    below = {home: _subfolders(home) for home in (root, *_subfolders(root))}
+    homes = {
+        home: [(path, wanted[folder_key(path.name)]) for path in paths if folder_key(path.name) in wanted]
+        for home, paths in below.items()
+    }
+    if homes[root]:
+        return homes[root]
+    having = [home for home in homes if homes[home]]
+    if len(having) > 1:
+        names = ", ".join(home.name for home in having)
+        raise DataProblem(f"There are class folders in each of {names}: name one of these folders.", root=str(root))
+    if not having:
+        names = ", ".join(sorted(folders))
+        raise DataProblem(f"'{root.name}' has no class folders with films ({names}).", root=str(root))
+    return homes[having[0]]
+
+
+def group_problems(examples: Iterable[Example]) -> Iterator[str]:
+    """Each row whose group is already in another split, with the row that says so."""
+    seen: dict[str, Example] = {}
+    for example in examples:
+        first = seen.setdefault(example.group, example)
+        if first.split != example.split:
+            yield (
+                f"{example.where}: group {example.group} is in split '{example.split}' "
+                f"but in '{first.split}' at {first.where}."
+            )
 
 
 def check_groups(examples: Iterable[Example]) -> None:
     """No group in two splits.
 
     Raises:
-        DataProblem: naming the group and both rows.
+        DataProblem: naming each such group and both rows.
     """
-    seen: dict[str, Example] = {}
-    for example in examples:
-        first = seen.setdefault(example.group, example)
-        if first.split != example.split:
-            message = (
-                f"{example.where}: group {example.group} is in split '{example.split}' "
-                f"but in '{first.split}' at {first.where}."
-            )
-            raise DataProblem(message)
+    refuse(list(group_problems(examples)))
+
+
+def label_problems(examples: Iterable[Example], labels: Sequence[str], name: str) -> Iterator[str]:
+    """Each label without a film, and where it was looked for."""
+    counts = Counter(example.label for example in examples)
+    return (f"{name}: the class '{label}' has no film." for label in labels if not counts[label])
 
 
 def check_labels(examples: Iterable[Example], labels: Sequence[str], name: str) -> None:
     """Each label has at least one film.
 
     Raises:
-        DataProblem: naming the empty class and where it was looked for.
+        DataProblem: naming the empty classes and where they were looked for.
     """
-    counts = Counter(example.label for example in examples)
-    for label in labels:
-        if not counts[label]:
-            raise DataProblem(f"{name}: the class '{label}' has no film.")
+    refuse(list(label_problems(examples, labels, name)))
 
 
 def check_films(examples: Iterable[Example], read: ReadFilm = read_film) -> None:
     """Every film can be read.
 
     Raises:
-        DataProblem: naming the first row whose film cannot.
+        DataProblem: naming each row whose film cannot.
     """
-    for example in examples:
-        try:
-            read(example.path)
-        except (OSError, RefusedUpload) as error:
-            message = f"{example.where}: the film {example.path.name} cannot be read ({error.__class__.__name__})."
-            raise DataProblem(message, path=str(example.path)) from error
+    refuse([problem for example in examples if (problem := _film_problem(example, read))])
+
+
+def _film_problem(example: Example, read: ReadFilm) -> str | None:
+    try:
+        read(example.path)
+    except (OSError, RefusedUpload) as error:
+        return f"{example.where}: the film {example.path.name} cannot be read ({error.__class__.__name__})."
+    return None

@@ -1,8 +1,9 @@
 """Measures a model on labelled films through `worker.engine` and `shared.verdict`: the very code that serves.
 
-Accuracy, recall, F1, ECE and confusion are of the forced choice among the model's labels, on all films that have
-one of them. Coverage is the share of all films, other labels included, that get a verdict naming one label; for a
-film with another label the right answer is 'uncertain'.
+Each film is asked about once (`ask`); all that is told of the model is worked out from those answers. Accuracy,
+recall, F1, ECE and confusion are of the forced choice among the model's labels, on all films that have one of them.
+Coverage is the share of all films, other labels included, that get a verdict naming one label; for a film with
+another label the right answer is 'uncertain'.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from shared.domain import FloatArray
+from shared.domain import Assessment, Evidence, FloatArray, Verdict
 from shared.imaging.preprocess import prepare, stack
 from shared.manifest import Rate, SplitMetrics
 from shared.verdict import assess
@@ -35,20 +36,38 @@ BATCH: Final = 16
 
 RATES: Final = ("accuracy", "coverage", "selective_accuracy")
 
+ABSTENTIONS: Final = frozenset({Verdict.UNCERTAIN, Verdict.NOT_ASSESSABLE})
+"""Verdicts that name no label."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the model said of N films.
+    """What the model said of N films, one entry a film in the same order.
 
     Attributes:
-        truth: their labels.
-        probabilities: (N, K) float32, calibrated.
-        has_verdict: (N,) bool: the verdict names one of the model's labels.
+        examples: the films.
+        evidence: what the network and its input gate saw.
+        assessments: what was concluded.
     """
 
-    truth: tuple[str, ...]
-    probabilities: FloatArray
-    has_verdict: npt.NDArray[np.bool_]
+    examples: tuple[Example, ...]
+    evidence: tuple[Evidence, ...]
+    assessments: tuple[Assessment, ...]
+
+    @property
+    def truth(self) -> tuple[str, ...]:
+        """The films' labels."""
+        return tuple(example.label for example in self.examples)
+
+    @property
+    def probabilities(self) -> FloatArray:
+        """(N, K) float32, calibrated."""
+        return np.array([evidence.probabilities for evidence in self.evidence], np.float32)
+
+    @property
+    def has_verdict(self) -> npt.NDArray[np.bool_]:
+        """(N,) bool: the verdict names one of the model's labels."""
+        return np.array([told.verdict not in ABSTENTIONS for told in self.assessments], bool)
 
 
 def ask(engine: Engine, examples: Sequence[Example], progress: Progress, *, read: ReadFilm = read_film) -> Answers:
@@ -58,21 +77,15 @@ def ask(engine: Engine, examples: Sequence[Example], progress: Progress, *, read
         DataProblem: a film cannot be read; found before the first one is classified.
     """
     check_films(examples, read)
-    parts: list[FloatArray] = []
-    verdicts: list[bool] = []
+    evidence: list[Evidence] = []
     manifest = engine.manifest
     for start in range(0, len(examples), BATCH):
         chunk = examples[start : start + BATCH]
         films = [prepare(read(example.path), manifest.preprocessing, manifest.input_shape) for example in chunk]
         inference = engine.infer(stack([film.values for film in films]))
-        parts.append(inference.probabilities)
-        verdicts += [
-            assess(inference.evidence(place, film), manifest).verdict in manifest.labels
-            for place, film in enumerate(films)
-        ]
-        progress("films measured", len(verdicts), len(examples))
-    scores = np.concatenate(parts) if parts else np.empty((0, len(manifest.labels)), np.float32)
-    return Answers(tuple(example.label for example in examples), scores, np.array(verdicts, bool))
+        evidence += [inference.evidence(place, film) for place, film in enumerate(films)]
+        progress("films measured", len(evidence), len(examples))
+    return Answers(tuple(examples), tuple(evidence), tuple(assess(seen, manifest) for seen in evidence))
 
 
 def measure(answers: Answers, labels: Sequence[str]) -> SplitMetrics:

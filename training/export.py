@@ -20,14 +20,19 @@ import numpy.typing as npt
 
 from shared.domain import FloatArray
 from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, SplitMetrics
+from shared.model_report import REPORT_FILE
 from training.fit import Epoch, FitResult
 from worker.engine.architecture import Architecture, array_shapes, folded
 from worker.engine.gate import to_arrays
+from worker.engine.golden import GOLDEN_FILE
 from worker.engine.layers import LINEAR, BatchNorm, Depthwise, Layer
 from worker.engine.weights import check_arrays
 
 RECIPE_FILE: Final = "recipe.json"
 HISTORY_FILE: Final = "history.csv"
+OPTIONAL_FILES: Final = (GOLDEN_FILE, "learning.json", REPORT_FILE)
+"""What a model's folder may hold beside these: its golden set, how its learning went, the report on it."""
+
 Doubles = npt.NDArray[np.float64]
 
 ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
@@ -132,9 +137,15 @@ def write_manifest(folder: Path, manifest: ModelManifest) -> None:
 
 
 def ship(source: Path, target: Path) -> None:
-    """Copy a model's files to the folder the worker loads by default; the manifest last."""
+    """Copy a model's files to the folder the worker loads by default; the manifest last.
+
+    Of the files that not every model has, those of the model that was there before go.
+    """
     target.mkdir(parents=True, exist_ok=True)
-    for name in (WEIGHTS_FILE, RECIPE_FILE, HISTORY_FILE, MANIFEST_FILE):
+    for name in OPTIONAL_FILES:
+        (target / name).unlink(missing_ok=True)
+    optional = [name for name in OPTIONAL_FILES if (source / name).exists()]
+    for name in (WEIGHTS_FILE, RECIPE_FILE, HISTORY_FILE, *optional, MANIFEST_FILE):
         shutil.copyfile(source / name, target / name)
 
 

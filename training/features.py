@@ -26,6 +26,9 @@ Progress = Callable[[str, int, int], None]
 Trunk = Callable[[FloatArray], npt.NDArray[np.floating]]
 Stored = npt.NDArray[np.float16]
 
+Allocate = Callable[[tuple[int, ...]], Stored]
+"""Room for features of that shape, in memory or in a file; what it holds plays no part."""
+
 CHUNK: Final = 32
 """Films a trunk call; more gains nothing on a CPU."""
 
@@ -52,8 +55,19 @@ class Forms:
         return preprocess(pixels, self.recipe.preprocessing, self.input_shape)
 
 
-def store_features(
-    examples: Sequence[Example], forms: Forms, trunk: Trunk, progress: Progress, *, copies: int
+def in_memory(shape: tuple[int, ...]) -> Stored:
+    """The usual `Allocate`."""
+    return np.empty(shape, np.float16)
+
+
+def store_features(  # noqa: PLR0913 - the last has a default that nearly all take
+    examples: Sequence[Example],
+    forms: Forms,
+    trunk: Trunk,
+    progress: Progress,
+    *,
+    copies: int,
+    allocate: Allocate = in_memory,
 ) -> Stored:
     """Features of each film as it is (form 0) and of `copies` changed copies.
 
@@ -61,7 +75,7 @@ def store_features(
         (N, 1 + copies, *feature shape) float16; N >= 1.
     """
     total = len(examples) * (1 + copies)
-    stored: Stored = np.empty((total, *trunk(stack([_nothing(forms)])).shape[1:]), np.float16)
+    stored = allocate((total, *trunk(stack([_nothing(forms)])).shape[1:]))
     done = 0
     for chunk in _chunks(forms.inputs(examples, copies)):
         stored[done : done + len(chunk)] = trunk(stack(chunk))

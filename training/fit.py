@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final, Protocol
 
 import keras
 import numpy as np
@@ -69,32 +70,116 @@ class FitResult:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Where the epochs are: what a run that was cut off needs to go on as if it had not been.
+
+    Attributes:
+        history: the finished epochs.
+        kept_epoch, best_loss, best_arrays: the epoch chosen so far, its validation loss and trained arrays.
+        state: of the network after the last finished epoch, see `Network.state`.
+        rng: of the draws, as `numpy.random.Generator.bit_generator.state` gives it.
+    """
+
+    history: tuple[Epoch, ...]
+    kept_epoch: int
+    best_loss: float
+    best_arrays: list[FloatArray]
+    state: list[npt.NDArray[np.generic]]
+    rng: Mapping[str, Any]  # Any: numpy's own nesting
+
+
+class Keep(Protocol):
+    """Where a run keeps what it would be a pity to do twice."""
+
+    def features(self, name: str, make: Callable[[], Stored]) -> Stored:
+        """The stored features of that name, made where there are none yet."""
+
+    def last(self) -> Course | None:
+        """The course after the last finished epoch; None before the first."""
+
+    def save(self, course: Course) -> None:
+        """Keep it instead of the one before."""
+
+
+class KeepNothing:
+    """A `Keep` without a memory."""
+
+    def features(self, name: str, make: Callable[[], Stored]) -> Stored:  # noqa: ARG002  the port's
+        """Made anew."""
+        return make()
+
+    def last(self) -> Course | None:
+        """Never one."""
+        return None
+
+    def save(self, course: Course) -> None:
+        """Forgotten."""
+
+
 def ignore(_stage: str, _done: int, _total: int) -> None:
     """A `Progress` that shows nothing."""
 
 
-def fit(
+def fit(  # noqa: PLR0913 - the last three have defaults that most take
     recipe: Recipe,
     data: TrainingData,
     pretrained: dict[str, FloatArray] | None = None,
     *,
     read: ReadFilm = read_film,
     progress: Progress = ignore,
+    keep: Keep | None = None,
 ) -> FitResult:
     """Learn from `data.train`, choose and calibrate on `data.validation`.
 
     Args:
         pretrained: arrays to start from, by the table's names; the others start at random from the seed.
+        keep: where an earlier attempt at this run left off, and where this one keeps what it has done.
     """
     started = time.monotonic()
-    keras.utils.set_random_seed(recipe.seed)
-    steps = recipe.epochs * -(-len(data.train) // recipe.batch)
-    _check_gate(recipe)
-    network = build_network(recipe, pretrained or {}, steps)
+    keep = keep or KeepNothing()
+    network = start_network(recipe, len(data.train), pretrained or {})
     forms = Forms(recipe, network.architecture.input_shape, read)
-    held = _material(data.validation, forms, network, progress, copies=recipe.calibration_copies)
-    material = _material(data.train, forms, network, progress, copies=recipe.copies)
-    history, kept = _run_epochs(recipe, network, material, held, progress)
+    store = partial(store_features, forms=forms, trunk=network.trunk, progress=progress)
+    held = keep.features("validation", partial(store, data.validation, copies=recipe.calibration_copies))
+    stored = keep.features("train", partial(store, data.train, copies=recipe.copies))
+    result = learn(network, forms, data, (stored, held), progress, keep)
+    return replace(result, seconds=time.monotonic() - started)
+
+
+def start_network(recipe: Recipe, films: int, pretrained: dict[str, FloatArray]) -> Network:
+    """The recipe's network before its first step, and every generator at the recipe's seed.
+
+    Args:
+        films: how many are learned from.
+
+    Raises:
+        DataProblem: the recipe asks for a gate that its frozen rows do not give.
+    """
+    keras.utils.set_random_seed(recipe.seed)
+    _check_gate(recipe)
+    return build_network(recipe, pretrained, recipe.epochs * -(-films // recipe.batch))
+
+
+def learn(  # noqa: PLR0913, PLR0917 - the last has a default that most take
+    network: Network,
+    forms: Forms,
+    data: TrainingData,
+    features: tuple[Stored, Stored],
+    progress: Progress,
+    keep: Keep | None = None,
+) -> FitResult:
+    """All epochs, the gate and the thresholds, over features that are stored already.
+
+    Args:
+        network: as `start_network` gave it.
+        features: stored forms of `data.train` and of `data.validation`.
+    """
+    started = time.monotonic()
+    recipe = forms.recipe
+    material = _material(data.train, features[0], recipe)
+    held = _material(data.validation, features[1], recipe)
+    history, kept = _run_epochs(recipe, network, (material, held), progress, keep or KeepNothing())
     gate = _learn_gate(data.train, material, forms, network) if recipe.gate else None
     spreads = np.array([x.std() for x in forms.inputs(data.validation, 0)], np.float32)
     aims = Aims(recipe.coverage, recipe.set_coverage, recipe.other_verdicts, recipe.gate_pass)
@@ -129,11 +214,7 @@ class _Material:
     chances: npt.NDArray[np.float64]
 
 
-def _material(
-    examples: Sequence[Example], forms: Forms, network: Network, progress: Progress, *, copies: int
-) -> _Material:
-    stored = store_features(examples, forms, network.trunk, progress, copies=copies)
-    recipe = forms.recipe
+def _material(examples: Sequence[Example], stored: Stored, recipe: Recipe) -> _Material:
     targets = np.array([recipe.target(example.label) for example in examples], np.int64)
     return _Material(stored, targets, draw_weights(examples, recipe.balance, recipe.pool_shares))
 
@@ -154,24 +235,36 @@ def _held(network: Network, held: _Material, spreads: FloatArray, gate: Gate | N
 
 
 def _run_epochs(
-    recipe: Recipe, network: Network, material: _Material, held: _Material, progress: Progress
+    recipe: Recipe, network: Network, films: tuple[_Material, _Material], progress: Progress, keep: Keep
 ) -> tuple[tuple[Epoch, ...], int]:
-    """Train all epochs; leave the chosen epoch's arrays in `network`."""
+    """Train all epochs that are not done yet; leave the chosen epoch's arrays in `network`."""
+    material, held = films
     rng = np.random.default_rng(recipe.seed)
-    history: list[Epoch] = []
-    best, kept, arrays = np.inf, recipe.epochs, network.trained_arrays()
-    for number in range(1, recipe.epochs + 1):
+    course = keep.last() or Course((), recipe.epochs, np.inf, network.trained_arrays(), [], rng.bit_generator.state)
+    rng.bit_generator.state = course.rng
+    if course.state:
+        network.set_state(course.state)
+    for number in range(len(course.history) + 1, recipe.epochs + 1):
         started = time.monotonic()
         loss, accuracy = _one_epoch(recipe, network, material, rng)
         scores = calibrate(network.predict(held.stored[:, 0], PREDICT_BATCH), 1.0)
         held_loss = log_loss(scores, held.labels)
         held_accuracy = float((scores.argmax(axis=1) == held.labels).mean())
-        history.append(Epoch(number, loss, accuracy, held_loss, held_accuracy, time.monotonic() - started))
+        epoch = Epoch(number, loss, accuracy, held_loss, held_accuracy, time.monotonic() - started)
+        course = _after(course, epoch, network, rng, is_last_kept=recipe.choose == "last")
+        keep.save(course)
         progress("epochs", number, recipe.epochs)
-        if recipe.choose == "last" or held_loss < best:
-            best, kept, arrays = held_loss, number, network.trained_arrays()
-    network.set_trained_arrays(arrays)
-    return tuple(history), kept
+    network.set_trained_arrays(course.best_arrays)
+    return course.history, course.kept_epoch
+
+
+def _after(course: Course, epoch: Epoch, network: Network, rng: np.random.Generator, *, is_last_kept: bool) -> Course:
+    """The course after one more epoch."""
+    history, state = (*course.history, epoch), network.state()
+    if is_last_kept or epoch.validation_loss < course.best_loss:
+        best = network.trained_arrays()
+        return Course(history, epoch.epoch, epoch.validation_loss, best, state, rng.bit_generator.state)
+    return replace(course, history=history, state=state, rng=rng.bit_generator.state)
 
 
 def _one_epoch(recipe: Recipe, network: Network, material: _Material, rng: np.random.Generator) -> tuple[float, float]:

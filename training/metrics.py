@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -15,6 +17,9 @@ Z_95: Final = 1.959963984540054
 """The normal distribution's 97.5 % quantile."""
 
 ECE_BINS: Final = 15
+
+RESAMPLES: Final = 1000
+BOOTSTRAP_SEED: Final = 2020
 
 Integers = npt.NDArray[np.int64]
 
@@ -57,7 +62,27 @@ def macro_f1(confusion: Integers) -> float:
 def expected_calibration_error(probabilities: FloatArray, truth: Integers, bins: int = ECE_BINS) -> float:
     """Mean over equal bins of the top probability of |accuracy - mean top probability|, weighted by films.
 
-    Naeini et al. 2015 as in Guo et al. 2017 (arXiv 1706.04599); bin b holds (b / bins, (b + 1) / bins].
+    Naeini et al. 2015 as in Guo et al. 2017 (arXiv 1706.04599), on the bins of `reliability`.
+
+    Args:
+        probabilities: (N, K) float32, calibrated.
+        truth: (N,) label indices.
+    """
+    found = reliability(probabilities, truth, bins)
+    return sum(abs(own.accuracy - own.probability) * own.films for own in found) / len(truth)
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Films whose top probability lies in one bin: how many, their mean top probability, and how often it is right."""
+
+    films: int
+    probability: float
+    accuracy: float
+
+
+def reliability(probabilities: FloatArray, truth: Integers, bins: int = ECE_BINS) -> list[Bin]:
+    """Equal bins of the top probability that hold films; bin b holds (b / bins, (b + 1) / bins].
 
     Args:
         probabilities: (N, K) float32, calibrated.
@@ -66,8 +91,41 @@ def expected_calibration_error(probabilities: FloatArray, truth: Integers, bins:
     top = probabilities.max(axis=1).astype(np.float64)
     is_hit = probabilities.argmax(axis=1) == truth
     places = np.clip(np.ceil(top * bins).astype(int) - 1, 0, bins - 1)
-    gaps = [
-        abs(is_hit[places == place].mean() - top[places == place].mean()) * (places == place).mean()
-        for place in np.unique(places)
-    ]
-    return float(sum(gaps))
+    members = [places == place for place in np.unique(places)]
+    return [Bin(int(own.sum()), float(top[own].mean()), float(is_hit[own].mean())) for own in members]
+
+
+def bootstrap(measure: Callable[[Integers], float], n: int, seed: int = BOOTSTRAP_SEED) -> tuple[float, float]:
+    """95 % percentile interval (Efron 1979) of a measure over n films, drawn again with replacement.
+
+    Drawing again adds to a calibration error, so the interval is widened to hold the measure itself where needed.
+
+    Args:
+        measure: of the films at these indices; a film may stand there several times. A draw that gives nan is left out.
+        n: films, 1 or more.
+        seed: of the `RESAMPLES` draws.
+    """
+    rng = np.random.default_rng(seed)
+    value = measure(np.arange(n))
+    found = [measure(rng.integers(0, n, n)) for _ in range(RESAMPLES)]
+    low, high = np.nanpercentile(found, (2.5, 97.5))
+    return min(float(low), value), max(float(high), value)
+
+
+def roc_auc(scores: FloatArray, is_positive: npt.NDArray[np.bool_]) -> float:
+    """Area under the ROC curve: the chance that a positive scores above a negative, ties counting half.
+
+    By midranks (Hanley and McNeil 1982); nan where one of the two kinds is missing.
+
+    Args:
+        scores: (N,) float32.
+        is_positive: (N,) bool.
+    """
+    positives = int(is_positive.sum())
+    negatives = len(scores) - positives
+    if not positives or not negatives:
+        return math.nan
+    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    midranks = np.cumsum(counts) - (counts - 1) / 2
+    above = midranks[places][is_positive].sum() - positives * (positives + 1) / 2
+    return float(above / (positives * negatives))

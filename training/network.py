@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -64,6 +64,21 @@ class Network:
     def set_trained_arrays(self, arrays: list[FloatArray]) -> None:
         """Back to a state that `trained_arrays` gave."""
         self.tail.set_weights(arrays)
+
+    def state(self) -> list[npt.NDArray[np.generic]]:
+        """All that a further step depends on: the tail's arrays and seeds, then the optimiser's."""
+        return [variable.numpy() for variable in self._variables()]
+
+    def set_state(self, values: Sequence[npt.NDArray[np.generic]]) -> None:
+        """Back to where `state` was taken, of a network of the same recipe."""
+        for variable, value in zip(self._variables(), values, strict=True):
+            variable.assign(value)
+
+    def _variables(self) -> list[keras.Variable]:
+        optimizer = self.tail.optimizer
+        if not optimizer.built:
+            optimizer.build(self.tail.trainable_variables)
+        return [*self.tail.variables, *optimizer.variables]
 
 
 def build_network(recipe: Recipe, pretrained: Mapping[str, FloatArray], steps: int) -> Network:

@@ -1,6 +1,7 @@
 """One whole run: data, learning, export, measurement through the serving engine, figures; `plainfilm train` calls it.
 
-The splits of `report_splits` are looked at once, after the model is exported: nothing is chosen by them.
+The splits of `report_splits` are looked at once, after the model is exported: nothing is chosen by them. A run that
+was cut off goes on where it was: `resume`.
 """
 
 from __future__ import annotations
@@ -10,16 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from shared.domain import FloatArray
+from shared.errors import DataProblem
 from shared.manifest import ModelManifest, SplitMetrics
+from training import runs
+from training.checkpoint import Checkpoint
 from training.dataset import Example
 from training.evaluate import ask, measure
 from training.export import add_metrics, export
 from training.features import Progress
-from training.figures import draw_confusion, draw_curves
-from training.fit import fit
+from training.fit import FitResult, fit
+from training.golden import write_golden
 from training.imagenet import read_pretrained
 from training.recipe import Recipe
-from training.splits import find_examples, prepare
+from training.report.facts import Learning, write_learning
+from training.report.figures import draw_confusion, draw_curves
+from training.runs import RunLog, RunRecord
+from training.splits import TrainingData, find_examples, prepare
 from training.synth import write_films
 from worker.engine.base import Engine
 from worker.engine.keras_engine import load_engine
@@ -29,36 +37,102 @@ VALIDATION: Final = "validation"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came of a run: the manifest as written, and how long the learning took."""
+    """What came of a run: the manifest as written, and how long the learning took.
+
+    Of a resumed run that is the last attempt and the earlier attempts' epochs.
+    """
 
     manifest: ModelManifest
     seconds: float
 
 
-def run(recipe: Recipe, data: Path, out: Path, trained_at: str, progress: Progress) -> Run:
+def run(  # noqa: PLR0913, PLR0917 - what a run is asked to do
+    recipe: Recipe, data: Path, out: Path, trained_at: str, progress: Progress, pretrained: Path | None = None
+) -> Run:
     """Learn, export to `out`, measure what was exported, draw.
 
     Args:
         data: the data folder; for a recipe with drawn films they are drawn into `out`.
         trained_at: ISO 8601 date in UTC.
+        pretrained: the weights to start from, where they are not in the data folder.
 
     Raises:
-        DataProblem: the films cannot be trained on; found before training starts.
+        DataProblem: the films cannot be trained on, or the recipe's weights are not there; before training starts.
     """
     if recipe.drawn_films:
         data = out / "films"
         write_films(data, {"train": recipe.drawn_films, "test": recipe.drawn_films // 2}, recipe.seed)
-    films = prepare(recipe, data)
-    pretrained = read_pretrained(data / recipe.pretrained, recipe.pretrained_sha256) if recipe.pretrained else None
-    result = fit(recipe, films, pretrained, progress=progress)
-    manifest = export(result, out, trained_at.replace("-", "."), trained_at)
-    parts = {VALIDATION: films.validation} | _reported(recipe, find_examples(recipe, data))
-    metrics = measure_splits(load_engine(out), parts, progress)
+    start = (pretrained or data / recipe.pretrained) if recipe.pretrained else None
+    record = RunRecord(data=data.absolute(), pretrained=start and start.absolute(), trained_at=trained_at)
+    arrays, films = _inputs(recipe, record)
+    record = record.model_copy(update={"films_sha256": runs.films_digest(films)})
+    runs.begin(out, recipe, record)
+    return _carry_out(recipe, record, out, RunLog(out / runs.LOG_FILE, progress), (arrays, films))
+
+
+def resume(out: Path, progress: Progress) -> Run:
+    """Go on with the run in `out`: stored features and finished epochs are not done again.
+
+    Raises:
+        DataProblem: there is no such run, it is finished, or its films are no longer those it began with.
+    """
+    recipe, record = runs.read_unfinished(out)
+    arrays, films = _inputs(recipe, record)
+    if runs.films_digest(films) != record.films_sha256:
+        raise DataProblem(f"The films are no longer those that the run '{out.name}' began with; start a new one.")
+    log = RunLog(out / runs.LOG_FILE, progress)
+    log.note("resumed")
+    return _carry_out(recipe, record, out, log, (arrays, films))
+
+
+def _inputs(recipe: Recipe, record: RunRecord) -> tuple[dict[str, FloatArray] | None, TrainingData]:
+    """Weights to start from, and films: checked."""
+    if record.pretrained and not record.pretrained.is_file():
+        raise DataProblem(
+            f"The pretrained weights {record.pretrained.name} of the recipe '{recipe.name}' are not there: name them "
+            "with --pretrained, or take a recipe that starts from nothing (--recipe seed2020)."
+        )
+    arrays = read_pretrained(record.pretrained, recipe.pretrained_sha256) if record.pretrained else None
+    return arrays, prepare(recipe, record.data)
+
+
+def _carry_out(
+    recipe: Recipe,
+    record: RunRecord,
+    out: Path,
+    log: RunLog,
+    inputs: tuple[dict[str, FloatArray] | None, TrainingData],
+) -> Run:
+    arrays, films = inputs
+    checkpoint = Checkpoint(out / runs.CHECKPOINT)
+    earlier = checkpoint.last()
+    seconds = sum(epoch.seconds for epoch in earlier.history) if earlier else 0.0
+    log.note(f"recipe {recipe.name}: {len(films.train)} films to learn from, {len(films.validation)} to choose by")
+    try:
+        result = fit(recipe, films, arrays, progress=log, keep=checkpoint)
+        seconds += result.seconds
+        manifest = _finish(result, record, films, out, log)
+        write_learning(out, Learning(seconds=seconds, kept_epoch=result.kept_epoch))
+    except BaseException as error:
+        log.note(f"stopped: {type(error).__name__}")
+        raise
+    checkpoint.forget()
+    log.note(f"done: epoch {result.kept_epoch} kept, version {manifest.version}")
+    return Run(manifest, seconds)
+
+
+def _finish(result: FitResult, record: RunRecord, films: TrainingData, out: Path, log: RunLog) -> ModelManifest:
+    """Export, measure through the engine, record the golden set, draw."""
+    recipe = result.recipe
+    manifest = export(result, out, record.trained_at.replace("-", "."), record.trained_at)
+    parts = {VALIDATION: films.validation} | _reported(recipe, find_examples(recipe, record.data))
+    metrics = measure_splits(load_engine(out), parts, log)
+    write_golden(out)
     draw_curves(result.history, result.kept_epoch, out / "curves.png")
     for split, measured in metrics.items():
         if measured.confusion:
             draw_confusion(measured.confusion, recipe.labels, split, out / f"confusion_{split}.png")
-    return Run(add_metrics(out, manifest, metrics), result.seconds)
+    return add_metrics(out, manifest, metrics)
 
 
 def measure_splits(

@@ -6,8 +6,10 @@ Called by the command line and by tests; `fit` only sees the result.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -17,23 +19,24 @@ from training.dataset import (
     Example,
     ReadFilm,
     check_films,
-    check_groups,
-    check_labels,
+    group_problems,
+    label_problems,
     read_class_folders,
     read_film,
     read_manifest_csv,
+    refuse,
 )
 from training.recipe import Recipe
 
-CLASS_FOLDERS: Final = {
-    "COVID": "covid19",
-    "COVID-19": "covid19",
-    "covid19": "covid19",
-    "NORMAL": "normal",
-    "Viral Pneumonia": "viral_pneumonia",
-    "viral_pneumonia": "viral_pneumonia",
-}
-"""Folder names (any case) of the Radiography Database's releases, and our own labels."""
+CLASS_FOLDERS: Final = MappingProxyType(
+    {
+        "COVID": "covid19",
+        "COVID-19": "covid19",
+        "NORMAL": "normal",
+        "Viral Pneumonia": "viral_pneumonia",
+    }
+)
+"""Folder names of the Radiography Database's releases and of covid-19-x-ray-10000-images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,24 @@ class TrainingData:
     validation: tuple[Example, ...]
 
 
+def class_folders(labels: Sequence[str]) -> dict[str, str]:
+    """Folder name to label, for films that may have these labels: known names, and the labels themselves."""
+    return {name: label for name, label in CLASS_FOLDERS.items() if label in labels} | {
+        label: label for label in labels
+    }
+
+
+def find_manifest(recipe: Recipe, folder: Path) -> Path | None:
+    """The recipe's manifest in a data folder, or a manifest.csv; None where its films lie in class folders.
+
+    Raises:
+        DataProblem: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise DataProblem(f"The data folder '{folder.name}' is not there; name it with --data or PLAINFILM_DATA.")
+    return next((path for path in (folder / recipe.manifest, folder / "manifest.csv") if path.is_file()), None)
+
+
 def find_examples(recipe: Recipe, folder: Path) -> tuple[Example, ...]:
     """The labelled films of a data folder: the recipe's manifest, a manifest.csv, or one folder a class.
 
@@ -51,29 +72,39 @@ def find_examples(recipe: Recipe, folder: Path) -> tuple[Example, ...]:
         DataProblem: none of the three is there, or what is there is not right.
     """
     labels = (*recipe.labels, *recipe.other_labels)
-    for manifest in (folder / recipe.manifest, folder / "manifest.csv"):
-        if manifest.is_file():
-            return read_manifest_csv(manifest, labels=labels)
-    if not folder.is_dir():
-        raise DataProblem(f"The data folder '{folder.name}' is not there; name it with --data or PLAINFILM_DATA.")
-    return read_class_folders(folder, CLASS_FOLDERS, recipe.train_splits[0])
+    manifest = find_manifest(recipe, folder)
+    if manifest is not None:
+        return read_manifest_csv(manifest, labels=labels)
+    return read_class_folders(folder, class_folders(labels), recipe.train_splits[0])
 
 
 def prepare(recipe: Recipe, folder: Path, read: ReadFilm = read_film) -> TrainingData:
     """Find, check and split the films that `recipe` learns from. Every check runs before training starts.
 
     Raises:
-        DataProblem: see `dataset`.
+        DataProblem: see `dataset`; all that is wrong with the rows at once, then all films that cannot be read.
     """
     examples = find_examples(recipe, folder)
-    check_groups(examples)
     usable = [e for e in examples if e.split in recipe.train_splits and e.label in recipe.learned_labels]
-    check_labels(usable, recipe.labels, f"splits {', '.join(recipe.train_splits)}")
+    name = f"splits {', '.join(recipe.train_splits)}"
+    refuse([*group_problems(examples), *label_problems(usable, recipe.labels, name), *_other_problems(recipe, usable)])
     data = split_by_group(usable, recipe.validation_share, np.random.default_rng(recipe.seed))
-    check_labels(data.train, recipe.labels, "training part")
-    check_labels(data.validation, recipe.labels, "validation part")
+    refuse([
+        *label_problems(data.train, recipe.labels, "training part"),
+        *label_problems(data.validation, recipe.labels, "validation part"),
+    ])  # fmt: skip
     check_films(usable, read)
     return data
+
+
+def _other_problems(recipe: Recipe, usable: Sequence[Example]) -> Iterator[str]:
+    """A recipe that learns other findings needs films of some; without them it must be told not to."""
+    if recipe.other_label and not any(example.label in recipe.other_labels for example in usable):
+        yield (
+            f"The recipe '{recipe.name}' also learns what other findings look like "
+            f"({', '.join(recipe.other_labels)}), and no film has one of these labels. Add such films, "
+            "or train without them: --set other_label=null"
+        )
 
 
 def split_by_group(examples: list[Example], share: float, rng: np.random.Generator) -> TrainingData:

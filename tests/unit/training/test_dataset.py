@@ -14,6 +14,7 @@ from training.dataset import (
     check_films,
     check_groups,
     check_labels,
+    left_alone,
     read_class_folders,
     read_film,
     read_manifest_csv,
@@ -140,6 +141,60 @@ def test_class_folders_are_read_with_and_without_images_inside(tmp_path: Path, i
         ("Viral Pneumonia-1.png", "viral_pneumonia"),
     ]
     check_films(examples)
+
+
+def test_names_of_class_folders_are_read_in_any_spelling(tmp_path: Path) -> None:
+    """Case, blanks, '-' and '_' do not matter; a film's class folder is part of its group, and its pool."""
+    for folder in ("viral-pneumonia", "covid", "NORMAL"):
+        write_film(tmp_path / folder / "1.PNG")
+    examples = read_class_folders(tmp_path, FOLDERS)
+    assert {(e.label, e.pool) for e in examples} == {(label, label) for label in LABELS}
+    assert len({e.group for e in examples}) == 3
+
+
+def test_class_folders_may_lie_in_one_folder_below(tmp_path: Path) -> None:
+    """As an unpacked download has them; where several folders have some, one must be named."""
+    write_film(tmp_path / "dataset" / "covid" / "a.png")
+    write_film(tmp_path / "dataset" / "other" / "a.png")
+    (tmp_path / "papers").mkdir()
+    (example,) = read_class_folders(tmp_path, FOLDERS)
+    assert example.label == "covid19"
+    assert left_alone(tmp_path, FOLDERS) == ("other",)
+    write_film(tmp_path / "test" / "covid" / "b.png")
+    with pytest.raises(DataProblem, match="in each of dataset, test: name one"):
+        read_class_folders(tmp_path, FOLDERS)
+
+
+def test_empty_class_folders_are_named(tmp_path: Path) -> None:
+    """A folder without a film is not a class without a folder; all of them at once."""
+    write_film(tmp_path / "Normal" / "1.png")
+    for name in ("COVID/images", "Viral Pneumonia"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "COVID" / "images" / "notes.txt").write_text("no film")
+    with pytest.raises(DataProblem) as caught:
+        read_class_folders(tmp_path, FOLDERS)
+    assert "2 problems" in caught.value.detail
+    assert "COVID/: the folder of the class 'covid19' has no film." in caught.value.detail
+    assert "Viral Pneumonia/: " in caught.value.detail
+
+
+def test_all_problems_are_told_at_once_but_twenty_at_most(tmp_path: Path) -> None:
+    """Every wrong row, one a line; beyond twenty only their number."""
+    rows = [f"f{number}.png,flu,g{number},train," for number in range(25)]
+    with pytest.raises(DataProblem) as caught:
+        read_manifest_csv(write_csv(tmp_path, *rows), labels=LABELS)
+    lines = caught.value.detail.splitlines()
+    assert lines[0] == "25 problems:"
+    assert [line.split(":")[0].strip() for line in lines[1:21]] == [f"films.csv line {n}" for n in range(2, 22)]
+    assert lines[21:] == ["  ... and 5 more"]
+
+
+def test_a_manifest_saved_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    """A byte order mark is no part of the first column's name."""
+    path = tmp_path / "films.csv"
+    path.write_bytes(b"\xef\xbb\xbffile,label,group,split\r\na.png,normal,g1,train\r\n")
+    (example,) = read_manifest_csv(path, labels=LABELS)
+    assert (example.label, example.where) == ("normal", "films.csv line 2")
 
 
 def test_folder_without_classes_is_refused(tmp_path: Path) -> None:

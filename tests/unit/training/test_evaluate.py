@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from shared.errors import DataProblem
+from tests.answers import tell
 from tests.models import RuleEngine, make_manifest
 from training.dataset import Example
 from training.evaluate import Answers, as_numbers, ask, measure
@@ -21,8 +22,9 @@ UNSURE_NORMAL = (0.3, 0.4, 0.3)
 
 def make_answers(*films: tuple[str, tuple[float, ...], bool]) -> Answers:
     """(label, probabilities, has a verdict) of each film."""
-    truth, scores, verdicts = zip(*films, strict=True)
-    return Answers(truth, np.array(scores, np.float32), np.array(verdicts))
+    told = [tell(probabilities, has_verdict=has_verdict) for _, probabilities, has_verdict in films]
+    examples = [Example(Path(f"f{n}.png"), label, f"g{n}", "test", "", "row") for n, (label, _, _) in enumerate(films)]
+    return Answers(tuple(examples), tuple(seen for seen, _ in told), tuple(said for _, said in told))
 
 
 ANSWERS = make_answers(

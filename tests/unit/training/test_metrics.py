@@ -7,10 +7,14 @@ import pytest
 from sklearn import metrics as sk
 
 from training.metrics import (
+    Bin,
     balanced_accuracy,
+    bootstrap,
     confusion_matrix,
     expected_calibration_error,
     macro_f1,
+    reliability,
+    roc_auc,
     wilson,
 )
 
@@ -80,3 +84,39 @@ def test_calibration_error_by_hand() -> None:
 def test_sure_and_right_has_no_calibration_error() -> None:
     """Probability 1 and always right: 0; the edge of the last bin belongs to it."""
     assert expected_calibration_error(np.eye(3, dtype=np.float32), np.arange(3)) == 0
+
+
+def test_reliability_bins_hold_films_probability_and_share_right() -> None:
+    """Four films at 0.9, three right, and one at 0.6, right: two bins, the lower first."""
+    top = np.array([0.9, 0.9, 0.9, 0.9, 0.6])
+    bins = reliability(np.stack([top, 1 - top], axis=1).astype(np.float32), np.array([0, 0, 0, 1, 0]))
+    assert bins == [
+        Bin(1, pytest.approx(0.6, abs=1e-6), 1.0),
+        Bin(4, pytest.approx(0.9, abs=1e-6), 0.75),
+    ]
+
+
+def test_roc_area_is_scikit_learns_ties_included() -> None:
+    """Random scores of one decimal, so that many are equal."""
+    rng = np.random.default_rng(5)
+    scores = rng.random(300).round(1).astype(np.float32)
+    is_positive = rng.random(300) < scores
+    assert roc_auc(scores, is_positive) == pytest.approx(sk.roc_auc_score(is_positive, scores))
+    assert np.isnan(roc_auc(scores, np.ones(300, bool)))
+
+
+def test_bootstrap_of_a_share_is_close_to_its_normal_interval() -> None:
+    """300 of 400: 0.75 +- 1.96 sqrt(0.75 * 0.25 / 400) = 0.7076 to 0.7924, within what 1,000 draws move."""
+    is_hit = np.arange(400) < 300
+    low, high = bootstrap(lambda films: float(is_hit[films].mean()), 400)
+    assert low == pytest.approx(0.7076, abs=0.008)
+    assert high == pytest.approx(0.7924, abs=0.008)
+    assert (low, high) == bootstrap(lambda films: float(is_hit[films].mean()), 400)
+
+
+def test_bootstrap_holds_the_measure_itself_and_leaves_nan_out() -> None:
+    """A measure that is least on the films as they are; one that is nan whenever film 0 is not drawn."""
+    low, _ = bootstrap(lambda films: 1.0 - len(set(films.tolist())) / 20, 20)
+    assert low == 0.0
+    ends = bootstrap(lambda films: 1.0 if 0 in films else np.nan, 20)
+    assert ends == (1.0, 1.0)

@@ -1,0 +1,115 @@
+"""What cannot be trained on is named by file and line, all of it at once, by the command and before training starts."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from shared.errors import DataProblem
+from training.cli import train
+from training.synth import write_films
+
+Change = Callable[[list[dict[str, str]]], object]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder of drawn films, a manifest.csv in it."""
+    return write_films(tmp_path / "data", {"train": 6, "test": 2}, seed=1).parent
+
+
+def rewrite(data: Path, change: Change) -> None:
+    """Change the rows of the manifest."""
+    path = data / "manifest.csv"
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    change(rows)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def refused(data: Path, tmp_path: Path, *more: str) -> str:
+    """What `plainfilm train` refuses with; nothing is written."""
+    recipe = ("--recipe", "tiny", "--set", "drawn_films=0", "--data", str(data), "--out", str(tmp_path / "out"))
+    result = CliRunner().invoke(train, [*recipe, *more])
+    assert isinstance(result.exception, DataProblem), result.output
+    assert result.exit_code == 1
+    assert not (tmp_path / "out").exists()
+    return result.exception.detail
+
+
+def test_an_empty_class(data: Path, tmp_path: Path) -> None:
+    """Its name, and the splits it was looked for in."""
+    rewrite(data, lambda rows: [row.update(label="normal") for row in rows if row["label"] == "covid19"])
+    assert refused(data, tmp_path) == "splits train: the class 'covid19' has no film."
+
+
+def test_a_missing_column(data: Path, tmp_path: Path) -> None:
+    """Both that are missing, at line 1."""
+    rewrite(data, lambda rows: [(row.pop("group"), row.pop("split")) for row in rows])
+    assert refused(data, tmp_path) == "manifest.csv line 1: column group, split is missing."
+
+
+def test_unreadable_films(data: Path, tmp_path: Path) -> None:
+    """Each by its row: one damaged, one absent."""
+    (data / "images" / "s0001.png").write_bytes(b"damaged")
+    (data / "images" / "s0004.png").unlink()
+    detail = refused(data, tmp_path)
+    assert "manifest.csv line 3: the film s0001.png cannot be read" in detail
+    assert "manifest.csv line 6: the film s0004.png cannot be read" in detail
+
+
+def test_one_group_in_two_splits_and_an_empty_class_are_told_together(data: Path, tmp_path: Path) -> None:
+    """Both rows of the group, and the class."""
+
+    def change(rows: list[dict[str, str]]) -> None:
+        rows[-1]["group"] = rows[0]["group"]
+        for row in rows:
+            row["label"] = "covid19" if row["label"] == "normal" else row["label"]
+
+    rewrite(data, change)
+    detail = refused(data, tmp_path)
+    assert "2 problems" in detail
+    assert "manifest.csv line 25: group s0 is in split 'test' but in 'train' at manifest.csv line 2." in detail
+    assert "the class 'normal' has no film" in detail
+
+
+def test_unknown_labels_and_empty_cells(data: Path, tmp_path: Path) -> None:
+    """Each by its line."""
+
+    def change(rows: list[dict[str, str]]) -> None:
+        rows[1]["label"] = "flu"
+        rows[3]["group"] = ""
+
+    rewrite(data, change)
+    detail = refused(data, tmp_path)
+    assert "manifest.csv line 3: the label 'flu' is not one of" in detail
+    assert "manifest.csv line 5: group is empty." in detail
+
+
+def test_a_recipe_file_that_is_wrong(data: Path, tmp_path: Path) -> None:
+    """By file and line."""
+    path = tmp_path / "mine.json"
+    path.write_text('{\n  "name": "mine",\n  "epoch": 3\n}')
+    assert refused(data, tmp_path, "--recipe", str(path)) == "mine.json line 3: there is no knob 'epoch'."
+    assert refused(data, tmp_path, "--recipe", str(tmp_path / "no.json")) == "The recipe file no.json cannot be read."
+
+
+def test_a_recipe_that_needs_other_findings_says_what_to_do(data: Path, tmp_path: Path) -> None:
+    """The remedy is part of the message."""
+    detail = refused(data, tmp_path, "--set", "other_label=other_finding")
+    assert "other_pneumonia, tuberculosis" in detail
+    assert "--set other_label=null" in detail
+
+
+def test_absent_pretrained_weights_say_what_to_do(data: Path, tmp_path: Path) -> None:
+    """Before any film is read."""
+    detail = refused(data, tmp_path, "--set", "pretrained=weights/imagenet.npz")
+    assert "imagenet.npz" in detail
+    assert "--pretrained" in detail

@@ -1,0 +1,223 @@
+"""Another hospital's films set new thresholds; the old model stays as it is, and what films cannot tell is kept."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shared.domain import Assessment, Evidence, Verdict
+from shared.errors import DataProblem, InvalidRequest
+from shared.manifest import ModelManifest, Thresholds, read_manifest
+from shared.verdict import calibrate
+from tests.models import make_arrays, make_manifest, write_model
+from training.calibrate import Aims, Held, conclude
+from training.dataset import Example, read_manifest_csv
+from training.evaluate import Answers, ask
+from training.export import fold
+from training.fit import ignore
+from training.recalibrate import LEAST_FILMS, as_logits, find_films, halve, recalibrate, set_anew
+from training.recipe import LABELS
+from training.synth import write_films
+from worker.engine.architecture import tiny
+from worker.engine.golden import GoldenState, check_golden, read_golden
+from worker.engine.keras_engine import load_engine
+from worker.engine.weights import load_weights
+
+AIMS = Aims(0.9, 0.9, 0.05, 0.99)
+LIMITS = Thresholds(min_probability=0.5, min_spread=0.01, set_quantiles=dict.fromkeys(LABELS, 0.5))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a folder."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+def make_answers(logits: np.ndarray, labels: list[str], temperature: float, distance: float = 0.0) -> Answers:
+    """What a model with these logits over the labels, and one for other findings, says of films."""
+    probabilities = calibrate(logits[:, :3].astype(np.float32), temperature)
+    other = calibrate(logits.astype(np.float32), temperature)[:, 3:].sum(axis=1)
+    films = tuple(Example(Path(f"{n}.png"), label, str(n), "", "", f"row {n}") for n, label in enumerate(labels))
+    seen = tuple(
+        Evidence(p, float(o), distance, distance, 0.2, 1.0, was_inverted=False)
+        for p, o in zip(probabilities, other, strict=True)
+    )
+    told = tuple(Assessment(Verdict.UNCERTAIN, {}, (), ()) for _ in films)
+    return Answers(films, seen, told)
+
+
+def make_logits(count: int, sharpness: float, seed: int = 0) -> tuple[np.ndarray, list[str]]:
+    """(3 * count, 4) logits that favour the truth in most rows, and the labels."""
+    rng = np.random.default_rng(seed)
+    labels = [label for label in LABELS for _ in range(count)]
+    logits = rng.normal(0, 1, (3 * count, 4))
+    logits[np.arange(3 * count), np.repeat(np.arange(3), count)] += 1.5
+    return logits * sharpness, labels
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A small model that knows other findings."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    arrays = fold(tiny(4), make_arrays(tiny(4)))
+    limits = LIMITS.model_copy(update={"max_other": 0.3})
+    write_model(
+        folder, arrays, other_label="other_finding", parameters=sum(a.size for a in arrays.values()), thresholds=limits
+    )
+    (folder / "history.csv").write_text("epoch\n1\n")
+    return folder
+
+
+def test_logits_come_back_up_to_a_constant() -> None:
+    """Softmax over the labels and over all outputs are those the model gave."""
+    logits, labels = make_logits(5, 2.0)
+    answers = make_answers(logits, labels, 1.7)
+    found = as_logits(answers.evidence, 1.7, has_other=True)
+    offsets = found - logits
+    assert np.abs(offsets - offsets[:, :1]).max() < 1e-4
+    assert as_logits(answers.evidence, 1.7, has_other=False).shape == (15, 3)
+
+
+def test_an_overconfident_model_gets_a_higher_temperature() -> None:
+    """Logits three times too sharp are answered by about three times the temperature, found as training finds it."""
+    logits, labels = make_logits(200, 1.0)
+    sharp = make_answers(3 * logits, labels, 1.0)
+    manifest = make_manifest(temperature=1.0)
+    temperature, thresholds, _ = set_anew(sharp, manifest, AIMS)
+    plain, _, _ = set_anew(make_answers(logits, labels, 1.0), manifest, AIMS)
+    assert temperature == pytest.approx(3 * plain, rel=0.01)
+    truth = np.array([LABELS.index(label) for label in labels])
+    held = Held((3 * logits[:, :3]).astype(np.float32), truth, np.full(600, 0.2, np.float32))
+    expected, limits = conclude(held, LABELS, AIMS)
+    assert temperature == pytest.approx(expected, rel=0.005)  # candidates are 0.3 % apart
+    assert thresholds.min_probability == pytest.approx(limits.min_probability, abs=5e-3)
+    assert thresholds.set_quantiles == pytest.approx(limits.set_quantiles, abs=5e-3)
+
+
+def manifest_with_gate() -> ModelManifest:
+    """Of a model with a gate and an output for other findings."""
+    limits = LIMITS.model_copy(update={"max_other": 0.3, "max_film_distance": 2.0, "max_feature_distance": 5.0})
+    return make_manifest(temperature=1.0, thresholds=limits, other_label="other_finding")
+
+
+def test_limits_that_refuse_are_only_widened() -> None:
+    """Distances: the larger of old and new; least spread: the smaller."""
+    logits, labels = make_logits(30, 1.0)
+    _, near, kept = set_anew(make_answers(logits, labels, 1.0, distance=1.0), manifest_with_gate(), AIMS)
+    _, far, _ = set_anew(make_answers(logits, labels, 1.0, distance=9.0), manifest_with_gate(), AIMS)
+    assert (near.max_film_distance, near.max_feature_distance, near.min_spread) == (2.0, 5.0, 0.01)
+    assert (far.max_film_distance, far.max_feature_distance) == (9.0, 9.0)
+    assert [sentence.partition(":")[0] for sentence in kept] == [
+        "max_other", "max_film_distance, max_feature_distance", "min_spread",
+    ]  # fmt: skip
+    _, without, _ = set_anew(make_answers(logits, labels, 1.0), make_manifest(), AIMS)
+    assert (without.max_film_distance, without.max_other) == (None, None)
+
+
+def test_the_threshold_of_other_findings_keeps_its_meaning_without_such_films() -> None:
+    """At twice the temperature the same logit difference is another probability: 0.3 becomes 1 / (1 + sqrt(7 / 3))."""
+    logits, labels = make_logits(200, 1.0)
+    plain, _, _ = set_anew(make_answers(logits, labels, 1.0), manifest_with_gate(), AIMS)
+    sharp = make_answers(logits * 2 / plain, labels, 1.0)
+    temperature, thresholds, _ = set_anew(sharp, manifest_with_gate(), AIMS)
+    assert temperature == pytest.approx(2.0, rel=0.01)
+    assert thresholds.max_other == pytest.approx(1 / (1 + np.sqrt(0.7 / 0.3)), rel=0.01)
+
+
+def test_films_with_other_findings_set_their_threshold() -> None:
+    """At most the aimed share of them gets a verdict with it."""
+    logits, labels = make_logits(60, 1.0)
+    rng = np.random.default_rng(4)
+    others = rng.normal(0, 1, (40, 4)) + np.array([0, 0, 0, 2.0])
+    answers = make_answers(np.concatenate([logits, others]), [*labels, *["tuberculosis"] * 40], 1.0)
+    temperature, thresholds, kept = set_anew(answers, manifest_with_gate(), AIMS)
+    assert thresholds.max_other is not None
+    assert not any(sentence.startswith("max_other") for sentence in kept)
+    probabilities = calibrate(others[:, :3].astype(np.float32), temperature)
+    other = calibrate(others.astype(np.float32), temperature)[:, 3]
+    limits = np.array([thresholds.set_quantiles[label] for label in LABELS])
+    gets_one = (
+        ((1 - probabilities <= limits).sum(axis=1) <= 1)
+        & (probabilities.max(axis=1) >= thresholds.min_probability)
+        & (other < thresholds.max_other)
+    )
+    assert gets_one.mean() <= 0.05
+
+
+def test_halves_keep_groups_together_and_labels_even() -> None:
+    """Two films a patient: no patient in both halves, and each label in both."""
+    films = [
+        Example(Path("x"), label, f"{label}{n // 2}", "", "", "row") for label in LABELS for n in range(2 * LEAST_FILMS)
+    ]
+    halves = halve(films, LABELS, seed=3)
+    assert not {e.group for e in halves.setting} & {e.group for e in halves.held_out}
+    for half in (halves.setting, halves.held_out):
+        assert [sum(e.label == label for e in half) for label in LABELS] == [LEAST_FILMS] * 3
+
+
+def test_too_few_films_and_a_missing_class_are_named() -> None:
+    """All labels at once, with the number there is and the number needed."""
+    films = [Example(Path("x"), "normal", str(n), "", "", "row") for n in range(LEAST_FILMS)]
+    films += [Example(Path("x"), "covid19", f"c{n}", "", "", "row") for n in range(LEAST_FILMS - 1)]
+    with pytest.raises(DataProblem) as caught:
+        halve(films, LABELS, seed=0)
+    assert "'covid19' has 19 films; at least 20" in caught.value.detail
+    assert "'viral_pneumonia' has 0 films" in caught.value.detail
+    assert "'normal'" not in caught.value.detail
+    one_patient = [replace(e, group="p") if e.label == "normal" else e for e in films]
+    one_patient += [Example(Path("x"), label, f"{label}{n}", "", "", "row") for label in LABELS[::2] for n in range(20)]
+    with pytest.raises(DataProblem, match="half"):
+        halve(one_patient, LABELS, seed=0)
+
+
+def test_a_new_version_is_written_beside_the_old(model: Path, tmp_path: Path) -> None:
+    """Same arrays, other thresholds, another version and SHA-256; the old folder is the same byte for byte."""
+    films = read_manifest_csv(write_films(tmp_path / "films", {"": 24}, seed=3), ("file", "label"))
+    before = digests(model)
+    out = tmp_path / "hospital-b"
+    record = recalibrate(model, films, out, 0, ignore)
+    assert digests(model) == before
+    old, new = read_manifest(model), read_manifest(out)
+    assert new.version == record.version == "1+hospital-b"
+    assert new.weights_sha256 == hashlib.sha256((out / "weights.npz").read_bytes()).hexdigest() != old.weights_sha256
+    arrays, expected = load_weights(out, new)[1], load_weights(model, old)[1]
+    assert all(np.array_equal(arrays[name], expected[name]) for name in expected)
+    assert (out / "history.csv").exists()
+    halves = halve(films, LABELS, 0)
+    temperature, thresholds, _ = set_anew(
+        ask(load_engine(model), halves.setting, ignore), old, Aims(0.95, 0.9, 0.03, 0.995)
+    )
+    assert (new.temperature, new.thresholds) == (temperature, thresholds)
+    assert new.metrics == {"held_out": record.after}
+    assert record.after.n == record.before.n == 36
+    assert record.after.accuracy == record.before.accuracy  # the forced choice needs no threshold
+    assert check_golden(load_engine(out), read_golden(out)) is GoldenState.PASSED
+
+
+def test_nothing_is_overwritten(model: Path, tmp_path: Path) -> None:
+    """A folder that holds something is refused before any film is read."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(InvalidRequest, match="not an empty folder"):
+        recalibrate(model, [], out, 0, ignore)
+    with pytest.raises(InvalidRequest, match="not an empty folder"):
+        recalibrate(model, [], model, 0, ignore)
+
+
+def test_films_are_found_in_a_csv_or_in_folders(model: Path, tmp_path: Path) -> None:
+    """A CSV needs file and label only; labels that the model does not know are named by their line."""
+    path = tmp_path / "films.csv"
+    path.write_text("file,label\na.png,normal\nb.png,tuberculosis\nc.png,flu\n")
+    with pytest.raises(DataProblem, match=r"films\.csv line 4: the label 'flu'"):
+        find_films(model, path, None)
+    path.write_text("file,label\na.png,normal\nb.png,tuberculosis\n")
+    assert [film.label for film in find_films(model, path, None)] == ["normal", "tuberculosis"]
+    for name in ("Normal", "tuberculosis"):
+        (tmp_path / "folders" / name).mkdir(parents=True)
+        (tmp_path / "folders" / name / "1.png").write_bytes(b"")
+    assert [film.label for film in find_films(model, None, tmp_path / "folders")] == ["normal", "tuberculosis"]

@@ -1,0 +1,189 @@
+"""A run that is cut off goes on: it ends with the weights of an unbroken one, and does nothing twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shared.errors import DataProblem
+from training import run as run_module
+from training.checkpoint import Checkpoint
+from training.fit import Course, Epoch, fit, ignore
+from training.network import build_network
+from training.recipes import find_recipe
+from training.run import resume, run
+from training.runs import new_id
+from training.splits import prepare
+from training.synth import write_films
+
+RECIPE = replace(find_recipe("tiny"), epochs=5, drawn_films=10, copies=1)
+
+
+class Killed(Exception):
+    """Stands for a kill between two epochs."""
+
+
+def killer(stage: str, done: int, _total: int) -> None:
+    """Ends the run when the second epoch is finished."""
+    if stage == "epochs" and done == 2:
+        raise Killed
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without a break."""
+    out = tmp_path_factory.mktemp("unbroken")
+    run(RECIPE, Path(), out, "2026-01-01", ignore)
+    return out
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """The same run, ended after its second epoch."""
+    with pytest.raises(Killed):
+        run(RECIPE, Path(), tmp_path / "run", "2026-01-01", killer)
+    return tmp_path / "run"
+
+
+def test_a_resumed_run_ends_with_the_same_weights(unbroken: Path, broken: Path) -> None:
+    """Array for array within 1e-6, the same history but for its seconds, the same manifest, and no checkpoint left."""
+    seen: list[tuple[str, int]] = []
+    resume(broken, lambda stage, done, _total: seen.append((stage, done)))
+    with np.load(unbroken / "weights.npz") as expected, np.load(broken / "weights.npz") as found:
+        assert expected.files == found.files
+        for name in expected.files:
+            assert np.abs(expected[name] - found[name]).max() <= 1e-6, name
+    assert [done for stage, done in seen if stage == "epochs"] == [3, 4, 5]
+    assert not [stage for stage, _ in seen if stage == "films through the frozen layers"]
+    losses = [
+        [line.split(",")[:5] for line in (folder / "history.csv").read_text().splitlines()]
+        for folder in (unbroken, broken)
+    ]
+    assert losses[0] == losses[1]
+    assert not (broken / "checkpoint").exists()
+    assert "resumed" in (broken / "run.log").read_text()
+
+
+def test_a_run_writes_down_what_it_does(unbroken: Path) -> None:
+    """The recipe and what was asked, a line an epoch, the golden set, and how long it learned."""
+    log = (unbroken / "run.log").read_text()
+    assert [f"epochs: {number} of 5" in log for number in range(1, 6)] == [True] * 5
+    assert "done: epoch" in log
+    assert json.loads((unbroken / "run.json").read_text())["trained_at"] == "2026-01-01"
+    assert json.loads((unbroken / "learning.json").read_text())["seconds"] > 0
+    assert (unbroken / "golden.json").exists()
+
+
+def test_a_finished_run_has_nothing_to_resume(unbroken: Path, tmp_path: Path) -> None:
+    """Nor has a folder that is no run."""
+    with pytest.raises(DataProblem, match="nothing to resume"):
+        resume(unbroken, ignore)
+    with pytest.raises(DataProblem, match="is no run"):
+        resume(tmp_path, ignore)
+
+
+def test_films_that_changed_since_are_not_resumed_on(
+    broken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relabelled film makes it another run."""
+    manifest = broken / "films" / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(",drawn", ",redrawn", 1))
+    monkeypatch.setattr(run_module, "write_films", lambda *_: None)
+    with pytest.raises(DataProblem, match="no longer those"):
+        resume(broken, ignore)
+
+
+def test_a_new_run_in_the_folder_of_a_broken_one_starts_anew(broken: Path) -> None:
+    """What the broken one kept is of another recipe, and forgotten."""
+    seen: list[tuple[str, int]] = []
+    other = replace(RECIPE, epochs=1, copies=0)
+    run(other, Path(), broken, "2026-01-02", lambda stage, done, _total: seen.append((stage, done)))
+    assert ("epochs", 1) in seen
+    assert "films through the frozen layers" in {stage for stage, _ in seen}
+
+
+def test_it_holds_for_the_other_optimiser_and_choice_too(tmp_path: Path) -> None:
+    """RMSprop, each film in one form, and the last epoch kept."""
+    write_films(tmp_path, {"train": 8}, seed=2)
+    recipe = replace(RECIPE, epochs=2, batch=6, copies=0, optimizer="rmsprop", choose="last", balance="none")
+    films = prepare(recipe, tmp_path)
+
+    def stop(stage: str, done: int, _total: int) -> None:
+        if stage == "epochs" and done == 1:
+            raise Killed
+
+    whole = fit(recipe, films)
+    with pytest.raises(Killed):
+        fit(recipe, films, keep=Checkpoint(tmp_path / "kept"), progress=stop)
+    parts = fit(recipe, films, keep=Checkpoint(tmp_path / "kept"))
+    for name, array in whole.arrays.items():
+        assert np.abs(array - parts.arrays[name]).max() <= 1e-6, name
+    assert parts.kept_epoch == 2
+
+
+def test_a_networks_state_holds_dropout_and_optimiser() -> None:
+    """Steps from a state give the same losses again; without the seeds of dropout they would not."""
+    recipe = find_recipe("seed2020")
+    rng = np.random.default_rng(1)
+    x, labels = rng.random((4, 200, 200, 1), np.float32), np.array([0, 1, 2, 0])
+    network = build_network(recipe, {}, 10)
+    network.step(x, labels)
+    state = network.state()
+    losses = [network.step(x, labels)[0] for _ in range(2)]
+    network.set_state(state)
+    assert [network.step(x, labels)[0] for _ in range(2)] == pytest.approx(losses, abs=1e-6)
+
+
+def test_a_course_comes_back_as_it_was(tmp_path: Path) -> None:
+    """Arrays of any type, the draws' state, and infinity."""
+    rng = np.random.default_rng(5)
+    rng.random(3)
+    course = Course(
+        history=(Epoch(1, 0.5, 0.25, 0.1, 1.0, 2.0),),
+        kept_epoch=1,
+        best_loss=np.inf,
+        best_arrays=[np.ones((2, 3), np.float32)],
+        state=[np.array(7, np.int64), np.zeros((0,), np.float32)],
+        rng=rng.bit_generator.state,
+    )
+    kept = Checkpoint(tmp_path / "kept")
+    assert kept.last() is None
+    kept.save(course)
+    found = kept.last()
+    assert found
+    assert (found.history, found.kept_epoch, found.best_loss) == (course.history, 1, np.inf)
+    assert [(a.dtype, a.tolist()) for a in found.state] == [(a.dtype, a.tolist()) for a in course.state]
+    assert np.array_equal(found.best_arrays[0], course.best_arrays[0])
+    other = np.random.default_rng(0)
+    other.bit_generator.state = found.rng
+    assert other.random() == rng.random()
+    kept.forget()
+    assert kept.last() is None
+
+
+def test_features_are_made_once_and_never_half_kept(tmp_path: Path) -> None:
+    """A second call reads them; one that was cut off while they were made leaves nothing that looks whole."""
+    kept = Checkpoint(tmp_path / "kept")
+
+    def cut_off() -> np.ndarray:
+        raise Killed
+
+    with pytest.raises(Killed):
+        kept.features("train", cut_off)
+    made = np.arange(6, dtype=np.float16).reshape(2, 1, 3)
+    assert kept.features("train", lambda: made) is made
+    assert np.array_equal(kept.features("train", cut_off), made)
+    (tmp_path / "kept" / "part-validation.npy").write_bytes(b"half")
+    assert np.array_equal(kept.features("validation", lambda: made), made)
+
+
+def test_a_runs_id_is_its_time_and_recipe() -> None:
+    """In UTC, so that ids sort by time."""
+    east = timezone(timedelta(hours=5))
+    assert new_id(RECIPE, datetime(2026, 11, 23, 3, 0, tzinfo=east)) == "20261122T220000Z-tiny"
+    assert new_id(RECIPE, datetime(2026, 11, 23, 3, 0, tzinfo=UTC)) == "20261123T030000Z-tiny"

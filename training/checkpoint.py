@@ -1,0 +1,84 @@
+"""A run's memory on disk, so that one that was cut off goes on: stored features, and the course of its epochs.
+
+Each file is written beside its place, flushed, and then moved there: a run killed at any moment finds whole files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from training.features import Stored
+from training.fit import Course, Epoch
+
+COURSE_FILE: Final = "course.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A `training.fit.Keep` in a folder, which is made when something is first kept."""
+
+    folder: Path
+
+    def features(self, name: str, make: Callable[[], Stored]) -> Stored:
+        """Those of `<name>.npy`, made and kept where there are none yet."""
+        path = self.folder / f"{name}.npy"
+        if path.exists():
+            return np.load(path, allow_pickle=False)
+        stored = make()
+        self._write(path, lambda part: np.save(part, stored, allow_pickle=False))
+        return stored
+
+    def last(self) -> Course | None:
+        """The course of `course.npz`; None where no epoch is finished."""
+        path = self.folder / COURSE_FILE
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as arrays:
+            facts = json.loads(str(arrays["facts"]))
+            return Course(
+                history=tuple(Epoch(**epoch) for epoch in facts["history"]),
+                kept_epoch=facts["kept_epoch"],
+                best_loss=facts["best_loss"],
+                best_arrays=[arrays[f"best_{place}"] for place in range(facts["best_arrays"])],
+                state=[arrays[f"state_{place}"] for place in range(facts["state"])],
+                rng=facts["rng"],
+            )
+
+    def save(self, course: Course) -> None:
+        """Keep the course as `course.npz`, instead of the one before."""
+        facts = {
+            "history": [asdict(epoch) for epoch in course.history],
+            "kept_epoch": course.kept_epoch,
+            "best_loss": course.best_loss,
+            "best_arrays": len(course.best_arrays),
+            "state": len(course.state),
+            "rng": course.rng,
+        }
+        arrays: dict[str, Any] = {  # Any: numpy's own keywords stand among the names
+            "facts": np.array(json.dumps(facts)),
+            **{f"best_{place}": array for place, array in enumerate(course.best_arrays)},
+            **{f"state_{place}": array for place, array in enumerate(course.state)},
+        }
+        self._write(self.folder / COURSE_FILE, lambda part: np.savez(part, **arrays))
+
+    def forget(self) -> None:
+        """Remove all that was kept."""
+        if self.folder.is_dir():
+            for path in self.folder.iterdir():
+                path.unlink()
+            self.folder.rmdir()
+
+    def _write(self, path: Path, write: Callable[[Path], None]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"part-{path.name}")  # the ending stays: numpy appends a missing one
+        write(part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)

@@ -1,0 +1,73 @@
+"""`plainfilm model`: verify, export and recalibrate a model folder, record its golden films. Thin doors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+import worker.engine
+from shared.errors import InvalidRequest
+
+SHIPPED: Final = Path(worker.engine.__file__).parents[1] / "models" / "default"
+
+Folder = Annotated[Path, typer.Option("--model", help="model folder; the shipped one where not named")]
+Out = Annotated[Path, typer.Option(help="folder to write; must be new or empty")]
+
+model = typer.Typer(help="Model folders.", no_args_is_help=True, add_completion=False)
+
+
+@model.callback()
+def group() -> None:
+    """Model folders."""
+
+
+@model.command()
+def verify(folder: Folder = SHIPPED) -> None:
+    """Say what holds of a model: manifest, weights, golden films; exit 1 with the first that does not."""
+    from training.model_folder import verify as checks  # noqa: PLC0415  TensorFlow loads only where it is needed
+
+    for sentence in checks(folder):
+        typer.echo(sentence)
+
+
+@model.command()
+def export(out: Out, folder: Folder = SHIPPED) -> None:
+    """Copy a model that holds to a new folder, for PLAINFILM_MODEL_DIR, and verify the copy."""
+    from training.model_folder import export_model  # noqa: PLC0415
+
+    manifest = export_model(folder, out)
+    typer.echo(f"{manifest.name} {manifest.version} in {out}")
+
+
+@model.command()
+def golden(folder: Folder = SHIPPED) -> None:
+    """Record what a model says of the sample films now, as what it must say at every later start."""
+    from training.golden import write_golden  # noqa: PLC0415
+
+    found = write_golden(folder)
+    typer.echo(f"{len(found.films)} films recorded on {found.device} ({found.build})")
+    typer.echo(f"elsewhere scores may differ by {found.tolerance:.2g}")
+
+
+@model.command()
+def recalibrate(
+    out: Out,
+    manifest: Annotated[Path | None, typer.Option(help="CSV with file, label; group where patients repeat")] = None,
+    folders: Annotated[Path | None, typer.Option(help="or a folder with one folder a class")] = None,
+    folder: Folder = SHIPPED,
+    seed: Annotated[int, typer.Option(help="of the split into a half that sets and a half that measures")] = 0,
+) -> None:
+    """Write a new version of a model with thresholds from your own films; the old one stays as it is."""
+    if (manifest is None) == (folders is None):
+        raise InvalidRequest("Name the films with --manifest or with --folders, not both.")
+    from training import recalibrate as work  # noqa: PLC0415
+    from training.bars import show_bars  # noqa: PLC0415
+
+    films = work.find_films(folder, manifest, folders)
+    with show_bars() as progress:
+        record = work.recalibrate(folder, films, out, seed, progress)
+    for line in work.as_lines(record):
+        typer.echo(line)
+    typer.echo(f"version {record.version} in {out}")

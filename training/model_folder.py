@@ -1,0 +1,68 @@
+"""A model's folder as a whole: verified, and copied only where it holds. Needs nothing of the workshop."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from shared.errors import InvalidRequest
+from shared.manifest import MANIFEST_FILE, ModelManifest, read_manifest
+from worker.engine.golden import GoldenState, check_golden, read_golden
+from worker.engine.keras_engine import build_engine
+from worker.engine.weights import load_all
+
+RUN_FILES: Final = frozenset({"run.json", "run.log"})
+"""What tells of the run and the machine it was made on rather than of the model."""
+
+
+def verify(folder: Path) -> Iterator[str]:
+    """One sentence for each check that holds: manifest, weights, golden films; the next is made when it is asked for.
+
+    Raises:
+        ModelProblem: the first that does not.
+    """
+    manifest = read_manifest(folder)
+    yield f"manifest: {manifest.name} {manifest.version}, labels {', '.join(manifest.labels)}"
+    weights = load_all(folder, manifest)
+    gate = "with an input gate" if weights.gate else "without an input gate"
+    yield f"weights: SHA-256 {manifest.weights_sha256}, {manifest.parameters:,} parameters, {gate}"
+    golden = read_golden(folder)
+    engine = build_engine(manifest, weights)
+    if golden is None or check_golden(engine, golden) is GoldenState.ABSENT:
+        yield "golden films: absent; nothing tells whether the model answers as when it was made"
+    else:
+        yield f"golden films: passed, {len(golden.films)} answered as recorded on {golden.device} ({golden.build})"
+
+
+def export_model(folder: Path, out: Path) -> ModelManifest:
+    """Copy a model that holds to a new folder, the manifest last, and verify the copy.
+
+    Raises:
+        ModelProblem: the model, or its copy, does not hold.
+        InvalidRequest: the new folder is not empty.
+    """
+    check_empty(out)
+    list(verify(folder))
+    copy_files(folder, out, RUN_FILES)
+    list(verify(out))
+    return read_manifest(out)
+
+
+def check_empty(out: Path) -> None:
+    """A folder that is written to must be new, so that nothing in it is overwritten.
+
+    Raises:
+        InvalidRequest: it holds something.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InvalidRequest(f"'{out.name}' is not an empty folder; name a new one.")
+
+
+def copy_files(folder: Path, out: Path, without: frozenset[str] = frozenset()) -> None:
+    """Copy a folder's own files, the manifest last; folders in it are left."""
+    out.mkdir(parents=True, exist_ok=True)
+    names = [path.name for path in folder.iterdir() if path.is_file() and path.name not in without]
+    for name in sorted(names, key=lambda name: (name == MANIFEST_FILE, name)):
+        shutil.copyfile(folder / name, out / name)

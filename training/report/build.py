@@ -1,0 +1,190 @@
+"""Measures everything about one model, once, and writes it down: `model.json`, `report.html`, its saliency sheets.
+
+`write_report` is the way in, for `plainfilm evaluate --report` and for the end of a training run. The card is written
+apart (`write_card`), since it refuses a report that lacks what a card must have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from shared.errors import DataProblem
+from shared.manifest import WEIGHTS_FILE
+from shared.model_report import (
+    REPORT_FILE,
+    Control,
+    ModelReport,
+    OddInputs,
+    SplitReport,
+)
+from training.dataset import Example, check_groups
+from training.evaluate import Answers, ask
+from training.features import Progress
+from training.recipe import Recipe
+from training.report.card import CARD_FILE, render
+from training.report.controls import measure_controls
+from training.report.extras import Extras
+from training.report.facts import Learning, read_history, read_learning, read_recipe
+from training.report.goals import judge
+from training.report.odd import measure_odd
+from training.report.page import Shown, draw_page
+from training.report.robustness import measure_robustness
+from training.report.sheets import Bench, check_place, draw_sheet
+from training.report.split import report_split
+from training.report.statements import INTENDED_USE, describe_split, list_limits
+from training.splits import find_examples, prepare
+from worker.engine.base import Engine
+from worker.engine.keras_engine import load_engine
+from worker.engine.keras_explainer import load_explainer
+
+PAGE_FILE: Final = "report.html"
+ODD_FOLDER: Final = "odd"
+VALIDATION: Final = "validation"
+SHAKEN: Final = "test"
+"""The split that verdict flips are counted on; without it the first that is measured."""
+
+Parts = Mapping[str, tuple[Example, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a report is to hold.
+
+    Attributes:
+        splits: which are measured; those of the recipe that have films where none is named. 'validation' is what the
+            recipe takes out of its training films.
+        extras: what other runs found.
+    """
+
+    splits: tuple[str, ...] = ()
+    extras: Extras = field(default_factory=Extras)
+
+
+ALL: Final = Wanted()
+
+
+def write_report(model: Path, data: Path, out: Path, progress: Progress, wanted: Wanted = ALL) -> ModelReport:
+    """Measure the model in `model` and write `out/model.json`, `out/report.html` and `out/films/`.
+
+    Args:
+        data: the data folder that the model's recipe reads; its `odd/`, where there is one, holds odd inputs.
+
+    Raises:
+        DataProblem: the folder has no recipe, the films cannot be used, a group is in two splits, a named split has
+            no films, or `out` would put films into the project.
+        ModelProblem: the model cannot be loaded.
+    """
+    check_place(out)
+    engine, recipe = load_engine(model), read_recipe(model)
+    examples = find_examples(recipe, data)
+    check_groups(examples)
+    parts = find_parts(recipe, data, examples, wanted.splits)
+    answers = {split: ask(engine, films, progress) for split, films in parts.items()}
+    learning = read_learning(model, engine.manifest.weights_sha256)
+    subject = _Subject(model, data, engine, recipe, examples, learning)
+    report = _compose(subject, answers, parts, wanted.extras, progress)
+    out.mkdir(parents=True, exist_ok=True)
+    write_document(report, out)
+    bench = Bench(load_explainer(model), out, data)
+    sheets = [draw_sheet(split, found, bench) for split, found in answers.items()]
+    page = draw_page(report, Shown(answers, sheets, read_history(model), learning.kept_epoch if learning else None))
+    (out / PAGE_FILE).write_text(page, encoding="utf-8")
+    return report
+
+
+def write_document(report: ModelReport, folder: Path) -> None:
+    """`folder/model.json`."""
+    (folder / REPORT_FILE).write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def write_card(report: ModelReport, folder: Path) -> None:
+    """`folder/MODEL_CARD.md`.
+
+    Raises:
+        DataProblem: the report lacks what a card must have.
+    """
+    (folder / CARD_FILE).write_text(render(report), encoding="utf-8")
+
+
+def find_parts(recipe: Recipe, data: Path, examples: tuple[Example, ...], splits: tuple[str, ...]) -> Parts:
+    """The films of each split that is measured, in the order named.
+
+    Raises:
+        DataProblem: a named split has no films, or none of the recipe's has.
+    """
+    parts = {split: tuple(e for e in examples if e.split == split) for split in splits or recipe.report_splits}
+    if VALIDATION in parts and not parts[VALIDATION]:
+        parts[VALIDATION] = prepare(recipe, data).validation
+    empty = [split for split, films in parts.items() if not films]
+    if empty and (splits or len(empty) == len(parts)):
+        raise DataProblem(f"There is no film of split {', '.join(empty)}.")
+    return {split: films for split, films in parts.items() if films}
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What is measured, and with what films."""
+
+    folder: Path
+    data: Path
+    engine: Engine
+    recipe: Recipe
+    examples: tuple[Example, ...]
+    learning: Learning | None
+
+
+def _compose(
+    subject: _Subject, answers: Mapping[str, Answers], parts: Parts, extras: Extras, progress: Progress
+) -> ModelReport:
+    engine, manifest, recipe = subject.engine, subject.engine.manifest, subject.recipe
+    measured = {
+        split: report_split(found, manifest.labels, recipe.set_coverage, subject.data)
+        for split, found in answers.items()
+    }
+    shaken = SHAKEN if SHAKEN in parts else next(iter(parts))
+    report = ModelReport(
+        name=manifest.name,
+        version=manifest.version,
+        weights_sha256=manifest.weights_sha256,
+        labels=manifest.labels,
+        temperature=manifest.temperature,
+        thresholds=manifest.thresholds,
+        recipe=manifest.recipe,
+        trained_at=manifest.trained_at,
+        trained_on=manifest.trained_on,
+        train_seconds=subject.learning.seconds if subject.learning else None,
+        weights_bytes=(subject.folder / WEIGHTS_FILE).stat().st_size,
+        device=engine.device,
+        split_method=describe_split(recipe, subject.examples),
+        intended_use=INTENDED_USE,
+        limits=list_limits(recipe),
+        splits=measured,
+        robustness=measure_robustness(engine, parts[shaken], shaken, progress),
+        odd_inputs=_measure_odd(subject, progress),
+        controls=_measure_controls(subject, measured, progress),
+        cross_validation=extras.cross_validation,
+        leave_one_source_out=extras.leave_one_source_out,
+        explanations=extras.explanations,
+        goals=[],
+    )
+    return report.model_copy(update={"goals": judge(report)})
+
+
+def _measure_odd(subject: _Subject, progress: Progress) -> OddInputs | None:
+    folder = subject.data / ODD_FOLDER
+    return measure_odd(subject.engine, folder, progress) if folder.is_dir() else None
+
+
+def _measure_controls(subject: _Subject, measured: Mapping[str, SplitReport], progress: Progress) -> list[Control]:
+    """On every split that has films of the labels and was not learned from."""
+    balanced = {
+        split: found.metrics.balanced_accuracy
+        for split, found in measured.items()
+        if found.metrics.balanced_accuracy is not None and split not in (VALIDATION, *subject.recipe.train_splits)
+    }
+    if not balanced:
+        return []
+    return measure_controls(subject.engine, subject.recipe, subject.data, progress, balanced)

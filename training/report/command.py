@@ -1,0 +1,134 @@
+"""`plainfilm evaluate`: one split of a manifest as JSON, or with `--report` everything about a model as documents."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+import worker.engine
+from shared.errors import DataProblem
+from shared.manifest import read_manifest
+from shared.model_report import ModelReport
+from training.bars import show_bars
+from training.dataset import MEASURING_COLUMNS, Example, left_alone, read_class_folders, read_manifest_csv
+from training.evaluate import ask
+from training.report.build import PAGE_FILE, Wanted, write_card, write_document, write_report
+from training.report.extras import read_extras
+from training.report.facts import read_recipe
+from training.report.films import write_films
+from training.report.sheets import ROOT
+from training.report.split import as_json, report_split
+from training.splits import class_folders
+from worker.engine.keras_engine import load_engine
+
+SHIPPED: Final = Path(worker.engine.__file__).parents[1] / "models" / "default"
+NOMINAL: Final = 0.9
+"""Coverage that prediction sets are held to where the model's folder has no recipe to name it."""
+
+evaluate = typer.Typer(add_completion=False)
+
+Csv = Annotated[Path | None, typer.Option(help="CSV with file, label, split; films relative to its folder")]
+Name = Annotated[str | None, typer.Option(help="which rows of it to measure")]
+Folders = Annotated[Path | None, typer.Option(help="instead of a CSV: a folder with one folder a class")]
+Films = Annotated[Path | None, typer.Option(help="also write a CSV with one row a film")]
+Report = Annotated[bool, typer.Option("--report", help="measure everything: model.json, report.html, MODEL_CARD.md")]
+Names = Annotated[str, typer.Option(help="with --report: which splits, by commas; the recipe's where not named")]
+Data = Annotated[Path, typer.Option(envvar="PLAINFILM_DATA", help="with --report: folder of labelled films")]
+Out = Annotated[Path | None, typer.Option(help="with --report: folder to write; one in var/runs where not named")]
+Given = Annotated[Path | None, typer.Option(help="with --report: what that long run wrote")]
+Card = Annotated[
+    bool, typer.Option("--write-card", help="put model.json beside the weights, the card into the project")
+]
+
+
+@evaluate.command("evaluate")
+def evaluate_model(  # noqa: PLR0913, PLR0917 - one argument an option
+    manifest: Csv = None,
+    split: Name = None,
+    folders: Folders = None,
+    model: Annotated[Path, typer.Option(help="model folder; the shipped one where not named")] = SHIPPED,
+    json_only: Annotated[bool, typer.Option("--json", help="one JSON object and nothing else")] = False,  # noqa: FBT002 - a flag
+    films: Films = None,
+    report: Report = False,  # noqa: FBT002 - a flag
+    splits: Names = "",
+    data: Data = Path("../shared/data"),
+    out: Out = None,
+    crossval: Given = None,
+    loso: Given = None,
+    explanations: Given = None,
+    is_card_written: Card = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Measure a model on labelled films, through the code that serves: one split, or with --report everything."""
+    if report:
+        extras = read_extras(read_manifest(model).weights_sha256, crossval, loso, explanations)
+        wanted = Wanted(tuple(name.strip() for name in splits.split(",") if name.strip()), extras)
+        _report(model, data, out or _new_folder(model), wanted, is_card_written=is_card_written)
+    elif manifest is not None and split is not None and folders is None:
+        _measure(_rows(manifest, split), manifest.parent, model, films, json_only=json_only)
+    elif folders is not None and manifest is None and split is None:
+        _measure(_in_folders(folders, model), folders, model, films, json_only=json_only)
+    else:
+        raise typer.BadParameter("name --manifest and --split, or --folders, or --report")
+
+
+def _measure(examples: tuple[Example, ...], root: Path, model: Path, films: Path | None, *, json_only: bool) -> None:
+    engine = load_engine(model)
+    with show_bars() as progress:
+        answers = ask(engine, examples, progress)
+    labels = engine.manifest.labels
+    if films is not None:
+        write_films(films, answers, labels, root)
+    numbers = as_json(report_split(answers, labels, _nominal(model), root))
+    typer.echo(json.dumps(numbers) if json_only else "\n".join(f"{name}: {value}" for name, value in numbers.items()))
+
+
+def _rows(manifest: Path, split: str) -> tuple[Example, ...]:
+    examples = tuple(e for e in read_manifest_csv(manifest, MEASURING_COLUMNS) if e.split == split)
+    if not examples:
+        raise DataProblem(f"{manifest.name} has no row of split '{split}'.")
+    return examples
+
+
+def _in_folders(folders: Path, model: Path) -> tuple[Example, ...]:
+    """The films of class folders: named like the model's labels, or like those of other findings in its recipe."""
+    try:
+        others = read_recipe(model).other_labels
+    except DataProblem:
+        others = ()
+    names = class_folders((*read_manifest(model).labels, *others))
+    for name in left_alone(folders, names):
+        typer.echo(f"left alone, no class of the model: {name}", err=True)
+    return read_class_folders(folders, names)
+
+
+def _nominal(model: Path) -> float:
+    try:
+        return read_recipe(model).set_coverage
+    except DataProblem:
+        return NOMINAL
+
+
+def _report(model: Path, data: Path, out: Path, wanted: Wanted, *, is_card_written: bool) -> None:
+    with show_bars() as progress:
+        found = write_report(model, data, out, progress, wanted)
+    _tell(found, out)
+    write_card(found, out)
+    if is_card_written or model.resolve() == SHIPPED.resolve():
+        write_card(found, ROOT)
+        write_document(found, model)
+
+
+def _tell(report: ModelReport, out: Path) -> None:
+    for goal in report.goals:
+        value = "-" if goal.value is None else f"{goal.value:.3f}"
+        reached = {True: "reached", False: "not reached", None: "not measured"}[goal.reached]
+        typer.echo(f"{goal.measure}: {value} ({goal.goal} {goal.limit:g}), {reached}")
+    typer.echo(f"{out / PAGE_FILE}")
+
+
+def _new_folder(model: Path) -> Path:
+    return ROOT / "var" / "runs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{model.resolve().name}"

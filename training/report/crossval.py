@@ -1,0 +1,149 @@
+"""Cross-validation of a recipe: k folds by group over the study's films, and each source left out in turn.
+
+`plainfilm crossval` calls `cross_validate` and `leave_sources_out`, which write `crossval.json` and `loso.json` for
+the report. What learns and what is judged: `folds.py`; the learning, turn by turn: `turns.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from shared.manifest import Rate
+from shared.model_report import CrossValidation, Estimate, Fold, LeftOut
+from training.dataset import Example
+from training.export import RECIPE_FILE
+from training.features import Progress
+from training.imagenet import read_pretrained
+from training.metrics import Integers, bootstrap, confusion_matrix, macro_f1, wilson
+from training.recipe import Recipe
+from training.report.folds import STUDY_SPLITS, Turn, describe_recipe, fold_recipe, make_folds, make_sources
+from training.report.turns import Said, TurnResult, run_turns, write_whole
+from training.splits import find_examples
+from training.synth import write_films
+
+CROSSVAL_FILE: Final = "crossval.json"
+LOSO_FILE: Final = "loso.json"
+
+
+def shorten(recipe: Recipe, epochs: int | None, copies: int | None) -> Recipe:
+    """The recipe with other epochs or copies, where they are given; no more calibration copies than copies."""
+    used = recipe.copies if copies is None else copies
+    return replace(
+        recipe, epochs=epochs or recipe.epochs, copies=used, calibration_copies=min(recipe.calibration_copies, used)
+    )
+
+
+def find_data(recipe: Recipe, data: Path, out: Path) -> Path:
+    """The data folder; for a recipe with drawn films they are drawn into `out`, as `training/run.py` draws them."""
+    if not recipe.drawn_films:
+        return data
+    write_films(out / "films", {"train": recipe.drawn_films, "test": recipe.drawn_films // 2}, recipe.seed)
+    return out / "films"
+
+
+def cross_validate(asked: Recipe, used: Recipe, data: Path, out: Path, progress: Progress) -> CrossValidation:
+    """Judge every film of the study once, and write `out/crossval.json`; turns are kept in `out/folds/`.
+
+    Args:
+        asked: the named recipe.
+        used: the same, perhaps with fewer epochs or copies.
+        data: the data folder.
+
+    Raises:
+        DataProblem: the films cannot be used, or `out` holds turns of another plan.
+    """
+    recipe = fold_recipe(used)
+    turns = make_folds(recipe, find_examples(recipe, data))
+    results = _run(turns, recipe, data, out / "folds", progress)
+    found = summarise_folds(results, recipe.labels, describe_recipe(asked, recipe), describe_films(turns))
+    write_whole(out / CROSSVAL_FILE, found.model_dump_json(indent=2) + "\n")
+    return found
+
+
+def leave_sources_out(used: Recipe, data: Path, out: Path, progress: Progress) -> list[LeftOut]:
+    """Judge each source by a network that never saw it, and write `out/loso.json`; turns in `out/sources/`.
+
+    The recipe is `used` as it is, its other output and its input gate included, less the pool.
+
+    Raises:
+        DataProblem: the films cannot be used, or `out` holds turns of another plan.
+    """
+    turns = make_sources(used, find_examples(used, data))
+    results = _run(turns, used, data, out / "sources", progress)
+    found = [row for result in results for row in summarise_source(result)]
+    write_whole(out / LOSO_FILE, TypeAdapter(list[LeftOut]).dump_json(found, indent=2).decode() + "\n")
+    return found
+
+
+def summarise_folds(results: Sequence[TurnResult], labels: Sequence[str], recipe: str, films: str) -> CrossValidation:
+    """The document of all folds; accuracy, F1 and confusion are of all films together, each judged once."""
+    pairs = [_indices(result.films, labels) for result in results]
+    truth, chosen = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
+    return CrossValidation(
+        recipe=recipe,
+        films=films,
+        folds=[
+            Fold(fold=number, accuracy=_accuracy(*pair), macro_f1=_macro_f1(*pair, len(labels)))
+            for number, pair in enumerate(pairs, start=1)
+        ],
+        accuracy=_accuracy(truth, chosen),
+        macro_f1=_estimate(truth, chosen, len(labels)),
+        confusion=confusion_matrix(truth, chosen, len(labels)).tolist(),
+    )
+
+
+def summarise_source(result: TurnResult) -> list[LeftOut]:
+    """One row for each label in the pool; no recall where the turn's network does not have the label."""
+    return [_left_out(result, label) for label in sorted({film.label for film in result.films})]
+
+
+def describe_films(turns: Sequence[Turn]) -> str:
+    """How many films, of which splits and groups."""
+    films: list[Example] = [film for turn in turns for film in turn.judged]
+    groups = len({film.group for film in films})
+    return f"{len(films)} films of splits {' and '.join(STUDY_SPLITS)} in {groups} groups, {len(turns)} folds"
+
+
+def _left_out(result: TurnResult, label: str) -> LeftOut:
+    films = [film for film in result.films if film.label == label]
+    hits = sum(film.choice == label for film in films)
+    return LeftOut(
+        pool=result.name,
+        label=label,
+        recall=wilson(hits, len(films)) if label in result.labels else None,
+        coverage=wilson(sum(film.has_verdict for film in films), len(films)),
+    )
+
+
+def _indices(films: Sequence[Said], labels: Sequence[str]) -> tuple[Integers, Integers]:
+    truth = np.array([labels.index(film.label) for film in films], np.int64)
+    return truth, np.array([labels.index(film.choice) for film in films], np.int64)
+
+
+def _accuracy(truth: Integers, chosen: Integers) -> Rate:
+    return wilson(int((truth == chosen).sum()), len(truth))
+
+
+def _macro_f1(truth: Integers, chosen: Integers, labels: int) -> float:
+    return macro_f1(confusion_matrix(truth, chosen, labels))
+
+
+def _estimate(truth: Integers, chosen: Integers, labels: int) -> Estimate:
+    low, high = bootstrap(lambda films: _macro_f1(truth[films], chosen[films], labels), len(truth))
+    return Estimate(value=_macro_f1(truth, chosen, labels), n=len(truth), low=low, high=high)
+
+
+def _run(turns: Sequence[Turn], recipe: Recipe, data: Path, folder: Path, progress: Progress) -> list[TurnResult]:
+    """All turns; the recipe is left beside their results."""
+    if not turns:
+        return []
+    pretrained = read_pretrained(data / recipe.pretrained, recipe.pretrained_sha256) if recipe.pretrained else {}
+    results = run_turns(turns, folder, pretrained, progress)
+    write_whole(folder / RECIPE_FILE, recipe.to_json() + "\n")
+    return results

@@ -1,0 +1,66 @@
+"""What other, longer runs found, read from the files they wrote, for the report to hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from shared.errors import DataProblem
+from shared.model_report import CrossValidation, Explanations, LeftOut
+
+Form = TypeVar("Form")
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """Each part as far as it was found."""
+
+    cross_validation: CrossValidation | None = None
+    leave_one_source_out: list[LeftOut] = field(default_factory=list)
+    explanations: Explanations | None = None
+
+
+class _Explained(BaseModel):
+    """What `training/explain_check.py` writes, as far as the report holds it; `model` is the weights' digest."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model: str
+    agreement: list[dict[str, object]]
+    sanity: list[dict[str, object]]
+    areas: list[dict[str, object]]
+
+
+def read_extras(
+    weights_sha256: str, crossval: Path | None = None, loso: Path | None = None, explanations: Path | None = None
+) -> Extras:
+    """What stands in these files; a part whose file is not named is missing in the report.
+
+    Raises:
+        DataProblem: a file cannot be read, is not of its form, or explains other weights.
+    """
+    return Extras(
+        cross_validation=_read(TypeAdapter(CrossValidation), crossval) if crossval else None,
+        leave_one_source_out=_read(TypeAdapter(list[LeftOut]), loso) if loso else [],
+        explanations=_read_explanations(explanations, weights_sha256) if explanations else None,
+    )
+
+
+def _read_explanations(path: Path, weights_sha256: str) -> Explanations:
+    found = _read(TypeAdapter(_Explained), path)
+    if found.model != weights_sha256:
+        raise DataProblem(f"{path.name} explains other weights than these.", path=str(path))
+    return Explanations(agreement=found.agreement, sanity=found.sanity, areas=found.areas)
+
+
+def _read(form: TypeAdapter[Form], path: Path) -> Form:
+    try:
+        return form.validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataProblem(f"{path.name} cannot be read.", path=str(path)) from error
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, e["loc"])) or "(root)" for e in error.errors()[:5])
+        raise DataProblem(f"{path.name} is not of the form that is expected: {fields}.", path=str(path)) from error

@@ -1,0 +1,159 @@
+"""Who learns and who is judged in a cross-validation: by group, seeded, checked for leaks. Values only, no effects.
+
+Two questions: k folds over the study's films, where every film is judged once; and each source left out in turn.
+Called by `crossval.py`; `turns.py` does the learning.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import combinations
+from typing import Final
+
+import numpy as np
+
+from shared.errors import DataProblem
+from training.dataset import Example, check_groups, check_labels
+from training.metrics import Integers
+from training.recipe import Recipe
+from training.splits import TrainingData, split_by_group
+
+FOLDS: Final = 5
+STUDY_SPLITS: Final = ("train", "test")
+"""Together the 2020 study's 1,389 films."""
+
+LEAST_LABELS: Final = 2
+"""A network needs as many to have a choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One network of a cross-validation.
+
+    Attributes:
+        name: of the fold or of the pool left out.
+        recipe: how it learns; its labels are those that have films.
+        data: what it learns from.
+        judged: what it judges; no group of theirs is in `data`.
+    """
+
+    name: str
+    recipe: Recipe
+    data: TrainingData
+    judged: tuple[Example, ...]
+
+
+def make_folds(recipe: Recipe, examples: Sequence[Example]) -> list[Turn]:
+    """The study's films with one of the recipe's labels in `FOLDS` turns; `recipe` as `fold_recipe` gave it.
+
+    Raises:
+        DataProblem: a group is in two splits, or a label has too few groups.
+    """
+    check_groups(examples)
+    films = [e for e in examples if e.split in STUDY_SPLITS and e.label in recipe.labels]
+    check_labels(films, recipe.labels, f"splits {', '.join(STUDY_SPLITS)}")
+    places = assign_folds(films, FOLDS, np.random.default_rng(recipe.seed))
+    turns = []
+    for fold in range(FOLDS):
+        judged = tuple(film for film, place in zip(films, places, strict=True) if place == fold)
+        learned = [film for film, place in zip(films, places, strict=True) if place != fold]
+        turns.append(_turn(f"fold {fold + 1}", recipe, learned, judged))
+    return turns
+
+
+def make_sources(recipe: Recipe, examples: Sequence[Example]) -> list[Turn]:
+    """Each named pool of the recipe's training films left out in turn, and judged.
+
+    A label whose only pool is left out is no label of that turn's network, and an other finding none of whose films
+    is left no output of it. A pool without which fewer than two labels have films cannot be left out.
+
+    Raises:
+        DataProblem: a group is in two splits, or a label has too few groups.
+    """
+    check_groups(examples)
+    films = [e for e in examples if e.split in recipe.train_splits and e.label in recipe.learned_labels]
+    turns = []
+    for pool in sorted({film.pool for film in films} - {""}):
+        judged = tuple(film for film in films if film.pool == pool)
+        groups = {film.group for film in judged}
+        learned = [film for film in films if film.pool != pool and film.group not in groups]
+        reduced = _reduce(recipe, learned)
+        if len(reduced.labels) >= LEAST_LABELS:
+            turns.append(_turn(pool, reduced, learned, judged))
+    return turns
+
+
+def fold_recipe(recipe: Recipe) -> Recipe:
+    """The recipe for the study's films alone, which show the labels and nothing else: no other output, no gate.
+
+    Shares of pools, most of which are absent, give way to an even draw of the labels.
+    """
+    balance = "label" if recipe.balance == "shares" else recipe.balance
+    return replace(recipe, other_label=None, gate=False, balance=balance)
+
+
+def assign_folds(films: Sequence[Example], folds: int, rng: np.random.Generator) -> Integers:
+    """A fold for each film, (N,) in [0, folds): groups whole, each label and pool spread evenly.
+
+    Groups are dealt largest first, in drawn order among equals, each to the fold that has fewest films of its label
+    and pool so far, then fewest films.
+    """
+    members: dict[str, list[int]] = defaultdict(list)
+    for place, film in enumerate(films):
+        members[film.group].append(place)
+    names = sorted(members)
+    order = sorted((names[place] for place in rng.permutation(len(names))), key=lambda name: -len(members[name]))
+    own: Counter[tuple[int, str, str]] = Counter()
+    total: Counter[int] = Counter()
+    found = np.empty(len(films), np.int64)
+    for name in order:
+        first = films[members[name][0]]
+        fold = min(range(folds), key=lambda k: (own[k, first.label, first.pool], total[k], k))
+        own[fold, first.label, first.pool] += len(members[name])
+        total[fold] += len(members[name])
+        found[members[name]] = fold
+    return found
+
+
+def check_apart(turn: Turn) -> None:
+    """No group, and no file, is learned from, chosen by and judged in one turn.
+
+    Raises:
+        DataProblem: naming it and both rows.
+    """
+    parts = (turn.data.train, turn.data.validation, turn.judged)
+    for one, other in combinations(parts, 2):
+        seen = {film.group: film for film in one} | {str(film.path): film for film in one}
+        for film in other:
+            twin = seen.get(film.group) or seen.get(str(film.path))
+            if twin is not None:
+                raise DataProblem(f"{turn.name}: {film.where} and {twin.where} share group or file across its parts.")
+
+
+def describe_recipe(asked: Recipe, used: Recipe) -> str:
+    """The recipe's name, and each knob that is not as the recipe has it."""
+    knobs = [(field.name, getattr(asked, field.name), getattr(used, field.name)) for field in fields(Recipe)]
+    changed = [f"{name} {new} instead of {old}" for name, old, new in knobs if new != old]
+    return ", ".join([asked.name, *changed])
+
+
+def _turn(name: str, recipe: Recipe, learned: list[Example], judged: tuple[Example, ...]) -> Turn:
+    data = split_by_group(learned, recipe.validation_share, np.random.default_rng(recipe.seed))
+    check_labels(data.train, recipe.labels, f"{name}, training part")
+    check_labels(data.validation, recipe.labels, f"{name}, validation part")
+    turn = Turn(name, recipe, data, judged)
+    check_apart(turn)
+    return turn
+
+
+def _reduce(recipe: Recipe, films: Sequence[Example]) -> Recipe:
+    """The recipe without the labels, and without the other output, that no film is left for."""
+    left = {film.label for film in films}
+    has_other = any(label in left for label in recipe.other_labels)
+    return replace(
+        recipe,
+        labels=tuple(label for label in recipe.labels if label in left),
+        other_label=recipe.other_label if has_other else None,
+    )

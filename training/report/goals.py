@@ -1,0 +1,238 @@
+"""The goals set for the model that ships, and which of them the report on a model reaches. Pure: document in, rows out.
+
+Each line finds its number in the document. Where the document lacks it the line stays, with `reached` None and a note
+that says so. Whether a goal is reached is judged by the value alone; the interval tells how sure that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from shared.manifest import Rate
+from shared.model_report import Estimate, Goal, ModelReport, Source, SplitReport
+
+MEGABYTE: Final = 1_000_000
+"""Bytes."""
+MINUTE: Final = 60
+"""Seconds."""
+NOT_MEASURED: Final = "Not measured."
+
+HANNOVER: Final = "x_hannover"
+NIH: Final = "x_nih"
+"""Pools of the external split."""
+
+CHOICES: Final = frozenset({"balanced_accuracy", "macro_f1"})
+"""Estimates that wrong choices lower, so that it helps to know where these are."""
+
+
+Measured = Rate | Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a line of the table says: a number, its interval and n where it has them.
+
+    `note` is told in any case, `why` where the goal is not reached.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    note: str = ""
+    why: str = ""
+
+
+Find = Callable[[ModelReport], Found | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One goal and where its number stands."""
+
+    measure: str
+    goal: Literal["at least", "at most"]
+    limit: float
+    find: Find
+
+
+def judge(report: ModelReport) -> list[Goal]:
+    """Every line of `LINES` for this report."""
+    return [_judge(line, line.find(report)) for line in LINES]
+
+
+def _judge(line: Line, found: Found | None) -> Goal:
+    if found is None:
+        return Goal(
+            measure=line.measure,
+            goal=line.goal,
+            limit=line.limit,
+            value=None,
+            low=None,
+            high=None,
+            n=None,
+            reached=None,
+            note=NOT_MEASURED,
+        )
+    is_reached = found.value >= line.limit if line.goal == "at least" else found.value <= line.limit
+    return Goal(
+        measure=line.measure,
+        goal=line.goal,
+        limit=line.limit,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        n=found.n,
+        reached=is_reached,
+        note=" ".join(note for note in (found.note, "" if is_reached else found.why, _straddles(line, found)) if note),
+    )
+
+
+def _straddles(line: Line, found: Found) -> str:
+    """A sentence where the interval has the limit inside: more films could tell otherwise."""
+    if found.low is None or found.high is None or not found.low < line.limit < found.high:
+        return ""
+    return "The goal lies inside the interval: these films cannot settle it."
+
+
+def _of(measured: Measured | None, note: str = "", why: str = "") -> Found | None:
+    """A number with its interval; none where there is no number, or one of no film."""
+    if measured is None or not measured.n:
+        return None
+    return Found(measured.value, measured.low, measured.high, measured.n, note, why)
+
+
+def _weakest(split: SplitReport) -> str:
+    """The source and label that lose most films: where to look first for what is missing."""
+    known = [(row, row.recall) for row in split.sources if row.recall is not None and row.recall.n]
+    row, recall = max(known, key=lambda pair: (1 - pair[1].value) * pair[1].n, default=(None, None))
+    if row is None or recall is None or recall.value == 1:
+        return ""
+    lost = round((1 - recall.value) * recall.n)
+    return f"Most is lost on {row.label} of {row.source or 'no stated source'}: {lost} of {recall.n} wrong."
+
+
+def _accuracy(split: str) -> Find:
+    return lambda report: _in(report, split, lambda found: _of(found.metrics.accuracy, why=_weakest(found)))
+
+
+def _estimate(split: str, name: str) -> Find:
+    why = _weakest if name in CHOICES else _no_reason
+    return lambda report: _in(report, split, lambda found: _of(found.estimates.get(name), why=why(found)))
+
+
+def _no_reason(_split: SplitReport) -> str:
+    return ""
+
+
+def _coverage(split: str) -> Find:
+    return lambda report: _in(report, split, lambda found: _of(found.metrics.coverage, _of_labels(report, found)))
+
+
+def _of_labels(report: ModelReport, split: SplitReport) -> str:
+    """Coverage counts films with other labels too, which should get no verdict: say what it is of the others."""
+    own = [rate for label, rate in split.metrics.coverage_by_label.items() if label in report.labels]
+    films = sum(rate.n for rate in own)
+    if not films or films == split.metrics.n:
+        return ""
+    share = sum(rate.value * rate.n for rate in own) / films
+    return f"Of all films, those with an other finding among them; {share:.3f} of the {films} with one of the labels."
+
+
+def _selective(split: str) -> Find:
+    return lambda report: _in(report, split, lambda found: _of(found.metrics.selective_accuracy))
+
+
+def _recall(split: str, source: str, label: str) -> Find:
+    return lambda report: _in(report, split, lambda found: _of(_pick(found, source, label, _own_recall)))
+
+
+def _answered(split: str, source: str, label: str) -> Find:
+    return lambda report: _in(report, split, lambda found: _of(_pick(found, source, label, _own_coverage)))
+
+
+def _in(report: ModelReport, split: str, find: Callable[[SplitReport], Found | None]) -> Found | None:
+    return find(report.splits[split]) if split in report.splits else None
+
+
+def _pick(split: SplitReport, source: str, label: str, part: Callable[[Source], Rate | None]) -> Rate | None:
+    return next((part(row) for row in split.sources if (row.source, row.label) == (source, label)), None)
+
+
+def _own_recall(row: Source) -> Rate | None:
+    return row.recall
+
+
+def _own_coverage(row: Source) -> Rate:
+    return row.coverage
+
+
+def _set_deviation(split: str) -> Find:
+    return lambda report: _in(report, split, _largest_deviation)
+
+
+def _largest_deviation(split: SplitReport) -> Found | None:
+    """The label whose prediction sets are furthest from the nominal coverage."""
+    nominal = split.sets.nominal
+    far = max(split.sets.by_label.items(), key=lambda pair: abs(pair[1].value - nominal), default=None)
+    if far is None:
+        return None
+    label, rate = far
+    ends = (abs(rate.low - nominal), abs(rate.high - nominal))
+    low = 0.0 if rate.low <= nominal <= rate.high else min(ends)
+    note = f"{label}: {rate.value:.3f} of {rate.n} sets hold the label, {nominal:.2f} intended."
+    return Found(abs(rate.value - nominal), low, max(ends), rate.n, note)
+
+
+def _cross_validation(report: ModelReport) -> Found | None:
+    found = report.cross_validation
+    return _of(found.accuracy, f"{len(found.folds)} folds of {found.films}.") if found else None
+
+
+def _flips(report: ModelReport) -> Found | None:
+    if report.robustness is None or not report.robustness.changes:
+        return None
+    worst = max(report.robustness.changes, key=lambda change: change.flips.value)
+    return _of(worst.flips, f"The worst change: {worst.name}; films of {report.robustness.split}.")
+
+
+def _odd(report: ModelReport) -> Found | None:
+    found = report.odd_inputs
+    return _of(found.answered, ", ".join(found.answered_files)) if found else None
+
+
+def _minutes(report: ModelReport) -> Found | None:
+    return None if report.train_seconds is None else Found(report.train_seconds / MINUTE)
+
+
+def _megabytes(report: ModelReport) -> Found | None:
+    return Found(report.weights_bytes / MEGABYTE)
+
+
+LINES: Final = (
+    Line("Test: accuracy", "at least", 0.97, _accuracy("test")),
+    Line("Test: macro F1", "at least", 0.97, _estimate("test", "macro_f1")),
+    Line("Cross-validation by group: accuracy", "at least", 0.96, _cross_validation),
+    Line("Adults: balanced accuracy", "at least", 0.95, _estimate("test_adult", "balanced_accuracy")),
+    Line("External: balanced accuracy", "at least", 0.88, _estimate("external", "balanced_accuracy")),
+    Line("External: share given a verdict", "at least", 0.80, _coverage("external")),
+    Line("External: accuracy of the verdicts given", "at least", 0.88, _selective("external")),
+    Line("External, Hannover: recall of covid19", "at least", 0.98, _recall("external", HANNOVER, "covid19")),
+    Line("External, NIH: recall of normal", "at least", 0.92, _recall("external", NIH, "normal")),
+    Line("Known other findings given a verdict", "at most", 0.05, _coverage("ood")),
+    Line(
+        "Other finding never learned (NIH pneumonia) given a verdict",
+        "at most",
+        0.40,
+        _answered("external", NIH, "other_pneumonia"),
+    ),
+    Line("Odd inputs given a verdict", "at most", 0.0, _odd),
+    Line("Test: calibration error", "at most", 0.03, _estimate("test", "ece15")),
+    Line("External: calibration error", "at most", 0.08, _estimate("external", "ece15")),
+    Line("Adults: largest deviation of set coverage", "at most", 0.03, _set_deviation("test_adult")),
+    Line("Verdict flips by a harmless change", "at most", 0.03, _flips),
+    Line("Learning time, minutes", "at most", 60.0, _minutes),
+    Line("Weights, MB", "at most", 16.0, _megabytes),
+)

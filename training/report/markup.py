@@ -1,0 +1,113 @@
+"""Sections of the report as HTML: headings, sentences, lists, and tables that fold on a phone. Text is escaped."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Final
+
+from training.report.sections import Block, Bullets, Section, Table
+
+WIDE: Final = 5
+"""A table with so many columns folds on a phone."""
+SHADES: Final = 5
+
+MARKS: Final = (
+    (re.compile(r"`([^`]+)`"), r"<code>\1</code>"),
+    (re.compile(r"\*\*(.+?)\*\*"), r"<strong>\1</strong>"),
+    (re.compile(r"\*(.+?)\*"), r"<em>\1</em>"),
+)
+
+
+def draw_contents(found: Sequence[Section]) -> str:
+    """Links to the sections."""
+    links = "".join(f'<li><a href="#{section.key}">{inline(section.title)}</a></li>' for section in found)
+    return f'<nav aria-label="Contents"><ul>{links}</ul></nav>'
+
+
+def draw_section(section: Section, more: str = "", kind: str = "") -> str:
+    """A section with its blocks, then `more` as it is; `kind` stands in its tag."""
+    heading = f'<h{section.level} id="{section.key}-title">{inline(section.title)}</h{section.level}>'
+    inside = "\n".join([heading, _blocks(section), more])
+    return f'<section id="{section.key}"{kind} aria-labelledby="{section.key}-title">\n{inside}\n</section>'
+
+
+def draw_fold(section: Section) -> str:
+    """The same, folded away behind its title."""
+    inside = _blocks(section)
+    return f'<details id="{section.key}"><summary>{inline(section.title)}</summary>{inside}</details>'
+
+
+def _blocks(section: Section) -> str:
+    """Neighbouring tables stand side by side where there is room."""
+    parts: list[str] = []
+    for is_table, run in groupby(section.blocks, lambda block: isinstance(block, Table)):
+        drawn = [_block(block, section) for block in run]
+        parts += [f'<div class="split-tables">{"".join(drawn)}</div>'] if is_table and len(drawn) > 1 else drawn
+    return "\n".join(parts)
+
+
+def _block(block: Block, section: Section) -> str:
+    if isinstance(block, Table):
+        return _table(block, section)
+    if isinstance(block, Bullets):
+        return f"<ul>{''.join(f'<li>{inline(item)}</li>' for item in block.items)}</ul>"
+    return f"<p>{inline(block)}</p>"
+
+
+def _table(table: Table, section: Section) -> str:
+    wide = " wide" if len(table.headers) >= WIDE else ""
+    heads = "".join(
+        f'<th scope="col"{_class(_kind(table, place))}>{html.escape(head)}</th>'
+        for place, head in enumerate(table.headers)
+    )
+    rows = "".join(f"<tr>{_row(row, table)}</tr>" for row in table.rows)
+    name = html.escape(re.sub(r"[`*]", "", section.title))
+    return (
+        f'<div class="scroller" role="region" tabindex="0" aria-label="{name}, table">'
+        f'<table class="figures{wide}"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _kind(table: Table, place: int) -> str:
+    """A cell's class by its column."""
+    head = table.headers[place]
+    return head if head in {"note", "reached"} else "number" if place >= table.words else ""
+
+
+def _class(kind: str) -> str:
+    return f' class="{kind}"' if kind else ""
+
+
+def _row(row: Sequence[str], table: Table) -> str:
+    kinds = [_cell_kind(_kind(table, place), text) for place, text in enumerate(row)]
+    shades = _shades(row[table.words :]) if table.is_shaded else ()
+    for place, step in enumerate(shades, start=table.words):
+        kinds[place] += f" shade-{step}"
+    first, *others = (inline(cell) for cell in row)
+    cells = [
+        f'<td{_class(kind)} data-head="{html.escape(head)}">{text}</td>'
+        for text, head, kind in zip(others, table.headers[1:], kinds[1:], strict=True)
+    ]
+    return f'<th scope="row">{first}</th>{"".join(cells)}'
+
+
+def _shades(counts: Sequence[str]) -> list[int]:
+    """The step 0..5 of each count by its share of the row, as on the service's model page."""
+    numbers = [int(count) for count in counts]
+    return [math.ceil(SHADES * number / max(1, sum(numbers))) for number in numbers]
+
+
+def _cell_kind(kind: str, text: str) -> str:
+    return f"reached reached-{text.partition(' ')[0]}" if kind == "reached" else kind
+
+
+def inline(text: str) -> str:
+    """Escaped text, with its marks as elements."""
+    found = html.escape(text)
+    for mark, element in MARKS:
+        found = mark.sub(element, found)
+    return found

@@ -1,0 +1,204 @@
+"""Sections of what was measured: splits, sources, changes, odd inputs, controls, folds, explanations. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shared.manifest import Rate
+from shared.model_report import Control, ModelReport, SplitReport
+from training.report import words
+from training.report.sections import THIRD, Block, Bullets, Section, Table
+
+NOT_MEASURED = "Not measured."
+RATE = ("95 % interval", "n")
+
+
+def splits(report: ModelReport) -> list[Section]:
+    """How to read the tables, then a section a split."""
+    about = (
+        "Accuracy, recall, F1, calibration error and ROC are of the forced choice among the labels, on all films that "
+        "carry one of them. *Given a verdict* is the share of films whose verdict names a label; the others abstain."
+    )
+    found = [_split(name, split, report.labels) for name, split in report.splits.items()]
+    return [Section("measured", "What was measured", (about,)), *found]
+
+
+def split_key(name: str) -> str:
+    """The key of a split's section."""
+    return f"split-{name}"
+
+
+def _split(name: str, split: SplitReport, labels: Sequence[str]) -> Section:
+    told = words.SPLITS.get(name)
+    shares = [(about, words.share(rate), *_ends(rate)) for about, rate in words.rates(split)]
+    others = [
+        (about, f"{found.value:.3f}", f"{found.low:.3f}-{found.high:.3f}", words.count(found.n))
+        for about, found in words.estimates(split)
+    ]
+    blocks: list[Block] = [f"{split.metrics.n} films{f': {told}' if told else ''}."]
+    blocks.append(Table(("share of films", "value", *RATE), tuple(shares)))
+    blocks += [Table(("measure", "value", *RATE), tuple(others))] if others else []
+    if split.metrics.confusion:
+        blocks.append(_confusion(labels, split.metrics.confusion))
+    return Section(split_key(name), f"`{name}`", tuple(blocks), THIRD)
+
+
+def _confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
+    rows = tuple((words.label(label), *map(str, row)) for label, row in zip(labels, counts, strict=True))
+    return Table(("label, by first choice", *map(words.label, labels)), rows, is_shaded=True)
+
+
+def sources(report: ModelReport) -> Section:
+    """Every split by source and label."""
+    rows = tuple(
+        (
+            f"`{name}`",
+            words.source(row.source),
+            words.label(row.label),
+            words.count(row.coverage.n),
+            words.share_with_ends(row.recall),
+            words.share_with_ends(row.coverage),
+        )
+        for name, split in report.splits.items()
+        for row in split.sources
+    )
+    headers = ("split", "source", "label", "n", "recall", "given a verdict")
+    return Section("sources", "By source", (Table(headers, rows, words=3),))
+
+
+def robustness(report: ModelReport) -> Section:
+    """Verdict flips."""
+    found, title = report.robustness, "Harmless changes"
+    if found is None:
+        return Section("robustness", title, (NOT_MEASURED,))
+    rows = [(change.name, words.share(change.flips), *_ends(change.flips)) for change in found.changes]
+    rows.append(("all together", words.share(found.any_change), *_ends(found.any_change)))
+    about = f"How often the verdict on a film of `{found.split}` is another after a change that should not matter:"
+    return Section("robustness", title, (about, Table(("change", "verdict flips", *RATE), tuple(rows))))
+
+
+def odd(report: ModelReport) -> Section:
+    """Inputs that are no frontal chest films."""
+    found, title = report.odd_inputs, "Inputs that are no frontal chest films"
+    if found is None:
+        return Section("odd", title, (NOT_MEASURED,))
+    told = f"Given a verdict that names a label: {words.share_with_ends(found.answered)}, n = {found.answered.n}."
+    files = tuple(f"`{name}`" for name in found.answered_files)
+    return Section("odd", title, (told, *((Bullets(files),) if files else ())))
+
+
+def controls(report: ModelReport) -> Section:
+    """Classifiers that lack what should matter."""
+    title = "Controls: classifiers that lack what should matter"
+    if not report.controls:
+        return Section("controls", title, (NOT_MEASURED,))
+    kinds = {control.name: control.what for control in report.controls}
+    near = tuple(words.control_sentences(report.controls))
+    return Section(
+        "controls",
+        title,
+        (
+            Bullets(tuple(f"**{words.CONTROLS[name]}**: {what}" for name, what in kinds.items())),
+            Table(
+                ("split", "control", "near", "balanced accuracy", "the model's", "n"),
+                tuple(_control(control) for control in report.controls),
+                words=3,
+            ),
+            Bullets(near) if near else "No control comes near the model.",
+        ),
+    )
+
+
+def _control(control: Control) -> tuple[str, ...]:
+    names = (f"`{control.split}`", words.CONTROLS[control.name], "yes" if control.is_near else "no")
+    own = control.balanced_accuracy
+    return (*names, words.number(own), f"{control.model_balanced_accuracy:.3f}", words.count(own.n))
+
+
+def cross_validation(report: ModelReport) -> Section:
+    """Folds by group."""
+    found, title = report.cross_validation, "Cross-validation"
+    if found is None:
+        return Section("folds", title, (NOT_MEASURED,))
+    about = (
+        f"Recipe `{found.recipe}`, {found.films}; {len(found.folds)} folds, no group in two of them: each film is "
+        "judged once, by a network that saw none of its group."
+    )
+    rows = [
+        (str(fold.fold), words.share(fold.accuracy), *_ends(fold.accuracy), f"{fold.macro_f1:.3f}")
+        for fold in found.folds
+    ]
+    rows.append(("all", words.share(found.accuracy), *_ends(found.accuracy), words.number(found.macro_f1)))
+    confusion = _confusion(report.labels, found.confusion)
+    return Section("folds", title, (about, Table(("fold", "accuracy", *RATE, "macro F1"), tuple(rows)), confusion))
+
+
+def left_out(report: ModelReport) -> Section:
+    """Sources judged by networks that never saw them."""
+    title = "Leave one source out"
+    if not report.leave_one_source_out:
+        return Section("left-out", title, (NOT_MEASURED,))
+    rows = tuple(
+        (
+            words.source(row.pool),
+            words.label(row.label),
+            words.count(row.coverage.n),
+            words.share_with_ends(row.recall),
+            words.share_with_ends(row.coverage),
+        )
+        for row in report.leave_one_source_out
+    )
+    table = Table(("source", "label", "n", "recall", "given a verdict"), rows, words=2)
+    return Section("left-out", title, ("Films of a source, judged by a network trained without that source:", table))
+
+
+def explanations(report: ModelReport) -> Section:
+    """Whether the maps hold."""
+    found, title = report.explanations, "Do the explanations hold?"
+    if found is None:
+        return Section("explanations", title, (NOT_MEASURED,))
+    about = "Agreement with another library's maps of the same films:"
+    shuffled = "Maps before and after weights were shuffled (a low correlation: the map shows what was learned):"
+    areas = (
+        "Area under the score while pixels are taken away (low is good) or put back (high is good) in the map's order:"
+    )
+    blocks = (about, _records(found.agreement), shuffled, _records(found.sanity), areas, _records(found.areas))
+    return Section("explanations", title, blocks)
+
+
+def failures(report: ModelReport) -> list[Section]:
+    """Every film whose forced choice is wrong, by file name; not in the card, where it would be too long."""
+    found = [(name, split) for name, split in report.splits.items() if split.failures]
+    return [_failures(name, split) for name, split in found]
+
+
+def _failures(name: str, split: SplitReport) -> Section:
+    headers = ("film", "label", "first choice", "verdict", "probability")
+    rows = tuple(
+        (
+            f"`{film.file}`",
+            *map(words.label, (film.label, film.choice, film.verdict)),
+            words.probability(film.probability),
+        )
+        for film in split.failures
+    )
+    title = f"`{name}`: {len(rows)} of {split.metrics.accuracy.n if split.metrics.accuracy else 0} wrong"
+    return Section(f"failures-{name}", title, (Table(headers, rows, words=4),), THIRD)
+
+
+def _ends(rate: Rate) -> tuple[str, str]:
+    return words.share_ends(rate), words.count(rate.n)
+
+
+def _records(rows: Sequence[dict[str, object]]) -> Table:
+    """JSON objects of one form as a table; words before numbers as they come."""
+    names = tuple(rows[0]) if rows else ()
+    cells = tuple(tuple(_plain(row.get(name)) for name in names) for row in rows)
+    leading = sum(isinstance(rows[0][name], str) for name in names) if rows else 0
+    return Table(tuple(name.replace("_", " ") for name in names), cells, words=leading)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return words.NOTHING if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)

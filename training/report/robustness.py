@@ -1,0 +1,58 @@
+"""How often a harmless change of a film changes its verdict. Called by the report; changes in `changes.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.domain import Pixels
+from shared.manifest import Rate
+from shared.model_report import Change, Robustness
+from training.augment import to_uint8
+from training.dataset import Example, ReadFilm, check_films, read_film
+from training.features import Progress
+from training.metrics import wilson
+from training.report.changes import CHANGES
+from training.report.verdicts import give_verdicts
+from worker.engine.base import Engine
+
+STAGE: Final = "films changed"
+
+
+def measure_robustness(
+    engine: Engine, examples: Sequence[Example], split: str, progress: Progress, read: ReadFilm = read_film
+) -> Robustness:
+    """The share of films whose verdict, abstentions included, is another after each of `CHANGES`.
+
+    Args:
+        examples: the films of the split; labels play no part.
+        split: its name in the report.
+
+    Returns:
+        A rate over the films for each change; `any_change` is over all pairs of film and change. Pairs of one film
+        are not independent, so its interval is somewhat too narrow.
+
+    Raises:
+        DataProblem: a film cannot be read; found before the first one is classified.
+    """
+    check_films(examples, read)
+    flips = np.zeros((len(examples), len(CHANGES)), bool)
+    for place, example in enumerate(examples):
+        flips[place] = _flips(engine, read(example.path))
+        progress(STAGE, place + 1, len(examples))
+    changes = [Change(name=name, flips=_rate(flips[:, place])) for place, name in enumerate(CHANGES)]
+    return Robustness(split=split, changes=changes, any_change=_rate(flips.ravel()))
+
+
+def _flips(engine: Engine, pixels: Pixels) -> list[bool]:
+    """Of one film: does each change in turn give another verdict? A 16-bit film is changed as its 8-bit copy."""
+    grey = to_uint8(pixels)
+    before, *after = give_verdicts(engine, [pixels, *(change(grey) for change in CHANGES.values())])
+    return [verdict is not before for verdict in after]
+
+
+def _rate(is_flip: npt.NDArray[np.bool_]) -> Rate:
+    return wilson(int(is_flip.sum()), len(is_flip))

@@ -1,0 +1,122 @@
+"""The report as sections of sentences and tables: what the model card and report.html both say, in one place.
+
+Pure functions of the document. Sentences may hold `code`, *emphasis* and **weight**, as in Markdown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from shared.model_report import Goal, ModelReport
+from training.report import words
+
+SECOND: Final = 2
+THIRD: Final = 3
+"""Levels of headings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Cells as text; the first `words` columns hold words, the others numbers.
+
+    `is_shaded`: the numbers are counts whose share of their row is worth a colour.
+    """
+
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: int = 1
+    is_shaded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bullets:
+    """A list of sentences."""
+
+    items: tuple[str, ...]
+
+
+Block = str | Table | Bullets
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading with what stands below it; `key` names it for links and for charts."""
+
+    key: str
+    title: str
+    blocks: tuple[Block, ...]
+    level: int = SECOND
+
+
+def use(report: ModelReport) -> Section:
+    """What the model is for."""
+    return Section("use", "Intended use", (report.intended_use,))
+
+
+def limits(report: ModelReport) -> Section:
+    """What it cannot do."""
+    return Section("limits", "Limits", (Bullets(tuple(report.limits)),))
+
+
+def identity(report: ModelReport) -> Section:
+    """Which model this is."""
+    took = f" in {report.train_seconds / 60:.1f} minutes" if report.train_seconds else ""
+    items = (
+        f"Recipe `{report.recipe}`, learned on {report.trained_at}{took}",
+        f"Weights: {report.weights_bytes / 1e6:.1f} MB, SHA-256 `{report.weights_sha256}`",
+        f"Measured on `{report.device}`, through the code that serves",
+    )
+    return Section("identity", "Identity", (Bullets(items),))
+
+
+def films(report: ModelReport) -> Section:
+    """What it learned from, and how the films were set apart."""
+    names = {"validation": "kept for choosing"}
+    rows = tuple((names.get(name, words.label(name)), str(count)) for name, count in report.trained_on.items())
+    table = Table(("learned from", "films"), rows)
+    return Section("films", "Films, and how they were set apart", (report.split_method or "Not stated.", table))
+
+
+def goals(report: ModelReport) -> Section:
+    """The goals and which of them are reached."""
+    headers = ("measure", "goal", "reached", "value", "95 % interval", "n", "note")
+    return Section("goals", "Goals", (Table(headers, tuple(_goal(goal) for goal in report.goals), words=3),))
+
+
+def _goal(goal: Goal) -> tuple[str, ...]:
+    numbers = (goal.show(goal.value), goal.show_ends(), words.count(goal.n))
+    return (goal.measure, words.goal_words(goal), words.REACHED[goal.reached], *numbers, goal.note)
+
+
+def verdicts(report: ModelReport) -> Section:
+    """Temperature, thresholds and prediction sets."""
+    sets = tuple((f"`{label}`", f"{1 - found:.4f}") for label, found in report.thresholds.set_quantiles.items())
+    sizes = tuple(
+        (f"`{name}`", f"{split.sets.mean_size:.3f}", words.count(split.metrics.accuracy.n))
+        for name, split in report.splits.items()
+        if split.sets.mean_size is not None and split.metrics.accuracy
+    )
+    about = (
+        f"Scores are divided by a temperature of {report.temperature:.4f}. The verdict is *uncertain* where "
+        f"{_doubts(report)}. It is *not assessable* where contrast, shape or the input gate speak against a frontal "
+        "chest film like those learned from. All these limits belong to this version."
+    )
+    blocks = (
+        about,
+        Table(("label", "enters the prediction set from probability"), sets),
+        "How often the sets hold the label stands with each split; their mean size:",
+        Table(("split", "mean size", "n"), sizes),
+    )
+    return Section("verdicts", "From scores to a verdict", blocks)
+
+
+def _doubts(report: ModelReport) -> str:
+    found = report.thresholds
+    rules = [
+        f"the first label's probability is below {found.min_probability:.4f}",
+        "the prediction set holds several labels",
+    ]
+    if found.max_other is not None:
+        rules.append(f"the probability of an other finding is {found.max_other:.4f} or more")
+    return ", or ".join(rules)

@@ -1,0 +1,140 @@
+"""Saliency sheets: films that the model gets right and wrong, with two maps each, as PNG files beside the report.
+
+These files show films. They are written below `var/` and never into the project: see `check_place`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+import shared
+from shared.domain import Assessment, FloatArray, Pixels
+from shared.errors import DataProblem
+from shared.imaging.heatmap import film_png, heatmap_png, stretch
+from shared.imaging.preprocess import preprocess, stack
+from training.dataset import Example, read_film
+from training.evaluate import Answers
+from training.report import words
+from training.report.split import film_name
+from worker.engine.explain import Explainer
+
+ROOT: Final = Path(shared.__file__).resolve().parents[1]
+
+RIGHT_A_LABEL: Final = 2
+WRONG: Final = 8
+SIDE_PX: Final = 224
+GAP_PX: Final = 4
+MAPS: Final = ("grad_cam", "gradient")
+"""The map that comes with a verdict, and the one that the 2020 study drew."""
+SEED: Final = 2020
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One film and its maps: the file, relative to the report, and what it shows in words."""
+
+    file: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """The pictures of one split."""
+
+    split: str
+    right: tuple[Picture, ...]
+    wrong: tuple[Picture, ...]
+
+
+def check_place(out: Path) -> None:
+    """Films must not be written into the project.
+
+    Raises:
+        DataProblem: the folder lies in the checkout, and not below its `var/`.
+    """
+    place = out.resolve()
+    is_checkout = (ROOT / "pyproject.toml").is_file()
+    if is_checkout and place.is_relative_to(ROOT) and not place.is_relative_to(ROOT / "var"):
+        raise DataProblem("The report shows films: inside the project it can only be written below var/.")
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What sheets are drawn with: the explainer, the report's folder, the folder that film names are relative to."""
+
+    explainer: Explainer
+    out: Path
+    root: Path
+
+
+def draw_sheet(split: str, answers: Answers, bench: Bench) -> Sheet:
+    """Write the pictures of one split to `films/`: a seeded choice of right ones, the most confident wrong ones."""
+    (bench.out / "films").mkdir(parents=True, exist_ok=True)
+    right, wrong = _choose(answers, bench.explainer.manifest.labels)
+
+    def draw(indices: Sequence[int], kind: str) -> tuple[Picture, ...]:
+        numbered = enumerate(indices, start=1)
+        told = [(f"films/{split}_{kind}_{n}.png", answers.examples[i], answers.assessments[i]) for n, i in numbered]
+        return tuple(_draw(file, example, assessment, bench) for file, example, assessment in told)
+
+    return Sheet(split, draw(right, "right"), draw(wrong, "wrong"))
+
+
+def _choose(answers: Answers, labels: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Indices of films: some of each label whose forced choice is right, and the most confident wrong ones."""
+    tops = [max(told.probabilities.items(), key=lambda pair: pair[1]) for told in answers.assessments]
+    order = np.random.default_rng(SEED).permutation(len(tops))
+    right: list[int] = []
+    for label in labels:
+        own = [int(i) for i in order if answers.truth[i] == label == tops[i][0]]
+        right += own[:RIGHT_A_LABEL]
+    wrong = [i for i, label in enumerate(answers.truth) if label in labels and tops[i][0] != label]
+    return right, sorted(wrong, key=lambda i: -tops[i][1])[:WRONG]
+
+
+def _draw(file: str, example: Example, told: Assessment, bench: Bench) -> Picture:
+    pixels, manifest = read_film(example.path), bench.explainer.manifest
+    x = stack([preprocess(pixels, manifest.preprocessing, manifest.input_shape)])
+    maps = {method: bench.explainer.explain(x, method, seed=SEED)[0] for method in MAPS}
+    panels = [film_panel(pixels), overlay(pixels, maps["grad_cam"]), overlay(pixels, stretch(maps["gradient"]))]
+    side_by_side(panels).save(bench.out / file)
+    choice, probability = max(told.probabilities.items(), key=lambda pair: pair[1])
+    verdict = "" if told.verdict.value == choice else f"; verdict {told.verdict.value.replace('_', ' ')}"
+    name = film_name(example.path, bench.root)
+    called = f"{words.label(example.label)}, called {words.label(choice)} at {words.probability(probability)}"
+    return Picture(file, f"{called}{verdict} ({name})")
+
+
+def film_panel(pixels: Pixels) -> Image.Image:
+    """The film as it is shown, at most `SIDE_PX` a side."""
+    return _open(lambda: film_png(pixels, SIDE_PX)).convert("RGB")
+
+
+def overlay(pixels: Pixels, values: FloatArray) -> Image.Image:
+    """The film with a map over it; the brighter and yellower, the more a place moved the score."""
+    ground = film_panel(pixels).convert("RGBA")
+    return Image.alpha_composite(ground, _open(lambda: heatmap_png(values, *ground.size)).convert("RGBA")).convert(
+        "RGB"
+    )
+
+
+def side_by_side(panels: Sequence[Image.Image]) -> Image.Image:
+    """Pictures of one size in a row."""
+    width, height = panels[0].size
+    row = Image.new("RGB", (len(panels) * (width + GAP_PX) - GAP_PX, height))
+    for number, panel in enumerate(panels):
+        row.paste(panel, (number * (width + GAP_PX), 0))
+    return row
+
+
+def _open(draw: Callable[[], bytes]) -> Image.Image:
+    picture = Image.open(io.BytesIO(draw()))
+    picture.load()
+    return picture

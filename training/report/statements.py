@@ -1,0 +1,71 @@
+"""What the report says in words: what the model is for, what it cannot do, how its films were set apart.
+
+The words are fixed here, so that every model card says them; numbers come from the document alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from training.dataset import Example
+from training.recipe import Recipe
+
+INTENDED_USE: Final = (
+    "Research on chest film classifiers: how they score, how they fail, when they should abstain. Not a medical "
+    "device: no diagnosis, no triage, no screening, no decision about a person."
+)
+
+LIMITS: Final = (
+    (
+        "'Viral pneumonia' means small children of one hospital: every film of that label comes from there, so the "
+        "model may tell a child's film as much as a finding."
+    ),
+    "Adults with viral pneumonia that is not COVID-19 were hardly seen in training and are hardly in any test here.",
+    (
+        "'Normal' means that a collection says so, not that a person is healthy; 'covid19' is a test's or a paper's "
+        "word, and some such films look normal."
+    ),
+    (
+        "In the films learned from, the source goes with the label: the score can lean on how a film was made. The "
+        "external split and the controls show how far."
+    ),
+    (
+        "A finding outside the labels has no right label here. The right answer is an abstention, and the model may "
+        "name a label all the same."
+    ),
+    (
+        "Probabilities, prediction sets and thresholds were calibrated on films like those learned from. On films of "
+        "another hospital they hold less well, and in another mix of labels a probability means something else."
+    ),
+    (
+        "Thresholds belong to this version. Raising the least probability, or lowering the limit for an other finding, "
+        "gives fewer verdicts and fewer wrong ones; the forced choice and its accuracy stay as they are."
+    ),
+    "A heatmap shows what moved the score, not where disease is.",
+)
+DRAWN_LIMITS: Final = ("The films are drawn by a program. Nothing here says anything about X-rays.",)
+
+
+def list_limits(recipe: Recipe) -> list[str]:
+    """The limits of models made by this recipe."""
+    return list(DRAWN_LIMITS if recipe.drawn_films else LIMITS)
+
+
+def describe_split(recipe: Recipe, examples: Sequence[Example]) -> str:
+    """How the films were set apart, in a paragraph; '' where all of them are in one split.
+
+    Called after `check_groups` held for `examples`.
+    """
+    splits = {example.split for example in examples}
+    if len(splits) < 2:  # noqa: PLR2004 - one split is none
+        return ""
+    groups = len({example.group for example in examples})
+    kept = ", ".join(sorted(splits - set(recipe.train_splits)))
+    return (
+        f"{len(examples)} films in {groups} groups (a patient, or films too alike to tell apart); no group is in two "
+        f"splits, which is checked before training and again before this report. Learned from: "
+        f"{', '.join(recipe.train_splits)}, of which {100 * recipe.validation_share:.0f} % of the groups of each label "
+        f"and source were taken out by a seeded draw, to choose the epoch, the temperature and the thresholds with. "
+        f"Kept apart: {kept}; the run chose nothing by these."
+    )

@@ -1,0 +1,124 @@
+"""How the document's numbers read in the model card and in report.html: shares, intervals, names, plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from shared.manifest import Rate
+from shared.model_report import Control, Estimate, Goal, SplitReport
+
+NOTHING: Final = "-"
+NEARLY_ONE: Final = 0.9995
+"""Beyond this, three decimals would round to a certainty that no model has."""
+
+
+LABELS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "covid19": "COVID-19",
+        "normal": "normal",
+        "viral_pneumonia": "viral pneumonia",
+        "other_pneumonia": "other pneumonia",
+        "tuberculosis": "tuberculosis",
+        "not_assessable": "not assessable",
+    }
+)
+ESTIMATES: Final[Mapping[str, str]] = MappingProxyType(
+    {"balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "ece15": "calibration error (15 bins)"}
+)
+CONTROLS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "lungs_blacked_out": "lungs blacked out",
+        "border_only": "border only",
+        "thumbnail_16": "16 x 16 thumbnail",
+        "metadata_only": "metadata only",
+    }
+)
+SPLITS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "test": "films held back from the study's collection, in its mix: COVID-19 of adults, the rest of children",
+        "test_adult": "adults only: no age to tell the labels by, though the hospitals differ",
+        "external": "collections not learned from, findings outside the labels among them; some share a hospital",
+        "ood": "findings that no label is right for: whatever label they are given is wrong",
+        "validation": "taken out of the training films to choose and calibrate with: no test",
+    }
+)
+REACHED: Final[Mapping[bool | None, str]] = MappingProxyType({True: "yes", False: "no", None: "not measured"})
+
+
+def label(code: str) -> str:
+    """'covid19' -> 'COVID-19'; a code unknown here stays as it is."""
+    return LABELS.get(code, code)
+
+
+def source(name: str) -> str:
+    """A pool's name, or that there is none."""
+    return name or "not stated"
+
+
+def share(rate: Rate | None) -> str:
+    """'96.1 %', or a dash where nothing was counted."""
+    return NOTHING if rate is None or not rate.n else f"{100 * rate.value:.1f} %"
+
+
+def share_ends(rate: Rate | None) -> str:
+    """'94.4-97.3': the interval in per cent."""
+    return NOTHING if rate is None or not rate.n else f"{100 * rate.low:.1f}-{100 * rate.high:.1f}"
+
+
+def share_with_ends(rate: Rate | None) -> str:
+    """'96.1 % (94.4-97.3)'."""
+    return NOTHING if rate is None or not rate.n else f"{share(rate)} ({share_ends(rate)})"
+
+
+def count(films: int | None) -> str:
+    """'1234', or a dash."""
+    return NOTHING if films is None else str(films)
+
+
+def number(found: Estimate | None) -> str:
+    """'0.961 (0.944-0.973)', or a dash."""
+    return NOTHING if found is None else f"{found.value:.3f} ({found.low:.3f}-{found.high:.3f})"
+
+
+def goal_words(goal: Goal) -> str:
+    """'at least 0.97'."""
+    return f"{goal.goal} {goal.limit:g}"
+
+
+def rates(split: SplitReport) -> list[tuple[str, Rate]]:
+    """Every share measured on a split, in words."""
+    metrics = split.metrics
+    found: list[tuple[str, Rate | None]] = [("accuracy, forced to choose", metrics.accuracy)]
+    found += [(f"recall of {label(name)}", rate) for name, rate in metrics.recall.items()]
+    found += [("given a verdict", metrics.coverage)]
+    found += [(f"given a verdict, of {label(name)}", rate) for name, rate in metrics.coverage_by_label.items()]
+    found += [("accuracy of the verdicts given", metrics.selective_accuracy)]
+    found += [(f"prediction set holds {label(name)}", rate) for name, rate in split.sets.by_label.items()]
+    return [(words, rate) for words, rate in found if rate is not None and rate.n]
+
+
+def estimates(split: SplitReport) -> list[tuple[str, Estimate]]:
+    """Every other measure of a split, in words."""
+    found = [(ESTIMATES.get(name, name), value) for name, value in split.estimates.items()]
+    return found + [(f"ROC area, {label(name)} against the rest", v) for name, v in split.roc_auc.items()]
+
+
+def probability(value: float) -> str:
+    """'0.973'; never a rounded 1."""
+    return "> 0.999" if NEARLY_ONE < value < 1 else f"{value:.3f}"
+
+
+def control_sentences(controls: Sequence[Control]) -> list[str]:
+    """For each control that comes near the model: where, and what that tells."""
+    near: dict[str, list[str]] = {}
+    for control in controls:
+        if control.is_near:
+            pair = f"{control.balanced_accuracy.value:.3f}, the model {control.model_balanced_accuracy:.3f}"
+            near.setdefault(CONTROLS[control.name], []).append(f"`{control.split}` ({pair})")
+    return [
+        f"**{name[0].upper()}{name[1:]} comes near the model** on {' and '.join(places)}: most of what the model gets "
+        "right there can be had without what should matter, so its figure there is no proof that it looks at the lungs."
+        for name, places in near.items()
+    ]
