@@ -6,6 +6,7 @@ Every step is drawn from the generator that is passed in. Called by `training/fe
 from __future__ import annotations
 
 import io
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +17,11 @@ from training.recipe import Augmentation
 
 Grey = npt.NDArray[np.uint8]
 
+SHARPEN_RADIUS_PX: Final = (0.6, 1.6)
+
 
 def augment(pixels: Pixels, knobs: Augmentation, rng: np.random.Generator) -> Grey:
-    """A changed copy: mirrored, turned, cropped, resampled, blurred, re-toned, noisy, re-encoded, in this order.
+    """A copy mirrored, turned, cropped, resampled, blurred, sharpened, re-toned, noisy, re-encoded, in this order.
 
     Args:
         pixels: (H, W) uint8 or uint16.
@@ -31,7 +34,7 @@ def augment(pixels: Pixels, knobs: Augmentation, rng: np.random.Generator) -> Gr
         picture = ImageOps.mirror(picture)
     picture = _crop(_turn(picture, knobs, rng), knobs, rng)
     picture = _blur(_resample(picture, knobs, rng), knobs, rng)
-    values = _tone(np.asarray(picture, np.float32) / np.float32(255), knobs, rng)
+    values = _tone(_sharpen(picture, knobs, rng), knobs, rng)
     return _encode(np.clip(np.rint(values * 255), 0, 255).astype(np.uint8), knobs, rng)
 
 
@@ -73,10 +76,23 @@ def _blur(picture: Image.Image, knobs: Augmentation, rng: np.random.Generator) -
     return picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0, knobs.blur_px))))
 
 
+def _sharpen(picture: Image.Image, knobs: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Grey values (H, W) in units of [0, 1], with an unsharp mask of 0.6 to 1.6 px added; not clipped.
+
+    A film that was resized once from a large original is sharper than one that was resized twice.
+    """
+    values = np.asarray(picture, np.float32) / np.float32(255)
+    if knobs.sharpen == 0 or rng.random() < 0.5:  # noqa: PLR2004 - half of the copies, see Augmentation
+        return values
+    blurred = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(*SHARPEN_RADIUS_PX))))
+    amount = np.float32(rng.uniform(0, knobs.sharpen))
+    return (values + amount * (values - np.asarray(blurred, np.float32) / np.float32(255))).astype(np.float32)
+
+
 def _tone(values: npt.NDArray[np.float32], knobs: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """Gamma, contrast about the mean, brightness and noise on (H, W) in [0, 1]; not clipped."""
     log_gamma = np.log(knobs.gamma)
-    toned = values ** float(np.exp(rng.uniform(-log_gamma, log_gamma)))
+    toned = np.maximum(values, 0) ** float(np.exp(rng.uniform(-log_gamma, log_gamma)))
     contrast, brightness = 1 + rng.uniform(-knobs.contrast, knobs.contrast, 2)
     mean = toned.mean()
     toned = (mean + (toned - mean) * contrast) * brightness

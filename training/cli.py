@@ -18,7 +18,9 @@ from training.golden import write_golden
 from training.recipe import Recipe
 from training.recipe_file import named_recipe
 from training.recipes import find_recipe
+from training.report.build import PAGE_FILE
 from training.report.command import SHIPPED, evaluate
+from training.report.of_run import report_run
 from training.run import resume as go_on
 from training.run import run
 from training.runs import new_id
@@ -27,6 +29,7 @@ from training.splits import class_folders, find_examples, find_manifest
 from worker.engine.keras_engine import load_engine
 
 Data = Annotated[Path, typer.Option(envvar="PLAINFILM_DATA", help="folder of labelled films")]
+Report = Annotated[bool, typer.Option(help="at the end measure everything: report.html, model.json, the card")]
 Model = Annotated[Path, typer.Option(help="model folder; the shipped one where not named")]
 
 RUNS: Final = Path("var/runs")
@@ -47,6 +50,7 @@ def train_model(  # noqa: PLR0913, PLR0917 - one argument an option
     resume: Annotated[
         Path | None, typer.Option(help="go on with the run in this folder; other options do not count")
     ] = None,
+    report: Report = True,  # noqa: FBT002 - a flag
     ship_it: Annotated[bool, typer.Option("--ship", help="make it the model the worker loads")] = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Learn a model from labelled films, export it, and measure what was exported."""
@@ -58,9 +62,12 @@ def train_model(  # noqa: PLR0913, PLR0917 - one argument an option
             folder = out or RUNS / new_id(chosen, now)
             _tell_left_alone(chosen, data)
             done = run(chosen, data, folder, f"{now:%Y-%m-%d}", progress, pretrained)
+        missing = report_run(folder, progress) if report else []
     if ship_it:
         ship(folder, SHIPPED)
     _summarise(done.manifest, done.seconds, folder)
+    if report:
+        typer.echo(f"  {folder / PAGE_FILE}" + (f"; no model card: it lacks {', '.join(missing)}" if missing else ""))
 
 
 @samples.command("samples")

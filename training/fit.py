@@ -154,10 +154,11 @@ def start_network(recipe: Recipe, films: int, pretrained: dict[str, FloatArray])
         films: how many are learned from.
 
     Raises:
-        DataProblem: the recipe asks for a gate that its frozen rows do not give.
+        DataProblem: the recipe asks for a gate that its frozen rows do not give, or has nothing to learn from.
     """
     keras.utils.set_random_seed(recipe.seed)
     _check_gate(recipe)
+    _check_forms(recipe)
     return build_network(recipe, pretrained, recipe.epochs * -(-films // recipe.batch))
 
 
@@ -196,6 +197,12 @@ def learn(  # noqa: PLR0913, PLR0917 - the last has a default that most take
         trained_on=dict(Counter(example.label for example in data.train)) | {"validation": len(data.validation)},
         seconds=time.monotonic() - started,
     )
+
+
+def _check_forms(recipe: Recipe) -> None:
+    """A recipe that learns from changed copies alone has some."""
+    if not recipe.learns_originals and recipe.copies == 0:
+        raise DataProblem("The recipe learns from changed copies alone, and has none: set copies to 1 or more.")
 
 
 def _check_gate(recipe: Recipe) -> None:
@@ -268,10 +275,10 @@ def _after(course: Course, epoch: Epoch, network: Network, rng: np.random.Genera
 
 
 def _one_epoch(recipe: Recipe, network: Network, material: _Material, rng: np.random.Generator) -> tuple[float, float]:
-    """As many draws as there are films, each in one of its stored forms: mean loss and accuracy while training."""
+    """As many draws as there are films, each in one of the forms learned from: mean loss and accuracy."""
     n = len(material.labels)
     drawn = rng.permutation(n) if recipe.balance == "none" else rng.choice(n, n, p=material.chances)
-    form = rng.integers(0, material.stored.shape[1], n)
+    form = rng.integers(0 if recipe.learns_originals else 1, material.stored.shape[1], n)
     sums = np.zeros(2)
     for start in range(0, n, recipe.batch):
         films = drawn[start : start + recipe.batch]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from shared.domain import FloatArray
-from shared.imaging.preprocess import prepare, stack
+from shared.imaging.preprocess import preprocess, squash, stack, window
 from training.dataset import Example, ReadFilm
 from training.negatives import draw_nothing, spoil_films
 from training.recipe import Recipe
@@ -46,13 +46,16 @@ def fit_gate(positives: FloatArray, negatives: FloatArray) -> Gate:
 def negative_features(
     examples: Sequence[Example], recipe: Recipe, shape: tuple[int, int, int], trunk: Trunk, read: ReadFilm
 ) -> FloatArray:
-    """Features (M, D) of pictures that are no frontal chest films, made from up to 2,000 of `examples`."""
+    """Features (M, D) of pictures that are no frontal chest films, made from up to 2,000 of `examples`.
+
+    They go through the recipe's preprocessing as an upload does.
+    """
     rng = np.random.default_rng((recipe.seed, len(examples)))
     chosen = rng.permutation(len(examples))[:SPOILED_FILMS]
-    films = [prepare(read(examples[place].path), recipe.preprocessing, shape).values[:, :, 0] for place in chosen]
-    pictures = [
-        picture[:, :, np.newaxis] for picture in (*spoil_films(films, rng), *draw_nothing(DRAWN, shape[0], rng))
-    ]
+    height_px, width_px, _ = shape
+    films = [window(squash(read(examples[place].path), height_px, width_px)) for place in chosen]
+    drawn = (*spoil_films(films, rng), *draw_nothing(DRAWN, height_px, rng))
+    pictures = [preprocess(np.rint(255 * picture).astype(np.uint8), recipe.preprocessing, shape) for picture in drawn]
     chunks = (pictures[start : start + CHUNK] for start in range(0, len(pictures), CHUNK))
     return np.concatenate([pool(trunk(stack(chunk)).astype(np.float32)) for chunk in chunks])
 

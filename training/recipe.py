@@ -32,6 +32,7 @@ class Augmentation:
         resample_px: range of the side lengths a copy is shrunk to and back from; (0, 0) is off.
         resample_share: share of copies that are.
         blur_px: largest Gaussian radius in pixels of the copy; half of the copies.
+        sharpen: largest share of the difference from a blurred copy that is added; half of the copies.
         gamma: exponent drawn between 1/gamma and gamma, evenly in its logarithm.
         contrast: largest relative change of contrast around the mean, and of brightness.
         noise: largest standard deviation in grey levels of 255; half of the copies.
@@ -46,6 +47,7 @@ class Augmentation:
     resample_px: tuple[int, int] = (96, 224)
     resample_share: float = 0.5
     blur_px: float = 1.0
+    sharpen: float = 0.0
     gamma: float = 1.4
     contrast: float = 0.2
     noise: float = 6.0
@@ -79,6 +81,7 @@ class Recipe:
             often; or as they are.
         pool_shares: pool to its relative weight in a pass; 1 where not named.
         epochs: passes; one pass draws as many films as there are, each in one of its stored forms.
+        learns_originals: whether a film as it is is one of those forms; else its changed copies alone are.
         batch: films a step.
         optimizer: 'adamw' with a cosine schedule down to 0, or 'rmsprop' at a constant rate.
         learning_rate: at the start, per step.
@@ -90,6 +93,7 @@ class Recipe:
         other_verdicts: largest share of the validation films with an other finding that may get one; sets `max_other`.
         gate_pass: share of the validation films that must pass the input gate at each of its two limits.
         set_coverage: nominal coverage of the prediction sets, per class.
+        is_cross_validated: whether a run also judges each film of the study by 5-fold cross-validation.
         seed: of every random draw.
     """
 
@@ -116,6 +120,7 @@ class Recipe:
     balance: Literal["none", "label", "pool", "shares"] = "none"
     pool_shares: Mapping[str, float] = field(default_factory=dict)
     epochs: int = 10
+    learns_originals: bool = True
     batch: int = 32
     optimizer: Literal["adamw", "rmsprop"] = "adamw"
     learning_rate: float = 1e-3
@@ -127,6 +132,7 @@ class Recipe:
     other_verdicts: float = 0.03
     gate_pass: float = 0.995
     set_coverage: float = 0.9
+    is_cross_validated: bool = False
     seed: int = 0
 
     @property

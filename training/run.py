@@ -59,8 +59,8 @@ def run(  # noqa: PLR0913, PLR0917 - what a run is asked to do
     Raises:
         DataProblem: the films cannot be trained on, or the recipe's weights are not there; before training starts.
     """
+    data = films_folder(recipe, data, out)
     if recipe.drawn_films:
-        data = out / "films"
         write_films(data, {"train": recipe.drawn_films, "test": recipe.drawn_films // 2}, recipe.seed)
     start = (pretrained or data / recipe.pretrained) if recipe.pretrained else None
     record = RunRecord(data=data.absolute(), pretrained=start and start.absolute(), trained_at=trained_at)
@@ -83,6 +83,11 @@ def resume(out: Path, progress: Progress) -> Run:
     log = RunLog(out / runs.LOG_FILE, progress)
     log.note("resumed")
     return _carry_out(recipe, record, out, log, (arrays, films))
+
+
+def films_folder(recipe: Recipe, data: Path, out: Path) -> Path:
+    """Where the films of a run in `out` lie: the data folder, or the run's own for a recipe with drawn films."""
+    return out / "films" if recipe.drawn_films else data
 
 
 def _inputs(recipe: Recipe, record: RunRecord) -> tuple[dict[str, FloatArray] | None, TrainingData]:

@@ -84,16 +84,25 @@ def write_record(folder: Path, record: RunRecord) -> None:
     (folder / RECORD_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def read_unfinished(folder: Path) -> tuple[Recipe, RunRecord]:
+def read_record(folder: Path) -> RunRecord:
     """What the run in `folder` was asked to do.
+
+    Raises:
+        DataProblem: there is none.
+    """
+    try:
+        return RunRecord.model_validate_json((folder / RECORD_FILE).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise DataProblem(f"'{folder.name}' is no run: it has no readable {RECORD_FILE}.", path=str(folder)) from error
+
+
+def read_unfinished(folder: Path) -> tuple[Recipe, RunRecord]:
+    """The recipe and the record of a run that was cut off.
 
     Raises:
         DataProblem: there is none, or it is finished.
     """
-    try:
-        record = RunRecord.model_validate_json((folder / RECORD_FILE).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise DataProblem(f"'{folder.name}' is no run: it has no readable {RECORD_FILE}.", path=str(folder)) from error
+    record = read_record(folder)
     if not (folder / CHECKPOINT).is_dir():
         raise DataProblem(f"The run '{folder.name}' has nothing to resume: it is finished, or had not begun to learn.")
     return read_recipe(folder / RECIPE_FILE), record

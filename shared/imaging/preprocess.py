@@ -21,6 +21,9 @@ from shared.imaging.polarity import is_inverted
 WINDOW_PERCENTILES: Final = (0.5, 99.5)
 """Grey values outside these percentiles are clipped: markers and borders do not set the window (DECISIONS 5)."""
 
+DETAIL: Final = 4 / 7
+"""Share of the input's sides at which `grey_soft_v1` keeps detail."""
+
 
 def squash(pixels: Pixels, height_px: int, width_px: int) -> FloatArray:
     """Resize to (height_px, width_px) without keeping the aspect ratio, as the training films were.
@@ -59,6 +62,16 @@ def grey_window_v1(pixels: Pixels, height_px: int, width_px: int) -> FloatArray:
     return window(squash(pixels, height_px, width_px))[:, :, np.newaxis]
 
 
+def grey_soft_v1(pixels: Pixels, height_px: int, width_px: int) -> FloatArray:
+    """Squash to 4/7 of the sides, enlarge, then window: 128 x 128 pixels' worth of detail in 224 x 224.
+
+    What is finer tells how a film was made, resized and encoded more than what it shows (DECISIONS 14).
+    """
+    small = squash(pixels, round(height_px * DETAIL), round(width_px * DETAIL))
+    enlarged = Image.fromarray(small).resize((width_px, height_px), Image.Resampling.BICUBIC)
+    return window(np.asarray(enlarged, np.float32))[:, :, np.newaxis]
+
+
 def grey_scale_v1(pixels: Pixels, height_px: int, width_px: int) -> FloatArray:
     """Squash, then divide by the type's largest value: the 2020 study's 1/255, without its colour copies."""
     full_scale = float(np.iinfo(pixels.dtype).max)
@@ -84,6 +97,7 @@ PREPROCESSINGS: Final[Mapping[str, Preprocessing]] = MappingProxyType(
     {
         "grey_window_v1": Preprocessing(grey_window_v1),
         "grey_window_v2": Preprocessing(grey_window_v1, corrects_polarity=True),
+        "grey_soft_v1": Preprocessing(grey_soft_v1, corrects_polarity=True),
         "grey_scale_v1": Preprocessing(grey_scale_v1),
     }
 )

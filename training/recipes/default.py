@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from training.recipe import Recipe
+from training.recipe import Augmentation, Recipe
 
 RECIPE: Final = Recipe(
     name="default",
     architecture="lite0",
-    preprocessing="grey_window_v2",
+    preprocessing="grey_soft_v1",
     other_label="other_finding",
     gate=True,
     train_splits=("train", "extra", "extra2"),
@@ -26,10 +26,12 @@ RECIPE: Final = Recipe(
     pretrained_sha256="69bfffbf0fe5c9df51d79e6f4dc01e334d80e59fb8b470dbdd0c80d357f2f6b8",
     frozen_until="block10_add",
     train_batch_norm=False,
-    copies=3,
+    copies=5,
+    learns_originals=False,
+    augmentation=Augmentation(crop=0.14, sharpen=2.0, jpeg_quality=(35, 95)),
     balance="shares",
     pool_shares={"covA": 0.5, "covB": 0.5, "kermany_bacteria": 0.5, "tb": 0.5},
-    epochs=12,
+    epochs=24,
     batch=32,
     optimizer="adamw",
     learning_rate=5e-4,

@@ -26,5 +26,6 @@ RECIPE: Final = Recipe(
     optimizer="rmsprop",
     learning_rate=1e-3,
     choose="last",
+    is_cross_validated=True,
     seed=2020,
 )

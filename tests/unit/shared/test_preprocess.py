@@ -67,12 +67,27 @@ def test_exposure_hardly_changes_the_windowed_input(factor: float, seed: int) ->
         assert np.abs(plain - preprocess.preprocess(scaled, "grey_scale_v1", SHAPE)).max() > 0.02
 
 
+@pytest.mark.parametrize("name", ["grey_window_v1", "grey_soft_v1"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("value", [0, 1, 128, 255])
-def test_a_constant_film_becomes_zeros(dtype: type, value: int) -> None:
+def test_a_constant_film_becomes_zeros(name: str, dtype: type, value: int) -> None:
     """No range to stretch, no division by zero."""
-    x = preprocess.preprocess(np.full((50, 40), value, dtype), "grey_window_v1", SHAPE)
+    x = preprocess.preprocess(np.full((50, 40), value, dtype), name, (224, 224, 1))
     assert not x.any()
+
+
+def test_soft_input_holds_no_finer_detail_than_its_name_says() -> None:
+    """Of a pattern of 2 pixels a period less than a tenth is left, of one of 8 pixels more than nine tenths."""
+    columns = np.arange(224)
+    spreads = []
+    for period in (2, 8):
+        row = 128 + 60 * np.cos(2 * np.pi * columns / period)
+        fine = np.repeat(row[np.newaxis], 224, axis=0)
+        fine[:20] = np.linspace(0, 255, 224)
+        x = preprocess.preprocess(np.rint(fine).astype(np.uint8), "grey_soft_v1", (224, 224, 1))
+        spreads.append(float(x[40:].std()) / (60 / 255 / np.sqrt(2)))
+    assert spreads[0] < 0.1
+    assert spreads[1] > 0.9
 
 
 def test_a_ramp_is_windowed_by_hand() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +12,19 @@ from training.augment import augment, to_uint8
 from training.recipe import Augmentation
 from training.synth import draw_film
 
-OFF = Augmentation(0, 0, 0, (0, 0), 0, 0, 1.0, 0, 0, (0, 0))
+OFF = Augmentation(
+    flip_share=0,
+    crop=0,
+    rotate_degrees=0,
+    resample_px=(0, 0),
+    resample_share=0,
+    blur_px=0,
+    sharpen=0,
+    gamma=1.0,
+    contrast=0,
+    noise=0,
+    jpeg_quality=(0, 0),
+)
 FILM = draw_film("normal", np.random.default_rng(0))
 
 
@@ -21,8 +35,18 @@ def test_no_knobs_no_change() -> None:
 
 def test_flip_mirrors_left_to_right() -> None:
     """With flip alone, always: the mirrored film."""
-    knobs = Augmentation(1.0, 0, 0, (0, 0), 0, 0, 1.0, 0, 0, (0, 0))
+    knobs = replace(OFF, flip_share=1.0)
     assert np.array_equal(augment(FILM, knobs, np.random.default_rng(1)), FILM[:, ::-1])
+
+
+def test_sharpening_adds_detail_to_about_half_of_the_copies() -> None:
+    """A sharpened copy has larger steps between neighbours than the film; the others are the film."""
+    knobs = replace(OFF, sharpen=2.0)
+    copies = [augment(FILM, knobs, np.random.default_rng(seed)) for seed in range(40)]
+    changed = [copy for copy in copies if not np.array_equal(copy, FILM)]
+    assert 10 <= len(changed) <= 30
+    steps = [np.abs(np.diff(copy.astype(int))).mean() for copy in changed]
+    assert min(steps) > np.abs(np.diff(FILM.astype(int))).mean()
 
 
 def test_same_draws_same_copy() -> None:
