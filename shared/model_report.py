@@ -45,6 +45,14 @@ class Source(Part):
     coverage: Rate
 
 
+class LabelScores(Part):
+    """Of the forced choice: the share of films given this label that have it, the share having it that got it, F1."""
+
+    precision: Rate
+    recall: Rate
+    f1: Estimate
+
+
 class Sets(Part):
     """Prediction sets of the films that have one of the labels.
 
@@ -72,12 +80,15 @@ class SplitReport(Part):
 
     `estimates` has balanced_accuracy, macro_f1 and ece15, as far as the split has films of the labels. `roc_auc` is
     of each label against the others, among the films that have one of the labels. `failures` names the films whose
-    forced choice is wrong, the most confident first.
+    forced choice is wrong, the most confident first. `groups` is how many patients (or
+    near-duplicate clusters) the films are of; intervals know which film is of which.
     """
 
     metrics: SplitMetrics
+    groups: int = Field(ge=0)
     estimates: dict[str, Estimate]
     roc_auc: dict[str, Estimate]
+    by_label: dict[str, LabelScores]
     sources: list[Source]
     sets: Sets
     failures: list[Failure]
@@ -136,12 +147,14 @@ class CrossValidation(Part):
     folds: list[Fold]
     accuracy: Rate
     macro_f1: Estimate
+    by_label: dict[str, LabelScores]
     confusion: list[list[int]]
 
 
 class LeftOut(Part):
-    """Films of one pool, judged by a network trained without that pool."""
+    """Films of one pool, judged by a network trained without it; `recipe` is named with what was changed in it."""
 
+    recipe: str
     pool: str
     label: str
     recall: Rate | None

@@ -16,6 +16,7 @@ UNLIKE_TRAINING: Final = "unlike_training"
 OTHER_FINDING: Final = "other_finding"
 LOW_PROBABILITY: Final = "low_probability"
 AMBIGUOUS_SET: Final = "ambiguous_set"
+EMPTY_SET: Final = "empty_set"
 POLARITY_CORRECTED: Final = "polarity_corrected"
 
 MAX_ELONGATION: Final = 2.0
@@ -48,15 +49,22 @@ def assess(evidence: Evidence, manifest: ModelManifest) -> Assessment:
 
     Returns:
         'not_assessable' where the film is hardly a frontal chest film, 'uncertain' where a finding outside the labels
-        is too probable, the top probability is below the threshold, or the prediction set holds several labels,
-        else the most probable label. `reasons` says why, and tells a polarity that was corrected in any case.
+        is too probable, the top probability is below the threshold, or the prediction set holds a label beside the
+        most probable one; else the most probable label. `reasons` says why, and tells in any case a polarity that was
+        corrected, and that no label's set holds a film which is given one: its label is then less probable than it
+        was on most validation films of that label.
     """
     by_label = dict(zip(manifest.labels, map(float, evidence.probabilities), strict=True))
     chosen = prediction_set(by_label, manifest.thresholds.set_quantiles)
     leader = max(by_label, key=by_label.__getitem__)
     obstacles = _obstacles(evidence, manifest.thresholds)
-    doubts = () if obstacles else _doubts(evidence, by_label[leader], chosen, manifest.thresholds)
-    cautions = (POLARITY_CORRECTED,) if evidence.was_inverted else ()
+    rivals = [label for label in chosen if label != leader]
+    doubts = () if obstacles else _doubts(evidence, by_label[leader], rivals, manifest.thresholds)
+    found = {
+        POLARITY_CORRECTED: evidence.was_inverted,
+        EMPTY_SET: not (chosen or obstacles or doubts),
+    }
+    cautions = tuple(reason for reason, holds in found.items() if holds)
     verdict = Verdict.NOT_ASSESSABLE if obstacles else Verdict.UNCERTAIN if doubts else Verdict(leader)
     return Assessment(verdict, by_label, chosen, obstacles + doubts + cautions)
 
@@ -72,12 +80,12 @@ def _obstacles(evidence: Evidence, limits: Thresholds) -> tuple[str, ...]:
     return tuple(reason for reason, holds in found.items() if holds)
 
 
-def _doubts(evidence: Evidence, top: float, chosen: tuple[str, ...], limits: Thresholds) -> tuple[str, ...]:
+def _doubts(evidence: Evidence, top: float, rivals: list[str], limits: Thresholds) -> tuple[str, ...]:
     """Why no label is given although the film can be assessed."""
     found = {
         OTHER_FINDING: limits.max_other is not None and evidence.other >= limits.max_other,
         LOW_PROBABILITY: top < limits.min_probability,
-        AMBIGUOUS_SET: len(chosen) > 1,
+        AMBIGUOUS_SET: bool(rivals),
     }
     return tuple(reason for reason, holds in found.items() if holds)
 

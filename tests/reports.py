@@ -11,6 +11,7 @@ from shared.model_report import (
     Explanations,
     Failure,
     Fold,
+    LabelScores,
     LeftOut,
     ModelReport,
     OddInputs,
@@ -33,6 +34,14 @@ def make_estimate(value: float, n: int = 100) -> Estimate:
     return Estimate(value=value, n=n, low=value - 0.05, high=value + 0.05)
 
 
+def make_scores() -> dict[str, LabelScores]:
+    """Precision, recall and F1 of the three labels."""
+    return {
+        label: LabelScores(precision=make_rate(0.88, 34), recall=make_rate(0.9, 33), f1=make_estimate(0.89))
+        for label in LABELS
+    }
+
+
 def make_split(**changes: object) -> SplitReport:
     """100 films of the three labels, 90 of them right."""
     fields: dict[str, object] = {
@@ -48,6 +57,8 @@ def make_split(**changes: object) -> SplitReport:
             selective_accuracy=make_rate(0.95, 85),
             confusion=[[30, 2, 1], [3, 31, 1], [2, 1, 29]],
         ),
+        "groups": 80,
+        "by_label": make_scores(),
         "estimates": {
             "balanced_accuracy": make_estimate(0.91),
             "macro_f1": make_estimate(0.89),
@@ -108,10 +119,17 @@ def make_report(**changes: object) -> ModelReport:
             folds=[Fold(fold=1, accuracy=make_rate(0.95, 50), macro_f1=0.94)],
             accuracy=make_rate(0.97),
             macro_f1=make_estimate(0.95),
+            by_label=make_scores(),
             confusion=[[30, 1, 0], [1, 30, 0], [0, 1, 37]],
         ),
         "leave_one_source_out": [
-            LeftOut(pool="covA", label="covid19", recall=make_rate(0.7, 40), coverage=make_rate(0.6, 40))
+            LeftOut(
+                recipe="test, epochs 3 instead of 8",
+                pool="covA",
+                label="covid19",
+                recall=make_rate(0.7, 40),
+                coverage=make_rate(0.6, 40),
+            )
         ],
         "explanations": Explanations(
             agreement=[{"method": "grad_cam", "mean_rank_correlation": 0.999, "agrees": True}], sanity=[], areas=[]

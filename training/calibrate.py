@@ -102,9 +102,9 @@ def conclude(held: Held, labels: tuple[str, ...], aims: Aims) -> tuple[float, Th
     probabilities = calibrate(held.logits[:, : len(labels)], temperature)
     is_sample = is_ours & held.is_film
     quantiles = _quantiles(probabilities[is_sample], held.truth[is_sample], labels, aims.set_coverage)
-    is_single = _is_single(probabilities, quantiles, labels)
-    least = _min_probability(probabilities[is_ours].max(axis=1), is_single[is_ours], aims.coverage)
-    would_pass = is_single & (probabilities.max(axis=1) >= least)
+    is_alone = _is_alone(probabilities, quantiles, labels)
+    least = _min_probability(probabilities[is_ours].max(axis=1), is_alone[is_ours], aims.coverage)
+    would_pass = is_alone & (probabilities.max(axis=1) >= least)
     has_other = held.logits.shape[1] > len(labels)
     other = calibrate(held.logits, temperature)[:, len(labels) :].sum(axis=1)
     limits = (None, None) if held.gate is None else np.quantile(held.gate, aims.gate_pass, axis=0).tolist()
@@ -127,16 +127,17 @@ def _quantiles(
     }
 
 
-def _is_single(probabilities: FloatArray, quantiles: dict[str, float], labels: tuple[str, ...]) -> Booleans:
-    """(N,) whether the prediction set does not hold several labels."""
+def _is_alone(probabilities: FloatArray, quantiles: dict[str, float], labels: tuple[str, ...]) -> Booleans:
+    """(N,) whether the prediction set holds no label beside the most probable one."""
     limits = np.array([quantiles[label] for label in labels], np.float32)
-    is_single: Booleans = (1.0 - probabilities <= limits).sum(axis=1) <= 1
-    return is_single
+    is_inside = 1.0 - probabilities <= limits
+    is_inside[np.arange(len(probabilities)), probabilities.argmax(axis=1)] = False
+    return np.logical_not(is_inside.any(axis=1))
 
 
-def _min_probability(tops: FloatArray, is_single: Booleans, coverage: float) -> float:
+def _min_probability(tops: FloatArray, is_alone: Booleans, coverage: float) -> float:
     """The largest threshold, in ten-thousandths, at which that share of all films still gets a verdict."""
-    able = np.sort(tops[is_single])[::-1]
+    able = np.sort(tops[is_alone])[::-1]
     wanted = min(int(np.ceil(coverage * len(tops))), len(able))
     least = min(LARGEST_MIN_PROBABILITY, float(able[wanted - 1])) if wanted else 0.0
     return float(np.floor(least * 1e4) / 1e4)

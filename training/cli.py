@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 import shared.samples
-from shared.manifest import ModelManifest
+from shared.manifest import read_manifest
 from training.bars import show_bars
 from training.dataset import left_alone
 from training.export import ship
@@ -20,10 +20,12 @@ from training.recipe_file import named_recipe
 from training.recipes import find_recipe
 from training.report.build import PAGE_FILE
 from training.report.command import SHIPPED, evaluate
+from training.report.facts import read_learning
 from training.report.of_run import report_run
+from training.report.sheets import check_place
 from training.run import resume as go_on
 from training.run import run
-from training.runs import new_id
+from training.runs import is_learned, new_id
 from training.samples import make_samples
 from training.splits import class_folders, find_examples, find_manifest
 from worker.engine.keras_engine import load_engine
@@ -54,20 +56,27 @@ def train_model(  # noqa: PLR0913, PLR0917 - one argument an option
     ship_it: Annotated[bool, typer.Option("--ship", help="make it the model the worker loads")] = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Learn a model from labelled films, export it, and measure what was exported."""
+    now, chosen = datetime.now(UTC), named_recipe(recipe, settings or ())
+    folder = resume or out or RUNS / new_id(chosen, now)
+    if report:
+        check_place(folder)
     with show_bars() as progress:
-        if resume is not None:
-            folder, done = resume, go_on(resume, progress)
-        else:
-            now, chosen = datetime.now(UTC), named_recipe(recipe, settings or ())
-            folder = out or RUNS / new_id(chosen, now)
+        if resume is None:
             _tell_left_alone(chosen, data)
-            done = run(chosen, data, folder, f"{now:%Y-%m-%d}", progress, pretrained)
+            run(chosen, data, folder, f"{now:%Y-%m-%d}", progress, pretrained)
+        elif not _lacks_report_only(folder):
+            go_on(folder, progress)
         missing = report_run(folder, progress) if report else []
     if ship_it:
         ship(folder, SHIPPED)
-    _summarise(done.manifest, done.seconds, folder)
+    _summarise(folder)
     if report:
         typer.echo(f"  {folder / PAGE_FILE}" + (f"; no model card: it lacks {', '.join(missing)}" if missing else ""))
+
+
+def _lacks_report_only(folder: Path) -> bool:
+    """Whether the run in `folder` was cut off after its model was made."""
+    return is_learned(folder) and not (folder / PAGE_FILE).is_file()
 
 
 @samples.command("samples")
@@ -96,8 +105,11 @@ def _tell_left_alone(recipe: Recipe, data: Path) -> None:
         typer.echo(f"left alone, no class of the recipe: {', '.join(names)}", err=True)
 
 
-def _summarise(manifest: ModelManifest, seconds: float, folder: Path) -> None:
-    typer.echo(f"{manifest.name} {manifest.version} in {folder}: learned in {seconds / 60:.1f} min")
+def _summarise(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    learning = read_learning(folder, manifest.weights_sha256)
+    took = f": learned in {learning.seconds / 60:.1f} min" if learning else ""
+    typer.echo(f"{manifest.name} {manifest.version} in {folder}{took}")
     for split, metrics in manifest.metrics.items():
         accuracy = "-" if metrics.accuracy is None else f"{metrics.accuracy.value:.3f}"
         typer.echo(f"  {split}: n {metrics.n}, accuracy {accuracy}, coverage {metrics.coverage.value:.3f}")

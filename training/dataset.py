@@ -103,15 +103,16 @@ def _row_problems(
     for column in columns:
         if not (row[column] or "").strip():
             yield f"{where}: {column} is empty."
-    label = row["label"] or ""
-    if labels is not None and label.strip() and label not in labels:
+    label = (row["label"] or "").strip()
+    if labels is not None and label and label not in labels:
         yield f"{where}: the label '{label}' is not one of {', '.join(sorted(labels))}."
 
 
 def _example(path: Path, where: str, row: Mapping[str, str | None]) -> Example:
-    file, label = row["file"] or "", row["label"] or ""
-    return Example(path.parent / file, label, row.get("group") or file, row.get("split") or "", row.get("pool") or "",
-                   where)  # fmt: skip
+    file, label, group, split, pool = (
+        (row.get(name) or "").strip() for name in ("file", "label", "group", "split", "pool")
+    )
+    return Example(path.parent / file, label, group or file, split, pool, where)
 
 
 def read_class_folders(root: Path, folders: Mapping[str, str], split: str = "train") -> tuple[Example, ...]:
@@ -184,15 +185,18 @@ def _class_folders(root: Path, folders: Mapping[str, str]) -> list[tuple[Path, s
 
 
 def group_problems(examples: Iterable[Example]) -> Iterator[str]:
-    """Each row whose group is already in another split, with the row that says so."""
-    seen: dict[str, Example] = {}
+    """Each row whose group, or whose film, is already in another split, with the row that says so."""
+    groups: dict[str, Example] = {}
+    films: dict[Path, Example] = {}
     for example in examples:
-        first = seen.setdefault(example.group, example)
-        if first.split != example.split:
-            yield (
-                f"{example.where}: group {example.group} is in split '{example.split}' "
-                f"but in '{first.split}' at {first.where}."
-            )
+        for what, first in (
+            (f"group {example.group}", groups.setdefault(example.group, example)),
+            (f"the film {example.path.name}", films.setdefault(example.path, example)),
+        ):
+            if first.split != example.split:
+                told = f"{what} is in split '{example.split}' but in '{first.split}' at {first.where}."
+                yield f"{example.where}: {told}"
+                break
 
 
 def check_groups(examples: Iterable[Example]) -> None:

@@ -22,11 +22,12 @@ from shared.verdict import assess
 from training.dataset import Example, ReadFilm, check_films, read_film
 from training.features import Progress
 from training.metrics import (
+    Booleans,
     balanced_accuracy,
     confusion_matrix,
     expected_calibration_error,
     macro_f1,
-    wilson,
+    share,
 )
 from worker.engine.base import Engine
 
@@ -60,12 +61,17 @@ class Answers:
         return tuple(example.label for example in self.examples)
 
     @property
+    def groups(self) -> tuple[str, ...]:
+        """The films' groups."""
+        return tuple(example.group for example in self.examples)
+
+    @property
     def probabilities(self) -> FloatArray:
         """(N, K) float32, calibrated."""
         return np.array([evidence.probabilities for evidence in self.evidence], np.float32)
 
     @property
-    def has_verdict(self) -> npt.NDArray[np.bool_]:
+    def has_verdict(self) -> Booleans:
         """(N,) bool: the verdict names one of the model's labels."""
         return np.array([told.verdict not in ABSTENTIONS for told in self.assessments], bool)
 
@@ -91,38 +97,51 @@ def ask(engine: Engine, examples: Sequence[Example], progress: Progress, *, read
 def measure(answers: Answers, labels: Sequence[str]) -> SplitMetrics:
     """All metrics of one split; those of the forced choice stay empty where no film has one of the labels."""
     names = np.array(answers.truth, dtype=object)
+    told = _Told(answers.has_verdict, np.array(answers.groups, dtype=object))
     everywhere = SplitMetrics(
         n=len(names),
-        coverage=_rate(answers.has_verdict),
-        coverage_by_label={name: _rate(answers.has_verdict[names == name]) for name in sorted(set(answers.truth))},
+        coverage=share(told.has_verdict, told.groups),
+        coverage_by_label={name: told.coverage(names == name) for name in sorted(set(answers.truth))},
     )
     is_ours = np.isin(names, labels)
     if not is_ours.any():
         return everywhere
     truth = np.array([labels.index(name) for name in names[is_ours]], np.int64)
-    choice = _forced_choice(answers.probabilities[is_ours], truth, answers.has_verdict[is_ours], labels)
-    return everywhere.model_copy(update=choice)
+    return everywhere.model_copy(
+        update=_forced_choice(answers.probabilities[is_ours], truth, told.among(is_ours), labels)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """(N,) whether each film got a verdict naming a label, and (N,) its group."""
+
+    has_verdict: Booleans
+    groups: npt.NDArray[np.object_]
+
+    def among(self, own: Booleans) -> _Told:
+        return _Told(self.has_verdict[own], self.groups[own])
+
+    def coverage(self, own: Booleans) -> Rate:
+        return share(self.has_verdict[own], self.groups[own])
 
 
 def _forced_choice(
-    scores: FloatArray, truth: npt.NDArray[np.int64], has_verdict: npt.NDArray[np.bool_], labels: Sequence[str]
+    scores: FloatArray, truth: npt.NDArray[np.int64], told: _Told, labels: Sequence[str]
 ) -> dict[str, object]:
     chosen = scores.argmax(axis=1)
     is_hit = chosen == truth
     confusion = confusion_matrix(truth, chosen, len(labels))
+    by_label = {name: truth == place for place, name in enumerate(labels) if (truth == place).any()}
     return {
-        "accuracy": _rate(is_hit),
+        "accuracy": share(is_hit, told.groups),
         "balanced_accuracy": balanced_accuracy(confusion),
         "macro_f1": macro_f1(confusion),
         "ece15": expected_calibration_error(scores, truth),
-        "recall": {name: _rate(is_hit[truth == i]) for i, name in enumerate(labels) if (truth == i).any()},
-        "selective_accuracy": _rate(is_hit[has_verdict]),
+        "recall": {name: share(is_hit[own], told.groups[own]) for name, own in by_label.items()},
+        "selective_accuracy": share(is_hit[told.has_verdict], told.groups[told.has_verdict]),
         "confusion": confusion.tolist(),
     }
-
-
-def _rate(is_hit: npt.NDArray[np.bool_]) -> Rate:
-    return wilson(int(is_hit.sum()), len(is_hit))
 
 
 def as_numbers(metrics: SplitMetrics) -> dict[str, object]:

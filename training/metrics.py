@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +22,7 @@ RESAMPLES: Final = 1000
 BOOTSTRAP_SEED: Final = 2020
 
 Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
 
 
 def wilson(hits: int, n: int) -> Rate:
@@ -31,10 +32,46 @@ def wilson(hits: int, n: int) -> Rate:
     """
     if n == 0:
         return Rate(value=0.0, n=0, low=0.0, high=1.0)
-    share, square = hits / n, Z_95**2 / n
-    centre = (share + square / 2) / (1 + square)
-    half = math.sqrt(share * (1 - share) * square + square**2 / 4) / (1 + square)
-    return Rate(value=share, n=n, low=max(0.0, centre - half), high=min(1.0, centre + half))
+    low, high = _interval(hits / n, n)
+    return Rate(value=hits / n, n=n, low=low, high=high)
+
+
+def _interval(p: float, n: float) -> tuple[float, float]:
+    """Wilson's ends for the share p of n films; n may be a fraction."""
+    square = Z_95**2 / n
+    centre = (p + square / 2) / (1 + square)
+    half = math.sqrt(p * (1 - p) * square + square**2 / 4) / (1 + square)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def share(is_hit: Booleans, groups: Sequence[str] | npt.NDArray[np.object_]) -> Rate:
+    """The share of hits with a 95 % interval that knows which films are of one group (a patient).
+
+    Films of a group go right and wrong together. Wilson's interval is taken at n / d films, d being the variance of
+    the share over groups against that over independent films (Kish 1965's design effect, as Korn and Graubard 1998
+    use it), never below 1; where all or no films are hits, at as many films as there are groups.
+
+    Args:
+        is_hit: (N,) bool.
+        groups: the group of each.
+    """
+    n, hits = len(is_hit), int(is_hit.sum())
+    plain = wilson(hits, n)
+    members = _members(groups)
+    count = len(members)
+    if count == n:
+        return plain
+    if hits in {0, n}:
+        narrowed = float(count)
+    elif count == 1:
+        narrowed = 1.0
+    else:
+        p = hits / n
+        errors = [float(is_hit[own].sum() - p * len(own)) for own in members]
+        variance = count / (count - 1) * float(np.square(errors).sum()) / n**2
+        narrowed = n / max(1.0, variance * n / (p * (1 - p)))
+    found = _interval(hits / n, narrowed)
+    return plain.model_copy(update={"low": found[0], "high": found[1]})
 
 
 def confusion_matrix(truth: Integers, chosen: Integers, labels: int) -> Integers:
@@ -52,11 +89,15 @@ def balanced_accuracy(confusion: Integers) -> float:
 
 
 def macro_f1(confusion: Integers) -> float:
-    """Mean over the labels that have films of F1 = 2 TP / (2 TP + FP + FN)."""
-    hits = np.diag(confusion)
-    total = confusion.sum(axis=0) + confusion.sum(axis=1)
+    """Mean F1 of the labels that have films."""
     present = confusion.sum(axis=1) > 0
-    return float((2 * hits[present] / total[present]).mean())
+    return float(f1(confusion)[present].mean())
+
+
+def f1(confusion: Integers) -> npt.NDArray[np.float64]:
+    """(K,) F1 = 2 TP / (2 TP + FP + FN) of each label; 0 for one that no film has or is given."""
+    total = confusion.sum(axis=0) + confusion.sum(axis=1)
+    return 2 * np.diag(confusion) / np.maximum(total, 1)
 
 
 def expected_calibration_error(probabilities: FloatArray, truth: Integers, bins: int = ECE_BINS) -> float:
@@ -95,24 +136,36 @@ def reliability(probabilities: FloatArray, truth: Integers, bins: int = ECE_BINS
     return [Bin(int(own.sum()), float(top[own].mean()), float(is_hit[own].mean())) for own in members]
 
 
-def bootstrap(measure: Callable[[Integers], float], n: int, seed: int = BOOTSTRAP_SEED) -> tuple[float, float]:
-    """95 % percentile interval (Efron 1979) of a measure over n films, drawn again with replacement.
+def bootstrap(
+    measure: Callable[[Integers], float], groups: Sequence[str] | npt.NDArray[np.object_], seed: int = BOOTSTRAP_SEED
+) -> tuple[float, float]:
+    """95 % percentile interval (Efron 1979) of a measure over films, whole groups drawn again with replacement.
 
     Drawing again adds to a calibration error, so the interval is widened to hold the measure itself where needed.
 
     Args:
         measure: of the films at these indices; a film may stand there several times. A draw that gives nan is left out.
-        n: films, 1 or more.
+        groups: the group of each film; 1 film or more.
         seed: of the `RESAMPLES` draws.
     """
     rng = np.random.default_rng(seed)
-    value = measure(np.arange(n))
-    found = [measure(rng.integers(0, n, n)) for _ in range(RESAMPLES)]
+    value = measure(np.arange(len(groups)))
+    members = _members(groups)
+    drawn = (rng.integers(0, len(members), len(members)) for _ in range(RESAMPLES))
+    found = [measure(np.concatenate([members[place] for place in places])) for places in drawn]
     low, high = np.nanpercentile(found, (2.5, 97.5))
     return min(float(low), value), max(float(high), value)
 
 
-def roc_auc(scores: FloatArray, is_positive: npt.NDArray[np.bool_]) -> float:
+def _members(groups: Sequence[str] | npt.NDArray[np.object_]) -> list[Integers]:
+    """The films of each group, in the order of first appearance."""
+    found: dict[str, list[int]] = {}
+    for place, group in enumerate(groups):
+        found.setdefault(group, []).append(place)
+    return [np.array(places, np.int64) for places in found.values()]
+
+
+def roc_auc(scores: FloatArray, is_positive: Booleans) -> float:
     """Area under the ROC curve: the chance that a positive scores above a negative, ties counting half.
 
     By midranks (Hanley and McNeil 1982); nan where one of the two kinds is missing.

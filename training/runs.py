@@ -15,6 +15,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.errors import DataProblem
+from shared.manifest import MANIFEST_FILE
 from training.checkpoint import Checkpoint
 from training.dataset import Example
 from training.export import RECIPE_FILE
@@ -94,6 +95,11 @@ def read_record(folder: Path) -> RunRecord:
         return RunRecord.model_validate_json((folder / RECORD_FILE).read_bytes())
     except (OSError, ValidationError) as error:
         raise DataProblem(f"'{folder.name}' is no run: it has no readable {RECORD_FILE}.", path=str(folder)) from error
+
+
+def is_learned(folder: Path) -> bool:
+    """Whether the run in `folder` has made its model: nothing is kept to go on with any more."""
+    return (folder / MANIFEST_FILE).is_file() and not (folder / CHECKPOINT).is_dir()
 
 
 def read_unfinished(folder: Path) -> tuple[Recipe, RunRecord]:

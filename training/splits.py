@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from shared.domain import Verdict
 from shared.errors import DataProblem
 from training.dataset import (
     Example,
@@ -87,14 +88,26 @@ def prepare(recipe: Recipe, folder: Path, read: ReadFilm = read_film) -> Trainin
     examples = find_examples(recipe, folder)
     usable = [e for e in examples if e.split in recipe.train_splits and e.label in recipe.learned_labels]
     name = f"splits {', '.join(recipe.train_splits)}"
+    reported = [e for e in examples if e.split in recipe.report_splits]
+    refuse(list(_split_problems(recipe)))
     refuse([*group_problems(examples), *label_problems(usable, recipe.labels, name), *_other_problems(recipe, usable)])
     data = split_by_group(usable, recipe.validation_share, np.random.default_rng(recipe.seed))
     refuse([
         *label_problems(data.train, recipe.labels, "training part"),
         *label_problems(data.validation, recipe.labels, "validation part"),
     ])  # fmt: skip
-    check_films(usable, read)
+    check_films([*usable, *reported], read)
     return data
+
+
+def _split_problems(recipe: Recipe) -> Iterator[str]:
+    """What is learned from measures nothing, and a label that is no verdict could be given to no film."""
+    for label in recipe.labels:
+        if label not in set(Verdict):
+            yield f"The recipe '{recipe.name}' has the label '{label}', which is no verdict of this service."
+    for split in recipe.train_splits:
+        if split in recipe.report_splits:
+            yield f"The recipe '{recipe.name}' learns from split '{split}' and would be measured on it."
 
 
 def _other_problems(recipe: Recipe, usable: Sequence[Example]) -> Iterator[str]:

@@ -32,6 +32,7 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "ambiguous_set": "Several labels remain plausible at once.",
+        "empty_set": "Its label is less probable here than on most validation films that carry it.",
         "extreme_aspect": "One side of the film is more than twice the other: too long a strip for the network.",
         "low_contrast": "The film has hardly any contrast, so there is nothing to compare with the training films.",
         "low_probability": "No label reaches the probability that this model's thresholds ask for.",
@@ -41,7 +42,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "unlike_training": "The film is unlike those the model was trained on.",
     }
 )
-CAUTIONS: Final = frozenset({verdict.POLARITY_CORRECTED})
+CAUTIONS: Final = frozenset({verdict.POLARITY_CORRECTED, verdict.EMPTY_SET})
 """Reasons to be told beside any verdict; the others are why there is none."""
 
 SPLITS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
@@ -124,7 +125,7 @@ def list_labels(labels: Sequence[str]) -> str:
 def describe_set(labels: Sequence[str]) -> str:
     """The prediction set as a sentence."""
     if not labels:
-        return "The prediction set is empty: no label fits this film."
+        return "The prediction set is empty: this film is not typical of any label."
     return f"The prediction set holds {list_labels(labels)}{' only' if len(labels) == 1 else ''}."
 
 

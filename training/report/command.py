@@ -64,7 +64,7 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 - one argument an option
 ) -> None:
     """Measure a model on labelled films, through the code that serves: one split, or with --report everything."""
     if report:
-        extras = read_extras(read_manifest(model).weights_sha256, crossval, loso, explanations)
+        extras = read_extras(read_manifest(model), crossval, loso, explanations)
         wanted = Wanted(tuple(name.strip() for name in splits.split(",") if name.strip()), extras)
         _report(model, data, out or _new_folder(model), wanted, is_card_written=is_card_written)
     elif manifest is not None and split is not None and folders is None:
@@ -117,7 +117,7 @@ def _report(model: Path, data: Path, out: Path, wanted: Wanted, *, is_card_writt
         found = write_report(model, data, out, progress, wanted)
     _tell(found, out)
     write_card(found, out)
-    if is_card_written or model.resolve() == SHIPPED.resolve():
+    if is_card_written:
         write_card(found, ROOT)
         write_document(found, model)
 

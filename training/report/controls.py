@@ -16,7 +16,7 @@ from shared.errors import DataProblem
 from shared.model_report import Control, Estimate
 from training.dataset import Example, check_films, check_groups, check_labels
 from training.features import Progress
-from training.metrics import Integers, balanced_accuracy, bootstrap, confusion_matrix, wilson
+from training.metrics import Integers, balanced_accuracy, bootstrap, confusion_matrix, share
 from training.recipe import Recipe
 from training.report.views import View, make_views
 from training.splits import find_examples
@@ -49,7 +49,7 @@ def measure_controls(
         judge = view.new_judge(recipe.seed).fit(view.look(learned), _targets(learned, labels))
         for split, films in measured.items():
             chosen = judge.predict(view.look(films))
-            controls.append(_control(view, split, _targets(films, labels), chosen, model_balanced[split]))
+            controls.append(_control(view, split, films, labels, chosen, model_balanced[split]))
     return controls
 
 
@@ -76,12 +76,15 @@ def _targets(films: Sequence[Example], labels: Sequence[str]) -> Integers:
     return np.array([labels.index(film.label) for film in films], np.int64)
 
 
-def _control(view: View, split: str, truth: Integers, chosen: Integers, of_model: float) -> Control:
-    balanced = _estimate(truth, chosen, 1 + int(max(truth.max(), chosen.max())))
+def _control(  # noqa: PLR0913, PLR0917 - one call, in one place
+    view: View, split: str, films: Sequence[Example], labels: Sequence[str], chosen: Integers, of_model: float
+) -> Control:
+    truth, groups = _targets(films, labels), [film.group for film in films]
+    balanced = _estimate(truth, chosen, len(labels), groups)
     return Control(
         name=view.name,
         split=split,
-        accuracy=wilson(int((truth == chosen).sum()), len(truth)),
+        accuracy=share(truth == chosen, groups),
         balanced_accuracy=balanced,
         model_balanced_accuracy=of_model,
         is_near=balanced.value >= of_model - NEAR,
@@ -89,11 +92,11 @@ def _control(view: View, split: str, truth: Integers, chosen: Integers, of_model
     )
 
 
-def _estimate(truth: Integers, chosen: Integers, labels: int) -> Estimate:
+def _estimate(truth: Integers, chosen: Integers, labels: int, groups: Sequence[str]) -> Estimate:
     """Balanced accuracy with its bootstrap interval; a draw without a label is judged on the others."""
 
     def value(films: Integers) -> float:
         return balanced_accuracy(confusion_matrix(truth[films], chosen[films], labels))
 
-    low, high = bootstrap(value, len(truth))
+    low, high = bootstrap(value, groups)
     return Estimate(value=value(np.arange(len(truth))), n=len(truth), low=low, high=high)

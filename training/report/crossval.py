@@ -7,7 +7,7 @@ the report. What learns and what is judged: `folds.py`; the learning, turn by tu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +20,10 @@ from training.dataset import Example
 from training.export import RECIPE_FILE
 from training.features import Progress
 from training.imagenet import read_pretrained
-from training.metrics import Integers, bootstrap, confusion_matrix, macro_f1, wilson
+from training.metrics import Integers, bootstrap, confusion_matrix, macro_f1, share
 from training.recipe import Recipe
 from training.report.folds import STUDY_SPLITS, Turn, describe_recipe, fold_recipe, make_folds, make_sources
+from training.report.split import score_labels
 from training.report.turns import Said, TurnResult, run_turns, write_whole
 from training.splits import find_examples
 from training.synth import write_films
@@ -66,41 +67,44 @@ def cross_validate(asked: Recipe, used: Recipe, data: Path, out: Path, progress:
     return found
 
 
-def leave_sources_out(used: Recipe, data: Path, out: Path, progress: Progress) -> list[LeftOut]:
+def leave_sources_out(asked: Recipe, used: Recipe, data: Path, out: Path, progress: Progress) -> list[LeftOut]:
     """Judge each source by a network that never saw it, and write `out/loso.json`; turns in `out/sources/`.
 
-    The recipe is `used` as it is, its other output and its input gate included, less the pool.
+    The recipe is `used`, perhaps with fewer epochs or copies than `asked`; its other output and its input gate are
+    learned too, less the pool.
 
     Raises:
         DataProblem: the films cannot be used, or `out` holds turns of another plan.
     """
     turns = make_sources(used, find_examples(used, data))
     results = _run(turns, used, data, out / "sources", progress)
-    found = [row for result in results for row in summarise_source(result)]
+    recipe = describe_recipe(asked, used)
+    found = [row for result in results for row in summarise_source(result, recipe)]
     write_whole(out / LOSO_FILE, TypeAdapter(list[LeftOut]).dump_json(found, indent=2).decode() + "\n")
     return found
 
 
 def summarise_folds(results: Sequence[TurnResult], labels: Sequence[str], recipe: str, films: str) -> CrossValidation:
     """The document of all folds; accuracy, F1 and confusion are of all films together, each judged once."""
-    pairs = [_indices(result.films, labels) for result in results]
-    truth, chosen = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
+    judged = [_Judged.of(result.films, labels) for result in results]
+    every = _Judged.of([film for result in results for film in result.films], labels)
     return CrossValidation(
         recipe=recipe,
         films=films,
         folds=[
-            Fold(fold=number, accuracy=_accuracy(*pair), macro_f1=_macro_f1(*pair, len(labels)))
-            for number, pair in enumerate(pairs, start=1)
+            Fold(fold=number, accuracy=own.accuracy, macro_f1=macro_f1(own.confusion))
+            for number, own in enumerate(judged, start=1)
         ],
-        accuracy=_accuracy(truth, chosen),
-        macro_f1=_estimate(truth, chosen, len(labels)),
-        confusion=confusion_matrix(truth, chosen, len(labels)).tolist(),
+        accuracy=every.accuracy,
+        macro_f1=every.macro_f1,
+        by_label=score_labels(every.truth, every.chosen, every.groups, labels),
+        confusion=every.confusion.tolist(),
     )
 
 
-def summarise_source(result: TurnResult) -> list[LeftOut]:
+def summarise_source(result: TurnResult, recipe: str) -> list[LeftOut]:
     """One row for each label in the pool; no recall where the turn's network does not have the label."""
-    return [_left_out(result, label) for label in sorted({film.label for film in result.films})]
+    return [_left_out(result, label, recipe) for label in sorted({film.label for film in result.films})]
 
 
 def describe_films(turns: Sequence[Turn]) -> str:
@@ -110,33 +114,51 @@ def describe_films(turns: Sequence[Turn]) -> str:
     return f"{len(films)} films of splits {' and '.join(STUDY_SPLITS)} in {groups} groups, {len(turns)} folds"
 
 
-def _left_out(result: TurnResult, label: str) -> LeftOut:
+def _left_out(result: TurnResult, label: str, recipe: str) -> LeftOut:
     films = [film for film in result.films if film.label == label]
-    hits = sum(film.choice == label for film in films)
+    groups = [film.group for film in films]
+    hits = np.array([film.choice == label for film in films], bool)
     return LeftOut(
+        recipe=recipe,
         pool=result.name,
         label=label,
-        recall=wilson(hits, len(films)) if label in result.labels else None,
-        coverage=wilson(sum(film.has_verdict for film in films), len(films)),
+        recall=share(hits, groups) if label in result.labels else None,
+        coverage=share(np.array([film.has_verdict for film in films], bool), groups),
     )
 
 
-def _indices(films: Sequence[Said], labels: Sequence[str]) -> tuple[Integers, Integers]:
-    truth = np.array([labels.index(film.label) for film in films], np.int64)
-    return truth, np.array([labels.index(film.choice) for film in films], np.int64)
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Of M films: label indices and forced choices (M,), and the group of each."""
 
+    truth: Integers
+    chosen: Integers
+    groups: tuple[str, ...]
+    labels: int
 
-def _accuracy(truth: Integers, chosen: Integers) -> Rate:
-    return wilson(int((truth == chosen).sum()), len(truth))
+    @classmethod
+    def of(cls, films: Sequence[Said], labels: Sequence[str]) -> _Judged:
+        truth, chosen = (
+            np.array([labels.index(name) for name in names], np.int64)
+            for names in ((film.label for film in films), (film.choice for film in films))
+        )
+        return cls(truth, chosen, tuple(film.group for film in films), len(labels))
 
+    @property
+    def confusion(self) -> Integers:
+        return confusion_matrix(self.truth, self.chosen, self.labels)
 
-def _macro_f1(truth: Integers, chosen: Integers, labels: int) -> float:
-    return macro_f1(confusion_matrix(truth, chosen, labels))
+    @property
+    def accuracy(self) -> Rate:
+        return share(self.truth == self.chosen, self.groups)
 
+    @property
+    def macro_f1(self) -> Estimate:
+        def value(films: Integers) -> float:
+            return macro_f1(confusion_matrix(self.truth[films], self.chosen[films], self.labels))
 
-def _estimate(truth: Integers, chosen: Integers, labels: int) -> Estimate:
-    low, high = bootstrap(lambda films: _macro_f1(truth[films], chosen[films], labels), len(truth))
-    return Estimate(value=_macro_f1(truth, chosen, labels), n=len(truth), low=low, high=high)
+        low, high = bootstrap(value, self.groups)
+        return Estimate(value=macro_f1(self.confusion), n=len(self.truth), low=low, high=high)
 
 
 def _run(turns: Sequence[Turn], recipe: Recipe, data: Path, folder: Path, progress: Progress) -> list[TurnResult]:

@@ -46,7 +46,7 @@ def cross_validate_recipe(  # noqa: PLR0913, PLR0917 - one argument an option
     films = find_data(used, data, folder)
     with show_bars() as progress:
         folds = cross_validate(asked, used, films, folder, progress) if only in (None, Part.FOLDS) else None
-        sources = leave_sources_out(used, films, folder, progress) if only in (None, Part.SOURCES) else []
+        sources = leave_sources_out(asked, used, films, folder, progress) if only in (None, Part.SOURCES) else []
     _tell(folds, sources, folder)
 
 

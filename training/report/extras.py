@@ -9,6 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from shared.errors import DataProblem
+from shared.manifest import ModelManifest
 from shared.model_report import CrossValidation, Explanations, LeftOut
 
 Form = TypeVar("Form")
@@ -35,18 +36,30 @@ class _Explained(BaseModel):
 
 
 def read_extras(
-    weights_sha256: str, crossval: Path | None = None, loso: Path | None = None, explanations: Path | None = None
+    manifest: ModelManifest, crossval: Path | None = None, loso: Path | None = None, explanations: Path | None = None
 ) -> Extras:
     """What stands in these files; a part whose file is not named is missing in the report.
 
     Raises:
-        DataProblem: a file cannot be read, is not of its form, or explains other weights.
+        DataProblem: a file cannot be read, is not of its form, is of another recipe, or explains other weights.
     """
+    folds = _read(TypeAdapter(CrossValidation), crossval) if crossval else None
+    sources = _read(TypeAdapter(list[LeftOut]), loso) if loso else []
+    for path, rows in ((crossval, [folds] if folds else []), (loso, sources)):
+        if path is not None:
+            _check_recipe(path, {row.recipe for row in rows}, manifest.recipe)
     return Extras(
-        cross_validation=_read(TypeAdapter(CrossValidation), crossval) if crossval else None,
-        leave_one_source_out=_read(TypeAdapter(list[LeftOut]), loso) if loso else [],
-        explanations=_read_explanations(explanations, weights_sha256) if explanations else None,
+        cross_validation=folds,
+        leave_one_source_out=sources,
+        explanations=_read_explanations(explanations, manifest.weights_sha256) if explanations else None,
     )
+
+
+def _check_recipe(path: Path, told: set[str], recipe: str) -> None:
+    """What a cross-validation tells of its recipe begins with the recipe's name."""
+    others = sorted(name for name in told if name.split(",")[0] != recipe)
+    if others:
+        raise DataProblem(f"{path.name} is of the recipe {others[0]}, the model of {recipe}.", path=str(path))
 
 
 def _read_explanations(path: Path, weights_sha256: str) -> Explanations:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from shared.manifest import Rate
-from shared.model_report import Control, ModelReport, SplitReport
+from shared.model_report import Control, LabelScores, ModelReport, SplitReport
 from training.report import words
 from training.report.sections import THIRD, Block, Bullets, Section, Table
 
@@ -35,12 +35,27 @@ def _split(name: str, split: SplitReport, labels: Sequence[str]) -> Section:
         (about, f"{found.value:.3f}", f"{found.low:.3f}-{found.high:.3f}", words.count(found.n))
         for about, found in words.estimates(split)
     ]
-    blocks: list[Block] = [f"{split.metrics.n} films{f': {told}' if told else ''}."]
+    blocks: list[Block] = [f"{split.metrics.n} films of {split.groups} groups{f': {told}' if told else ''}."]
+    blocks += [_by_label(split.by_label)] if split.by_label else []
     blocks.append(Table(("share of films", "value", *RATE), tuple(shares)))
     blocks += [Table(("measure", "value", *RATE), tuple(others))] if others else []
     if split.metrics.confusion:
         blocks.append(_confusion(labels, split.metrics.confusion))
     return Section(split_key(name), f"`{name}`", tuple(blocks), THIRD)
+
+
+def _by_label(found: Mapping[str, LabelScores]) -> Table:
+    rows = tuple(
+        (
+            words.label(name),
+            words.count(own.recall.n),
+            words.share_with_ends(own.precision),
+            words.share_with_ends(own.recall),
+            words.number(own.f1),
+        )
+        for name, own in found.items()
+    )
+    return Table(("label, forced choice", "n", "precision", "recall", "F1"), rows)
 
 
 def _confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
@@ -129,8 +144,10 @@ def cross_validation(report: ModelReport) -> Section:
         for fold in found.folds
     ]
     rows.append(("all", words.share(found.accuracy), *_ends(found.accuracy), words.number(found.macro_f1)))
-    confusion = _confusion(report.labels, found.confusion)
-    return Section("folds", title, (about, Table(("fold", "accuracy", *RATE, "macro F1"), tuple(rows)), confusion))
+    folds = Table(("fold", "accuracy", *RATE, "macro F1"), tuple(rows))
+    return Section(
+        "folds", title, (about, folds, _by_label(found.by_label), _confusion(report.labels, found.confusion))
+    )
 
 
 def left_out(report: ModelReport) -> Section:
@@ -149,7 +166,9 @@ def left_out(report: ModelReport) -> Section:
         for row in report.leave_one_source_out
     )
     table = Table(("source", "label", "n", "recall", "given a verdict"), rows, words=2)
-    return Section("left-out", title, ("Films of a source, judged by a network trained without that source:", table))
+    recipe = report.leave_one_source_out[0].recipe
+    about = f"Films of a source, judged by a network trained without it, by the recipe {recipe}:"
+    return Section("left-out", title, (about, table))
 
 
 def explanations(report: ModelReport) -> Section:

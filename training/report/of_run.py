@@ -1,6 +1,6 @@
 """The end of a training run: cross-validation where the recipe asks for it, then the report on what was made.
 
-`plainfilm train` calls it when the model stands. A report that was cut off is made by `plainfilm evaluate --report`.
+`plainfilm train` calls it when the model stands. A report that was cut off is made by `plainfilm train --resume`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _cross_validate(recipe: Recipe, data: Path, out: Path, progress: Progress) -
     folder = out / CROSSVAL_FOLDER
     folder.mkdir(exist_ok=True)
     cross_validate(recipe, recipe, data, folder, progress)
-    return read_extras(read_manifest(out).weights_sha256, crossval=folder / CROSSVAL_FILE)
+    return read_extras(read_manifest(out), crossval=folder / CROSSVAL_FILE)
 
 
 def _splits(recipe: Recipe, data: Path) -> tuple[str, ...]:

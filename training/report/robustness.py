@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from shared.domain import Pixels
-from shared.manifest import Rate
 from shared.model_report import Change, Robustness
 from training.augment import to_uint8
 from training.dataset import Example, ReadFilm, check_films, read_film
 from training.features import Progress
-from training.metrics import wilson
+from training.metrics import share
 from training.report.changes import CHANGES
 from training.report.verdicts import give_verdicts
 from worker.engine.base import Engine
@@ -32,8 +30,8 @@ def measure_robustness(
         split: its name in the report.
 
     Returns:
-        A rate over the films for each change; `any_change` is over all pairs of film and change. Pairs of one film
-        are not independent, so its interval is somewhat too narrow.
+        A rate over the films for each change; `any_change` is over all pairs of film and change, those
+        of a film as one group.
 
     Raises:
         DataProblem: a film cannot be read; found before the first one is classified.
@@ -43,8 +41,10 @@ def measure_robustness(
     for place, example in enumerate(examples):
         flips[place] = _flips(engine, read(example.path))
         progress(STAGE, place + 1, len(examples))
-    changes = [Change(name=name, flips=_rate(flips[:, place])) for place, name in enumerate(CHANGES)]
-    return Robustness(split=split, changes=changes, any_change=_rate(flips.ravel()))
+    groups = [example.group for example in examples]
+    changes = [Change(name=name, flips=share(flips[:, place], groups)) for place, name in enumerate(CHANGES)]
+    pairs = share(flips.ravel(), np.repeat(np.array(groups, dtype=object), len(CHANGES)))
+    return Robustness(split=split, changes=changes, any_change=pairs)
 
 
 def _flips(engine: Engine, pixels: Pixels) -> list[bool]:
@@ -52,7 +52,3 @@ def _flips(engine: Engine, pixels: Pixels) -> list[bool]:
     grey = to_uint8(pixels)
     before, *after = give_verdicts(engine, [pixels, *(change(grey) for change in CHANGES.values())])
     return [verdict is not before for verdict in after]
-
-
-def _rate(is_flip: npt.NDArray[np.bool_]) -> Rate:
-    return wilson(int(is_flip.sum()), len(is_flip))

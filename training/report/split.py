@@ -7,21 +7,22 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from shared.domain import FloatArray
 from shared.manifest import Rate, SplitMetrics
-from shared.model_report import Estimate, Failure, Sets, Source, SplitReport
+from shared.model_report import Estimate, Failure, LabelScores, Sets, Source, SplitReport
 from training.evaluate import Answers, as_numbers, measure
 from training.metrics import (
+    Booleans,
     Integers,
     balanced_accuracy,
     bootstrap,
     confusion_matrix,
     expected_calibration_error,
+    f1,
     macro_f1,
     roc_auc,
-    wilson,
+    share,
 )
 
 
@@ -38,6 +39,8 @@ def report_split(answers: Answers, labels: Sequence[str], nominal: float, root: 
         metrics=metrics,
         estimates=_estimates(answers, labels, metrics),
         roc_auc=_roc_auc(answers, labels),
+        by_label=_label_scores(answers, labels),
+        groups=len(set(answers.groups)),
         sources=_sources(answers, labels),
         sets=_sets(answers, labels, nominal),
         failures=_failures(answers, labels, root),
@@ -52,6 +55,9 @@ def as_json(split: SplitReport) -> dict[str, object]:
     intervals = {name: [found.low, found.high] for name, found in estimates.items()}
     return numbers | {
         "intervals_95": (rates if isinstance(rates, dict) else {}) | intervals,
+        "precision": {label: found.precision.value for label, found in split.by_label.items()},
+        "f1": {label: found.f1.value for label, found in split.by_label.items()},
+        "groups": split.groups,
         "recall_by_label": {label: rate.model_dump() for label, rate in split.metrics.recall.items()},
         "n_forced_choice": split.metrics.accuracy.n if split.metrics.accuracy else 0,
         "roc_auc": {label: found.value for label, found in split.roc_auc.items()},
@@ -67,16 +73,57 @@ def film_name(path: Path, root: Path) -> str:
 
 def forced(answers: Answers, labels: Sequence[str]) -> tuple[FloatArray, Integers]:
     """Of the films that have one of the labels: probabilities (M, K) and label indices (M,)."""
-    indices = [index for index, label in enumerate(answers.truth) if label in labels]
+    indices = _ours(answers, labels)
     truth = np.array([labels.index(answers.truth[index]) for index in indices], np.int64)
     return answers.probabilities.reshape(-1, len(labels))[indices], truth
+
+
+def _ours(answers: Answers, labels: Sequence[str]) -> list[int]:
+    """Places of the films that have one of the labels."""
+    return [place for place, label in enumerate(answers.truth) if label in labels]
+
+
+def _forced_groups(answers: Answers, labels: Sequence[str]) -> list[str]:
+    """The groups of the films of `forced`."""
+    return [answers.groups[place] for place in _ours(answers, labels)]
+
+
+def score_labels(
+    truth: Integers, chosen: Integers, groups: Sequence[str], labels: Sequence[str]
+) -> dict[str, LabelScores]:
+    """Precision, recall and F1 of each label that a film has, of forced choices (M,)."""
+    own_groups = np.array(groups, dtype=object)
+    found: dict[str, LabelScores] = {}
+    for place, label in enumerate(labels):
+        is_own, is_chosen = truth == place, chosen == place
+        if not is_own.any():
+            continue
+        low, high = bootstrap(partial(_f1, truth, chosen, len(labels), place), own_groups)
+        value = _f1(truth, chosen, len(labels), place, np.arange(len(truth)))
+        found[label] = LabelScores(
+            precision=share(is_own[is_chosen], own_groups[is_chosen]),
+            recall=share(is_chosen[is_own], own_groups[is_own]),
+            f1=Estimate(value=value, n=len(truth), low=low, high=high),
+        )
+    return found
+
+
+def _f1(truth: Integers, chosen: Integers, labels: int, place: int, films: Integers) -> float:
+    return float(f1(confusion_matrix(truth[films], chosen[films], labels))[place])
+
+
+def _label_scores(answers: Answers, labels: Sequence[str]) -> dict[str, LabelScores]:
+    scores, truth = forced(answers, labels)
+    if not len(truth):
+        return {}
+    return score_labels(truth, scores.argmax(axis=1), _forced_groups(answers, labels), labels)
 
 
 def _estimates(answers: Answers, labels: Sequence[str], metrics: SplitMetrics) -> dict[str, Estimate]:
     scores, truth = forced(answers, labels)
     if not len(truth):
         return {}
-    chosen = scores.argmax(axis=1)
+    chosen, groups = scores.argmax(axis=1), _forced_groups(answers, labels)
 
     def confusion(films: Integers) -> Integers:
         return confusion_matrix(truth[films], chosen[films], len(labels))
@@ -86,7 +133,7 @@ def _estimates(answers: Answers, labels: Sequence[str], metrics: SplitMetrics) -
         "macro_f1": lambda films: macro_f1(confusion(films)),
         "ece15": lambda films: expected_calibration_error(scores[films], truth[films]),
     }
-    ends = {name: bootstrap(function, len(truth)) for name, function in measures.items()}
+    ends = {name: bootstrap(function, groups) for name, function in measures.items()}
     return {
         name: Estimate(value=getattr(metrics, name), n=len(truth), low=low, high=high)
         for name, (low, high) in ends.items()
@@ -95,16 +142,17 @@ def _estimates(answers: Answers, labels: Sequence[str], metrics: SplitMetrics) -
 
 def _roc_auc(answers: Answers, labels: Sequence[str]) -> dict[str, Estimate]:
     scores, truth = forced(answers, labels)
+    groups = _forced_groups(answers, labels)
     found: dict[str, Estimate] = {}
     for index, label in enumerate(labels):
         if (truth == index).any() and (truth != index).any():
             own, is_own = scores[:, index], truth == index
-            low, high = bootstrap(partial(_area, own, is_own), len(truth))
+            low, high = bootstrap(partial(_area, own, is_own), groups)
             found[label] = Estimate(value=roc_auc(own, is_own), n=len(truth), low=low, high=high)
     return found
 
 
-def _area(scores: FloatArray, is_own: npt.NDArray[np.bool_], films: Integers) -> float:
+def _area(scores: FloatArray, is_own: Booleans, films: Integers) -> float:
     return roc_auc(scores[films], is_own[films])
 
 
@@ -112,23 +160,25 @@ def _sources(answers: Answers, labels: Sequence[str]) -> list[Source]:
     keys = [(example.pool, example.label) for example in answers.examples]
     chosen = [labels[index] for index in answers.probabilities.reshape(-1, len(labels)).argmax(axis=1)]
     is_hit = np.array([choice == label for choice, label in zip(chosen, answers.truth, strict=True)], bool)
+    groups = np.array(answers.groups, dtype=object)
     rows: list[Source] = []
     for pool, label in sorted(set(keys)):
         own = np.array([key == (pool, label) for key in keys], bool)
-        recall = _rate(is_hit[own]) if label in labels else None
-        rows.append(Source(source=pool, label=label, recall=recall, coverage=_rate(answers.has_verdict[own])))
+        recall = share(is_hit[own], groups[own]) if label in labels else None
+        coverage = share(answers.has_verdict[own], groups[own])
+        rows.append(Source(source=pool, label=label, recall=recall, coverage=coverage))
     return rows
 
 
 def _sets(answers: Answers, labels: Sequence[str], nominal: float) -> Sets:
-    told = zip(answers.truth, answers.assessments, strict=True)
-    pairs = [(label, assessment.prediction_set) for label, assessment in told if label in labels]
-    by_label = {
-        name: _rate(np.array([name in chosen for label, chosen in pairs if label == name], bool))
-        for name in labels
-        if any(label == name for label, _ in pairs)
-    }
-    sizes = [len(chosen) for _, chosen in pairs]
+    told = zip(answers.truth, answers.groups, answers.assessments, strict=True)
+    rows = [(label, group, assessment.prediction_set) for label, group, assessment in told if label in labels]
+    by_label: dict[str, Rate] = {}
+    for name in labels:
+        own = [(group, name in chosen) for label, group, chosen in rows if label == name]
+        if own:
+            by_label[name] = share(np.array([holds for _, holds in own], bool), [group for group, _ in own])
+    sizes = [len(chosen) for _, _, chosen in rows]
     return Sets(nominal=nominal, by_label=by_label, mean_size=float(np.mean(sizes)) if sizes else None)
 
 
@@ -145,7 +195,3 @@ def _failures(answers: Answers, labels: Sequence[str], root: Path) -> list[Failu
                 )
             )
     return sorted(found, key=lambda failure: -failure.probability)
-
-
-def _rate(is_hit: npt.NDArray[np.bool_]) -> Rate:
-    return wilson(int(is_hit.sum()), len(is_hit))

@@ -48,6 +48,7 @@ class Said(BaseModel):
 
     file: str
     label: str
+    group: str
     choice: str
     probability: float
     has_verdict: bool
@@ -227,7 +228,12 @@ def _judge(result: FitResult, films: Sequence[Example], progress: Progress) -> l
     rows = zip(films, scores.argmax(axis=1), scores.max(axis=1), answers.has_verdict, strict=True)
     return [
         Said(
-            file=_name(film), label=film.label, choice=labels[place], probability=float(top), has_verdict=bool(verdict)
+            file=_name(film),
+            label=film.label,
+            group=film.group,
+            choice=labels[place],
+            probability=float(top),
+            has_verdict=bool(verdict),
         )
         for film, place, top, verdict in rows
     ]

@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from shared.domain import FloatArray, Pixels
 from shared.imaging.decode import decode
-from shared.imaging.preprocess import find_preprocessing, stack
+from shared.imaging.preprocess import find_preprocessing, squash, stack, window
 from shared.manifest import ModelManifest
 from training.dataset import Example, read_film
 from training.features import Progress, Trunk
@@ -72,7 +72,7 @@ def make_views(manifest: ModelManifest, recipe: Recipe, data: Path, progress: Pr
         DataProblem: the pretrained weights are not there.
     """
     see, seen_by = _make_sight(manifest, recipe, data)
-    thumbnail = _make_shrink(manifest, THUMBNAIL_PX)
+    thumbnail = _make_shrink(THUMBNAIL_PX)
     sizes = read_original_sizes(recipe, data)
 
     def over(name: Name, rows: Callable[[list[Example]], FloatArray]) -> Callable[[Sequence[Example]], FloatArray]:
@@ -155,7 +155,7 @@ def _make_sight(manifest: ModelManifest, recipe: Recipe, data: Path) -> tuple[Si
     """Films to rows, and by what: the frozen rows that the model's gate sees too, or coarse pixels without such."""
     early = find_architecture(recipe.architecture, recipe.outputs).gate_layer
     if early is None or recipe.frozen_until != early:
-        return _make_shrink(manifest, COARSE_PX), f"{COARSE_PX} x {COARSE_PX} pixels of the film"
+        return _make_shrink(COARSE_PX), f"{COARSE_PX} x {COARSE_PX} pixels of the film"
     trunk = _make_trunk(recipe, data)
     grey = find_preprocessing(manifest.preprocessing).grey
     height, width, _ = manifest.input_shape
@@ -173,10 +173,9 @@ def _make_trunk(recipe: Recipe, data: Path) -> Trunk:
     return build_network(recipe, pretrained, 1).trunk
 
 
-def _make_shrink(manifest: ModelManifest, side_px: int) -> Sight:
-    """Films to their pixels at side_px x side_px, in the model's preprocessing."""
-    grey = find_preprocessing(manifest.preprocessing).grey
-    return lambda films: np.stack([grey(pixels, side_px, side_px).ravel() for pixels in films])
+def _make_shrink(side_px: int) -> Sight:
+    """Films to their pixels at side_px x side_px, windowed."""
+    return lambda films: np.stack([window(squash(pixels, side_px, side_px)).ravel() for pixels in films])
 
 
 def _in_chunks(

@@ -91,7 +91,6 @@ def rates(split: SplitReport) -> list[tuple[str, Rate]]:
     """Every share measured on a split, in words."""
     metrics = split.metrics
     found: list[tuple[str, Rate | None]] = [("accuracy, forced to choose", metrics.accuracy)]
-    found += [(f"recall of {label(name)}", rate) for name, rate in metrics.recall.items()]
     found += [("given a verdict", metrics.coverage)]
     found += [(f"given a verdict, of {label(name)}", rate) for name, rate in metrics.coverage_by_label.items()]
     found += [("accuracy of the verdicts given", metrics.selective_accuracy)]

@@ -102,6 +102,21 @@ def test_two_labels_in_the_set_are_ambiguous() -> None:
     assert (found.verdict, found.reasons) == (Verdict.UNCERTAIN, (verdict.AMBIGUOUS_SET,))
 
 
+def test_a_rival_alone_in_the_set_is_ambiguous_too() -> None:
+    """The set holds a label, and not the leader: no verdict for the leader."""
+    found = assess(0.2, 0.7, 0.1, covid19=0.9, normal=0.2)
+    assert found.prediction_set == ("covid19",)
+    assert (found.verdict, found.reasons) == (Verdict.UNCERTAIN, (verdict.AMBIGUOUS_SET,))
+
+
+def test_an_empty_set_is_told_beside_the_verdict() -> None:
+    """Probable enough, and yet in no set: a verdict with a caution; without a verdict the caution is not told."""
+    found = assess(0.2, 0.7, 0.1, normal=0.2)
+    assert (found.verdict, found.prediction_set, found.reasons) == (Verdict.NORMAL, (), (verdict.EMPTY_SET,))
+    found = assess(0.3, 0.59, 0.11, normal=0.2)
+    assert (found.verdict, found.reasons) == (Verdict.UNCERTAIN, (verdict.LOW_PROBABILITY,))
+
+
 def test_both_doubts_are_told() -> None:
     """Low and ambiguous, in this order."""
     found = assess(0.45, 0.5, 0.05, covid19=0.9)

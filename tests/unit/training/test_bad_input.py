@@ -113,3 +113,47 @@ def test_absent_pretrained_weights_say_what_to_do(data: Path, tmp_path: Path) ->
     detail = refused(data, tmp_path, "--set", "pretrained=weights/imagenet.npz")
     assert "imagenet.npz" in detail
     assert "--pretrained" in detail
+
+
+def test_an_unreadable_film_that_would_only_be_measured(data: Path, tmp_path: Path) -> None:
+    """Named before training starts, not after it."""
+    with (data / "manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    line, row = next((number, row) for number, row in enumerate(rows, start=2) if row["split"] == "test")
+    (data / row["file"]).write_bytes(b"no film")
+    assert refused(data, tmp_path).startswith(f"manifest.csv line {line}: the film {Path(row['file']).name} cannot")
+
+
+def test_a_film_in_two_splits_under_two_groups(data: Path, tmp_path: Path) -> None:
+    """The same file is the same film, whatever its rows say."""
+
+    def repeat(rows: list[dict[str, str]]) -> None:
+        rows.append(rows[0] | {"group": "another", "split": "test"})
+
+    rewrite(data, repeat)
+    assert "line 26: the film" in (said := refused(data, tmp_path))
+    assert "is in split 'test' but in 'train' at manifest.csv line 2" in said
+
+
+def test_blanks_around_a_group_do_not_hide_it(data: Path, tmp_path: Path) -> None:
+    """'p1' and 'p1 ' are one patient."""
+
+    def share_group(rows: list[dict[str, str]]) -> None:
+        other = next(row for row in rows if row["split"] == "test")
+        other["group"] = rows[0]["group"] + " "
+
+    rewrite(data, share_group)
+    assert "is in split 'test' but in 'train'" in refused(data, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("knob", "said"),
+    [
+        ('report_splits=["test", "train"]', "learns from split 'train' and would be measured on it"),
+        ('labels=["covid19", "normal", "lung_opacity"]', "'lung_opacity', which is no verdict of this service"),
+    ],
+)
+def test_a_recipe_that_cannot_come_to_a_good_end(data: Path, tmp_path: Path, knob: str, said: str) -> None:
+    """Refused before training starts."""
+    rewrite(data, lambda rows: [row.update(label="normal") for row in rows if row["label"] == "viral_pneumonia"])
+    assert said in refused(data, tmp_path, "--set", knob)

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from shared.verdict import calibrate, prediction_set
+from shared.domain import Evidence, Verdict
+from shared.verdict import assess, calibrate, prediction_set
+from tests.fakes import make_manifest
 from training.calibrate import Aims, Held, conclude, conformal_quantile, fit_temperature, log_loss
 from training.recipe import LABELS
 
@@ -73,6 +75,32 @@ def test_threshold_leaves_the_aimed_share_a_verdict() -> None:
     tops = calibrate(logits.astype(np.float32), temperature).max(axis=1)
     assert np.mean(tops >= chosen.min_probability) == pytest.approx(0.9, abs=0.03)
     assert chosen.min_spread == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize("aimed", [0.5, 0.9])
+def test_the_aimed_share_is_the_verdicts_own(aimed: float) -> None:
+    """What `assess` concludes of the validation films at these thresholds: that share has a verdict, hardly more.
+
+    COVID-19 films are sure and normal ones are not, so that an unsure film that leans to COVID-19 is in the set of
+    normal alone; a rival alone is as good as a rival beside the leader.
+    """
+    rng = np.random.default_rng(7)
+    truth = np.repeat([0, 1, 2], [200, 300, 100])
+    top = np.concatenate([rng.uniform(0.9, 0.99, 200), rng.uniform(0.35, 0.95, 300), rng.uniform(0.8, 0.99, 100)])
+    rows = np.full((600, 3), 0.004)
+    rows[np.arange(600), truth] = top
+    rows[np.arange(600), np.array([1, 0, 1])[truth]] = 1 - top - 0.004
+    logits = np.log(rows / rows.sum(axis=1, keepdims=True)).astype(np.float32)
+    temperature, chosen = conclude(hold(logits, truth), LABELS, Aims(aimed, 0.9))
+    manifest = make_manifest().model_copy(update={"thresholds": chosen})
+    told = [
+        assess(Evidence(row, 0.0, 0.0, 0.0, 1.0, 1.0, was_inverted=False), manifest)
+        for row in calibrate(logits, temperature)
+    ]
+    leaders = [max(found.probabilities, key=found.probabilities.__getitem__) for found in told]
+    alone = [found.prediction_set for found, leader in zip(told, leaders, strict=True) if leader == "covid19"]
+    assert ("normal",) in alone
+    assert np.mean([found.verdict is not Verdict.UNCERTAIN for found in told]) == pytest.approx(aimed, abs=0.003)
 
 
 def test_too_ambiguous_validation_asks_nothing_more() -> None:

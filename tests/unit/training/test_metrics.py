@@ -12,11 +12,16 @@ from training.metrics import (
     bootstrap,
     confusion_matrix,
     expected_calibration_error,
+    f1,
     macro_f1,
     reliability,
     roc_auc,
+    share,
     wilson,
 )
+
+ALONE = [str(place) for place in range(400)]
+"""Groups of one film each."""
 
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 2, 2, 2, 2])
 CHOSEN = np.array([0, 0, 0, 1, 1, 1, 2, 2, 0, 1])
@@ -108,15 +113,53 @@ def test_roc_area_is_scikit_learns_ties_included() -> None:
 def test_bootstrap_of_a_share_is_close_to_its_normal_interval() -> None:
     """300 of 400: 0.75 +- 1.96 sqrt(0.75 * 0.25 / 400) = 0.7076 to 0.7924, within what 1,000 draws move."""
     is_hit = np.arange(400) < 300
-    low, high = bootstrap(lambda films: float(is_hit[films].mean()), 400)
+    low, high = bootstrap(lambda films: float(is_hit[films].mean()), ALONE)
     assert low == pytest.approx(0.7076, abs=0.008)
     assert high == pytest.approx(0.7924, abs=0.008)
-    assert (low, high) == bootstrap(lambda films: float(is_hit[films].mean()), 400)
+    assert (low, high) == bootstrap(lambda films: float(is_hit[films].mean()), ALONE)
 
 
 def test_bootstrap_holds_the_measure_itself_and_leaves_nan_out() -> None:
     """A measure that is least on the films as they are; one that is nan whenever film 0 is not drawn."""
-    low, _ = bootstrap(lambda films: 1.0 - len(set(films.tolist())) / 20, 20)
+    low, _ = bootstrap(lambda films: 1.0 - len(set(films.tolist())) / 20, ALONE[:20])
     assert low == 0.0
-    ends = bootstrap(lambda films: 1.0 if 0 in films else np.nan, 20)
+    ends = bootstrap(lambda films: 1.0 if 0 in films else np.nan, ALONE[:20])
     assert ends == (1.0, 1.0)
+
+
+def test_films_of_one_patient_count_once_where_they_go_right_and_wrong_together() -> None:
+    """40 patients of ten films, all of a patient's films alike: the intervals are those of 40 films, not of 400."""
+    is_hit = np.repeat(np.arange(40) < 30, 10)
+    groups = [str(place // 10) for place in range(400)]
+    found, alone, few = share(is_hit, groups), wilson(300, 400), wilson(30, 40)
+    assert (found.value, found.n) == (alone.value, alone.n)
+    assert found.low == pytest.approx(few.low, abs=0.005)
+    assert found.high == pytest.approx(few.high, abs=0.005)
+    low, high = bootstrap(lambda films: float(is_hit[films].mean()), groups)
+    assert high - low == pytest.approx(few.high - few.low, abs=0.03)
+
+
+def test_films_of_patients_that_go_either_way_are_as_good_as_alone() -> None:
+    """Never narrower than Wilson's interval of independent films, and equal to it where each group is one film."""
+    rng = np.random.default_rng(4)
+    is_hit = rng.random(300) < 0.8
+    alone = wilson(int(is_hit.sum()), 300)
+    assert share(is_hit, [str(place) for place in range(300)]) == alone
+    spread = share(is_hit, [str(place % 150) for place in range(300)])
+    assert spread.low <= alone.low
+    assert spread.high >= alone.high
+
+
+@pytest.mark.parametrize("hits", [0, 12])
+def test_without_a_single_miss_or_hit_each_patient_counts_once(hits: int) -> None:
+    """12 films of 3 patients, all alike: the interval of 3; of none there is the whole of it."""
+    found = share(np.full(12, hits > 0), [str(place % 3) for place in range(12)])
+    ends = wilson(3 if hits else 0, 3)
+    assert (found.low, found.high, found.n) == (ends.low, ends.high, 12)
+    assert share(np.zeros(0, bool), []) == wilson(0, 0)
+
+
+def test_f1_of_each_label_by_hand() -> None:
+    """2 right, 1 missed, 1 too many: 4 / 6; a label that no film has or is given: 0."""
+    confusion = np.array([[2, 1, 0], [1, 3, 0], [0, 0, 0]])
+    assert f1(confusion).tolist() == pytest.approx([4 / 6, 6 / 8, 0])

@@ -29,8 +29,8 @@ SHORT = replace(find_recipe("tiny"), drawn_films=0, epochs=2, copies=1)
 def make_result(*films: tuple[str, str, bool], labels: tuple[str, ...] = LABELS, name: str = "x") -> TurnResult:
     """What a turn said of films: (label, choice, has a verdict)."""
     said = [
-        Said(file="f", label=label, choice=choice, probability=0.9, has_verdict=verdict)
-        for label, choice, verdict in films
+        Said(file="f", label=label, group=str(place), choice=choice, probability=0.9, has_verdict=verdict)
+        for place, (label, choice, verdict) in enumerate(films, start=len(name) * 100)
     ]
     return TurnResult(plan="", name=name, labels=list(labels), kept_epoch=1, seconds=1.0, films=said)
 
@@ -42,7 +42,7 @@ def test_folds_are_summed_by_hand() -> None:
     """2 of 3 and 3 of 3 right: 5 of 6; F1 per label 4/5 (COVID-19), 1, 2/3; the confusion counts every film once."""
     results = [
         make_result((COVID, COVID, True), (NORMAL, NORMAL, True), (VIRAL, COVID, False)),
-        make_result((COVID, COVID, False), (NORMAL, NORMAL, True), (VIRAL, VIRAL, True)),
+        make_result((COVID, COVID, False), (NORMAL, NORMAL, True), (VIRAL, VIRAL, True), name="second"),
     ]
     found = summarise_folds(results, LABELS, "tiny", "6 films")
     assert found.accuracy == wilson(5, 6)
@@ -52,12 +52,17 @@ def test_folds_are_summed_by_hand() -> None:
     assert found.macro_f1.value == pytest.approx((4 / 5 + 1 + 2 / 3) / 3)
     assert found.macro_f1.low <= found.macro_f1.value <= found.macro_f1.high
     assert found.macro_f1.n == 6
+    viral = found.by_label[VIRAL]
+    assert (viral.precision, viral.recall) == (wilson(1, 1), wilson(1, 2))
+    assert viral.f1.value == pytest.approx(2 / 3)
+    assert found.by_label[COVID].precision == wilson(2, 3)
 
 
 def test_a_source_is_told_by_label() -> None:
     """2 of 3 recognised, 1 of 3 given a verdict."""
     result = make_result((COVID, COVID, True), (COVID, NORMAL, False), (COVID, COVID, False), name="covA")
-    (row,) = summarise_source(result)
+    (row,) = summarise_source(result, "tiny, epochs 2 instead of 8")
+    assert row.recipe == "tiny, epochs 2 instead of 8"
     assert (row.pool, row.label) == ("covA", COVID)
     assert (row.recall, row.coverage) == (wilson(2, 3), wilson(1, 3))
 
@@ -65,7 +70,7 @@ def test_a_source_is_told_by_label() -> None:
 def test_a_label_that_was_not_learned_has_no_recall() -> None:
     """Whatever is chosen cannot be right; how often a verdict is given can be told."""
     result = make_result(("tuberculosis", COVID, True), (VIRAL, NORMAL, False), labels=(COVID, NORMAL))
-    rows = {row.label: row for row in summarise_source(result)}
+    rows = {row.label: row for row in summarise_source(result, "tiny")}
     assert rows["tuberculosis"].recall is rows[VIRAL].recall is None
     assert rows["tuberculosis"].coverage == wilson(1, 1)
 
@@ -191,7 +196,8 @@ def test_a_source_left_out_keeps_other_output_and_gate(tmp_path: Path) -> None:
     recipe = replace(SHORT, other_label="other_finding", gate=True, frozen_until="conv1_relu", balance="shares")
     turns = [turn for turn in make_sources(recipe, find_examples(recipe, tmp_path / "films")) if turn.name == "A"]
     (result,) = run_turns(turns, tmp_path / "out", {}, ignore)
-    (row,) = summarise_source(result)
+    (row,) = summarise_source(result, "tiny, epochs 2 instead of 8")
+    assert row.recipe == "tiny, epochs 2 instead of 8"
     assert (row.pool, row.label) == ("A", COVID)
     assert row.recall is not None
     assert row.recall.n == row.coverage.n == 6

@@ -9,12 +9,14 @@ import pytest
 
 from shared.errors import DataProblem, ManifestMismatch
 from shared.model_report import REPORT_FILE, read_report
+from tests.fakes import make_manifest
 from tests.reports import make_report
 from training.fit import Epoch
 from training.report.extras import read_extras
 from training.report.facts import Learning, read_history, read_learning, write_learning
 
 SHA256 = "0" * 64
+MODEL = make_manifest().model_copy(update={"recipe": "test", "weights_sha256": SHA256})
 
 
 def write(path: Path, value: object) -> Path:
@@ -30,7 +32,7 @@ def test_files_of_other_runs_are_read(tmp_path: Path) -> None:
     crossval = write(tmp_path / "crossval.json", report.cross_validation.model_dump())
     loso = write(tmp_path / "loso.json", [row.model_dump() for row in report.leave_one_source_out])
     checked = {"model": SHA256, "films": 12, "agreement": [{"method": "gradient"}], "sanity": [], "areas": []}
-    found = read_extras(SHA256, crossval, loso, write(tmp_path / "explanations.json", checked))
+    found = read_extras(MODEL, crossval, loso, write(tmp_path / "explanations.json", checked))
     assert found.cross_validation == report.cross_validation
     assert found.leave_one_source_out == report.leave_one_source_out
     assert found.explanations
@@ -41,7 +43,19 @@ def test_explanations_of_other_weights_are_refused(tmp_path: Path) -> None:
     """A check of another model says nothing of this one."""
     path = write(tmp_path / "explanations.json", {"model": "1" * 64, "agreement": [], "sanity": [], "areas": []})
     with pytest.raises(DataProblem, match="other weights"):
-        read_extras(SHA256, explanations=path)
+        read_extras(MODEL, explanations=path)
+
+
+@pytest.mark.parametrize("part", ["crossval", "loso"])
+def test_folds_and_sources_of_another_recipe_are_refused(tmp_path: Path, part: str) -> None:
+    """What another recipe reached is no number of this model; knobs told after the name are the same recipe's."""
+    report = make_report()
+    assert report.cross_validation
+    rows = [row.model_dump() for row in report.leave_one_source_out]
+    path = write(tmp_path / "file.json", report.cross_validation.model_dump() if part == "crossval" else rows)
+    read_extras(MODEL, **{part: path})
+    with pytest.raises(DataProblem, match=r"file\.json is of the recipe test.*, the model of default"):
+        read_extras(MODEL.model_copy(update={"recipe": "default"}), **{part: path})
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[1]"])
@@ -50,9 +64,9 @@ def test_a_file_of_another_form_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "crossval.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(DataProblem, match=r"crossval\.json is not of the form"):
-        read_extras(SHA256, crossval=path)
+        read_extras(MODEL, crossval=path)
     with pytest.raises(DataProblem, match=r"gone\.json cannot be read"):
-        read_extras(SHA256, crossval=tmp_path / "gone.json")
+        read_extras(MODEL, crossval=tmp_path / "gone.json")
 
 
 def test_learning_is_read_back_or_taken_from_an_earlier_report(tmp_path: Path) -> None:

@@ -50,3 +50,18 @@ def test_no_report_leaves_the_model_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "report.html").exists()
     assert report_run(tmp_path, ignore) == ["the external split"]
     assert read(tmp_path).cross_validation is None
+
+
+@pytest.mark.slow
+def test_a_run_cut_off_before_its_report_goes_on_with_it(tmp_path: Path) -> None:
+    """Nothing is learned again; once the report is there, the run is finished."""
+    learn(tmp_path, "--set", "epochs=1", "--no-report")
+    weights = (tmp_path / "weights.npz").read_bytes()
+    log = (tmp_path / "run.log").read_text(encoding="utf-8")
+    result = CliRunner().invoke(train, ["--resume", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "report.html").is_file()
+    assert (tmp_path / "weights.npz").read_bytes() == weights
+    assert (tmp_path / "run.log").read_text(encoding="utf-8") == log
+    result = CliRunner().invoke(train, ["--resume", str(tmp_path)])
+    assert "nothing to resume" in str(result.exception)
