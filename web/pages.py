@@ -154,6 +154,10 @@ def _add_heatmap(pages: Blueprint, resources: Resources) -> None:
         html = render_template("heatmap.html", job=job, heatmap=found, csrf_token=generate_csrf())
         return Response(html, mimetype="text/html")
 
+    def is_there(job_id: str, method: ExplanationMethod) -> bool:
+        found = read_heatmap(resources, g.principal, submit.get_job(resources, g.principal, job_id), method)
+        return bool(found and found.shown and found.shown.sha256 and not found.shown.error)
+
     @pages.get("/jobs/<job_id>/heatmap")
     def heatmap(job_id: str) -> Response:
         query = parse_query(HeatmapQuery)
@@ -162,7 +166,8 @@ def _add_heatmap(pages: Blueprint, resources: Resources) -> None:
     @pages.post("/jobs/<job_id>/explanations")
     def ask_for_map(job_id: str) -> ResponseReturnValue:
         method = parse_request().method
-        explain.ask(resources, g.principal, checked_id(job_id), method, g.request_id)
+        if "show" not in request.args or not is_there(checked_id(job_id), method):
+            explain.ask(resources, g.principal, checked_id(job_id), method, g.request_id)
         address = url_for("pages.film", job_id=job_id, map=method.value)
         if "HX-Request" in request.headers:
             response = render(job_id, method)

@@ -21,7 +21,7 @@ from shared.db.jobs import Claimant
 from shared.domain import Verdict
 from shared.errors import AppError, DatabaseDown, ManifestMismatch
 from shared.log import get_logger, set_up_logging
-from shared.manifest import ModelManifest
+from shared.manifest import ModelManifest, read_manifest
 from shared.model_report import ModelReport, read_report
 from shared.processes import die_with_parent
 from shared.settings import Settings
@@ -30,6 +30,7 @@ from worker import heartbeat, pipeline, sweep
 from worker.engine.base import Engine
 from worker.engine.explain import Explainer
 from worker.engine.golden import GoldenState, check_golden, read_golden
+from worker.engine.weights import Weights, load_all
 from worker.explain import Desk, explain_next
 from worker.lease import LeaseKeeper
 from worker.pipeline import Kitchen
@@ -79,11 +80,11 @@ class Runtime:
         heartbeat.beat(self.kitchen, Serving(self.kitchen.who.priorities, explains=self.desk is not None), self.golden)
 
     def explain(self) -> bool:
-        """Make one explanation; False where none was due, or the other thread is long at its work."""
+        """Make one explanation; False where none is due or a film is, or the other thread is long at its work."""
         if self.desk is None or not self.turn.acquire(timeout=TURN_WAIT_S):
             return False
         try:
-            return explain_next(self.desk)
+            return _is_map_next(self.kitchen) and explain_next(self.desk)  # asked in our turn: a film may have come
         finally:
             self.turn.release()
 
@@ -135,33 +136,38 @@ def stop() -> None:
 
 def build(settings: Settings, serving: Serving) -> Runtime:
     """Everything but the threads; the model is registered and warm."""
-    from worker.engine.keras_engine import load_engine  # noqa: PLC0415  TensorFlow loads here, after the fork
+    from worker.engine.keras_engine import build_engine  # noqa: PLC0415  TensorFlow loads here, after the fork
 
     resources = build_resources(settings)
-    engine = load_engine(model_folder(settings))
+    folder = model_folder(settings)
+    manifest = read_manifest(folder)
+    weights = load_all(folder, manifest)
+    engine = build_engine(manifest, weights)
     check_labels(engine.manifest)
     warm_up(engine, settings.batch_limit)
-    golden = check_golden(engine, read_golden(model_folder(settings)))
+    golden = check_golden(engine, read_golden(folder))
     if golden is GoldenState.ABSENT:
         log.warning("worker.no_golden_films", model=engine.manifest.name)
-    heartbeat.register_model(resources.database, engine.manifest, find_report(model_folder(settings), engine.manifest))
+    heartbeat.register_model(resources.database, engine.manifest, find_report(folder, engine.manifest))
     who = Claimant(worker_name(), serving.priorities, settings.batch_limit, settings.lease_s)
     keeper = LeaseKeeper(resources.database, settings.lease_s, settings.run_limit_s)
     kitchen = Kitchen(resources, engine, who, keeper)
-    desk = make_desk(kitchen) if serving.explains else None
+    desk = make_desk(kitchen, weights) if serving.explains else None
     return Runtime(kitchen, threading.Lock(), threading.Event(), time.time(), desk=desk, golden=golden)
 
 
-def make_desk(kitchen: Kitchen) -> Desk:
-    """Where explanations are made beside the kitchen; the explainer is loaded at the first one."""
-    settings, model_sha256 = kitchen.resources.settings, kitchen.engine.manifest.weights_sha256
+def make_desk(kitchen: Kitchen, weights: Weights) -> Desk:
+    """Where explanations are made beside the kitchen, by the weights it serves; the explainer is built at the first."""
+    manifest = kitchen.engine.manifest
 
     def load() -> Explainer:
-        from worker.engine.keras_explainer import load_explainer  # noqa: PLC0415  its graphs cost memory
+        from worker.engine.keras_explainer import build_explainer  # noqa: PLC0415  its graphs cost memory
 
-        return load_explainer(model_folder(settings))
+        return build_explainer(manifest, weights.architecture, weights.arrays)
 
-    return Desk(kitchen.resources, kitchen.who.worker, model_sha256, kitchen.who.lease_s, kitchen.keeper, load)
+    return Desk(
+        kitchen.resources, kitchen.who.worker, manifest.weights_sha256, kitchen.who.lease_s, kitchen.keeper, load
+    )
 
 
 def wait_for_database(database: Database, patience_s: float = DATABASE_PATIENCE_S) -> None:
@@ -260,9 +266,10 @@ def drain(runtime: Runtime) -> None:
 def explain_due(runtime: Runtime) -> None:
     """Explain while something waits for it and no film does: a film waits for one explanation at the most."""
     while runtime.desk is not None and not runtime.stop.is_set():
-        if not _is_map_next(runtime.kitchen) or not runtime.explain():
+        if not _is_map_next(runtime.kitchen) or not runtime.explain() or runtime.stop.is_set():
             return
         runtime.beat()
+        sweep.sweep(runtime.kitchen.resources, runtime.kitchen.who.worker)  # it may find films that dead workers held
 
 
 def _is_map_next(kitchen: Kitchen) -> bool:

@@ -62,6 +62,8 @@ def _change_explanations(resources: Resources, worker: str) -> list[str]:
             return []
         for explanation_id, state in changes.requeue_expired():
             log.warning("lease.expired", explanation=explanation_id, poisoned=state is ExplanationState.FAILED)
+        if not explanation_queries.count_live_explainers(changes.session, changes.now):
+            return []  # nobody would take the rings, and they would pile up in the broker
         return changes.mark_rung(resources.settings.ring_after_s, RINGS_A_PASS)
 
 

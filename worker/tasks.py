@@ -23,9 +23,9 @@ def register(app: Celery) -> None:
 
     @app.task(name=EXPLAIN, ignore_result=True, trail=False, shared=False)
     def explain(explanation_id: str) -> None:
-        """Explain what waits, unless a film does: the poll loop comes back to it when none is due."""
+        """Make one map, unless a film waits: the poll loop makes the others, and a worker told to end can end."""
         runtime = boot.current()
         with runtime.kitchen.resources.database.read() as session:
             is_waiting = explanation_queries.is_queued(session, explanation_id)
         if is_waiting:
-            boot.explain_due(runtime)
+            runtime.explain()

@@ -122,10 +122,13 @@ def is_queued(session: Session, explanation_id: str) -> bool:
 
 
 def needs_sweep(session: Session, now: datetime, ring_after_s: float) -> bool:
-    """True where a lease is over or a due explanation is unrung: a read before the sweep's write."""
+    """True where a lease is over, or a due explanation unrung that somebody would make: a read before the write."""
     unrung = Explanation.last_rung_at < now - timedelta(seconds=ring_after_s)
     is_over = (Explanation.state == ExplanationState.RUNNING) & (Explanation.lease_until < now)
-    return _exists(session, is_over) or _exists(session, _is_queued() & unrung & (Explanation.not_before <= now))
+    if _exists(session, is_over):
+        return True
+    is_silent = _is_queued() & unrung & (Explanation.not_before <= now)
+    return _exists(session, is_silent) and count_live_explainers(session, now) > 0
 
 
 def _explains(now: datetime) -> ColumnElement[bool]:

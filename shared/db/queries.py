@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from shared import wire
 from shared.db import tables
-from shared.domain import JobState, Priority, Verdict
+from shared.domain import EXPLAIN_QUEUE, JobState, Priority, Verdict
 from shared.errors import JobNotFound
 from shared.manifest import ModelManifest
 from shared.model_report import ModelReport
@@ -84,9 +84,10 @@ def count_by_state(session: Session, tenant: str) -> dict[JobState, int]:
 
 
 def count_live_workers(session: Session, now: datetime) -> int:
-    """Workers that polled the database within `WORKER_ALIVE_S`."""
+    """Workers that polled the database within `WORKER_ALIVE_S`; those that only explain read no films."""
     alive = tables.WorkerHeartbeat.polled_at > now - timedelta(seconds=WORKER_ALIVE_S)
-    return session.scalar(select(func.count()).select_from(tables.WorkerHeartbeat).where(alive)) or 0
+    reads_films = tables.WorkerHeartbeat.queues != EXPLAIN_QUEUE
+    return session.scalar(select(func.count()).select_from(tables.WorkerHeartbeat).where(alive, reads_films)) or 0
 
 
 def golden_states(session: Session, now: datetime) -> frozenset[str]:

@@ -86,6 +86,19 @@ def test_going_back_to_a_map_that_is_there_draws_it_at_once(open_page: Callable[
     page.wait_for_function(f"() => ({SUM_OF_COLOURS})().colour === 0")  # the other overlay is gone, too
 
 
+def test_another_method_can_be_chosen_while_one_is_made(open_page: Callable[..., Page], film: str) -> None:
+    """The slowest is asked for, and before it is there the quickest: that one is shown, and nothing is refused."""
+    page = open_page()
+    page.goto(film)
+    answers: list[int] = []
+    page.on("response", lambda answer: answers.append(answer.status))
+    choose(page, "smooth_grad")
+    expect(page.locator("#heatmap[data-method=smooth_grad]")).to_be_visible()
+    choose(page, "gradient")
+    expect_drawn(page, "gradient")
+    assert max(answers) < 400
+
+
 def test_the_verdicts_own_map_is_measured_on_request(open_page: Callable[..., Page], film: str) -> None:
     """It stays drawn all the while; its numbers come by themselves."""
     page = open_page()

@@ -45,6 +45,16 @@ def test_a_missing_broker_only_degrades(resources: Resources) -> None:
     assert (status, state.ready, state.broker) == (200, True, "down")
 
 
+def test_a_worker_that_only_explains_reads_no_films(resources: Resources) -> None:
+    """It is alive, and no film would be read: not counted."""
+    sha256, now = register_model(resources.database), datetime.now(UTC)
+    with resources.database.begin() as session:
+        for name, queues in (("w1", "explain"), ("w2", "stat,explain")):
+            session.add(WorkerHeartbeat(worker=name, queues=queues, model_sha256=sha256, device="cpu",
+                                        started_at=now, polled_at=now))  # fmt: skip
+    assert ask(resources)[1].workers == 1
+
+
 def test_only_workers_that_polled_lately_count(resources: Resources) -> None:
     """Fifteen seconds of silence are too many."""
     sha256, now = register_model(resources.database), datetime.now(UTC)

@@ -12,7 +12,7 @@ from sqlalchemy import event, select, update
 
 from shared.db import locks, queries
 from shared.db.engine import Database, make_engine
-from shared.db.tables import Explanation, Job
+from shared.db.tables import Explanation, Job, WorkerHeartbeat
 from shared.domain import Priority
 from shared.storage.local import LocalBlobs
 from shared.wiring import Resources, new_job_id
@@ -66,6 +66,29 @@ def statements(resources: Resources) -> list[str]:
     return seen
 
 
+def add_explainer(kitchen: Resources) -> None:
+    """A living worker that makes maps."""
+    with kitchen.database.begin() as session:
+        now = kitchen.database.now(session)
+        session.add(WorkerHeartbeat(worker="w9", queues="explain", model_sha256="f" * 64, device="cpu",
+                                    started_at=now, polled_at=now))  # fmt: skip
+
+
+def test_maps_that_nobody_makes_are_not_rung_for(kitchen: Resources, clock: FixedClock) -> None:
+    """Rings would pile up in the broker; the lease of a dead worker is ended all the same, and then only reads are."""
+    job_id = make_result(kitchen.database)
+    make_explanation(kitchen.database, job_id)
+    assert take(kitchen.database) is not None
+    clock.advance(21)
+    assert sweep(kitchen, "w1")
+    assert isinstance(kitchen.queue, RecordingQueue)
+    assert kitchen.queue.explained == []
+    assert not sweep(kitchen, "w1")
+    add_explainer(kitchen)
+    assert sweep(kitchen, "w1")
+    assert len(kitchen.queue.explained) == 1
+
+
 def test_a_dead_workers_map_comes_back_and_an_unrung_one_is_rung(kitchen: Resources, clock: FixedClock) -> None:
     """Both in one pass, the ring after the commit; a second pass finds nothing to do."""
     job_id = make_result(kitchen.database)
@@ -73,6 +96,7 @@ def test_a_dead_workers_map_comes_back_and_an_unrung_one_is_rung(kitchen: Resour
     assert take(kitchen.database) is not None
     waiting = make_explanation(kitchen.database, job_id, method="smooth_grad")
     clock.advance(21)
+    add_explainer(kitchen)
     assert sweep(kitchen, "w1")
     assert isinstance(kitchen.queue, RecordingQueue)
     assert sorted(kitchen.queue.explained) == sorted([held, waiting])

@@ -69,7 +69,7 @@ def explain() -> Iterator[Celery]:
 def explainer(runtime: Runtime) -> RuleExplainer:
     """What the child explains with."""
     made = RuleExplainer()
-    runtime.desk = replace(boot.make_desk(runtime.kitchen), load=lambda: made)
+    runtime.desk = replace(boot.make_desk(runtime.kitchen, None), load=lambda: made)
     return made
 
 
@@ -268,12 +268,14 @@ def test_the_lease_is_kept_until_the_last_batch_is_done(runtime: Runtime) -> Non
     assert runtime.ended.is_set()
 
 
-def test_a_ring_makes_the_map_it_is_for_and_those_that_wait_with_it(
+def test_a_ring_makes_one_map(
     runtime: Runtime, explain: Celery, explainer: RuleExplainer, resources: Resources
 ) -> None:
-    """One after the other; rings for what is done, unknown or no id at all only look."""
+    """So that a worker told to end can; rings for what is done, unknown or no id at all only look."""
     first, second = (map_of_a_film(resources, runtime) for _ in range(2))
     assert explain(first) is None
+    assert sorted(map_states(resources)) == ["done", "queued"]
+    assert explain(second) is None
     assert map_states(resources) == ["done", "done"]
     asked = len(explainer.asked)
     for explanation_id in (first, second, new_job_id(), "", "x" * 10_000):
@@ -292,6 +294,41 @@ def test_films_come_before_maps(
     runtime.work()
     explainer.meddle = lambda: film(resources) if waiting else None
     explain(first)
+    assert sorted(map_states(resources)) == ["done", "queued"]
+
+
+def test_a_film_that_came_while_the_turn_was_waited_for_goes_first(
+    runtime: Runtime, explainer: RuleExplainer, resources: Resources
+) -> None:
+    """The other thread is at a map, a film comes, this thread gets the turn: no second map before the film."""
+    map_of_a_film(resources, runtime)
+    runtime.turn.acquire()
+    waiting = threading.Thread(target=runtime.explain)
+    waiting.start()
+    film(resources)
+    runtime.turn.release()
+    waiting.join()
+    assert map_states(resources) == ["queued"]
+    assert not explainer.asked
+
+
+def test_many_maps_do_not_hide_what_dead_workers_held(
+    runtime: Runtime, explainer: RuleExplainer, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each map it is looked for; the films that come back go before the next map."""
+    for _ in range(2):
+        map_of_a_film(resources, runtime)
+    swept: list[int] = []
+
+    def sweep(_resources: Resources, _worker: str) -> bool:
+        swept.append(len(explainer.asked))
+        film(resources)
+        return True
+
+    monkeypatch.setattr(boot.sweep, "sweep", sweep)
+    boot.explain_due(runtime)
+    assert len(swept) == 1
+    assert swept[0] > 0
     assert sorted(map_states(resources)) == ["done", "queued"]
 
 

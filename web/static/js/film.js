@@ -11,6 +11,7 @@ words.textContent = "Loading the film";
 const wish = { opacity: 40, isOn: !("moot" in findings().dataset), isInverted: false };
 let heatmap = null;
 let heatmapUrl = ""; // of the map that is shown or on its way
+let requests = 0; // how many maps were asked for; only the last one may be laid over the film
 
 /** OpenSeadragon 6.1 adds an inline style, which the CSP refuses, unless it finds its mark: an element of no effect. */
 function forbidInlineStyle() {
@@ -47,6 +48,7 @@ function changeHeatmap() {
   const url = chosenUrl();
   if (url === heatmapUrl || !viewer.world.getItemCount()) return;
   heatmapUrl = url;
+  const request = ++requests;
   if (heatmap) viewer.world.removeItem(heatmap);
   heatmap = null;
   if (!url) return;
@@ -55,9 +57,15 @@ function changeHeatmap() {
     width: 1,
     opacity: 0,
     success: (event) => {
-      if (url !== heatmapUrl) return void viewer.world.removeItem(event.item); // another was chosen meanwhile
+      if (request !== requests) return void viewer.world.removeItem(event.item); // another was chosen meanwhile
       heatmap = event.item;
       showHeatmap();
+    },
+    error: () => {
+      if (request !== requests) return;
+      heatmapUrl = ""; // the next choice, this one included, asks again
+      showHeatmap();
+      say("The heatmap could not be loaded.");
     },
   });
 }
