@@ -6,7 +6,7 @@ Written by `training/export.py`; read by `worker/engine`, by `web` for the about
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -57,8 +57,8 @@ class Thresholds(BaseModel):
         min_spread: least standard deviation of the windowed input ([0, 1]); below it 'not_assessable'.
         set_quantiles: per label, the class-conditional conformal quantile: a label enters the
             prediction set where 1 - probability <= quantile.
-        max_other: from this probability of an other finding on, the verdict is 'uncertain'; None where the model
-            has no such output.
+        max_other: per label, where that label is the most probable: from this probability of an other finding on the
+            verdict is 'uncertain'; None where the model has no such output.
         max_film_distance, max_feature_distance: beyond these distances of the model's input gate
             'not_assessable'; None where the model has no gate.
     """
@@ -68,7 +68,7 @@ class Thresholds(BaseModel):
     min_probability: float = Field(ge=0, le=1)
     min_spread: float = Field(ge=0)
     set_quantiles: dict[str, float]
-    max_other: float | None = Field(default=None, ge=0, le=1)
+    max_other: dict[str, Annotated[float, Field(ge=0, le=1)]] | None = None
     max_film_distance: float | None = None
     max_feature_distance: float | None = None
 
@@ -102,10 +102,14 @@ class ModelManifest(BaseModel):
         return len(self.labels) + (self.other_label is not None)
 
     @model_validator(mode="after")
-    def _quantiles_name_the_labels(self) -> ModelManifest:
-        if set(self.thresholds.set_quantiles) != set(self.labels):
-            message = "thresholds.set_quantiles must name exactly the labels"
-            raise ValueError(message)
+    def _thresholds_name_the_labels(self) -> ModelManifest:
+        for name, limits in (
+            ("set_quantiles", self.thresholds.set_quantiles),
+            ("max_other", self.thresholds.max_other),
+        ):
+            if limits is not None and set(limits) != set(self.labels):
+                message = f"thresholds.{name} must name exactly the labels"
+                raise ValueError(message)
         return self
 
 

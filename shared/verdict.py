@@ -59,7 +59,7 @@ def assess(evidence: Evidence, manifest: ModelManifest) -> Assessment:
     leader = max(by_label, key=by_label.__getitem__)
     obstacles = _obstacles(evidence, manifest.thresholds)
     rivals = [label for label in chosen if label != leader]
-    doubts = () if obstacles else _doubts(evidence, by_label[leader], rivals, manifest.thresholds)
+    doubts = () if obstacles else _doubts(evidence, leader, by_label[leader], rivals, manifest.thresholds)
     found = {
         POLARITY_CORRECTED: evidence.was_inverted,
         EMPTY_SET: not (chosen or obstacles or doubts),
@@ -80,10 +80,10 @@ def _obstacles(evidence: Evidence, limits: Thresholds) -> tuple[str, ...]:
     return tuple(reason for reason, holds in found.items() if holds)
 
 
-def _doubts(evidence: Evidence, top: float, rivals: list[str], limits: Thresholds) -> tuple[str, ...]:
+def _doubts(evidence: Evidence, leader: str, top: float, rivals: list[str], limits: Thresholds) -> tuple[str, ...]:
     """Why no label is given although the film can be assessed."""
     found = {
-        OTHER_FINDING: limits.max_other is not None and evidence.other >= limits.max_other,
+        OTHER_FINDING: limits.max_other is not None and evidence.other >= limits.max_other[leader],
         LOW_PROBABILITY: top < limits.min_probability,
         AMBIGUOUS_SET: bool(rivals),
     }

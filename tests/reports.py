@@ -91,7 +91,10 @@ def make_report(**changes: object) -> ModelReport:
         "labels": LABELS,
         "temperature": 1.25,
         "thresholds": Thresholds(
-            min_probability=0.6, min_spread=0.01, set_quantiles=dict.fromkeys(LABELS, 0.4), max_other=0.5
+            min_probability=0.6,
+            min_spread=0.01,
+            set_quantiles=dict.fromkeys(LABELS, 0.4),
+            max_other=dict.fromkeys(LABELS, 0.5),
         ),
         "recipe": "test",
         "trained_at": "2026-01-01",

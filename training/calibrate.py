@@ -19,6 +19,8 @@ SPREAD_SHARE: Final = 0.5
 """`min_spread` is this share of the least spread of any validation film: far below a film, far above a blank."""
 
 LARGEST_MIN_PROBABILITY: Final = 0.99
+LARGEST_MAX_OTHER: Final = 0.5
+"""An other finding that is more probable than not is always a doubt."""
 LEAST_QUANTILE: Final = 0.01
 """Ends for validation films that separate perfectly: stricter ones would refuse fresh films over rounding."""
 
@@ -94,8 +96,8 @@ def conclude(held: Held, labels: tuple[str, ...], aims: Aims) -> tuple[float, Th
     """The temperature and the thresholds of one version of a model.
 
     The temperature is that of the choice among the labels, on films that have one. `min_probability` is the largest
-    that leaves the aimed share of them a verdict, given the prediction sets; `max_other` then the largest that lets
-    at most the aimed share of the films with an other finding through.
+    that leaves the aimed share of them a verdict, given the prediction sets; `max_other` then lets at most the aimed
+    share of the films with an other finding through, see `_max_other`.
     """
     is_ours = held.truth < len(labels)
     temperature = fit_temperature(held.logits[is_ours, : len(labels)], held.truth[is_ours])
@@ -112,7 +114,7 @@ def conclude(held: Held, labels: tuple[str, ...], aims: Aims) -> tuple[float, Th
         min_probability=least,
         min_spread=float(SPREAD_SHARE * held.spreads.min()),
         set_quantiles=quantiles,
-        max_other=_max_other(other[~is_ours], would_pass[~is_ours], aims.other_verdicts) if has_other else None,
+        max_other=_max_other(held.truth, probabilities, other, would_pass, labels, aims) if has_other else None,
         max_film_distance=limits[0],
         max_feature_distance=limits[1],
     )
@@ -143,8 +145,38 @@ def _min_probability(tops: FloatArray, is_alone: Booleans, coverage: float) -> f
     return float(np.floor(least * 1e4) / 1e4)
 
 
-def _max_other(other: FloatArray, would_pass: Booleans, allowed: float) -> float:
-    """The largest threshold below which at most `allowed` of these films lie and would pass."""
-    rank = int(np.floor(allowed * len(other)))
-    able = np.sort(other[would_pass])
-    return float(able[rank]) if len(able) > rank else 1.0
+def _max_other(  # noqa: PLR0913, PLR0917 - one call, in one place
+    truth: Integers,
+    probabilities: FloatArray,
+    other: FloatArray,
+    would_pass: Booleans,
+    labels: tuple[str, ...],
+    aims: Aims,
+) -> dict[str, float]:
+    """For each label its limit: together they let at most the aimed share of all films with an other finding pass.
+
+    An other finding that looks like one label need not cost verdicts of the others: of all ways to spend the films
+    that may pass on the labels, the one that leaves the largest mean share of each label's own films; of equal ones
+    the strictest.
+    """
+    leader, is_ours = probabilities.argmax(axis=1), truth < len(labels)
+    allowed = int(np.floor(aims.other_verdicts * (~is_ours).sum()))
+    spent: dict[int, tuple[float, tuple[float, ...]]] = {0: (0.0, ())}
+    for place in range(len(labels)):
+        of_label = would_pass & (leader == place)
+        own, foreign = other[of_label & is_ours], np.sort(other[of_label & ~is_ours])
+        offers = [_offer(own, foreign, passing) for passing in range(min(allowed, len(foreign)) + 1)]
+        found: dict[int, tuple[float, tuple[float, ...]]] = {}
+        for so_far, (kept, limits) in spent.items():
+            for passing, (share, limit) in enumerate(offers[: allowed - so_far + 1]):
+                option = (kept + share, (*limits, limit))
+                found[so_far + passing] = max(found.get(so_far + passing, option), option)
+        spent = found
+    best = max(spent, key=lambda passing: (round(spent[passing][0], 9), -passing))
+    return dict(zip(labels, spent[best][1], strict=True))
+
+
+def _offer(own: FloatArray, foreign: FloatArray, passing: int) -> tuple[float, float]:
+    """The share of a label's own films below the limit that lets so many foreign ones pass, and that limit."""
+    limit = min(LARGEST_MAX_OTHER, float(foreign[passing]) if passing < len(foreign) else 1.0)
+    return (float((own < limit).mean()) if len(own) else 1.0), limit

@@ -220,7 +220,9 @@ def _with_kept(found: Thresholds, manifest: ModelManifest, temperature: float, o
         "max_feature_distance": _wider(found.max_feature_distance, old.max_feature_distance),
     }
     if others < LEAST_FILMS // 2:
-        changes["max_other"] = _at_temperature(old.max_other, manifest.temperature, temperature)
+        changes["max_other"] = old.max_other and {
+            label: _at_temperature(limit, manifest.temperature, temperature) for label, limit in old.max_other.items()
+        }
     return found.model_copy(update=changes)
 
 
@@ -228,9 +230,9 @@ def _wider(found: float | None, old: float | None) -> float | None:
     return None if found is None or old is None else max(found, old)
 
 
-def _at_temperature(probability: float | None, before: float, after: float) -> float | None:
+def _at_temperature(probability: float, before: float, after: float) -> float:
     """The same score against the leading label, as the probability it is at another temperature."""
-    if probability is None or not 0 < probability < 1:
+    if not 0 < probability < 1:
         return probability
     return 1 / (1 + exp(-log(probability / (1 - probability)) * before / after))
 

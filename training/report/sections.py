@@ -118,5 +118,6 @@ def _doubts(report: ModelReport) -> str:
         "the prediction set holds several labels",
     ]
     if found.max_other is not None:
-        rules.append(f"the probability of an other finding is {found.max_other:.4f} or more")
+        limits = ", ".join(f"{limit:.4f} for {words.label(label)}" for label, limit in found.max_other.items())
+        rules.append(f"the probability of an other finding reaches the first label's limit ({limits})")
     return ", or ".join(rules)

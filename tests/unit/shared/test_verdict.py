@@ -26,7 +26,7 @@ PLAIN = Evidence(
 )
 
 
-def make_model(limits: dict[str, float] | None = None, **quantiles: float) -> ModelManifest:
+def make_model(limits: dict[str, object] | None = None, **quantiles: float) -> ModelManifest:
     """A model whose thresholds are easy to reckon with."""
     given_quantiles = {"covid19": 0.5, "normal": 0.5, "viral_pneumonia": 0.5} | quantiles
     fields = {"min_probability": 0.6, "min_spread": 0.1, "set_quantiles": given_quantiles} | (limits or {})
@@ -150,7 +150,7 @@ def test_a_model_without_a_gate_does_not_limit_distances() -> None:
 
 def test_an_other_finding_is_uncertain_from_its_threshold_on() -> None:
     """At 0.25 of 0.25 no label is given, whatever leads among the labels; just below it is."""
-    model = make_model({"max_other": 0.25})
+    model = make_model({"max_other": {"covid19": 0.1, "normal": 0.25, "viral_pneumonia": 0.1}})
     found = verdict.assess(replace(PLAIN, other=0.25), model)
     assert (found.verdict, found.reasons) == (Verdict.UNCERTAIN, (verdict.OTHER_FINDING,))
     assert verdict.assess(replace(PLAIN, other=0.24), model).verdict is Verdict.NORMAL

@@ -64,7 +64,7 @@ def model(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
     folder.mkdir()
     arrays = fold(tiny(4), make_arrays(tiny(4)))
-    limits = LIMITS.model_copy(update={"max_other": 0.3})
+    limits = LIMITS.model_copy(update={"max_other": dict.fromkeys(LABELS, 0.3)})
     write_model(
         folder, arrays, other_label="other_finding", parameters=sum(a.size for a in arrays.values()), thresholds=limits
     )
@@ -100,7 +100,9 @@ def test_an_overconfident_model_gets_a_higher_temperature() -> None:
 
 def manifest_with_gate() -> ModelManifest:
     """Of a model with a gate and an output for other findings."""
-    limits = LIMITS.model_copy(update={"max_other": 0.3, "max_film_distance": 2.0, "max_feature_distance": 5.0})
+    limits = LIMITS.model_copy(
+        update={"max_other": dict.fromkeys(LABELS, 0.3), "max_film_distance": 2.0, "max_feature_distance": 5.0}
+    )
     return make_manifest(temperature=1.0, thresholds=limits, other_label="other_finding")
 
 
@@ -125,7 +127,7 @@ def test_the_threshold_of_other_findings_keeps_its_meaning_without_such_films() 
     sharp = make_answers(logits * 2 / plain, labels, 1.0)
     temperature, thresholds, _ = set_anew(sharp, manifest_with_gate(), AIMS)
     assert temperature == pytest.approx(2.0, rel=0.01)
-    assert thresholds.max_other == pytest.approx(1 / (1 + np.sqrt(0.7 / 0.3)), rel=0.01)
+    assert thresholds.max_other == pytest.approx(dict.fromkeys(LABELS, 1 / (1 + np.sqrt(0.7 / 0.3))), rel=0.01)
 
 
 def test_films_with_other_findings_set_their_threshold() -> None:
@@ -143,7 +145,7 @@ def test_films_with_other_findings_set_their_threshold() -> None:
     gets_one = (
         ((1 - probabilities <= limits).sum(axis=1) <= 1)
         & (probabilities.max(axis=1) >= thresholds.min_probability)
-        & (other < thresholds.max_other)
+        & (other < np.array([thresholds.max_other[LABELS[place]] for place in probabilities.argmax(axis=1)]))
     )
     assert gets_one.mean() <= 0.05
 
