@@ -12,6 +12,7 @@ from shared.db import explanations
 from shared.db.engine import Database
 from shared.db.explanations import NewExplanation, Order
 from shared.db.jobs import Finding
+from shared.db.tables import WorkerHeartbeat
 from shared.domain import FloatArray
 from shared.imaging import stored
 from shared.manifest import ModelManifest
@@ -106,6 +107,14 @@ def fail_explanation(database: Database, code: str = "model_replaced") -> Order:
     with explanations.changing(database) as changes:
         changes.fail(order.held, "worker:w1", code, "It <b>cannot</b> be explained.")
     return order
+
+
+def add_explainer(database: Database) -> None:
+    """A living worker that makes maps and reads no films."""
+    with database.begin() as session:
+        now = database.now(session)
+        session.add(WorkerHeartbeat(worker="w9", queues="explain", model_sha256="f" * 64, device="cpu",
+                                    started_at=now, polled_at=now))  # fmt: skip
 
 
 @dataclass(slots=True)

@@ -15,7 +15,15 @@ from shared.db.tables import AuditEvent, Explanation, WorkerHeartbeat
 from shared.errors import JobNotFound, LeaseLost, NotFound
 from shared.imaging import stored
 from shared.wire import ExplanationState
-from tests.explanations import explain, fail_explanation, make_explanation, make_map_finding, make_result, take
+from tests.explanations import (
+    add_explainer,
+    explain,
+    fail_explanation,
+    make_explanation,
+    make_map_finding,
+    make_result,
+    take,
+)
 from tests.fakes import FixedClock, make_manifest
 from tests.jobs import claim, make_job, register_model
 
@@ -270,6 +278,9 @@ def test_what_was_not_rung_is_named_once(database: Database, clock: FixedClock) 
 
     assert unrung() == []
     clock.advance(11)
+    with database.read() as session:
+        assert not explanation_queries.needs_sweep(session, clock.now, 10.0)  # nobody would make it
+    add_explainer(database)
     with database.read() as session:
         assert explanation_queries.needs_sweep(session, clock.now, 10.0)
     assert [unrung(), unrung()] == [[made], []]

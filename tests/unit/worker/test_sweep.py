@@ -12,11 +12,11 @@ from sqlalchemy import event, select, update
 
 from shared.db import locks, queries
 from shared.db.engine import Database, make_engine
-from shared.db.tables import Explanation, Job, WorkerHeartbeat
+from shared.db.tables import Explanation, Job
 from shared.domain import Priority
 from shared.storage.local import LocalBlobs
 from shared.wiring import Resources, new_job_id
-from tests.explanations import make_explanation, make_result, take
+from tests.explanations import add_explainer, make_explanation, make_result, take
 from tests.fakes import FixedClock, MemoryBlobs, RecordingQueue
 from tests.jobs import claim, make_job
 from worker import sweep as sweeper
@@ -66,14 +66,6 @@ def statements(resources: Resources) -> list[str]:
     return seen
 
 
-def add_explainer(kitchen: Resources) -> None:
-    """A living worker that makes maps."""
-    with kitchen.database.begin() as session:
-        now = kitchen.database.now(session)
-        session.add(WorkerHeartbeat(worker="w9", queues="explain", model_sha256="f" * 64, device="cpu",
-                                    started_at=now, polled_at=now))  # fmt: skip
-
-
 def test_maps_that_nobody_makes_are_not_rung_for(kitchen: Resources, clock: FixedClock) -> None:
     """Rings would pile up in the broker; the lease of a dead worker is ended all the same, and then only reads are."""
     job_id = make_result(kitchen.database)
@@ -84,7 +76,7 @@ def test_maps_that_nobody_makes_are_not_rung_for(kitchen: Resources, clock: Fixe
     assert isinstance(kitchen.queue, RecordingQueue)
     assert kitchen.queue.explained == []
     assert not sweep(kitchen, "w1")
-    add_explainer(kitchen)
+    add_explainer(kitchen.database)
     assert sweep(kitchen, "w1")
     assert len(kitchen.queue.explained) == 1
 
@@ -96,7 +88,7 @@ def test_a_dead_workers_map_comes_back_and_an_unrung_one_is_rung(kitchen: Resour
     assert take(kitchen.database) is not None
     waiting = make_explanation(kitchen.database, job_id, method="smooth_grad")
     clock.advance(21)
-    add_explainer(kitchen)
+    add_explainer(kitchen.database)
     assert sweep(kitchen, "w1")
     assert isinstance(kitchen.queue, RecordingQueue)
     assert sorted(kitchen.queue.explained) == sorted([held, waiting])
