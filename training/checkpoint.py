@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,9 +32,22 @@ class Checkpoint:
         path = self.folder / f"{name}.npy"
         if path.exists():
             return np.load(path, allow_pickle=False)
+        started = time.monotonic()
         stored = make()
+        seconds = time.monotonic() - started
+        self._write(self._seconds_path(name), lambda part: np.savetxt(part, [seconds]))
         self._write(path, lambda part: np.save(part, stored, allow_pickle=False))
         return stored
+
+    def seconds(self) -> float:
+        """What the stored features and the finished epochs took, in seconds."""
+        features = [self._seconds_path(path.stem) for path in self.folder.glob("*.npy")]
+        course = self.last()
+        epochs = sum(epoch.seconds for epoch in course.history) if course else 0.0
+        return epochs + sum(float(np.loadtxt(path)) for path in features if path.exists())
+
+    def _seconds_path(self, name: str) -> Path:
+        return self.folder / f"{name}.seconds"
 
     def last(self) -> Course | None:
         """The course of `course.npz`; None where no epoch is finished."""

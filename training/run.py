@@ -39,7 +39,7 @@ VALIDATION: Final = "validation"
 class Run:
     """What came of a run: the manifest as written, and how long the learning took.
 
-    Of a resumed run that is the last attempt and the earlier attempts' epochs.
+    Of a resumed run that is the last attempt, and what the earlier ones finished: stored features and epochs.
     """
 
     manifest: ModelManifest
@@ -112,8 +112,7 @@ def _carry_out(
 ) -> Run:
     arrays, films = inputs
     checkpoint = Checkpoint(out / runs.CHECKPOINT)
-    earlier = checkpoint.last()
-    seconds = sum(epoch.seconds for epoch in earlier.history) if earlier else 0.0
+    seconds = checkpoint.seconds()
     log.note(f"recipe {recipe.name}: {len(films.train)} films to learn from, {len(films.validation)} to choose by")
     try:
         result = fit(recipe, films, arrays, progress=log, keep=checkpoint)

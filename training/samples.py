@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from shared.domain import FloatArray
+from shared.domain import Assessment, FloatArray, Verdict
 from shared.errors import DataProblem
 from shared.imaging.preprocess import prepare, squash, stack, window
 from shared.verdict import assess
@@ -33,6 +34,9 @@ TRIM: Final = 1
 TOO_ALIKE: Final = 0.95
 """Thumbnail correlation above which two films may be of one person, whatever their groups say."""
 
+LOOKS: Final = 25
+"""Blends looked at for a sample that gets the verdict of its class."""
+
 SIDE_PX: Final = 512
 THUMB_PX: Final = 32
 
@@ -41,11 +45,12 @@ Grey = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A blend that was kept: file name, class, the calibrated probability of it, and blends tried for it."""
+    """A blend that was kept: file name, class, its calibrated probability, the verdict, and blends tried for it."""
 
     name: str
     label: str
     probability: float
+    verdict: Verdict
     tried: int
 
 
@@ -59,17 +64,17 @@ def make_samples(
     """Write `per_class` PNG blends of each label, and README.md, into `out`.
 
     Raises:
-        DataProblem: a class has too few films, or too few of its blends got its verdict.
+        DataProblem: a class has too few films, or it is the most probable label of too few of its blends.
     """
     out.mkdir(parents=True, exist_ok=True)
     samples: list[Sample] = []
     for label in engine.manifest.labels:
         candidates = draw_blends([example for example in examples if example.label == label], rng)
         for number in range(1, per_class + 1):
-            blend, probability, tried = _first_accepted(candidates, engine, label)
+            blend, told, tried = _choose(candidates, engine, label)
             name = f"{label}_{number}.png"
             Image.fromarray(blend).save(out / name, optimize=True)
-            samples.append(Sample(name, label, probability, tried))
+            samples.append(Sample(name, label, told.probabilities[label], told.verdict, tried))
     (out / "README.md").write_text(_readme(samples, engine.manifest.version), encoding="utf-8")
     return tuple(samples)
 
@@ -131,15 +136,24 @@ def _closest(anchor: int, likeness: FloatArray, groups: Sequence[str]) -> list[i
     return chosen
 
 
-def _first_accepted(candidates: Iterator[Grey], engine: Engine, label: str) -> tuple[Grey, float, int]:
-    """The next blend with the class's own verdict, its probability, and how many were tried for it."""
+def _choose(candidates: Iterator[Grey], engine: Engine, label: str) -> tuple[Grey, Assessment, int]:
+    """The first of the next `LOOKS` blends that gets the verdict of its class, with the verdict, and its number.
+
+    Where none does, the one that leans to it most: whose most probable label it is, by the highest probability.
+    """
     manifest = engine.manifest
-    for tried, candidate in enumerate(candidates, start=1):
+    best: tuple[Grey, Assessment, int] | None = None
+    for tried, candidate in enumerate(islice(candidates, LOOKS), start=1):
         film = prepare(candidate, manifest.preprocessing, manifest.input_shape)
-        assessment = assess(engine.infer(stack([film.values])).evidence(0, film), manifest)
-        if assessment.verdict == label:
-            return candidate, assessment.probabilities[label], tried
-    raise DataProblem(f"No further blend of '{label}' films was given that verdict.")
+        told = assess(engine.infer(stack([film.values])).evidence(0, film), manifest)
+        if told.verdict == label:
+            return candidate, told, tried
+        leans = told.verdict != Verdict.NOT_ASSESSABLE and told.probabilities[label] == max(told.probabilities.values())
+        if leans and (best is None or told.probabilities[label] > best[1].probabilities[label]):
+            best = candidate, told, tried
+    if best is None:
+        raise DataProblem(f"Of no further blend of '{label}' films is that the most probable label.")
+    return best
 
 
 def _readme(samples: Sequence[Sample], version: str) -> str:
@@ -151,11 +165,14 @@ def _readme(samples: Sequence[Sample], version: str) -> str:
         f"more than {MOST:.0%}; at each pixel the {TRIM} brightest and the {TRIM} darkest film are left out.",
         "No picture shows a person, and none is a film anyone was examined with.",
         "",
-        f"Only blends to which the shipped model (version {version}) gave the verdict of their class were kept;",
-        "`tried` says how many blends that took. They show what the service looks like; they measure nothing.",
+        f"Each is the first of up to {LOOKS} blends to which the shipped model (version {version}) gave the verdict of",
+        "their class, or, where none got it, the one that leans to it most; `tried` says which. A blend is smoother",
+        "than a film, so abstentions are many. They show what the service looks like; they measure nothing.",
         "",
-        "| file | blend of | probability of the class | tried |",
-        "|---|---|---|---|",
+        "| file | blend of | probability of the class | verdict | tried |",
+        "|---|---|---|---|---|",
     ]
-    lines += [f"| {s.name} | {FILMS} `{s.label}` films | {s.probability:.3f} | {s.tried} |" for s in samples]
+    lines += [
+        f"| {s.name} | {FILMS} `{s.label}` films | {s.probability:.3f} | {s.verdict} | {s.tried} |" for s in samples
+    ]
     return "\n".join(lines) + "\n"

@@ -1,10 +1,9 @@
 """What ships: EfficientNet-Lite0 from ImageNet, its last five blocks tuned on children's and adults' films.
 
-Expected, as measured once on 2026-11-23 on 2 shared CPU cores (a single run; 95 % Wilson intervals in the manifest):
-validation 0.969 (n 585), test 0.961 (n 689), test_adult 0.975 (n 200), external 0.787 (n 503 of 587, balanced 0.823).
-What it does not do: of 121 films with findings it never learned (ood: tuberculosis, bacterial pneumonia) 86 % got
-a confident verdict all the same. Time: 56 minutes beside other heavy work (22 to 25 were expected of quiet cores, by
-the cost of a step). The weights that ship are that run's.
+Expected, as measured once on 2026-11-27 on 2 shared CPU cores (intervals in MODEL_CARD.md): validation 0.965 (n 585),
+test 0.951 (n 689), test_adult 0.940 (n 200), external 0.825 (n 503 of 587, balanced 0.844); of 121 films with other
+findings (ood) 5.8 % got a verdict. Time: 23 minutes. The weights that ship are that run's. What was tried and what
+decided: DECISIONS 13 and 14.
 """
 
 from __future__ import annotations

@@ -187,3 +187,13 @@ def test_a_runs_id_is_its_time_and_recipe() -> None:
     east = timezone(timedelta(hours=5))
     assert new_id(RECIPE, datetime(2026, 11, 23, 3, 0, tzinfo=east)) == "20261122T220000Z-tiny"
     assert new_id(RECIPE, datetime(2026, 11, 23, 3, 0, tzinfo=UTC)) == "20261123T030000Z-tiny"
+
+
+def test_what_earlier_attempts_finished_counts_as_learning_time(broken: Path) -> None:
+    """Stored features and finished epochs are in the seconds of the whole, though they are not done again."""
+    kept = Checkpoint(broken / "checkpoint").seconds()
+    course = Checkpoint(broken / "checkpoint").last()
+    assert course is not None
+    assert kept > sum(epoch.seconds for epoch in course.history) > 0
+    done = resume(broken, ignore)
+    assert done.seconds > kept

@@ -43,7 +43,7 @@ def test_blend_needs_enough_groups(tmp_path: Path) -> None:
         next(draw_blends([film for film in films if film.label == "normal"], np.random.default_rng(1)))
 
 
-def test_only_blends_with_their_own_verdict_are_kept(tmp_path: Path) -> None:
+def test_only_blends_that_lean_to_their_class_are_kept(tmp_path: Path) -> None:
     """An engine that calls everything normal gives normal blends and no others."""
     films = read_manifest_csv(write_films(tmp_path, {"train": FILMS + 1}, seed=1))
     rng = np.random.default_rng(1)
