@@ -21,7 +21,8 @@ INTERVALS: Final = ("balanced_accuracy", "macro_f1", "ece15")
 WRITTEN_BY: Final = (
     "Written by `plainfilm evaluate --report` from `model.json`, which holds every number below but those of the last "
     "section; never by hand. Intervals are of 95 %: Wilson's for shares, of 1,000 seeded bootstrap resamples for the "
-    "rest; one of no width means that no film went wrong, not that none would. `n` is how many films a number is of."
+    "rest; both know which films are of one group (a patient). One of no width means that no film went wrong, not that "
+    "none would. `n` is how many films a number is of."
 )
 LITERATURE: Final = Section(
     "literature",

@@ -67,8 +67,9 @@ def _head(report: ModelReport) -> str:
         '<p class="overline">Report on a model</p>\n'
         f'<h1>{html.escape(report.name)} <span class="version">{html.escape(report.version)}</span></h1>\n'
         f'<p class="lead">{markup.inline(report.intended_use)}</p>\n'
-        '<p class="fine">Intervals are of 95 %: by Wilson for shares, of 1,000 bootstrap resamples for the rest; '
-        "one of no width means that no film went wrong, not that none would. n is how many films a number is of.</p>"
+        '<p class="fine">Intervals are of 95 %: by Wilson for shares, of 1,000 bootstrap resamples for the rest, '
+        "groups (patients) whole; one of no width means that no film went wrong, not that none would. "
+        "n is how many films a number is of.</p>"
     )
 
 

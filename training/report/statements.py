@@ -61,11 +61,12 @@ def describe_split(recipe: Recipe, examples: Sequence[Example]) -> str:
     if len(splits) < 2:  # noqa: PLR2004 - one split is none
         return ""
     groups = len({example.group for example in examples})
+    chosen = f"{'the epoch, ' if recipe.choose == 'best' else ''}the temperature and the thresholds"
     kept = ", ".join(sorted(splits - set(recipe.train_splits)))
     return (
         f"{len(examples)} films in {groups} groups (a patient, or films too alike to tell apart); no group is in two "
         f"splits, which is checked before training and again before this report. Learned from: "
         f"{', '.join(recipe.train_splits)}, of which {100 * recipe.validation_share:.0f} % of the groups of each label "
-        f"and source were taken out by a seeded draw, to choose the epoch, the temperature and the thresholds with. "
+        f"and source were taken out by a seeded draw, to choose {chosen} with. "
         f"Kept apart: {kept}; the run chose nothing by these."
     )
