@@ -97,7 +97,12 @@ def kill_in_mid_batch(service: Service) -> list[int]:
 def test_films_survive_a_killed_worker(start_service: Start) -> None:
     """Kill -9 of the pool in mid-batch: its films come through after the lease, and a new worker is there."""
     service = start_service(PLAINFILM_LEASE_S="3", PLAINFILM_BATCH_LIMIT="4")
-    jobs = [service.submit(film) for film in films(40)]
+    wait_until(lambda: all(job.done for job in service.jobs()), "the samples to end")
+    os.killpg(service.pids("worker", "run")[0], signal.SIGSTOP)  # or it keeps up with what is submitted
+    try:
+        jobs = [service.submit(film) for film in films(40)]
+    finally:
+        os.killpg(service.pids("worker", "run")[0], signal.SIGCONT)
     killed = wait_until(lambda: kill_in_mid_batch(service), "a worker in mid-batch")
     done = [service.done(job.id) for job in jobs]
     assert all(job.status is JobState.SUCCEEDED for job in done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,7 @@ def test_group_in_two_splits_is_named_with_both_rows() -> None:
 
 def test_groups_that_stay_together_pass() -> None:
     """Several films of one group in one split are right."""
-    check_groups([make_example(), make_example(), make_example(group="g2", split="test")])
+    check_groups([make_example(), make_example(), replace(make_example(group="g2", split="test"), path=Path("b.png"))])
 
 
 def test_empty_class_is_named() -> None:
