@@ -47,22 +47,24 @@ def runtime(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> Iterator[R
     made.ended.set()
 
 
-@pytest.fixture
-def classify() -> Iterator[Celery]:
-    """The task, registered on an app of its own."""
+def registered(name: str) -> Iterator[Celery]:
+    """A task, registered on an app of its own."""
     app = Celery("test", broker="memory://", set_as_current=False)
     tasks.register(app)
-    yield app.tasks[queueing.CLASSIFY]
+    yield app.tasks[name]
     app.close()
+
+
+@pytest.fixture
+def classify() -> Iterator[Celery]:
+    """The task for films."""
+    yield from registered(queueing.CLASSIFY)
 
 
 @pytest.fixture
 def explain() -> Iterator[Celery]:
-    """The task for explanations, registered likewise."""
-    app = Celery("test", broker="memory://", set_as_current=False)
-    tasks.register(app)
-    yield app.tasks[queueing.EXPLAIN]
-    app.close()
+    """The task for explanations."""
+    yield from registered(queueing.EXPLAIN)
 
 
 @pytest.fixture
