@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,7 @@ def test_shipped_model_is_small_and_says_what_it_is_for(shipped: KerasEngine) ->
 
 
 def test_shipped_model_leans_to_the_samples_classes(shipped: KerasEngine) -> None:
-    """Each of the twelve sample films gets the verdict of its class or an abstention, and a map that says something."""
+    """Each of the twelve leans to its class, gets the verdict their readme tells, and a map that says something."""
     manifest = shipped.manifest
     films = samples.paths()
     inputs = [prepare(read_film(path), manifest.preprocessing, manifest.input_shape) for path in films]
@@ -123,6 +124,9 @@ def test_shipped_model_leans_to_the_samples_classes(shipped: KerasEngine) -> Non
     leaders = [manifest.labels[place] for place in answer.probabilities.argmax(axis=1)]
     assert leaders == classes
     assert all(told in {own, "uncertain"} for told, own in zip(verdicts, classes, strict=True))
+    readme = films[0].with_name("README.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| (\S+\.png) \|.*\| (\w+) \| \d+ \|$", readme, re.MULTILINE)
+    assert told == [(path.name, verdict.value) for path, verdict in zip(films, verdicts, strict=True)]
     assert len(films) == 12
     assert not any(is_degenerate(values) for values in answer.saliency)
 
