@@ -14,9 +14,12 @@
     ├── Conflict                 409     IllegalTransition · LeaseLost · NotExplainable · IdempotencyMismatch (422)
     ├── ModelProblem             500     ManifestMismatch · BadChecksum · WrongShape · ModelReplaced · GoldenMismatch
     ├── DataProblem              422     a manifest or folder of films that cannot be trained on
-    └── Unavailable              503     DatabaseDown · QueueDown · StorageDown · DecoderBusy
+    ├── TenantQueueFull          429     this tenant has too many films waiting
+    └── Unavailable              503     DatabaseDown · QueueDown · QueueFull · DecoderBusy · StorageDown
+                                             StorageFull (507)
 
-`detail` is for the user: it names no path, no SQL, no patient. `facts` go to the log only.
+`detail` is for the user: it names no path, no SQL, no patient. `facts` go to the log only. `retry_after_s` is what a
+client is told to wait, where that is known.
 """
 
 from __future__ import annotations
@@ -33,9 +36,10 @@ class AppError(Exception):
     retryable: ClassVar[bool] = False
     title: ClassVar[str] = "Something went wrong on our side"
 
-    def __init__(self, detail: str, **facts: object) -> None:
+    def __init__(self, detail: str, retry_after_s: int | None = None, **facts: object) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.retry_after_s = retry_after_s
         self.facts = facts
 
 
@@ -249,10 +253,34 @@ class StorageDown(Unavailable):
     code = "storage_down"
 
 
+class StorageFull(Unavailable):
+    """There is no room left for films or rows; what was accepted before is kept."""
+
+    code = "storage_full"
+    status = 507
+    title = "The service's disk is full"
+
+
 class DecoderBusy(Unavailable):
     """All decoders are taken and the waiting line is full."""
 
     code = "decoder_busy"
+
+
+class QueueFull(Unavailable):
+    """As many films wait as the service takes."""
+
+    code = "queue_full"
+    title = "Too many films are waiting"
+
+
+class TenantQueueFull(AppError):
+    """As many films of this tenant wait as it may have."""
+
+    code = "tenant_queue_full"
+    status = 429
+    retryable = True
+    title = "Too many of your films are waiting"
 
 
 def all_errors(base: type[AppError] = AppError) -> Iterator[type[AppError]]:

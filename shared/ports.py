@@ -19,6 +19,7 @@ class BlobStore(Protocol):
         """Store durably; return the reference.
 
         Raises:
+            StorageFull: there is no room for them.
             StorageDown: the bytes could not be made durable.
         """
 
@@ -45,6 +46,9 @@ class Queue(Protocol):
 
     def explain(self, explanation_id: str) -> bool:
         """Ring for one explanation; likewise."""
+
+    def backlog(self) -> int | None:
+        """How many rings for films wait; None where the broker does not say."""
 
     def is_up(self) -> bool:
         """True where the broker answers."""

@@ -14,6 +14,7 @@ from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from shared.breaker import Breaker
 from shared.domain import EXPLAIN_QUEUE, Priority
 from shared.log import get_logger
 
@@ -72,6 +73,7 @@ class CeleryQueue:
 
     def __init__(self, broker_url: str) -> None:
         self._app = create_producer(broker_url)
+        self._breaker = Breaker()
         self._redis = Redis.from_url(broker_url, socket_timeout=1, socket_connect_timeout=1)
 
     def classify(self, job_id: str, priority: Priority) -> bool:
@@ -81,6 +83,13 @@ class CeleryQueue:
     def explain(self, explanation_id: str) -> bool:
         """Ring for an explanation; likewise."""
         return self._ring(EXPLAIN, explanation_id, EXPLAIN_QUEUE)
+
+    def backlog(self) -> int | None:
+        """How many rings for films wait, over all classes."""
+        try:
+            return sum(int(self._redis.llen(KEY_PREFIX + name)) for name in Priority)
+        except RedisError:
+            return None
 
     def is_up(self) -> bool:
         """True where the broker answers a PING within a second."""
@@ -95,9 +104,14 @@ class CeleryQueue:
         self._app.close()
 
     def _ring(self, task: str, subject: str, queue: str) -> bool:
+        """Skipped, without waiting, while the broker has just failed several times: a poll or the sweeper finds it."""
+        if not self._breaker.allows():
+            return False
         try:
             self._app.send_task(task, [subject], queue=queue, ignore_result=True)
         except (OperationalError, RedisError, OSError) as error:
             log.warning("ring.failed", task=task, subject=subject, error=type(error).__name__)
+            self._breaker.note(worked=False)
             return False
+        self._breaker.note(worked=True)
         return True

@@ -51,13 +51,25 @@ class Settings(BaseSettings):
 
     batch_limit: int = Field(default=8, ge=1, le=256, description="films claimed at once; no gain above 16 on a CPU")
     lease_s: float = Field(
-        default=20.0,
+        default=10.0,
         gt=0,
         description="a claimed film returns to the queue this long after its worker's last sign",
+    )
+    aged_after_s: float = Field(
+        default=600.0, gt=0, description="a film of a less urgent class that waits longer gets a turn of its own"
     )
     poll_s: float = Field(default=2.0, gt=0, description="how often a worker looks for due films without a ring")
     ring_after_s: float = Field(default=10.0, gt=0, description="a queued film unrung for so long is rung again")
     run_limit_s: float = Field(default=60.0, gt=0, description="a batch that takes longer ends its process")
+    queue_limit: int = Field(default=50_000, ge=1, description="films that may wait; more are answered 503")
+    tenant_queue_limit: int = Field(
+        default=20_000, ge=1, description="films of one tenant that may wait; more are answered 429"
+    )
+    min_free_bytes: int = Field(
+        default=256 * 2**20,
+        ge=0,
+        description="room that must be left on the disk of `home`; with less, films are answered 507",
+    )
     max_attempts: int = Field(default=3, ge=1, description="claims of one film before it is failed as poisoned")
     orphan_after_s: float = Field(
         default=3600.0, gt=0, description="stored films without a job row are removed after this"

@@ -224,6 +224,9 @@ class SubmitQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     priority: Priority = Priority.ROUTINE
+    expires_in_s: int | None = Field(
+        default=None, ge=1, le=30 * 86_400, description="a film that has not started after so long expires instead"
+    )
 
 
 class Readiness(Wire):

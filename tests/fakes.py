@@ -53,6 +53,7 @@ class RecordingQueue:
     rings: list[tuple[str, Priority]] = field(default_factory=list)
     down: bool = False
     explained: list[str] = field(default_factory=list)
+    waiting: int | None = None
 
     def classify(self, job_id: str, priority: Priority) -> bool:
         """Remember the ring."""
@@ -65,6 +66,10 @@ class RecordingQueue:
         if not self.down:
             self.explained.append(explanation_id)
         return not self.down
+
+    def backlog(self) -> int | None:
+        """Nobody takes a ring from it, so as many as were rung for films, unless told otherwise."""
+        return None if self.down else len(self.rings) if self.waiting is None else self.waiting
 
     def is_up(self) -> bool:
         """As told."""

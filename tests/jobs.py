@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime
 
 import numpy as np
 
 from shared.db import jobs
 from shared.db.engine import Database
-from shared.db.jobs import Claim, Claimant, Finding, NewJob
+from shared.db.jobs import Claim, Finding, NewJob
+from shared.db.line import Claimant
 from shared.db.tables import Model
 from shared.domain import FilmFacts, Priority
 from shared.imaging import stored
@@ -29,9 +29,10 @@ def make_job(  # noqa: PLR0913 - each has a default
     *,
     priority: Priority = Priority.ROUTINE,
     max_attempts: int = 3,
-    expires_at: datetime | None = None,
+    expires_in_s: float | None = None,
     idempotency_key: str | None = None,
     blob_ref: str = "default/none/none",
+    tenant: str = "default",
 ) -> str:
     """Insert a queued job; returns its id."""
     job_id = new_job_id()
@@ -39,15 +40,15 @@ def make_job(  # noqa: PLR0913 - each has a default
         changes.insert_queued(
             NewJob(
                 job_id,
-                "default",
+                tenant,
                 "testkey",
                 idempotency_key,
                 make_facts(seed=job_id),
                 blob_ref,
                 priority,
                 max_attempts,
-                expires_at,
                 "request",
+                expires_in_s,
             )
         )
     return job_id

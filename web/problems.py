@@ -43,7 +43,7 @@ def answer(error: Exception) -> Response:
     )
     response = _render(problem)
     if known.retryable:
-        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+        response.headers["Retry-After"] = str(known.retry_after_s or RETRY_AFTER_S)
     if known.status == 401:  # noqa: PLR2004  RFC 9110 11.6.1 wants the challenge
         response.headers["WWW-Authenticate"] = 'Bearer realm="plainfilm"'
     return response

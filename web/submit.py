@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from sqlalchemy.exc import IntegrityError
 
-from shared import wire
+from shared import faults, wire
 from shared.db import jobs, queries
 from shared.db.keys import Principal
-from shared.domain import Film, Priority
+from shared.domain import FilmFacts, Priority
 from shared.errors import IdempotencyMismatch, TooLarge
+from shared.faults import Fault
 from shared.imaging import stored
 from shared.wiring import Resources
+from web.backpressure import Backpressure
 from web.offload import read, run_in_thread, run_sql
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What came with the request: bytes and wishes, never a file name."""
+    """What came with the request: bytes and wishes, never a file name. After `expires_in_s` it need not start."""
 
     data: bytes
     priority: Priority
     idempotency_key: str | None
     request_id: str
+    expires_in_s: int | None = None
 
 
-def submit(resources: Resources, who: Principal, upload: Upload) -> wire.Job:
+def submit(resources: Resources, gate: Backpressure, who: Principal, upload: Upload) -> wire.Job:
     """Decode, store, commit, ring: in this order, so that a job that is accepted cannot be lost.
 
     Raises:
+        TenantQueueFull, QueueFull, StorageFull: there is no room now; nothing was stored.
         RefusedUpload: the film cannot be taken; nothing was stored.
         IdempotencyMismatch: the key was used for another film.
         Unavailable: decoder, storage or database is away; the same request may be sent again.
@@ -37,9 +42,11 @@ def submit(resources: Resources, who: Principal, upload: Upload) -> wire.Job:
     limit = resources.settings.max_upload_bytes
     if len(upload.data) > limit:
         raise TooLarge(f"The file is larger than {limit} bytes; send a smaller copy.")
-    film = resources.decoder.decode(upload.data)
-    job_id = run_sql(resources.database, lambda: _find_earlier(resources, who, upload, film))
-    return get_job(resources, who, job_id or _accept(resources, who, upload, film))
+    earlier = run_sql(resources.database, lambda: _find_earlier(resources, who, upload))
+    if earlier is None:
+        gate.admit(who.tenant)  # a film that was accepted before is answered however full it is
+        earlier = _accept(resources, gate, who, upload)
+    return get_job(resources, who, earlier)
 
 
 def get_job(resources: Resources, who: Principal, job_id: str) -> wire.Job:
@@ -66,16 +73,22 @@ def cancel(resources: Resources, who: Principal, job_id: str) -> None:
     run_sql(resources.database, change)
 
 
-def _accept(resources: Resources, who: Principal, upload: Upload, film: Film) -> str:
+def _accept(resources: Resources, gate: Backpressure, who: Principal, upload: Upload) -> str:
+    film = resources.decoder.decode(upload.data)
+    faults.reach(Fault.FILM_DECODED)
     job_id = resources.new_id()
     ref = run_in_thread(lambda: resources.blobs.put(who.tenant, job_id, stored.to_bytes(film.pixels)))
-    accepted_id = run_sql(resources.database, lambda: _insert(resources, who, upload, film, job_id, ref))
+    faults.reach(Fault.BLOB_STORED)
+    accepted_id = run_sql(resources.database, lambda: _insert(resources, who, upload, film.facts, job_id, ref))
     if accepted_id == job_id:
+        gate.note_accepted(who.tenant)
+        faults.reach(Fault.JOB_COMMITTED)
         resources.queue.classify(job_id, upload.priority)
+        faults.reach(Fault.JOB_RUNG)
     return accepted_id
 
 
-def _find_earlier(resources: Resources, who: Principal, upload: Upload, film: Film) -> str | None:
+def _find_earlier(resources: Resources, who: Principal, upload: Upload) -> str | None:
     """The job that the same key and film made before."""
     if upload.idempotency_key is None:
         return None
@@ -84,31 +97,32 @@ def _find_earlier(resources: Resources, who: Principal, upload: Upload, film: Fi
     if found is None:
         return None
     job_id, input_sha256 = found
-    if input_sha256 != film.facts.input_sha256:
+    if input_sha256 != hashlib.sha256(upload.data).hexdigest():
         raise IdempotencyMismatch("This Idempotency-Key was used for another film; choose a new one.")
     return job_id
 
 
-def _insert(resources: Resources, who: Principal, upload: Upload, film: Film, job_id: str, ref: str) -> str:  # noqa: PLR0913, PLR0917  each is a fact of the row
+def _insert(resources: Resources, who: Principal, upload: Upload, facts: FilmFacts, job_id: str, ref: str) -> str:  # noqa: PLR0913, PLR0917  each is a fact of the row
     """Row and audit event in one transaction; of two requests with one key, the later gets the earlier's job."""
     new = jobs.NewJob(
         id=job_id,
         tenant=who.tenant,
         owner=who.key_id,
         idempotency_key=upload.idempotency_key,
-        facts=film.facts,
+        facts=facts,
         blob_ref=ref,
         priority=upload.priority,
         max_attempts=resources.settings.max_attempts,
-        expires_at=None,
+        expires_in_s=upload.expires_in_s,
         request_id=upload.request_id,
     )
     try:
         with jobs.changing(resources.database) as changes:
             changes.insert_queued(new)
+            faults.reach(Fault.JOB_INSERTED)
     except IntegrityError:
         resources.blobs.delete(ref)
-        earlier = _find_earlier(resources, who, upload, film)
+        earlier = _find_earlier(resources, who, upload)
         if earlier is None:
             raise
         return earlier

@@ -17,7 +17,7 @@ import numpy as np
 
 from shared.db import explanation_queries, migrate, queries
 from shared.db.engine import Database, build_database
-from shared.db.jobs import Claimant
+from shared.db.line import Claimant
 from shared.domain import Verdict
 from shared.errors import AppError, DatabaseDown, ManifestMismatch
 from shared.log import get_logger, set_up_logging
@@ -149,7 +149,7 @@ def build(settings: Settings, serving: Serving) -> Runtime:
     if golden is GoldenState.ABSENT:
         log.warning("worker.no_golden_films", model=engine.manifest.name)
     heartbeat.register_model(resources.database, engine.manifest, find_report(folder, engine.manifest))
-    who = Claimant(worker_name(), serving.priorities, settings.batch_limit, settings.lease_s)
+    who = Claimant(worker_name(), serving.priorities, settings.batch_limit, settings.lease_s, settings.aged_after_s)
     keeper = LeaseKeeper(resources.database, settings.lease_s, settings.run_limit_s)
     kitchen = Kitchen(resources, engine, who, keeper)
     desk = make_desk(kitchen, weights) if serving.explains else None

@@ -7,6 +7,7 @@ explanation. No transaction is open while it computes; what is lost in the middl
 from __future__ import annotations
 
 import hashlib
+import random
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -21,10 +22,11 @@ from shared.errors import AppError, LeaseLost, ModelProblem, ModelReplaced
 from shared.imaging import preprocess, stored
 from shared.log import get_logger
 from shared.wiring import Resources
+from worker.backoff import retry_delay_s
 from worker.engine.explain import Explainer, parameters_for
 from worker.engine.judge import MapQuality, judge, to_json
 from worker.lease import LeaseKeeper
-from worker.pipeline import CODE_VERSION, RETRY_DELAY_S
+from worker.pipeline import CODE_VERSION
 
 log = get_logger(__name__)
 
@@ -48,6 +50,7 @@ class Desk:
     lease_s: float
     keeper: LeaseKeeper
     load: Callable[[], Explainer]
+    draw: random.Random = field(default_factory=random.Random)
     _explainer: Explainer | None = field(default=None)
 
     def explainer(self) -> Explainer:
@@ -155,7 +158,7 @@ def _store(desk: Desk, order: Order, outcome: Explained | Failed, duration_ms: i
             elif outcome.is_permanent:
                 changes.fail(held, actor, outcome.code, outcome.detail)
             else:
-                changes.retry(held, actor, outcome.code, RETRY_DELAY_S * held.attempt)
+                changes.retry(held, actor, outcome.code, retry_delay_s(held.attempt, desk.draw))
     except LeaseLost:
         log.warning("lease.lost", explanation=held.id, attempt=held.attempt)
 

@@ -8,28 +8,35 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import random
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 
-from shared import verdict
+from shared import faults, verdict
 from shared.db import jobs
-from shared.db.jobs import Claim, Claimant, Finding
+from shared.db.jobs import Claim, Finding
+from shared.db.line import Claimant
 from shared.domain import Assessment, SaliencyMap
 from shared.errors import AppError, LeaseLost, ModelProblem
+from shared.faults import Fault
 from shared.imaging import preprocess, stored
 from shared.imaging.preprocess import NetworkInput
 from shared.log import get_logger
 from shared.wiring import Resources
+from worker.backoff import retry_delay_s
 from worker.engine import quality
 from worker.engine.base import Engine
 from worker.lease import LeaseKeeper
 
 log = get_logger(__name__)
 
-RETRY_DELAY_S = 1.0
+AGED_EVERY = 4
+"""Every fourth claim begins with what has waited too long in a less urgent class."""
+
 CODE_VERSION = importlib.metadata.version("plainfilm")
 
 
@@ -41,6 +48,8 @@ class Kitchen:
     engine: Engine
     who: Claimant
     keeper: LeaseKeeper
+    draw: random.Random = field(default_factory=random.Random)
+    turns: Iterator[int] = field(default_factory=count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +71,13 @@ class Concluded:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A film that cannot be answered: for good (its own fault), or this time."""
+    """A film that cannot be answered: for good, or this time; by its own fault, or by the service's."""
 
     held: Claim
     code: str
     detail: str
     is_permanent: bool
+    is_ours: bool = False
 
 
 Outcome = Concluded | Failed
@@ -93,18 +103,29 @@ def process(kitchen: Kitchen) -> BatchReport:
         Unavailable: the database went away; the leases give the films back.
     """
     started = time.monotonic()
-    with jobs.changing(kitchen.resources.database) as changes:
-        claims = changes.claim(kitchen.who)
+    claims = _claim(kitchen)
     if not claims:
         return BatchReport()
     with kitchen.keeper.holding(claims):
         loaded = [_prepare(kitchen, held) for held in claims]
+        faults.reach(Fault.FILM_LOADED)
         prepared = [item for item in loaded if isinstance(item, Prepared)]
         outcomes: list[Outcome] = [item for item in loaded if isinstance(item, Failed)]
         outcomes += _conclude(kitchen.engine, prepared)
+        faults.reach(Fault.FILM_INFERRED)
         report = _store(kitchen, outcomes, duration_ms=round(1000 * (time.monotonic() - started)))
     log.info("batch.done", claimed=report.claimed, succeeded=report.succeeded, failed=report.failed, lost=report.lost)
     return report
+
+
+def _claim(kitchen: Kitchen) -> list[Claim]:
+    with jobs.changing(kitchen.resources.database) as changes:
+        claims = changes.claim(kitchen.who, aged_first=next(kitchen.turns) % AGED_EVERY == AGED_EVERY - 1)
+        if claims:
+            faults.reach(Fault.FILM_CLAIMED)
+    if claims:
+        faults.reach(Fault.CLAIM_COMMITTED)
+    return claims
 
 
 def _prepare(kitchen: Kitchen, held: Claim) -> Prepared | Failed:
@@ -115,7 +136,7 @@ def _prepare(kitchen: Kitchen, held: Claim) -> Prepared | Failed:
         return Prepared(held, preprocess.prepare(pixels, manifest.preprocessing, manifest.input_shape))
     except AppError as error:
         log.warning("film.not_loaded", job_id=held.id, code=error.code)
-        return Failed(held, error.code, error.detail, is_permanent=not error.retryable)
+        return Failed(held, error.code, error.detail, not error.retryable, is_ours=error.retryable)
 
 
 def _conclude(engine: Engine, prepared: Sequence[Prepared]) -> list[Outcome]:
@@ -161,6 +182,8 @@ def _store(kitchen: Kitchen, outcomes: Sequence[Outcome], *, duration_ms: int) -
             else:
                 succeeded += isinstance(outcome, Concluded)
                 failed += isinstance(outcome, Failed)
+        faults.reach(Fault.RESULT_WRITTEN)
+    faults.reach(Fault.RESULT_COMMITTED)
     return BatchReport(len(outcomes), succeeded, failed, lost)
 
 
@@ -171,7 +194,8 @@ def _write(kitchen: Kitchen, changes: jobs.JobChanges, outcome: Outcome, duratio
     elif outcome.is_permanent:
         changes.fail(outcome.held, f"worker:{worker}", outcome.code, outcome.detail)
     else:
-        changes.retry(outcome.held, f"worker:{worker}", outcome.code, RETRY_DELAY_S * outcome.held.attempt)
+        pause_s = retry_delay_s(outcome.held.attempt, kitchen.draw)
+        changes.retry(outcome.held, f"worker:{worker}", outcome.code, pause_s, is_ours=outcome.is_ours)
 
 
 def _finding(engine: Engine, concluded: Concluded, duration_ms: int) -> Finding:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from shared import faults
 from shared.db import explanation_queries, explanations, jobs, locks, queries
 from shared.domain import JobState, Priority
+from shared.faults import Fault
 from shared.log import get_logger
 from shared.wire import ExplanationState
 from shared.wiring import Resources
@@ -46,6 +48,9 @@ def sweep(resources: Resources, worker: str) -> bool:
 
 
 def _change(resources: Resources, worker: str) -> list[tuple[str, Priority]]:
+    """Rings for so many that no more than `RINGS_A_PASS` wait; none where the broker does not say: polls go on."""
+    backlog = resources.queue.backlog()
+    backlog = RINGS_A_PASS if backlog is None else backlog
     with jobs.changing(resources.database) as changes:
         if not locks.take(changes.session, TURN, worker, timedelta(seconds=TURN_S), changes.now):
             return []
@@ -53,7 +58,9 @@ def _change(resources: Resources, worker: str) -> list[tuple[str, Priority]]:
             log.warning("lease.expired", job_id=job_id, poisoned=state is JobState.FAILED)
         for job_id in changes.expire_due():
             log.info("job.expired", job_id=job_id)
-        return changes.mark_rung(resources.settings.ring_after_s, RINGS_A_PASS)
+        faults.reach(Fault.LEASE_GIVEN_BACK)
+        room = RINGS_A_PASS - backlog
+        return changes.mark_rung(resources.settings.ring_after_s, room) if room > 0 else []
 
 
 def _change_explanations(resources: Resources, worker: str) -> list[str]:

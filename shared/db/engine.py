@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 
-from shared.errors import DatabaseDown, InvalidRequest
+from shared.errors import DatabaseDown, InvalidRequest, StorageFull
 from shared.settings import Settings
 
 SQLITE_BUSY_S = 10.0
@@ -135,8 +135,16 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (OperationalError, PoolExhausted) as error:
+        if _is_full(error):
+            raise StorageFull("The database has no room left; tell its operator, and try again later.") from error
         raise DatabaseDown("The database does not answer; try again shortly.") from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseDown("The database connection was lost; try again shortly.") from error
         raise
+
+
+def _is_full(error: Exception) -> bool:
+    """SQLite says SQLITE_FULL (13), PostgreSQL SQLSTATE 53100."""
+    cause = getattr(error, "orig", None)
+    return getattr(cause, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL or getattr(cause, "sqlstate", "") == "53100"

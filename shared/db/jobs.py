@@ -13,22 +13,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, insert, or_, select, update
+from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.orm import Session
 
-from shared.db import audit
+from shared.db import audit, line
 from shared.db.engine import Database
-from shared.db.tables import Job, Result
+from shared.db.line import Claimant
+from shared.db.tables import Job, Result, Tenant
 from shared.domain import TRANSITIONS, FilmFacts, JobState, Priority
 from shared.errors import IllegalTransition, JobNotFound, LeaseLost
 
 POISONED = "poisoned"
+MOST_ATTEMPTS = 30
+"""Claims of one film after which even faults of the service's own count: about a quarter of an hour of pauses."""
+
 POISONED_DETAIL = "Every attempt on this film ended without an answer; it will not be tried again."
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A film that is stored and about to be accepted."""
+    """A film that is stored and about to be accepted; after `expires_in_s` it need not start any more."""
 
     id: str
     tenant: str
@@ -38,8 +42,8 @@ class NewJob:
     blob_ref: str
     priority: Priority
     max_attempts: int
-    expires_at: datetime | None
     request_id: str
+    expires_in_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +55,6 @@ class Claim:
     attempt: int
     max_attempts: int
     blob_ref: str
-
-
-@dataclass(frozen=True, slots=True)
-class Claimant:
-    """Who claims, for which classes, how many at most and for how long."""
-
-    worker: str
-    priorities: tuple[Priority, ...]
-    limit: int
-    lease_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +91,7 @@ class JobChanges:
             "mode": facts.mode, "bit_depth": facts.bit_depth, "width_px": facts.width_px,
             "height_px": facts.height_px, "blob_ref": new.blob_ref, "state": JobState.QUEUED,
             "priority": new.priority.rank, "attempt": 0, "max_attempts": new.max_attempts,
-            "not_before": self.now, "expires_at": new.expires_at, "last_rung_at": self.now,
+            "not_before": self.now, "expires_at": self._in(new.expires_in_s), "last_rung_at": self.now,
             "created_at": self.now, "request_id": new.request_id,
         }  # fmt: skip
         self.session.execute(insert(Job), [values])
@@ -105,29 +99,21 @@ class JobChanges:
                      input_sha256=facts.input_sha256, pixels_sha256=facts.pixels_sha256,
                      priority=new.priority.value, request_id=new.request_id)  # fmt: skip
 
-    def claim(self, who: Claimant) -> list[Claim]:
-        """Take due films, most urgent class first, then first come: one batch, each with a lease.
+    def claim(self, who: Claimant, *, aged_first: bool = False) -> list[Claim]:
+        """Take the films that are next, see `line`: one batch, each with a lease.
 
-        A film whose last attempt ended without an answer is claimed alone, so that one which kills its
-        process takes no neighbour along.
+        Args:
+            aged_first: begin with what has waited too long in a less urgent class.
 
         Returns:
             Up to `who.limit` claims; empty where nothing is due.
         """
-        leader = self.session.execute(self._due(who).limit(1)).first()
-        if leader is None:
+        films = line.pick(self.session, who, self.now, aged_first=aged_first)
+        if not films:
             return []
-        alone = leader.attempt > 0
-        picked = (
-            self._due(who)
-            .where(Job.attempt > 0 if alone else Job.attempt == 0)
-            .limit(1 if alone else who.limit)
-            .with_for_update(skip_locked=True)
-            .cte("picked")
-        )
         rows = self.session.execute(
             update(Job)
-            .where(Job.id.in_(select(picked.c.id)), Job.state == JobState.QUEUED)
+            .where(Job.id.in_([film.id for film in films]), Job.state == JobState.QUEUED)
             .values(
                 state=JobState.RUNNING,
                 attempt=Job.attempt + 1,
@@ -137,6 +123,7 @@ class JobChanges:
             )
             .returning(Job.id, Job.tenant, Job.attempt, Job.max_attempts, Job.blob_ref)
         ).all()
+        self._note_served({film.tenant for film in films})
         claims = [Claim(*row) for row in sorted(rows)]
         for held in claims:
             self._record(held.tenant, f"worker:{who.worker}", "claimed", held.id, attempt=held.attempt)
@@ -168,17 +155,21 @@ class JobChanges:
         self._leave_running(held, JobState.FAILED, finished_at=self.now, error_code=code, error_detail=detail)
         self._record(held.tenant, actor, "failed", held.id, attempt=held.attempt, error_code=code)
 
-    def retry(self, held: Claim, actor: str, code: str, delay_s: float) -> JobState:
+    def retry(self, held: Claim, actor: str, code: str, delay_s: float, *, is_ours: bool = False) -> JobState:
         """After a transient error: back to the queue in `delay_s`, or failed where the attempts are used up.
+
+        Args:
+            is_ours: the fault is of the service, not of the film: the attempt is given back, up to `MOST_ATTEMPTS`.
 
         Raises:
             LeaseLost: another attempt owns the job, or it was cancelled.
         """
-        if held.attempt >= held.max_attempts:
+        most = held.max_attempts + (is_ours and held.max_attempts < MOST_ATTEMPTS)
+        if held.attempt >= most:
             self.fail(held, actor, POISONED, POISONED_DETAIL)
             return JobState.FAILED
         due = self.now + timedelta(seconds=delay_s)
-        self._leave_running(held, JobState.QUEUED, not_before=due)
+        self._leave_running(held, JobState.QUEUED, not_before=due, max_attempts=most)
         self._record(held.tenant, actor, "requeued", held.id, attempt=held.attempt, error_code=code)
         return JobState.QUEUED
 
@@ -259,19 +250,18 @@ class JobChanges:
         )
         return [(row.id, Priority.of_rank(row.priority)) for row in rows]
 
+    def _in(self, seconds: float | None) -> datetime | None:
+        return None if seconds is None else self.now + timedelta(seconds=seconds)
+
     def chain_events(self) -> None:
         """Append what was recorded, stream by stream in a fixed order; called once, by `changing`."""
         for tenant in sorted(self._events):
             audit.append(self.session, tenant, self._events[tenant], self.now)
 
-    def _due(self, who: Claimant) -> Select[str, int]:
-        ranks = [priority.rank for priority in who.priorities]
-        return (
-            select(Job.id, Job.attempt)
-            .where(Job.state == JobState.QUEUED, Job.priority.in_(ranks), Job.not_before <= self.now)
-            .where(or_(Job.expires_at.is_(None), Job.expires_at > self.now))
-            .order_by(Job.priority, Job.not_before, Job.id)
-        )
+    def _note_served(self, tenants: set[str]) -> None:
+        """Their turn was now. One by one in order, so that two claims cannot wait for each other."""
+        for tenant in sorted(tenants):
+            self.session.execute(update(Tenant).where(Tenant.id == tenant).values(served_at=self.now))
 
     def _leave_running(self, held: Claim, to: JobState, **values: object) -> None:
         if to not in TRANSITIONS[JobState.RUNNING]:

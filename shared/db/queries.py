@@ -22,6 +22,8 @@ MAX_POSITION = 1000
 WORKER_ALIVE_S = 15.0
 """A worker that has not polled the database for so long counts as gone or deaf."""
 
+RATE_WINDOW_S = 60.0
+
 JobRow = Row[tables.Job, tables.Result, tables.Model]
 
 
@@ -81,6 +83,19 @@ def count_by_state(session: Session, tenant: str) -> dict[JobState, int]:
     )
     found = {JobState(state): count for state, count in rows}
     return {state: found.get(state, 0) for state in JobState}
+
+
+def count_queued(session: Session) -> dict[str, int]:
+    """How many films of each tenant wait."""
+    waits = tables.Job.state == JobState.QUEUED
+    rows = session.execute(select(tables.Job.tenant, func.count()).where(waits).group_by(tables.Job.tenant))
+    return {row[0]: row[1] for row in rows}
+
+
+def finish_rate(session: Session, now: datetime) -> float:
+    """Jobs that ended, a second, over the last `RATE_WINDOW_S`."""
+    since = tables.Job.finished_at > now - timedelta(seconds=RATE_WINDOW_S)
+    return (session.scalar(select(func.count()).select_from(tables.Job).where(since)) or 0) / RATE_WINDOW_S
 
 
 def count_live_workers(session: Session, now: datetime) -> int:

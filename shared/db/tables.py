@@ -67,12 +67,13 @@ class Base(DeclarativeBase):
 
 
 class Tenant(Base):
-    """Whose films these are; all reads and writes go through one."""
+    """Whose films these are; all reads and writes go through one. At `served_at` a film of theirs was last claimed."""
 
     __tablename__ = "tenants"
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     created_at: Mapped[datetime]
+    served_at: Mapped[datetime | None]
 
 
 class ApiKey(Base):
@@ -169,7 +170,17 @@ class Job(Base):
             sqlite_where=text("state = 'running'"),
             postgresql_where=text("state = 'running'"),
         ),
+        Index(
+            "ix_jobs_line",
+            "tenant",
+            "priority",
+            "not_before",
+            "id",
+            sqlite_where=text("state = 'queued'"),
+            postgresql_where=text("state = 'queued'"),
+        ),
         Index("ix_jobs_tenant_id", "tenant", "id"),
+        Index("ix_jobs_finished_at", "finished_at"),
     )
 
 

@@ -6,6 +6,7 @@ job and is never shared, so a delete needs no reference count.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -16,8 +17,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from shared.errors import BlobMissing, StorageDown
+from shared import faults
+from shared.errors import BlobMissing, StorageDown, StorageFull
+from shared.faults import Fault
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 REFERENCE = re.compile(r"[a-z0-9_-]{1,64}/[0-9a-f-]{36}/[0-9a-f]{64}")
 
 
@@ -31,7 +35,8 @@ class LocalBlobs:
         """Store durably; return the reference.
 
         Raises:
-            StorageDown: the disk is full, read-only or away; nothing half-written stays.
+            StorageFull: the disk is; nothing half-written stays.
+            StorageDown: the disk is read-only or away; likewise.
         """
         ref = f"{tenant}/{job_id}/{hashlib.sha256(data).hexdigest()}"
         target = self._path(ref)
@@ -39,7 +44,7 @@ class LocalBlobs:
             _make_durable_folder(target.parent)
             _write_durably(target, data)
         except OSError as error:
-            raise StorageDown("The film could not be stored; try again shortly.", errno=error.errno) from error
+            raise _fault(error) from error
         return ref
 
     def get(self, ref: str) -> bytes:
@@ -84,6 +89,12 @@ class LocalBlobs:
         return self.root / ref
 
 
+def _fault(error: OSError) -> StorageDown | StorageFull:
+    if error.errno in FULL:
+        return StorageFull("The service has no room for this film; tell its operator, and try again later.")
+    return StorageDown("The film could not be stored; try again shortly.", errno=error.errno)
+
+
 def _is_older(path: Path, moment: datetime) -> bool:
     """False also for a file that a writer renamed or another sweeper removed since it was listed."""
     try:
@@ -107,6 +118,7 @@ def _write_durably(target: Path, data: bytes) -> None:
             handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
+        faults.reach(Fault.BLOB_WRITTEN)
         temporary.rename(target)
     except OSError:
         temporary.unlink(missing_ok=True)

@@ -201,6 +201,13 @@ def ask_twice(api: Api) -> TestResponse:
     return ask(api, job_id)
 
 
+def submit_where(api: Api, **limits: int) -> TestResponse:
+    """Send a film to a service with other limits, where another film waits already."""
+    make_job(api.resources.database)
+    settings = api.resources.settings.model_copy(update=limits)
+    return Api(replace(api.resources, settings=settings), api.key).submit()
+
+
 JOB = "/api/v1/jobs/{job_id}"
 ALL = "/api/v1/jobs/{job_id}/explanations"
 SAID = "/api/v1/jobs/{job_id}/explanations/{method}"
@@ -215,6 +222,8 @@ CASES: dict[str, Case] = {
     "too large": ("POST", "/api/v1/jobs", 413, lambda api: api.submit(bytes(200_000))),
     "a gif": ("POST", "/api/v1/jobs", 415, lambda api: api.submit(b"GIF89a")),
     "cut short": ("POST", "/api/v1/jobs", 422, lambda api: api.submit(make_png()[:100])),
+    "too many": ("POST", "/api/v1/jobs", 429, lambda api: submit_where(api, tenant_queue_limit=1)),
+    "no room": ("POST", "/api/v1/jobs", 507, lambda api: submit_where(api, min_free_bytes=2**62)),
     "list": ("GET", "/api/v1/jobs", 200, lambda api: (succeed(api), fail(api), api.get("/api/v1/jobs"))[-1]),
     "list badly": ("GET", "/api/v1/jobs", 400, lambda api: api.get("/api/v1/jobs?limit=0")),
     "queued": ("GET", JOB, 200, lambda api: api.get(f"/api/v1/jobs/{make_job(api.resources.database)}")),

@@ -181,6 +181,31 @@ def test_a_living_broker_is_up(bell: tuple[Queue, Read]) -> None:
     assert bell[0].is_up()
 
 
+def test_the_backlog_counts_rings_for_films(bell: tuple[Queue, Read]) -> None:
+    """Over all classes; those for explanations wait elsewhere."""
+    queue, _ = bell
+    for priority in Priority:
+        queue.classify(new_job_id(), priority)
+    queue.explain(new_job_id())
+    assert queue.backlog() == 3
+
+
+def test_a_dead_brokers_backlog_is_not_known(dead_bell: Queue) -> None:
+    """None is not zero: nothing is rung on the strength of it."""
+    assert dead_bell.backlog() is None
+
+
+def test_a_broker_that_failed_five_times_is_not_asked_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sixth ring costs no connection: requests do not queue up behind a dead broker."""
+    queue = CeleryQueue(f"redis://127.0.0.1:{free_port()}/0")
+    tried: list[str] = []
+    send = queue._app.send_task
+    monkeypatch.setattr(queue._app, "send_task", lambda task, *a, **k: (tried.append(task), send(task, *a, **k)))
+    assert not any(queue.classify(new_job_id(), Priority.STAT) for _ in range(8))
+    assert len(tried) == 5
+    queue.close()
+
+
 def test_a_dead_broker_is_told_and_not_raised(dead_bell: Queue) -> None:
     """A request that rings is answered all the same."""
     assert not dead_bell.is_up()

@@ -175,7 +175,7 @@ def test_cancel_ends_a_queued_and_a_running_job_and_nothing_else(database: Datab
 
 def test_a_job_past_its_time_expires_and_is_not_claimed(database: Database, clock: FixedClock) -> None:
     """`expires_at` in the past: no claim, and the sweeper ends it."""
-    job_id = make_job(database, expires_at=clock.now + timedelta(seconds=5))
+    job_id = make_job(database, expires_in_s=5)
     clock.advance(6)
     assert claim(database) == []
     assert _change(database, lambda c: c.expire_due()) == [job_id]

@@ -14,6 +14,7 @@ from shared.db import queries
 from shared.errors import InvalidRequest, JobNotFound, Malformed, UnsupportedFormat
 from shared.wiring import Resources
 from web import submit
+from web.backpressure import Backpressure
 from web.offload import read
 
 Query = TypeVar("Query", bound=BaseModel)
@@ -25,12 +26,13 @@ JOB_ID_LENGTH = 36
 def create_blueprint(resources: Resources) -> Blueprint:
     """The routes over `resources`."""
     api = Blueprint("jobs", __name__, url_prefix="/api/v1/jobs")
+    gate = Backpressure(resources.database, resources.settings)
 
     @api.post("")
     def submit_job() -> Response:
         query = parse_query(wire.SubmitQuery)
-        upload = submit.Upload(read_upload(), query.priority, _idempotency_key(), g.request_id)
-        job = submit.submit(resources, g.principal, upload)
+        upload = submit.Upload(read_upload(), query.priority, _idempotency_key(), g.request_id, query.expires_in_s)
+        job = submit.submit(resources, gate, g.principal, upload)
         return _job_response(job, 202, {"Location": job.links.self})
 
     @api.get("")

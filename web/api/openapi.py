@@ -85,7 +85,7 @@ def _submit() -> Json:
     key = _parameter("Idempotency-Key", "header", {"type": "string", "minLength": 1, "maxLength": 128},
                      "the same key and film answer the same job; another film: 422", required=False)  # fmt: skip
     operation = _operation("submitJob", "Submit a film", "Job", [*_query(wire.SubmitQuery), key],
-                           [400, 403, 413, 415, 422])  # fmt: skip
+                           [400, 403, 413, 415, 422, 429, 507])  # fmt: skip
     operation["responses"]["202"] = operation["responses"].pop("200")
     operation["requestBody"] = {
         "required": True,

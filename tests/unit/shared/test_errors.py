@@ -30,8 +30,9 @@ def test_every_error_has_code_status_and_words(error: type[AppError]) -> None:
 
 @pytest.mark.parametrize("error", OURS, ids=lambda error: error.__name__)
 def test_only_what_is_away_for_now_is_worth_a_retry(error: type[AppError]) -> None:
-    """503 and `retryable` go together, so that Retry-After never lies."""
-    assert error.retryable is (error.status == 503) is issubclass(error, Unavailable)
+    """429, 503 and 507 go with `retryable`, so that Retry-After never lies."""
+    assert error.retryable is (error.status in {429, 503, 507})
+    assert error.retryable or not issubclass(error, Unavailable)
 
 
 def test_the_tree_at_the_top_draws_every_class() -> None:

@@ -18,6 +18,7 @@ def _as_before() -> Iterator[None]:
     """Logging is the process's own: put it back."""
     root, alembic = logging.getLogger(), logging.getLogger("alembic")
     handlers, level, alembic_level = list(root.handlers), root.level, alembic.level
+    structlog.contextvars.clear_contextvars()  # a test before this one may have served a request
     yield
     root.handlers[:] = handlers
     root.setLevel(level)

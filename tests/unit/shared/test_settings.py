@@ -32,6 +32,10 @@ GOOD: dict[str, tuple[str, object]] = {
     "ring_after_s": ("5", 5.0),
     "run_limit_s": ("90", 90.0),
     "max_attempts": ("5", 5),
+    "aged_after_s": ("60", 60.0),
+    "queue_limit": ("100", 100),
+    "tenant_queue_limit": ("10", 10),
+    "min_free_bytes": ("0", 0),
     "orphan_after_s": ("60", 60.0),
 }
 BAD = {
@@ -48,6 +52,10 @@ BAD = {
     "ring_after_s": "soon",
     "run_limit_s": "0",
     "max_attempts": "0",
+    "aged_after_s": "0",
+    "queue_limit": "0",
+    "tenant_queue_limit": "0",
+    "min_free_bytes": "-1",
     "orphan_after_s": "0",
 }
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from shared import wire
 from shared.db import jobs
 from shared.db.keys import Principal
 from shared.db.tables import AuditEvent, Job
@@ -21,6 +22,7 @@ from tests.api import stored
 from tests.factories import make_jpeg, make_pixels, make_png
 from tests.fakes import MemoryBlobs, PlainDecoder, RecordingQueue
 from tests.jobs import claim
+from web.backpressure import Backpressure
 from web.submit import Upload, cancel, submit
 
 WHO = Principal("testkey", "default", "uploader")
@@ -29,6 +31,11 @@ WHO = Principal("testkey", "default", "uploader")
 def upload(*, data: bytes | None = None, key: str | None = None, priority: Priority = Priority.ROUTINE) -> Upload:
     """An upload of a good film, unless told otherwise."""
     return Upload(make_png() if data is None else data, priority, key, "request")
+
+
+def send(resources: Resources, film: Upload) -> wire.Job:
+    """Submit with a gate of its own."""
+    return submit(resources, Backpressure(resources.database, resources.settings), WHO, film)
 
 
 @dataclass(slots=True)
@@ -73,7 +80,7 @@ def test_the_film_is_stored_before_its_row(resources: Resources) -> None:
     blobs = WatchedBlobs()
     watched = replace(resources, blobs=blobs)
     blobs.at_put = lambda: seen.append(stored(watched))
-    submit(watched, WHO, upload())
+    send(watched, upload())
     assert seen == [(0, 0)]
     assert stored(watched) == (1, 1)
 
@@ -81,14 +88,14 @@ def test_the_film_is_stored_before_its_row(resources: Resources) -> None:
 def test_the_bell_rings_after_the_commit(resources: Resources) -> None:
     """Another connection already sees the row."""
     queue = WatchedQueue(resources=resources)
-    submit(replace(resources, queue=queue), WHO, upload())
+    send(replace(resources, queue=queue), upload())
     assert queue.rows_seen == [True]
 
 
 def test_what_is_stored_is_the_canonical_film(resources: Resources) -> None:
     """Pixels only: whatever else was in the file is not kept."""
     pixels = make_pixels(seed=4)
-    job = submit(resources, WHO, upload(data=make_png(pixels=pixels)))
+    job = send(resources, upload(data=make_png(pixels=pixels)))
     assert isinstance(resources.blobs, MemoryBlobs)
     (data,) = resources.blobs.data.values()
     assert (stored_films.from_bytes(data) == pixels).all()
@@ -97,7 +104,7 @@ def test_what_is_stored_is_the_canonical_film(resources: Resources) -> None:
 
 def test_the_row_says_who_and_what(resources: Resources) -> None:
     """Owner, request, attempts, class; one event 'accepted' by the key."""
-    job = submit(resources, WHO, upload(priority=Priority.STAT, key="k"))
+    job = send(resources, upload(priority=Priority.STAT, key="k"))
     with resources.database.read() as session:
         row = session.get_one(Job, job.id)
         events = session.execute(select(AuditEvent.actor, AuditEvent.action, AuditEvent.subject)).all()
@@ -110,7 +117,7 @@ def test_the_row_says_who_and_what(resources: Resources) -> None:
 def test_a_refused_film_leaves_no_trace(resources: Resources, data: bytes) -> None:
     """No blob, no row, no ring."""
     with pytest.raises(RefusedUpload):
-        submit(resources, WHO, upload(data=data))
+        send(resources, upload(data=data))
     assert stored(resources) == (0, 0)
     assert isinstance(resources.queue, RecordingQueue)
     assert resources.queue.rings == []
@@ -121,16 +128,16 @@ def test_too_many_bytes_never_reach_the_decoder(resources: Resources) -> None:
     settings = resources.settings.model_copy(update={"max_upload_bytes": 1024})
     limited = replace(resources, settings=settings, decoder=BusyDecoder())
     with pytest.raises(TooLarge, match="1024"):
-        submit(limited, WHO, upload(data=bytes(1025)))
+        send(limited, upload(data=bytes(1025)))
     with pytest.raises(DecoderBusy):
-        submit(limited, WHO, upload(data=bytes(1024)))
+        send(limited, upload(data=bytes(1024)))
 
 
 def test_a_busy_decoder_leaves_no_trace(resources: Resources) -> None:
     """The same film may be sent again."""
     busy = replace(resources, decoder=BusyDecoder())
     with pytest.raises(DecoderBusy):
-        submit(busy, WHO, upload())
+        send(busy, upload())
     assert stored(busy) == (0, 0)
 
 
@@ -140,7 +147,7 @@ def race(resources: Resources, rival: Upload) -> Resources:
 
     def overtake() -> None:
         blobs.at_put = lambda: None
-        submit(replace(resources, blobs=blobs), WHO, rival)
+        send(replace(resources, blobs=blobs), rival)
 
     blobs.at_put = overtake
     return replace(resources, blobs=blobs)
@@ -149,7 +156,7 @@ def race(resources: Resources, rival: Upload) -> Resources:
 def test_of_two_with_one_key_the_later_gets_the_earliers_job(resources: Resources) -> None:
     """One row, one blob (the loser's is removed), one ring, one event."""
     racing = race(resources, upload(key="k"))
-    job = submit(racing, WHO, upload(key="k"))
+    job = send(racing, upload(key="k"))
     assert stored(racing) == (1, 1)
     assert isinstance(racing.blobs, MemoryBlobs)
     assert [ref.split("/")[1] for ref in racing.blobs.data] == [job.id]
@@ -163,15 +170,15 @@ def test_of_two_films_with_one_key_the_later_is_refused(resources: Resources) ->
     """And its blob does not stay."""
     racing = race(resources, upload(key="k"))
     with pytest.raises(IdempotencyMismatch):
-        submit(racing, WHO, upload(data=make_jpeg(), key="k"))
+        send(racing, upload(data=make_jpeg(), key="k"))
     assert stored(racing) == (1, 1)
 
 
 def test_a_conflict_that_is_not_the_keys_is_a_fault(resources: Resources) -> None:
     """An id given twice is told as what it is, and the blob does not stay."""
-    first = submit(resources, WHO, upload())
+    first = send(resources, upload())
     with pytest.raises(IntegrityError):
-        submit(replace(resources, new_id=lambda: first.id), WHO, upload(data=make_jpeg()))
+        send(replace(resources, new_id=lambda: first.id), upload(data=make_jpeg()))
     assert stored(resources) == (1, 1)
 
 
@@ -179,7 +186,7 @@ def test_cancelling_asks_for_the_right_job(resources: Resources) -> None:
     """Unknown 404, ended 409."""
     with pytest.raises(JobNotFound):
         cancel(resources, WHO, "01997000-0000-7000-8000-000000000000")
-    job = submit(resources, WHO, upload())
+    job = send(resources, upload())
     (held,) = claim(resources.database)
     with jobs.changing(resources.database) as changes:
         changes.fail(held, "worker:w1", "x", "x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from sqlalchemy import event, select, update
 
 from shared.db import audit, jobs, queries
 from shared.db.engine import Database, make_engine
-from shared.db.jobs import Claimant
+from shared.db.line import Claimant
 from shared.db.tables import AuditEvent, Job, Result, WorkerHeartbeat
 from shared.domain import FloatArray, Priority
 from shared.errors import StorageDown
@@ -104,6 +105,15 @@ class Setting:
             return session.get_one(Job, job_id).blob_ref
 
 
+class LongestPause(random.Random):
+    """Draws the upper bound, so that a film put back is not due again at once."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """The upper bound."""
+        del a
+        return b
+
+
 @pytest.fixture
 def make_setting(resources: Resources) -> Callable[..., Setting]:
     """Builds a kitchen around an engine."""
@@ -112,7 +122,8 @@ def make_setting(resources: Resources) -> Callable[..., Setting]:
     def make(engine: FakeEngine | None = None, blobs: MemoryBlobs | None = None) -> Setting:
         own = replace(resources, blobs=blobs or resources.blobs)
         keeper = LeaseKeeper(resources.database, lease_s=20.0, run_limit_s=60.0)
-        return Setting(Kitchen(own, engine or FakeEngine(), Claimant("w1", tuple(Priority), 8, 20.0), keeper))
+        who = Claimant("w1", tuple(Priority), 8, 20.0)
+        return Setting(Kitchen(own, engine or FakeEngine(), who, keeper, LongestPause()))
 
     return make
 

@@ -154,7 +154,7 @@ def test_a_film_that_ended_all_its_workers_is_given_up(kitchen: Resources, clock
 
 def test_a_job_past_its_time_is_ended(kitchen: Resources, clock: FixedClock) -> None:
     """Expired, not rung."""
-    job_id = make_job(kitchen.database, expires_at=clock.now + timedelta(seconds=30))
+    job_id = make_job(kitchen.database, expires_in_s=30)
     clock.advance(30)
     assert sweep(kitchen, "w1")
     assert state(kitchen, job_id) == ("expired", 0)
@@ -211,7 +211,7 @@ def test_one_sweeps_at_a_time(kitchen: Resources, clock: FixedClock) -> None:
 def test_a_pass_rings_so_many_and_no_more(
     kitchen: Resources, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rest is for the next pass."""
+    """The rest is for the next pass, once workers have taken those rings."""
     monkeypatch.setattr(sweeper, "RINGS_A_PASS", 3)
     for _ in range(5):
         make_job(kitchen.database)
@@ -219,7 +219,21 @@ def test_a_pass_rings_so_many_and_no_more(
     assert sweep(kitchen, "w1")
     assert len(rings(kitchen)) == 3
     assert sweep(kitchen, "w1")
+    assert len(rings(kitchen)) == 3
+    kitchen.queue.waiting = 1
+    assert sweep(kitchen, "w1")
     assert len({job_id for job_id, _ in rings(kitchen)}) == 5
+
+
+def test_without_a_broker_nothing_is_marked_as_rung(kitchen: Resources, clock: FixedClock) -> None:
+    """Or the films would wait another turn once it is back."""
+    make_job(kitchen.database)
+    clock.advance(11)
+    kitchen.queue.down = True
+    sweep(kitchen, "w1")
+    kitchen.queue.down = False
+    sweep(kitchen, "w1")
+    assert len(rings(kitchen)) == 1
 
 
 # -- orphans ---------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 from shared import queueing
 from shared.db import explanation_queries, migrate, queries
 from shared.db.engine import Database, make_engine
-from shared.db.jobs import Claimant
+from shared.db.line import Claimant
 from shared.db.tables import Explanation, Job, Model, WorkerHeartbeat
 from shared.domain import JobState, Priority
 from shared.errors import DatabaseDown, ManifestMismatch

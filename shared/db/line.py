@@ -1,0 +1,116 @@
+"""Who is next: the order in which due films are claimed. Reads and locks rows; changes none. Called by `jobs`.
+
+Class first, then tenants in turn, then first come first served. A claim that asks for the aged looks first at what has
+waited too long in a less urgent class, so that enough urgent films cannot keep the others waiting for ever; workers
+ask so at every fourth claim (`worker/pipeline.py`), so an urgent film waits for one more batch at the most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby, zip_longest
+
+from sqlalchemy import ColumnElement, Row, Select, literal, or_, select, true, union_all
+from sqlalchemy.orm import Session
+
+from shared.db.tables import Job, Tenant
+from shared.domain import JobState, Priority
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """Who claims, for which classes, how many at most and for how long.
+
+    Attributes:
+        aged_after_s: a film of a less urgent class that waits longer than this has aged.
+    """
+
+    worker: str
+    priorities: tuple[Priority, ...]
+    limit: int
+    lease_s: float
+    aged_after_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The films of one tenant in one class that are due; the first of them has been since `since`."""
+
+    tenant: str
+    rank: int
+    since: datetime
+
+
+Group = Sequence[Waiting]
+Film = Row[str, str, int]
+"""(job id, tenant, attempt)."""
+
+
+def pick(session: Session, who: Claimant, now: datetime, *, aged_first: bool = False) -> list[Film]:
+    """Lock the next films for `who`, at most its limit; rows that another claim holds are passed over.
+
+    A film whose last attempt ended without an answer comes alone, so that one which kills its process takes no
+    neighbour along.
+    """
+    groups = _groups(session, who, now, aged_first=aged_first)
+    for place, group in enumerate(groups):
+        leader = session.execute(_locked(_due(group[0], now), 1)).first()
+        if leader is not None:
+            return [leader] if leader.attempt else _fill(session, groups[place:], who.limit, now)
+    return []
+
+
+def _groups(session: Session, who: Claimant, now: datetime, *, aged_first: bool) -> list[Group]:
+    """Who is served one after the other: the classes, each with its tenants in turn; before them the aged, if asked."""
+    waiting = _waiting(session, who, now)
+    classes: list[Group] = [list(group) for _, group in groupby(waiting, key=lambda found: found.rank)]
+    before = now - timedelta(seconds=who.aged_after_s)
+    aged = sorted((found for found in waiting if found.rank and found.since < before), key=lambda found: found.since)
+    return [*([found] for found in aged), *classes] if aged_first else classes
+
+
+def _waiting(session: Session, who: Claimant, now: datetime) -> list[Waiting]:
+    """Each tenant and class with due films, by class, then by who was served longest ago."""
+    ranks = union_all(*(select(literal(priority.rank).label("rank")) for priority in who.priorities)).subquery()
+    theirs = (Job.tenant == Tenant.id) & (Job.priority == ranks.c.rank)
+    first = select(Job.not_before).where(theirs, *_is_due(now)).order_by(Job.not_before).limit(1).scalar_subquery()
+    pairs = select(Tenant.id, ranks.c.rank, first.label("since"), Tenant.served_at).join(ranks, true())
+    found = pairs.subquery()
+    rows = session.execute(
+        select(found.c.id, found.c.rank, found.c.since)
+        .where(found.c.since.is_not(None))
+        .order_by(found.c.rank, found.c.served_at.is_not(None), found.c.served_at, found.c.id)
+    )
+    return [Waiting(*row) for row in rows]
+
+
+def _fill(session: Session, groups: Sequence[Group], limit: int, now: datetime) -> list[Film]:
+    """Up to `limit` films that were never tried, group by group; inside a group the places go round."""
+    films: dict[str, Film] = {}
+    for group in groups:
+        room = limit - len(films)
+        share = -(-room // len(group))
+        fresh = (_due(found, now).where(Job.attempt == 0, Job.id.not_in(films)) for found in group[:room])
+        queues = [session.execute(_locked(statement, share)).all() for statement in fresh]
+        taken = [film for turn in zip_longest(*queues) for film in turn if film is not None]
+        films |= {film.id: film for film in taken[:room]}
+    return list(films.values())
+
+
+def _due(waiting: Waiting, now: datetime) -> Select[str, str, int]:
+    return (
+        select(Job.id, Job.tenant, Job.attempt)
+        .where(Job.tenant == waiting.tenant, Job.priority == waiting.rank, *_is_due(now))
+        .where(or_(Job.expires_at.is_(None), Job.expires_at > now))
+        .order_by(Job.not_before, Job.id)
+    )
+
+
+def _locked(due: Select[str, str, int], limit: int) -> Select[str, str, int]:
+    return due.limit(limit).with_for_update(skip_locked=True)
+
+
+def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return Job.state == JobState.QUEUED, Job.not_before <= now

@@ -1,0 +1,50 @@
+"""Named points on a film's way at which tests kill or stop the process. In service each is an empty call.
+
+Only `arm` makes a point do anything, and nothing of the product calls it: no setting can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+
+class Fault(StrEnum):
+    """Where a process may die, in the order of a film's way."""
+
+    FILM_DECODED = "film_decoded"
+    BLOB_WRITTEN = "blob_written"
+    BLOB_STORED = "blob_stored"
+    JOB_INSERTED = "job_inserted"
+    JOB_COMMITTED = "job_committed"
+    JOB_RUNG = "job_rung"
+    FILM_CLAIMED = "film_claimed"
+    CLAIM_COMMITTED = "claim_committed"
+    FILM_LOADED = "film_loaded"
+    FILM_INFERRED = "film_inferred"
+    RESULT_WRITTEN = "result_written"
+    RESULT_COMMITTED = "result_committed"
+    LEASE_GIVEN_BACK = "lease_given_back"
+
+
+_armed: dict[Fault, Callable[[], None]] = {}
+
+
+def reach(point: Fault) -> None:
+    """Do what `arm` set for this point; nothing in service."""
+    if _armed:
+        _armed.get(point, _nothing)()
+
+
+def arm(point: Fault, act: Callable[[], None]) -> None:
+    """Let `act` be called whenever this process reaches `point`."""
+    _armed[point] = act
+
+
+def disarm() -> None:
+    """Make every point empty again."""
+    _armed.clear()
+
+
+def _nothing() -> None:
+    """What happens at a point that is not armed."""

@@ -1,0 +1,148 @@
+"""Saying no: too many films of one tenant, of all, or no room on the disk; with a time that means something."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import event
+
+from shared.db import jobs
+from shared.db.engine import Database
+from shared.errors import QueueFull, StorageFull, TenantQueueFull
+from shared.wiring import Resources
+from tests.api import Api, make_key, make_tenant
+from tests.api_answers import problem
+from tests.factories import make_pixels, make_png
+from tests.jobs import claim, finish, make_job
+from web.backpressure import Backpressure, seconds_until_room
+
+
+class Seconds:
+    """A clock that moves when told."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        """The time it was set to."""
+        return self.now
+
+
+def gate(resources: Resources, clock: Seconds | None = None, **limits: int) -> Backpressure:
+    """A gate with limits of its own."""
+    return Backpressure(resources.database, resources.settings.model_copy(update=limits), clock or Seconds())
+
+
+def count_statements(database: Database) -> list[str]:
+    """What is asked of it from now on."""
+    asked: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda _c, _u, text, *_rest: asked.append(text))
+    return asked
+
+
+def test_a_tenant_at_its_limit_is_told_to_wait(resources: Resources) -> None:
+    """One below it passes; another tenant passes too."""
+    make_tenant(resources.database, "clinic")
+    make_job(resources.database)
+    gate(resources, tenant_queue_limit=2).admit("default")
+    make_job(resources.database)
+    full = gate(resources, tenant_queue_limit=2)
+    with pytest.raises(TenantQueueFull) as caught:
+        full.admit("default")
+    assert caught.value.retry_after_s is not None
+    full.admit("clinic")
+
+
+def test_the_whole_queue_at_its_limit_refuses_everybody(resources: Resources) -> None:
+    """Whoever asks."""
+    make_job(resources.database)
+    with pytest.raises(QueueFull):
+        gate(resources, queue_limit=1).admit("clinic")
+
+
+def test_a_disk_that_is_nearly_full_takes_no_film(resources: Resources) -> None:
+    """With the room that this machine really has, and more than it has."""
+    gate(resources, min_free_bytes=0).admit("default")
+    with pytest.raises(StorageFull):
+        gate(resources, min_free_bytes=2**62).admit("default")
+
+
+def test_films_that_are_claimed_make_room(resources: Resources) -> None:
+    """A running film does not wait; the gate sees that when it asks again."""
+    clock = Seconds()
+    make_job(resources.database)
+    full = gate(resources, clock, tenant_queue_limit=1)
+    with pytest.raises(TenantQueueFull):
+        full.admit("default")
+    claim(resources.database)
+    clock.now = 1.1
+    full.admit("default")
+
+
+def test_the_database_is_asked_once_a_second(resources: Resources) -> None:
+    """However many films come; those accepted meanwhile count at once."""
+    clock = Seconds()
+    asked = count_statements(resources.database)
+    door = gate(resources, clock, tenant_queue_limit=3)
+    door.admit("default")
+    first = len(asked)
+    for _ in range(3):
+        door.admit("default")
+        door.note_accepted("default")
+    with pytest.raises(TenantQueueFull):
+        door.admit("default")
+    assert len(asked) == first
+    clock.now = 1.1
+    door.admit("default")  # those three never reached the table
+    assert len(asked) == 2 * first
+
+
+@pytest.mark.parametrize(
+    ("over", "rate", "expected"), [(0, 10.0, 1), (99, 10.0, 10), (0, 0.1, 10), (10_000, 1.0, 300), (5, 0.0, 30)]
+)
+def test_the_wait_is_what_the_measured_rate_makes_it(over: int, rate: float, expected: int) -> None:
+    """Between a second and five minutes; half a minute where nothing was finished lately."""
+    assert seconds_until_room(over, rate) == expected
+
+
+def test_the_rate_is_counted_from_what_was_finished(resources: Resources) -> None:
+    """Six films in the last minute are a tenth a second: one place in ten seconds."""
+    for _ in range(6):
+        make_job(resources.database)
+    for held in claim(resources.database):
+        finish(resources.database, held)
+    make_job(resources.database)
+    with pytest.raises(TenantQueueFull) as caught:
+        gate(resources, tenant_queue_limit=1).admit("default")
+    assert caught.value.retry_after_s == 10
+
+
+def test_a_full_queue_is_answered_429_with_a_time(small: Resources) -> None:
+    """Nothing is stored, and a film that was accepted before is still answered by its key."""
+    api = Api(
+        replace(small, settings=small.settings.model_copy(update={"tenant_queue_limit": 1})), make_key(small.database)
+    )
+    first = api.submit(headers={"Idempotency-Key": "first"})
+    assert first.status_code == 202
+    refused = api.submit(make_png(pixels=make_pixels(seed=5)), headers={"Idempotency-Key": "second"})
+    problem(refused, 429, "tenant_queue_full")
+    assert int(refused.headers["Retry-After"]) == 30
+    assert api.submit(headers={"Idempotency-Key": "first"}).get_json()["id"] == first.get_json()["id"]
+    assert len(small.blobs.data) == 1
+
+
+def test_a_film_may_name_its_time(small: Resources) -> None:
+    """`expires_in_s` sets `expires_at` by the database's clock; past it the film is never started."""
+    api = Api(small, make_key(small.database))
+    job = api.submit(query="?expires_in_s=60").get_json()
+    assert job["expires_at"] > job["created_at"]
+    small.database.now = lambda session, told=small.database.now: told(session).replace(year=2100)
+    assert claim(small.database) == []
+    with jobs.changing(small.database) as changes:
+        assert changes.expire_due() == [job["id"]]
+
+
+@pytest.mark.parametrize("seconds", ["0", "-5", "soon", "99999999"])
+def test_a_time_that_is_none_is_refused(small: Resources, seconds: str) -> None:
+    """Before the film is read."""
+    problem(Api(small, make_key(small.database)).submit(query=f"?expires_in_s={seconds}"), 400, "invalid_request")

@@ -1,0 +1,113 @@
+"""When to say no: too many films wait, or the disk is nearly full. Asked before a film is decoded.
+
+The database is asked how many wait at most once a second by each web process; in between, the process adds what it
+accepted itself. So a limit may be passed by what the other processes accept within that second, and no more.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from shared.db import queries
+from shared.db.engine import Database
+from shared.errors import QueueFull, StorageFull, TenantQueueFull
+from shared.settings import Settings
+from web.offload import read
+
+ASK_EVERY_S: Final = 1.0
+LONGEST_WAIT_S: Final = 300
+WAIT_WITHOUT_RATE_S: Final = 30
+"""What a client is told to wait where nothing was finished lately."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How many films wait, by tenant, and how many a second are finished."""
+
+    queued: Mapping[str, int]
+    rate: float
+
+    @property
+    def total(self) -> int:
+        """Of all tenants."""
+        return sum(self.queued.values())
+
+
+@dataclass(slots=True)
+class Backpressure:
+    """Admits films while there is room for them."""
+
+    database: Database
+    settings: Settings
+    clock: Callable[[], float] = time.monotonic
+    _load: Load = field(default_factory=lambda: Load({}, 0.0))
+    _asked_at: float = -math.inf
+    _accepted: Counter[str] = field(default_factory=Counter)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def admit(self, tenant: str) -> None:
+        """Return where one more film of this tenant may come.
+
+        Raises:
+            TenantQueueFull: this tenant has too many waiting.
+            QueueFull: all together have.
+            StorageFull: the disk has too little room left.
+            DatabaseDown: it does not say.
+        """
+        load, settings = self._current(), self.settings
+        check_room(settings.home, settings.min_free_bytes)
+        mine = load.queued.get(tenant, 0) + self._accepted[tenant]
+        total = load.total + self._accepted.total()
+        if mine >= settings.tenant_queue_limit:
+            wait_s = seconds_until_room(mine - settings.tenant_queue_limit, load.rate)
+            raise TenantQueueFull(f"You have {mine} films waiting, which is the limit; try again later.", wait_s)
+        if total >= settings.queue_limit:
+            wait_s = seconds_until_room(total - settings.queue_limit, load.rate)
+            raise QueueFull("The service has as many films waiting as it takes; try again later.", wait_s)
+
+    def note_accepted(self, tenant: str) -> None:
+        """Count a film that was accepted since the database was asked."""
+        with self._guard:
+            self._accepted[tenant] += 1
+
+    def _current(self) -> Load:
+        with self._guard:
+            if self.clock() - self._asked_at < ASK_EVERY_S:
+                return self._load
+            self._asked_at = self.clock()  # before the answer: the others go on with the last one meanwhile
+            before = self._accepted.copy()
+        load = read(self.database, self._ask)
+        with self._guard:
+            self._load, self._accepted = load, self._accepted - before
+        return load
+
+    def _ask(self, session: Session) -> Load:
+        now = self.database.now(session)
+        return Load(queries.count_queued(session), queries.finish_rate(session, now))
+
+
+def seconds_until_room(over: int, rate: float) -> int:
+    """How long until `over` + 1 films are finished at `rate` a second; between 1 and 300 s."""
+    if rate <= 0:
+        return WAIT_WITHOUT_RATE_S
+    return max(1, min(LONGEST_WAIT_S, math.ceil((over + 1) / rate)))
+
+
+def check_room(folder: Path, least_bytes: int) -> None:
+    """Return where the disk of `folder` has `least_bytes` left.
+
+    Raises:
+        StorageFull: it has not.
+    """
+    if shutil.disk_usage(folder).free < least_bytes:
+        raise StorageFull("The service has no room for more films; tell its operator, and try again later.")
