@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     model_dir: Path | None = Field(
         default=None, description="folder of weights.npz and manifest.json; the shipped model unless set"
     )
+    engine: Literal["auto", "keras", "openvino"] = Field(
+        default="auto", description="what runs the model: TensorFlow on a GPU, OpenVINO on CPUs, unless set"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="least that is logged")
 
     max_upload_bytes: int = Field(default=32 * 2**20, ge=1024, description="largest upload accepted")

@@ -28,6 +28,7 @@ from shared.settings import Settings
 from shared.wiring import build_resources
 from worker import heartbeat, pipeline, sweep
 from worker.engine.base import Engine
+from worker.engine.choose import build_engine
 from worker.engine.explain import Explainer
 from worker.engine.golden import GoldenState, check_golden, read_golden
 from worker.engine.weights import Weights, load_all
@@ -136,13 +137,11 @@ def stop() -> None:
 
 def build(settings: Settings, serving: Serving) -> Runtime:
     """Everything but the threads; the model is registered and warm."""
-    from worker.engine.keras_engine import build_engine  # noqa: PLC0415  TensorFlow loads here, after the fork
-
     resources = build_resources(settings)
     folder = model_folder(settings)
     manifest = read_manifest(folder)
     weights = load_all(folder, manifest)
-    engine = build_engine(manifest, weights)
+    engine = build_engine(settings.engine, manifest, weights)  # its library loads here, after the fork
     check_labels(engine.manifest)
     warm_up(engine, settings.batch_limit)
     golden = check_golden(engine, read_golden(folder))

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from shared.domain import Evidence, FloatArray
+from shared.errors import WrongShape
 from shared.imaging.preprocess import NetworkInput
 from shared.manifest import ModelManifest
 
@@ -59,3 +62,17 @@ class Engine(Protocol):
         Raises:
             WrongShape: x is not of the manifest's input shape.
         """
+
+
+def check_input(x: FloatArray, shape: tuple[int, int, int]) -> None:
+    """Return where x is (N, *shape) float32 with N >= 1.
+
+    Raises:
+        WrongShape: says what it is instead.
+    """
+    if x.ndim != len(shape) + 1 or x.shape[1:] != shape:
+        message = f"The network takes (N, *{shape}), it was given {x.shape}."
+        raise WrongShape(message)
+    if x.shape[0] == 0 or x.dtype != np.float32:
+        message = f"The network takes one film or more as float32, it was given {x.shape[0]} as {x.dtype}."
+        raise WrongShape(message)

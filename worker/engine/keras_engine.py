@@ -17,11 +17,11 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from shared.domain import FloatArray
-from shared.errors import ManifestMismatch, WrongShape
+from shared.errors import ManifestMismatch
 from shared.manifest import ModelManifest, read_manifest
 from worker.engine import layers as rows
 from worker.engine.architecture import Architecture, array_shapes
-from worker.engine.base import Inference
+from worker.engine.base import Inference, check_input
 from worker.engine.gate import Gate, pool
 from worker.engine.saliency import grad_cam
 from worker.engine.weights import Weights, load_all
@@ -56,12 +56,7 @@ class KerasEngine:
         Raises:
             WrongShape: x is not of the manifest's input shape.
         """
-        if x.ndim != len(self._manifest.input_shape) + 1 or x.shape[1:] != self._manifest.input_shape:
-            message = f"The network takes (N, *{self._manifest.input_shape}), it was given {x.shape}."
-            raise WrongShape(message)
-        if x.shape[0] == 0 or x.dtype != np.float32:
-            message = f"The network takes one film or more as float32, it was given {x.shape[0]} as {x.dtype}."
-            raise WrongShape(message)
+        check_input(x, self._manifest.input_shape)
         probabilities, other, saliency, early = (tensor.numpy() for tensor in self._traced(tf.constant(x)))
         nothing = np.zeros(len(x), np.float32)
         film, feature = self._gate.distances(pool(early)) if self._gate else (nothing, nothing)

@@ -21,6 +21,7 @@ GOOD: dict[str, tuple[str, object]] = {
     "redis_url": ("redis://h:1/0", "redis://h:1/0"),
     "session_secret": ("s", "s"),
     "model_dir": ("/srv/model", Path("/srv/model")),
+    "engine": ("keras", "keras"),
     "log_level": ("DEBUG", "DEBUG"),
     "max_upload_bytes": ("2048", 2048),
     "decoders": ("3", 3),
@@ -41,6 +42,7 @@ GOOD: dict[str, tuple[str, object]] = {
 BAD = {
     "port": "0",
     "url": "not a url",
+    "engine": "steam",
     "log_level": "chatty",
     "max_upload_bytes": "1",
     "decoders": "0",

@@ -1,0 +1,158 @@
+"""The chaos checker finds nothing in a sound history, and each fault in a history that was doctored to hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.chaos.checker import AuditRow, Evidence, JobRow, Kind, ResultRow, check
+from tests.chaos.history import Action, Event, Outcome
+
+A, B = "job-a", "job-b"
+
+
+def event(op: int, at: float, action: Action, outcome: Outcome, key: str, **told: Any) -> Event:
+    """One line of a history."""
+    return replace(Event(op, at, at, "client", action, outcome, key), **told)
+
+
+def audit(seq: int, action: str, job: str, attempt: int | None = None) -> AuditRow:
+    """One audit event, a second after the one before."""
+    actor = "key:k" if action == "accepted" else "worker:vm:1"
+    return AuditRow(seq, float(seq), actor, action, job, attempt)
+
+
+def sound() -> Evidence:
+    """Film a succeeds at its second attempt after an unknown submission; film b is cancelled."""
+    return Evidence(
+        events=[
+            event(1, 1.0, Action.SUBMIT, Outcome.INVOKE, "a"),
+            event(1, 1.5, Action.SUBMIT, Outcome.UNKNOWN, "a", error="ReadError"),
+            event(2, 2.0, Action.SUBMIT, Outcome.INVOKE, "a"),
+            event(2, 2.5, Action.SUBMIT, Outcome.OK, "a", job=A, state="queued", attempt=0, http=202),
+            event(3, 3.0, Action.READ, Outcome.INVOKE, "a", job=A),
+            event(3, 3.5, Action.READ, Outcome.OK, "a", job=A, state="running", attempt=2, http=200),
+            event(4, 4.0, Action.READ, Outcome.INVOKE, "a", job=A),
+            event(4, 4.5, Action.READ, Outcome.OK, "a", job=A, state="succeeded", attempt=2, http=200),
+            event(5, 5.0, Action.SUBMIT, Outcome.INVOKE, "b"),
+            event(5, 5.5, Action.SUBMIT, Outcome.OK, "b", job=B, state="queued", attempt=0, http=202),
+            event(6, 6.0, Action.CANCEL, Outcome.INVOKE, "b", job=B),
+            event(6, 6.5, Action.CANCEL, Outcome.OK, "b", job=B, state="cancelled", attempt=0, http=200),
+            event(7, 7.0, Action.CANCEL, Outcome.INVOKE, "a", job=A),
+            event(7, 7.5, Action.CANCEL, Outcome.FAIL, "a", job=A, http=409),
+        ],
+        jobs=[JobRow(A, "a", "succeeded", 2), JobRow(B, "b", "cancelled", 0)],
+        results=[ResultRow(A, 2)],
+        audit=[
+            audit(1, "accepted", A),
+            audit(2, "claimed", A, 1),
+            audit(3, "requeued", A, 1),
+            audit(4, "claimed", A, 2),
+            audit(5, "succeeded", A, 2),
+            audit(6, "accepted", B),
+            audit(7, "cancelled", B),
+        ],
+    )
+
+
+def with_events(*added: Event) -> Evidence:
+    """The sound history, and more in it."""
+    return replace(sound(), events=[*sound().events, *added])
+
+
+def with_job(index: int, **changed: Any) -> Evidence:
+    """The sound history, one row changed."""
+    jobs = list(sound().jobs)
+    jobs[index] = replace(jobs[index], **changed)
+    return replace(sound(), jobs=jobs)
+
+
+def with_audit(*added: AuditRow, left_out: int | None = None) -> Evidence:
+    """The sound history, its trail longer by `added` and without the event `left_out`."""
+    return replace(sound(), audit=[*(row for row in sound().audit if row.seq != left_out), *added])
+
+
+def late_read(job: str, key: str, state: str, attempt: int) -> Evidence:
+    """The sound history, read once more in the end."""
+    asked = event(9, 9.0, Action.READ, Outcome.INVOKE, key, job=job)
+    told = event(9, 9.5, Action.READ, Outcome.OK, key, job=job, state=state, attempt=attempt, http=200)
+    return with_events(asked, told)
+
+
+def test_a_sound_history_has_no_fault() -> None:
+    """Retries, a second attempt, a cancelled job and a late cancel are no faults."""
+    assert check(sound()) == []
+
+
+def test_an_overlapping_read_may_be_older() -> None:
+    """A read that was asked before another ended may tell the older state."""
+    asked = event(9, 4.2, Action.READ, Outcome.INVOKE, "a", job=A)
+    told = event(9, 4.8, Action.READ, Outcome.OK, "a", job=A, state="running", attempt=2, http=200)
+    assert check(with_events(asked, told)) == []
+
+
+def test_an_unknown_submission_that_went_in_must_end_too() -> None:
+    """A row without a 202 is a film as well."""
+    unknown = event(9, 9.0, Action.SUBMIT, Outcome.UNKNOWN, "c", http=503)
+    more = with_events(unknown)
+    row = JobRow("job-c", "c", "running", 1)
+    found = check(replace(more, jobs=[*more.jobs, row], audit=[*more.audit, audit(8, "accepted", "job-c")]))
+    assert {(fault.kind, fault.subject) for fault in found} == {(Kind.LOST, "job-c"), (Kind.OTHER, "c")}
+
+
+DOCTORED: dict[str, tuple[Callable[[], Evidence], Kind]] = {
+    "an accepted film is not in the table": (lambda: replace(sound(), jobs=list(sound().jobs)[:1]), Kind.LOST),
+    "a film is still queued": (lambda: with_job(1, state="queued"), Kind.LOST),
+    "a film is still running": (lambda: with_job(0, state="running"), Kind.LOST),
+    "succeeded without a result": (lambda: replace(sound(), results=[]), Kind.LOST),
+    "a known job is answered 404": (
+        lambda: with_events(event(9, 9.0, Action.READ, Outcome.FAIL, "a", job=A, http=404)),
+        Kind.LOST,
+    ),
+    "no event 'accepted'": (lambda: with_audit(left_out=6), Kind.LOST),
+    "two results": (lambda: replace(sound(), results=[ResultRow(A, 2), ResultRow(A, 2)]), Kind.DOUBLED),
+    "a cancelled job has a result": (
+        lambda: replace(sound(), results=[ResultRow(A, 2), ResultRow(B, 0)]),
+        Kind.DOUBLED,
+    ),
+    "a result without a job": (lambda: replace(sound(), results=[ResultRow(A, 2), ResultRow("x", 1)]), Kind.DOUBLED),
+    "one key, two jobs in the table": (lambda: with_job(1, key="a"), Kind.DOUBLED),
+    "one key, two jobs answered": (
+        lambda: with_events(
+            event(9, 9.0, Action.SUBMIT, Outcome.OK, "a", job=B, state="cancelled", attempt=0, http=202)
+        ),
+        Kind.DOUBLED,
+    ),
+    "two events 'accepted'": (lambda: with_audit(AuditRow(0, 0.5, "key:k", "accepted", A)), Kind.DOUBLED),
+    "a result of an older attempt": (lambda: replace(sound(), results=[ResultRow(A, 1)]), Kind.STALE),
+    "ended twice": (lambda: with_audit(audit(8, "succeeded", A, 2)), Kind.STALE),
+    "claimed after its end": (lambda: with_audit(audit(8, "claimed", A, 3)), Kind.STALE),
+    "ended by an attempt that had lost it": (
+        lambda: with_audit(audit(5, "succeeded", A, 1), left_out=5),
+        Kind.STALE,
+    ),
+    "the row says another end": (lambda: with_job(1, state="expired"), Kind.STALE),
+    "an end that did not stay": (lambda: late_read(A, "a", "running", 2), Kind.STALE),
+    "an attempt that fell": (lambda: late_read(A, "a", "succeeded", 1), Kind.STALE),
+    "a chain that breaks": (lambda: replace(sound(), chain_break="event 3 is missing"), Kind.CHAIN),
+    "another film's answer": (lambda: replace(sound(), results=[ResultRow(A, 2, is_own=False)]), Kind.OTHER),
+    "a job that nobody sent": (lambda: with_job(1, key="x"), Kind.OTHER),
+    "a good film refused": (
+        lambda: with_events(event(9, 9.0, Action.SUBMIT, Outcome.FAIL, "a", http=422)),
+        Kind.OTHER,
+    ),
+    "a key never accepted": (
+        lambda: with_events(event(9, 9.0, Action.SUBMIT, Outcome.INVOKE, "c")),
+        Kind.OTHER,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DOCTORED)
+def test_a_doctored_history_is_found_out(name: str) -> None:
+    """Each doctored history has a fault of its kind, though the sound one has none."""
+    doctor, kind = DOCTORED[name]
+    assert kind in {fault.kind for fault in check(doctor())}

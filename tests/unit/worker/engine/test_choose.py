@@ -1,0 +1,53 @@
+"""Which engine serves: by device, by network, by setting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shared.errors import ManifestMismatch, ModelProblem
+from tests.models import make_manifest, write_model
+from worker.engine import choose
+from worker.engine.architecture import folded, lite0, seed2020, tiny
+from worker.engine.choose import build_engine, ends_pooled
+from worker.engine.weights import load_all
+
+
+@pytest.mark.parametrize(("has_gpu", "expected"), [(False, "openvino"), (True, "keras")])
+def test_a_gpu_is_tensorflows_and_a_cpu_openvinos(has_gpu: bool, expected: str) -> None:  # noqa: FBT001  a table's cell
+    """For a network that both can serve."""
+    architecture = folded(lite0(4))
+    assert choose.choose(architecture, architecture.target_layer, has_gpu=has_gpu) == expected
+
+
+def test_a_network_that_needs_gradients_is_tensorflows() -> None:
+    """The study's: its maps come from an earlier row."""
+    assert choose.choose(folded(seed2020(3)), "conv4_relu", has_gpu=False) == "keras"
+
+
+def test_without_openvino_tensorflow_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And who asks for the absent one by name is told how to get it."""
+    monkeypatch.setattr(choose, "find_spec", lambda name: None if name == "openvino" else object())
+    architecture = folded(lite0(4))
+    assert choose.choose(architecture, architecture.target_layer, has_gpu=False) == "keras"
+    with pytest.raises(ModelProblem, match="pip install"):
+        build_engine("openvino", make_manifest(), None)  # type: ignore[arg-type]
+
+
+def test_the_setting_decides(tmp_path: Path) -> None:
+    """By name, whatever the machine; an engine that cannot serve the network says so."""
+    manifest = write_model(tmp_path)
+    weights = load_all(tmp_path, manifest)
+    assert build_engine("keras", manifest, weights).device.startswith(("cpu/tensorflow-", "gpu/tensorflow-"))
+    assert build_engine("openvino", manifest, weights).device.startswith("cpu/openvino-")
+    with pytest.raises(ManifestMismatch):
+        build_engine("openvino", make_manifest(target_layer="conv1_relu"), weights)
+
+
+def test_what_follows_the_maps_row_decides() -> None:
+    """Pooling and one dense layer, nothing else; an unknown row is no end either."""
+    architecture = folded(tiny(3))
+    assert ends_pooled(architecture, architecture.target_layer)
+    assert not ends_pooled(architecture, "conv1_relu")
+    assert not ends_pooled(architecture, "elsewhere")

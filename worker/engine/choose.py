@@ -1,0 +1,52 @@
+"""Which engine serves: OpenVINO on CPUs where the network suits it, else Keras on TensorFlow; or as the setting says.
+
+Each library is imported only where it is chosen, so a CPU worker never imports TensorFlow, unless it explains.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final, Literal
+
+from shared.errors import ModelProblem
+from shared.manifest import ModelManifest
+from worker.engine.architecture import Architecture
+from worker.engine.base import Engine
+from worker.engine.layers import Dense, GlobalPool
+from worker.engine.weights import Weights
+
+EngineName = Literal["auto", "keras", "openvino"]
+
+GPU: Final = Path("/dev/nvidia0")
+
+
+def build_engine(wanted: EngineName, manifest: ModelManifest, weights: Weights) -> Engine:
+    """The engine that is wanted, over weights that are already checked.
+
+    Raises:
+        ModelProblem: it is not installed, or ManifestMismatch: it cannot serve this network.
+    """
+    name = choose(weights.architecture, manifest.target_layer, has_gpu=GPU.exists()) if wanted == "auto" else wanted
+    if find_spec("openvino" if name == "openvino" else "tensorflow") is None:
+        raise ModelProblem(f"The engine '{name}' is not installed here: pip install 'plainfilm[worker]'.")
+    if name == "openvino":
+        from worker.engine import openvino_engine  # noqa: PLC0415
+
+        return openvino_engine.build_engine(manifest, weights)
+    from worker.engine import keras_engine  # noqa: PLC0415
+
+    return keras_engine.build_engine(manifest, weights)
+
+
+def choose(architecture: Architecture, target_layer: str, *, has_gpu: bool) -> Literal["keras", "openvino"]:
+    """A GPU is TensorFlow's; on CPUs OpenVINO, where it is there and the network ends as it needs."""
+    is_openvinos = not has_gpu and find_spec("openvino") is not None and ends_pooled(architecture, target_layer)
+    return "openvino" if is_openvinos else "keras"
+
+
+def ends_pooled(architecture: Architecture, target_layer: str) -> bool:
+    """True where global pooling and one dense layer are all that follows `target_layer`."""
+    names = [layer.name for layer in architecture.layers]
+    rest = architecture.layers[names.index(target_layer) + 1 :] if target_layer in names else ()
+    return [type(layer) for layer in rest] == [GlobalPool, Dense]

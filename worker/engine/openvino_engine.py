@@ -1,0 +1,197 @@
+"""The table and its arrays as an OpenVINO network on the CPU: probabilities and Grad-CAM in one call, no TensorFlow.
+
+For networks that end, after Grad-CAM's row, in global pooling and one dense layer: there the gradient of a label's
+logit is that label's column of weights, so Grad-CAM is the class activation map of Zhou et al. 2016 (arXiv 1512.04150)
+up to a factor that normalising takes away. Equal to `keras_engine` within a tolerance that a test states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+import openvino
+from openvino import opset13 as ops
+
+from shared.domain import FloatArray
+from shared.errors import ManifestMismatch
+from shared.manifest import ModelManifest
+from worker.engine import layers as rows
+from worker.engine.architecture import Architecture
+from worker.engine.base import Inference, check_input
+from worker.engine.choose import ends_pooled
+from worker.engine.gate import GRID, Gate
+from worker.engine.weights import Weights
+
+Node = Any  # OpenVINO's nodes have no public type
+Arrays = Mapping[str, FloatArray]
+
+ZEROS: Final = [0, 0]
+ONES: Final = [1, 1]
+
+
+class OpenVinoEngine:
+    """An `Engine` on OpenVINO; build it with `build_engine`."""
+
+    def __init__(self, manifest: ModelManifest, compiled: openvino.CompiledModel, gate: Gate | None) -> None:
+        self._manifest = manifest
+        self._request = compiled.create_infer_request()
+        self._gate = gate
+
+    @property
+    def manifest(self) -> ModelManifest:
+        """What the loaded weights promise."""
+        return self._manifest
+
+    @property
+    def device(self) -> str:
+        """Kind of device and build, e.g. 'cpu/openvino-2026.4.1'."""
+        return f"cpu/openvino-{openvino.__version__.split('-')[0]}"
+
+    def infer(self, x: FloatArray) -> Inference:
+        """Scores and Grad-CAM for x: (N, H, W, C) float32 in [0, 1], N >= 1.
+
+        Raises:
+            WrongShape: x is not of the manifest's input shape.
+        """
+        check_input(x, self._manifest.input_shape)
+        found = self._request.infer([np.ascontiguousarray(x.transpose(0, 3, 1, 2))])
+        logits, activations, early = (np.array(found[place]) for place in range(3))
+        labels = len(self._manifest.labels)
+        scaled: FloatArray = (logits / self._manifest.temperature).astype(np.float32)
+        nothing = np.zeros(len(x), np.float32)
+        film, feature = self._gate.distances(early) if self._gate else (nothing, nothing)
+        top = activations[np.arange(len(x)), logits[:, :labels].argmax(axis=1)]
+        other = softmax(scaled)[:, labels:].sum(axis=1)
+        return Inference(softmax(scaled[:, :labels]), other, film, feature, normalise(np.maximum(top, 0)))
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """Rows of (N, K) that sum to 1."""
+    powers: FloatArray = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def normalise(raw: FloatArray) -> FloatArray:
+    """Each map of (N, h, w), >= 0, divided by its largest value; zeros where that is 0 or not finite."""
+    peak = raw.max(axis=(1, 2), keepdims=True)
+    is_usable = np.isfinite(peak) & (peak > 0)
+    return np.where(is_usable, raw / np.where(is_usable, peak, 1), 0).astype(np.float32)
+
+
+def build_engine(manifest: ModelManifest, weights: Weights, threads: int = 0) -> OpenVinoEngine:
+    """The engine of weights that are already checked.
+
+    Args:
+        threads: at most so many; 0 leaves it to OpenVINO.
+
+    Raises:
+        ManifestMismatch: the network does not end as this engine needs it.
+    """
+    network = build_network(
+        weights.architecture, weights.arrays, manifest.target_layer, has_gate=weights.gate is not None
+    )
+    hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
+    limits = {"INFERENCE_NUM_THREADS": threads} if threads else {}
+    compiled = openvino.Core().compile_model(network, "CPU", hints | limits)
+    return OpenVinoEngine(manifest, compiled, weights.gate)
+
+
+def build_network(architecture: Architecture, arrays: Arrays, target_layer: str, *, has_gate: bool) -> openvino.Model:
+    """Input (N, C, H, W) to logits (N, K), activation maps (N, K, h, w) and the gate's features (N, D or 0)."""
+    if not ends_pooled(architecture, target_layer):
+        message = f"OpenVINO serves networks that end in pooling and one dense layer; '{architecture.name}' does not."
+        raise ManifestMismatch(message)
+    height, width, channels = architecture.input_shape
+    entry = ops.parameter([-1, channels, height, width], np.float32, name="film")
+    nodes = {"input": entry}
+    above = entry
+    for layer in architecture.layers:
+        above = ops.add(above, nodes[layer.other]) if isinstance(layer, rows.Add) else make_node(layer, above, arrays)
+        nodes[layer.name] = above
+    columns = arrays[f"{architecture.layers[-1].name}.kernel"]
+    activations = _convolve(nodes[target_layer], columns[np.newaxis, np.newaxis], 1, "valid")
+    early = (
+        _pooled(nodes[architecture.gate_layer or ""]) if has_gate else ops.reshape(above, [-1, columns.shape[1]], False)
+    )
+    return openvino.Model([above, activations, early], [entry], architecture.name)
+
+
+def make_node(layer: rows.Layer, above: Node, arrays: Arrays) -> Node:
+    """The node of one row; `Add` takes two and is `build_network`'s."""
+    return _MAKERS[type(layer)](layer, above, arrays)
+
+
+def _pooled(row: Node) -> Node:
+    """Means over the gate's grid, (N, C, h, w) to (N, 4 * C), in the order of `gate.pool`."""
+    _, channels, height, width = (side.get_max_length() for side in row.get_output_partial_shape(0))
+    cell = [height // GRID, width // GRID]
+    means = ops.avg_pool(row, cell, ZEROS, ZEROS, cell, True, "floor", "valid")
+    return ops.reshape(ops.transpose(means, [0, 2, 3, 1]), [-1, GRID * GRID * channels], False)
+
+
+def _convolve(above: Node, kernel: FloatArray, stride: int, padding: str) -> Node:
+    """Kernel (k, k, in, out); 'same' is TensorFlow's, the odd pixel last, which OpenVINO calls 'same_upper'."""
+    weights = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+    pad = "same_upper" if padding == "same" else "valid"
+    return ops.convolution(above, weights, [stride, stride], ZEROS, ZEROS, ONES, pad)
+
+
+def _conv(layer: rows.Conv, above: Node, arrays: Arrays) -> Node:
+    node = _convolve(above, arrays[f"{layer.name}.kernel"], layer.stride, layer.padding)
+    return _biased(layer, node, arrays)
+
+
+def _depthwise(layer: rows.Depthwise, above: Node, arrays: Arrays) -> Node:
+    """Kernel (k, k, C, 1) to groups (C, 1, 1, k, k)."""
+    weights = np.ascontiguousarray(arrays[f"{layer.name}.kernel"].transpose(2, 3, 0, 1)[:, :, np.newaxis])
+    stride = [layer.stride, layer.stride]
+    return _biased(layer, ops.group_convolution(above, weights, stride, ZEROS, ZEROS, ONES, "same_upper"), arrays)
+
+
+def _biased(layer: rows.Conv | rows.Depthwise, node: Node, arrays: Arrays) -> Node:
+    return ops.add(node, _channels(arrays[f"{layer.name}.bias"])) if layer.has_bias else node
+
+
+def _channels(values: FloatArray) -> FloatArray:
+    return np.ascontiguousarray(values.reshape(1, -1, 1, 1))
+
+
+def _affine(layer: rows.Affine, above: Node, arrays: Arrays) -> Node:
+    scaled = ops.multiply(above, _channels(arrays[f"{layer.name}.scale"]))
+    return ops.add(scaled, _channels(arrays[f"{layer.name}.offset"]))
+
+
+def _relu(layer: rows.Relu, above: Node, _arrays: Arrays) -> Node:
+    return ops.relu(above) if layer.ceiling is None else ops.clamp(above, 0.0, layer.ceiling)
+
+
+def _rescale(layer: rows.Rescale, above: Node, _arrays: Arrays) -> Node:
+    return ops.add(ops.multiply(above, np.float32(layer.scale)), np.float32(layer.offset))
+
+
+def _max_pool(layer: rows.MaxPool, above: Node, _arrays: Arrays) -> Node:
+    size = [layer.size, layer.size]
+    return ops.max_pool(above, size, ONES, ZEROS, ZEROS, size, "floor", "valid").output(0)
+
+
+def _dense(layer: rows.Dense, above: Node, arrays: Arrays) -> Node:
+    node = ops.matmul(above, arrays[f"{layer.name}.kernel"], False, False)
+    return ops.add(node, arrays[f"{layer.name}.bias"]) if layer.has_bias else node
+
+
+_MAKERS: Final[Mapping[type, Callable[[Any, Node, Arrays], Node]]] = MappingProxyType(  # Any: each takes its own row
+    {
+        rows.Rescale: _rescale,
+        rows.Repeat: lambda row, above, _: ops.concat([above] * row.channels, 1),
+        rows.Conv: _conv,
+        rows.Depthwise: _depthwise,
+        rows.Affine: _affine,
+        rows.Relu: _relu,
+        rows.MaxPool: _max_pool,
+        rows.GlobalPool: lambda _row, above, _: ops.reduce_mean(above, [2, 3], False),
+        rows.Dense: _dense,
+    }
+)
