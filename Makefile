@@ -10,7 +10,7 @@ EXTRAS := --extra web --extra worker --extra training --extra broker
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
 export UV_HTTP_TIMEOUT ?= 300
 
-.PHONY: help run test check format lock clean doctor train chromium
+.PHONY: help run test check format lock clean doctor train chromium chaos nightly
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -27,6 +27,12 @@ check: $(VENV)/.test ## format, lint, types, imports, unit and contract tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest tests/unit tests/contract -m "not slow"
+
+chaos: $(VENV)/.test ## a trial under random kills: make chaos JOBS=300 SEED=1
+	$(BIN)/python -m tests.chaos --jobs $(or $(JOBS),300) --seed $(or $(SEED),1)
+
+nightly: ## the same at length: 10,000 films
+	$(MAKE) chaos JOBS=10000
 
 format: $(VENV)/.test ## format the code and mend what ruff can
 	$(BIN)/ruff format .

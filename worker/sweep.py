@@ -19,7 +19,7 @@ from shared.wiring import Resources
 log = get_logger(__name__)
 
 TURN = "sweeper"
-TURN_S = 10.0
+TURN_S = 3.0
 """A sweeper that dies leaves its turn free after this."""
 
 RINGS_A_PASS = 100

@@ -27,6 +27,7 @@ OTHER = Span("vm:2", 0.0, 20.0)
 def test_it_is_measured_from_the_death_to_the_next_claim() -> None:
     """Dead at 3, claimed again at 15: 12 s."""
     assert recoveries(DIED, TAKEN_OVER, [OTHER]) == [12.0]
+    assert recoveries(DIED, TAKEN_OVER, [OTHER], until="requeued") == [11.0]
     assert held_at_death(DIED, TAKEN_OVER) == 1
 
 

@@ -1,0 +1,229 @@
+"""Did the promise hold? Pure functions over what clients were told, what the database says and its audit trail.
+
+Each fault names its film and why. `lost`, `doubled`, `stale` and `chain` are the promise; `other` is a broken client
+contract besides: a refusal of a good film, an answer that is another film's, a key that was never accepted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from shared.domain import JobState
+from tests.chaos.history import Action, Event, Outcome
+
+TERMINAL = frozenset(state.value for state in JobState if state.is_terminal)
+NOT_FOUND = 404
+
+
+class Kind(StrEnum):
+    """What a fault is."""
+
+    LOST = "lost"
+    DOUBLED = "doubled"
+    STALE = "stale"
+    CHAIN = "chain"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One broken promise; `subject` is a job's id or a key."""
+
+    kind: Kind
+    subject: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A job as the database has it in the end."""
+
+    id: str
+    key: str | None
+    state: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """A result; `is_own` is False where it is not the answer to its film."""
+
+    job: str
+    attempt: int
+    is_own: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """An audit event: `at` in s since 1970, `attempt` where it names one."""
+
+    seq: int
+    at: float
+    actor: str
+    action: str
+    subject: str
+    attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is judged."""
+
+    events: Sequence[Event]
+    jobs: Sequence[JobRow]
+    results: Sequence[ResultRow]
+    audit: Sequence[AuditRow]
+    chain_break: str | None = None
+
+
+def check(evidence: Evidence) -> list[Fault]:
+    """Every fault there is, each film by each rule."""
+    return [
+        *check_accepted(evidence.events, evidence.jobs),
+        *check_keys(evidence.events, evidence.jobs),
+        *check_results(evidence.jobs, evidence.results),
+        *check_trails(evidence.jobs, evidence.audit),
+        *check_reads(evidence.events, evidence.jobs),
+        *check_clients(evidence.events),
+        *([Fault(Kind.CHAIN, "audit", evidence.chain_break)] if evidence.chain_break else []),
+    ]
+
+
+def check_accepted(events: Sequence[Event], jobs: Sequence[JobRow]) -> Iterator[Fault]:
+    """Every film that was accepted is there and has ended; so has any other that is there."""
+    rows = {job.id: job for job in jobs}
+    for job in sorted({event.job for event in accepted(events) if event.job} - set(rows)):
+        yield Fault(Kind.LOST, job, "accepted, and not in the database")
+    for row in jobs:
+        if row.state not in TERMINAL:
+            yield Fault(Kind.LOST, row.id, f"still {row.state}")
+
+
+def check_keys(events: Sequence[Event], jobs: Sequence[JobRow]) -> Iterator[Fault]:
+    """One key, one job: in what clients were told, and in the table; and no job of a key that nobody sent."""
+    told: dict[str, set[str | None]] = defaultdict(set)
+    for event in accepted(events):
+        told[event.key].add(event.job)
+    for key, ids in told.items():
+        if len(ids) > 1:
+            yield Fault(Kind.DOUBLED, key, f"answered with {len(ids)} jobs")
+    sent = {event.key for event in events}
+    for key, count in Counter(str(job.key) for job in jobs).items():
+        if count > 1:
+            yield Fault(Kind.DOUBLED, key, f"{count} jobs in the table")
+        if key not in sent:
+            yield Fault(Kind.OTHER, key, "a job of a key that nobody sent")
+
+
+def check_results(jobs: Sequence[JobRow], results: Sequence[ResultRow]) -> Iterator[Fault]:
+    """A job that succeeded has one result, of its own last attempt and film; any other has none."""
+    found: dict[str, list[ResultRow]] = defaultdict(list)
+    for result in results:
+        found[result.job].append(result)
+    for job in jobs:
+        yield from _check_result(job, found.pop(job.id, []))
+    for stray in found:
+        yield Fault(Kind.DOUBLED, stray, "a result without a job")
+
+
+def check_trails(jobs: Sequence[JobRow], audit: Sequence[AuditRow]) -> Iterator[Fault]:
+    """The trail of each job: accepted once, ended once, nothing after the end, and the end is the row's state."""
+    trails = trails_of(audit)
+    for job in jobs:
+        trail = trails.get(job.id, [])
+        count = sum(row.action == "accepted" for row in trail)
+        if count != 1:
+            yield Fault(Kind.LOST if count == 0 else Kind.DOUBLED, job.id, f"{count} events 'accepted'")
+        yield from _check_end(job, trail)
+
+
+def check_reads(events: Sequence[Event], jobs: Sequence[JobRow]) -> Iterator[Fault]:
+    """What was read never goes back: an end stays, attempts never fall, and what was there is not gone.
+
+    Two answers are compared only where one was there before the other was asked for.
+    """
+    seen: dict[str, list[tuple[float, Event]]] = defaultdict(list)
+    asked = {event.op: event.at for event in events if event.outcome is Outcome.INVOKE}
+    for event in events:
+        if event.outcome is Outcome.OK and event.job:
+            seen[event.job].append((asked.get(event.op, event.at), event))
+        elif event.http == NOT_FOUND and event.job:
+            yield Fault(Kind.LOST, event.job, "answered 404")
+    ends = {job.id: job for job in jobs}
+    for job, reads in seen.items():
+        yield from _check_order(job, sorted(reads, key=lambda read: read[0]), ends.get(job))
+
+
+def check_clients(events: Sequence[Event]) -> Iterator[Fault]:
+    """Every key was accepted in the end, and none refused: all films are good."""
+    done = {event.key for event in accepted(events)}
+    for key in sorted({event.key for event in events if event.action is Action.SUBMIT} - done):
+        yield Fault(Kind.OTHER, key, "never accepted")
+    for event in events:
+        is_refused = event.outcome is Outcome.FAIL and event.http not in {NOT_FOUND, 409, 429}
+        if is_refused:
+            yield Fault(Kind.OTHER, event.key, f"{event.action.value} refused with {event.http}")
+
+
+def accepted(events: Iterable[Event]) -> Iterator[Event]:
+    """The submissions that were answered 202."""
+    return (event for event in events if event.action is Action.SUBMIT and event.outcome is Outcome.OK)
+
+
+def trails_of(audit: Iterable[AuditRow]) -> Mapping[str, list[AuditRow]]:
+    """The events of each subject, in the order of the chain."""
+    trails: dict[str, list[AuditRow]] = defaultdict(list)
+    for row in sorted(audit, key=lambda row: row.seq):
+        trails[row.subject].append(row)
+    return trails
+
+
+def _check_result(job: JobRow, results: Sequence[ResultRow]) -> Iterator[Fault]:
+    has_succeeded = job.state == JobState.SUCCEEDED
+    if has_succeeded and not results:
+        yield Fault(Kind.LOST, job.id, "succeeded without a result")
+    if len(results) > int(has_succeeded) and results:
+        yield Fault(Kind.DOUBLED, job.id, f"{job.state} with {len(results)} results")
+    for result in results:
+        if result.attempt != job.attempt:
+            yield Fault(Kind.STALE, job.id, f"the result is of attempt {result.attempt}, the job at {job.attempt}")
+        if not result.is_own:
+            yield Fault(Kind.OTHER, job.id, "the result is not the answer to its film")
+
+
+def _check_end(job: JobRow, trail: Sequence[AuditRow]) -> Iterator[Fault]:
+    ends = [row for row in trail if row.action in TERMINAL]
+    if len(ends) > 1:
+        yield Fault(Kind.STALE, job.id, "ended more than once: " + ", ".join(row.action for row in ends))
+    if not ends:
+        return
+    last = trail[-1]
+    if last.action not in TERMINAL:
+        yield Fault(Kind.STALE, job.id, f"'{last.action}' after the end")
+    if ends[-1].action != job.state:
+        yield Fault(Kind.STALE, job.id, f"the trail ends with {ends[-1].action}, the row says {job.state}")
+    claims = [row.attempt for row in trail if row.action == "claimed"]
+    if ends[-1].attempt is not None and claims and ends[-1].attempt != claims[-1]:
+        yield Fault(Kind.STALE, job.id, f"attempt {ends[-1].attempt} ended it, attempt {claims[-1]} had it")
+
+
+def _check_order(job: str, reads: Sequence[tuple[float, Event]], end: JobRow | None) -> Iterator[Fault]:
+    for place, (_, later) in enumerate(reads):
+        for _, earlier in reads[:place]:
+            if earlier.at <= reads[place][0]:
+                yield from _compare(job, earlier.state, earlier.attempt, later.state, later.attempt)
+    if end is not None and reads:
+        last = reads[-1][1]
+        yield from _compare(job, last.state, last.attempt, end.state, end.attempt)
+
+
+def _compare(
+    job: str, state: str | None, attempt: int | None, later_state: str | None, later_attempt: int | None
+) -> Iterator[Fault]:
+    if state in TERMINAL and later_state != state:
+        yield Fault(Kind.STALE, job, f"read as {state}, later as {later_state}")
+    if attempt is not None and later_attempt is not None and later_attempt < attempt:
+        yield Fault(Kind.STALE, job, f"read at attempt {attempt}, later at {later_attempt}")

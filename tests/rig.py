@@ -1,0 +1,139 @@
+"""A small service for tests of single faults: one database, one web server, two workers, and what dies starts again."""
+
+from __future__ import annotations
+
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from sqlalchemy import func, select
+
+from shared import wire
+from shared.db import audit
+from shared.db.tables import AuditEvent, Job, Result
+from shared.domain import Priority
+from shared.faults import Fault
+from tests.chaos.faulty import FAULT_FILE, GUNICORN
+from tests.chaos.keeper import Keeper
+from tests.chaos.plan import Design, Options
+from tests.chaos.stack import Stack
+from tests.chaos.standin import STAND_IN
+from tests.factories import make_pixels, make_png
+from tests.service import wait_until
+
+WAIT_S = 90.0
+
+
+class Rig(Stack):
+    """A running service, and a patient client of it.
+
+    Args:
+        extra: added to the environment of web server and workers.
+    """
+
+    def __init__(self, database: str, folder: Path, keeper: Keeper, extra: Mapping[str, str]) -> None:
+        self.fault = folder / "fault"
+        self.extra = extra
+        super().__init__(options(database, folder), folder, keeper)
+        self.http = self.other_client()
+
+    def _environment(self, **more: str) -> Mapping[str, str]:
+        quick = {"PLAINFILM_LEASE_S": "2", "PLAINFILM_POLL_S": "0.3", FAULT_FILE: str(self.fault)}
+        return super()._environment(**{**quick, **GUNICORN, **self.extra, **more})
+
+    def send(self, key: str, film: bytes | None = None, priority: Priority = Priority.ROUTINE) -> httpx.Response | None:
+        """Send a film once; None where the connection broke."""
+        headers = {"Authorization": f"Bearer {self.key}", "Idempotency-Key": key, "Content-Type": "image/png"}
+        query = {"priority": priority.value}
+        try:
+            return self.http.post("/api/v1/jobs", params=query, content=film or film_of(key), headers=headers)
+        except httpx.TransportError:
+            return None
+
+    def submit(self, key: str, film: bytes | None = None, priority: Priority = Priority.ROUTINE) -> wire.Job:
+        """Send it again and again with its key, until it is accepted."""
+
+        def try_it() -> wire.Job | None:
+            answer = self.send(key, film, priority)
+            is_accepted = answer is not None and answer.status_code == 202
+            return wire.Job.model_validate_json(answer.content) if answer is not None and is_accepted else None
+
+        found: wire.Job = wait_until(try_it, f"film {key} to be accepted", WAIT_S)
+        return found
+
+    def get(self, path: str) -> httpx.Response | None:
+        """Ask once; None where the connection broke."""
+        try:
+            return self.http.get(path, headers={"Authorization": f"Bearer {self.key}"})
+        except httpx.TransportError:
+            return None
+
+    def done(self, job_id: str) -> wire.Job:
+        """The job once it is."""
+
+        def ask() -> wire.Job | None:
+            answer = self.get(f"/api/v1/jobs/{job_id}")
+            is_there = answer is not None and answer.status_code == 200
+            job = wire.Job.model_validate_json(answer.content) if answer is not None and is_there else None
+            return job if job is not None and job.done else None
+
+        found: wire.Job = wait_until(ask, f"job {job_id} to end", WAIT_S)
+        return found
+
+    def other_client(self) -> httpx.Client:
+        """A connection of its own."""
+        return httpx.Client(base_url=self.urls[0], timeout=20.0, trust_env=False)
+
+    def ask_for(self, point: Fault) -> None:
+        """Let the next process that reaches the point die there."""
+        self.fault.write_text(point, encoding="utf-8")
+
+    def victims(self) -> set[int]:
+        """Process ids of those that died so, and forget them."""
+        marks = [path for path in self.fault.parent.glob("fault.*") if path.suffix[1:].isdigit()]
+        for mark in marks:
+            mark.unlink()
+        return {int(mark.suffix[1:]) for mark in marks}
+
+    def assert_once(self, job_id: str, key: str) -> None:
+        """One row of this key, one result, one 'accepted', one end; and the chain holds."""
+        with self.database.read() as session:
+            actions = list(session.scalars(select(AuditEvent.action).where(AuditEvent.subject == job_id)))
+            rows = session.scalar(select(func.count()).select_from(Job).where(Job.idempotency_key == key))
+            results = session.scalar(select(func.count()).select_from(Result).where(Result.job_id == job_id))
+            assert audit.verify(session)[1] is None
+        assert (rows, results, actions.count("accepted"), actions.count("succeeded")) == (1, 1, 1, 1)
+
+
+def film_of(key: str) -> bytes:
+    """A film of this key's own: nothing medical about it."""
+    return make_png(pixels=make_pixels(height_px=48, width_px=48, seed=zlib.crc32(key.encode())))
+
+
+def options(database: str, folder: Path) -> Options:
+    """One web server, two workers, nothing random."""
+    return Options(
+        jobs=0, seed=0, design=Design.PLAINFILM, database=database, engine=STAND_IN, persistence="none", webs=1,
+        workers=2, clients=0, film_ms=5, kills=0, spread_s=0.0, out=folder,
+    )  # fmt: skip
+
+
+@contextmanager
+def running(database: str, **environment: str) -> Iterator[Rig]:
+    """A service on this kind of database, with this environment added, until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="plainfilm-rig-") as name:
+        folder = Path(name)
+        (folder / "logs").mkdir()
+        keeper = Keeper(folder / "logs")
+        keeper.start()
+        try:
+            made = Rig(database, folder, keeper, environment)
+            made.start()
+            yield made
+            made.http.close()
+            made.database.close()
+        finally:
+            keeper.close()
