@@ -22,7 +22,7 @@ class Breaker:
     open_s: float = 5.0
     clock: Callable[[], float] = time.monotonic
     _failed: int = 0
-    _closed_at: float = 0.0
+    _tries_again_at: float = 0.0
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def allows(self) -> bool:
@@ -30,9 +30,9 @@ class Breaker:
         with self._guard:
             if self._failed < self.failures:
                 return True
-            if self.clock() < self._closed_at:
+            if self.clock() < self._tries_again_at:
                 return False
-            self._closed_at = self.clock() + self.open_s
+            self._tries_again_at = self.clock() + self.open_s
             return True
 
     def note(self, *, worked: bool) -> None:
@@ -40,4 +40,4 @@ class Breaker:
         with self._guard:
             self._failed = 0 if worked else self._failed + 1
             if not worked:
-                self._closed_at = self.clock() + self.open_s
+                self._tries_again_at = self.clock() + self.open_s

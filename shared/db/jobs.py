@@ -25,7 +25,7 @@ from shared.errors import IllegalTransition, JobNotFound, LeaseLost
 
 POISONED = "poisoned"
 MOST_ATTEMPTS = 30
-"""Claims of one film after which even faults of the service's own count: about a quarter of an hour of pauses."""
+"""Claims of one film after which even faults of the service's own count: 12.5 minutes of pauses on average."""
 
 POISONED_DETAIL = "Every attempt on this film ended without an answer; it will not be tried again."
 

@@ -75,8 +75,12 @@ def to_map(attributions: FloatArray) -> FloatArray:
 
     A map without a value other than 0, or with one that is not finite, is all zero.
     """
-    strength = np.abs(attributions).max(axis=-1)
-    peak = strength.max(axis=(1, 2), keepdims=True)
+    return over_peak(np.abs(attributions).max(axis=-1))
+
+
+def over_peak(maps: FloatArray) -> FloatArray:
+    """Each map of (N, h, w), >= 0, divided by its largest value; zeros where that is 0 or not finite."""
+    peak = maps.max(axis=(1, 2), keepdims=True)
     is_usable = np.isfinite(peak) & (peak > 0)
-    scaled = np.divide(strength, peak, out=np.zeros_like(strength), where=is_usable)
+    scaled = np.divide(maps, peak, out=np.zeros_like(maps), where=is_usable)
     return scaled.astype(np.float32, copy=False)

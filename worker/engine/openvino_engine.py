@@ -18,8 +18,10 @@ from openvino import opset13 as ops
 from shared.domain import FloatArray
 from shared.errors import ManifestMismatch
 from shared.manifest import ModelManifest
+from shared.verdict import calibrate
 from worker.engine import layers as rows
 from worker.engine.architecture import Architecture
+from worker.engine.attribution import over_peak
 from worker.engine.base import Inference, check_input
 from worker.engine.choose import ends_pooled
 from worker.engine.gate import GRID, Gate
@@ -60,32 +62,18 @@ class OpenVinoEngine:
         found = self._request.infer([np.ascontiguousarray(x.transpose(0, 3, 1, 2))])
         logits, activations, early = (np.array(found[place]) for place in range(3))
         labels = len(self._manifest.labels)
-        scaled: FloatArray = (logits / self._manifest.temperature).astype(np.float32)
+        temperature = self._manifest.temperature
         nothing = np.zeros(len(x), np.float32)
         film, feature = self._gate.distances(early) if self._gate else (nothing, nothing)
         top = activations[np.arange(len(x)), logits[:, :labels].argmax(axis=1)]
-        other = softmax(scaled)[:, labels:].sum(axis=1)
-        return Inference(softmax(scaled[:, :labels]), other, film, feature, normalise(np.maximum(top, 0)))
+        other = calibrate(logits, temperature)[:, labels:].sum(axis=1)
+        return Inference(
+            calibrate(logits[:, :labels], temperature), other, film, feature, over_peak(np.maximum(top, 0))
+        )
 
 
-def softmax(logits: FloatArray) -> FloatArray:
-    """Rows of (N, K) that sum to 1."""
-    powers: FloatArray = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
-def normalise(raw: FloatArray) -> FloatArray:
-    """Each map of (N, h, w), >= 0, divided by its largest value; zeros where that is 0 or not finite."""
-    peak = raw.max(axis=(1, 2), keepdims=True)
-    is_usable = np.isfinite(peak) & (peak > 0)
-    return np.where(is_usable, raw / np.where(is_usable, peak, 1), 0).astype(np.float32)
-
-
-def build_engine(manifest: ModelManifest, weights: Weights, threads: int = 0) -> OpenVinoEngine:
+def build_engine(manifest: ModelManifest, weights: Weights) -> OpenVinoEngine:
     """The engine of weights that are already checked.
-
-    Args:
-        threads: at most so many; 0 leaves it to OpenVINO.
 
     Raises:
         ManifestMismatch: the network does not end as this engine needs it.
@@ -94,8 +82,7 @@ def build_engine(manifest: ModelManifest, weights: Weights, threads: int = 0) ->
         weights.architecture, weights.arrays, manifest.target_layer, has_gate=weights.gate is not None
     )
     hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
-    limits = {"INFERENCE_NUM_THREADS": threads} if threads else {}
-    compiled = openvino.Core().compile_model(network, "CPU", hints | limits)
+    compiled = openvino.Core().compile_model(network, "CPU", hints)
     return OpenVinoEngine(manifest, compiled, weights.gate)
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy import create_engine, event, select
+from sqlalchemy import create_engine, event, select, text
 from sqlalchemy.exc import IntegrityError
 
 from shared.db.engine import Database, build_database, make_engine
 from shared.db.tables import Lock
-from shared.errors import DatabaseDown, InvalidRequest
+from shared.errors import DatabaseDown, InvalidRequest, StorageFull
 from shared.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -72,6 +72,16 @@ def test_waiting_in_vain_for_a_connection_is_the_same(sqlite_url: str) -> None:
         with pytest.raises(DatabaseDown), full.read() as other:
             other.scalars(select(Lock.name)).all()
     full.close()
+
+
+def test_a_full_disk_is_told_as_such(sqlite_url: str) -> None:
+    """SQLite at the most pages that it may have: `storage_full`, and what was there stays readable."""
+    small = Database(make_engine(sqlite_url))
+    event.listen(small.engine, "connect", lambda made, _record: made.execute("PRAGMA max_page_count = 1").close())
+    with pytest.raises(StorageFull), small.begin() as session:
+        session.execute(text("CREATE TABLE ballast AS SELECT zeroblob(10000000)"))
+    with small.read() as session:
+        assert session.scalar(text("SELECT count(*) FROM tenants")) == 1
 
 
 def test_a_fault_of_ours_stays_what_it_is(database: Database) -> None:

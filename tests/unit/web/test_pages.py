@@ -229,10 +229,11 @@ def test_the_film_page_tells_all_of_a_result(browser: FlaskClient, resources: Re
 def test_an_abstention_gives_its_reasons_in_words(
     browser: FlaskClient, resources: Resources, verdict: str, reason: str, words: str
 ) -> None:
-    """The banner says that the model abstains and why; a code that is not known yet is shown as it is."""
+    """The banner says that the model abstains and why, and so does the row; an unknown code is shown as it is."""
     page = browser.get(f"/jobs/{finish_as(resources, verdict, reasons=[reason])}").text
     assert "The model abstains" in page
     assert words in page
+    assert words in browser.get("/").text
 
 
 def test_a_film_that_was_turned_to_the_usual_grey_scale_says_so_beside_its_verdict(

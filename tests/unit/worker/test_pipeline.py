@@ -232,6 +232,18 @@ def test_a_store_that_is_away_fails_no_film(make_setting: Callable[..., Setting]
     assert setting.actions(job_id) == ["accepted", "claimed", "requeued"]
 
 
+def test_every_fourth_claim_begins_with_what_has_aged(setting: Setting) -> None:
+    """One film a batch: three that are urgent, then the one of the least class that has waited too long."""
+    setting.kitchen = replace(setting.kitchen, who=replace(setting.kitchen.who, limit=1, aged_after_s=1e-6))
+    bulk = setting.film(priority=Priority.BULK)
+    urgent = [setting.film(priority=Priority.STAT) for _ in range(4)]
+    ended = []
+    for _ in range(5):
+        setting.process()
+        ended += [film for film in (bulk, *urgent) if film not in ended and setting.job(film).done]
+    assert ended.index(bulk) == 3
+
+
 def test_a_film_that_breaks_the_network_is_found(make_setting: Callable[..., Setting]) -> None:
     """The batch is repeated film by film: the others are answered now, the faulty one is put back."""
     setting = make_setting(FakeEngine(fails_on=0.5))

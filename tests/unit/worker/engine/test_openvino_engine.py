@@ -19,6 +19,7 @@ from tests.models import make_arrays, make_manifest, write_model
 from training.export import fold
 from worker.engine import keras_engine, openvino_engine
 from worker.engine.architecture import Architecture, folded, lite0, seed2020, tiny
+from worker.engine.attribution import over_peak
 from worker.engine.base import Inference
 from worker.engine.golden import by_sha256, check_golden, read_golden, see
 from worker.engine.layers import (
@@ -71,7 +72,7 @@ def both(weights: Weights, x: FloatArray, target: str) -> tuple[Inference, Infer
     """What OpenVINO and Keras say."""
     manifest = make_manifest(input_shape=weights.architecture.input_shape, target_layer=target, temperature=1.7)
     return (
-        openvino_engine.build_engine(manifest, weights, threads=1).infer(x),
+        openvino_engine.build_engine(manifest, weights).infer(x),
         keras_engine.build_engine(manifest, weights).infer(x),
     )
 
@@ -161,10 +162,10 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, x: FloatArray) -> None:
         engine.infer(x)
 
 
-def test_a_map_that_says_nothing_is_all_zero(tmp_path: Path) -> None:
+def test_a_map_that_says_nothing_is_all_zero() -> None:
     """Where no activation speaks for the label, or the peak is not finite."""
     raw = np.stack([np.zeros((4, 4)), np.full((4, 4), np.nan), np.eye(4) * 3]).astype(np.float32)
-    found = openvino_engine.normalise(raw)
+    found = over_peak(raw)
     assert found[:2].max() == 0
     np.testing.assert_array_equal(found[2], np.eye(4))
 
