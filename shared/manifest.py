@@ -74,7 +74,12 @@ class Thresholds(BaseModel):
 
 
 class ModelManifest(BaseModel):
-    """The whole promise; frozen, unknown fields refused."""
+    """The whole promise; frozen, unknown fields refused.
+
+    Attributes:
+        target_layer: the row whose output Grad-CAM weighs.
+        gate_layer: an earlier row, whose output the input gate judges; None where the model has no gate.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -86,6 +91,7 @@ class ModelManifest(BaseModel):
     input_shape: tuple[int, int, int]
     preprocessing: str
     target_layer: str
+    gate_layer: str | None = None
     temperature: float = Field(gt=0)
     thresholds: Thresholds
     weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")

@@ -100,6 +100,7 @@ def export(result: FitResult, folder: Path, version: str, trained_at: str) -> Mo
         input_shape=result.architecture.input_shape,
         preprocessing=result.recipe.preprocessing,
         target_layer=result.architecture.target_layer,
+        gate_layer=result.recipe.gate_layer,
         temperature=result.temperature,
         thresholds=result.thresholds,
         weights_sha256=hashlib.sha256(data).hexdigest(),

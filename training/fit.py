@@ -24,10 +24,12 @@ from training.gate import fit_gate, negative_features, pooled
 from training.network import Network, build_network
 from training.recipe import Recipe
 from training.splits import TrainingData
-from worker.engine.architecture import Architecture, find_architecture
+from worker.engine.architecture import Architecture, find_architecture, gate_features
 from worker.engine.gate import Gate
 
 PREDICT_BATCH: Final = 64
+GATE_FORMS: Final = 2
+"""Forms of each film that the gate learns on: the film itself and one changed copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +183,10 @@ def learn(  # noqa: PLR0913, PLR0917 - the last has a default that most take
     material = _material(data.train, features[0], recipe)
     held = _material(data.validation, features[1], recipe)
     history, kept = _run_epochs(recipe, network, (material, held), progress, keep or KeepNothing())
-    gate = _learn_gate(data.train, material, forms, network) if recipe.gate else None
+    gate, distances = _learn_gate(recipe.gate_layer, data.train, (material, held), forms, network)
     spreads = np.array([x.std() for x in forms.inputs(data.validation, 0)], np.float32)
     aims = Aims(recipe.coverage, recipe.set_coverage, recipe.other_verdicts, recipe.gate_pass)
-    temperature, thresholds = conclude(_held(network, held, spreads, gate), recipe.labels, aims)
+    temperature, thresholds = conclude(_held(network, held, spreads, distances), recipe.labels, aims)
     return FitResult(
         recipe=recipe,
         architecture=network.architecture,
@@ -206,10 +208,14 @@ def _check_forms(recipe: Recipe) -> None:
 
 
 def _check_gate(recipe: Recipe) -> None:
-    """A gate judges what the frozen trunk gives, which is known before the rest has learned."""
+    """A gate judges a row of the table behind the frozen ones, whose features are stored."""
+    if recipe.gate_layer is None:
+        return
     architecture = find_architecture(recipe.architecture, recipe.outputs)
-    if recipe.gate and (recipe.frozen_until is None or recipe.frozen_until != architecture.gate_layer):
-        raise DataProblem(f"The recipe's gate needs frozen_until to be '{architecture.gate_layer}'.")
+    gate_features(architecture, recipe.gate_layer)
+    names = [layer.name for layer in architecture.layers]
+    if recipe.frozen_until and names.index(recipe.gate_layer) < names.index(recipe.frozen_until):
+        raise DataProblem(f"The recipe's gate_layer lies before frozen_until, '{recipe.frozen_until}'.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,17 +232,23 @@ def _material(examples: Sequence[Example], stored: Stored, recipe: Recipe) -> _M
     return _Material(stored, targets, draw_weights(examples, recipe.balance, recipe.pool_shares))
 
 
-def _learn_gate(examples: Sequence[Example], material: _Material, forms: Forms, network: Network) -> Gate:
-    shape = network.architecture.input_shape
-    negatives = negative_features(examples, forms.recipe, shape, network.trunk, forms.read)
-    return fit_gate(pooled(material.stored), negatives)
+def _learn_gate(
+    row: str | None, examples: Sequence[Example], films: tuple[_Material, _Material], forms: Forms, network: Network
+) -> tuple[Gate | None, FloatArray | None]:
+    """The gate on that row of the network as it has learned; its two distances of each form held back, (N * F, 2)."""
+    if row is None:
+        return None, None
+    material, held = films
+    early, shape = network.early(row), network.architecture.input_shape
+    negatives = negative_features(examples, forms.recipe, shape, lambda x: early(network.trunk(x)), forms.read)
+    gate = fit_gate(pooled(material.stored[:, :GATE_FORMS], early), negatives)
+    return gate, np.stack(gate.distances(pooled(held.stored, early)), axis=1)
 
 
-def _held(network: Network, held: _Material, spreads: FloatArray, gate: Gate | None) -> Held:
+def _held(network: Network, held: _Material, spreads: FloatArray, distances: FloatArray | None) -> Held:
     """All stored forms of the validation films as rows: film 0 as it is, its copies, film 1, ..."""
     forms = held.stored.shape[1]
     rows = held.stored.reshape(-1, *held.stored.shape[2:])
-    distances = np.stack(gate.distances(pooled(held.stored)), axis=1) if gate else None
     is_changed = np.tile(np.arange(forms) > 0, len(held.labels))
     return Held(network.predict(rows, PREDICT_BATCH), np.repeat(held.labels, forms), spreads, distances, is_changed)
 

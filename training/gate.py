@@ -1,4 +1,4 @@
-"""Learns the input gate on features of the frozen trunk: a linear score against `negatives`, and a subspace.
+"""Learns the input gate on features of an earlier row: a linear score against `negatives`, and a subspace.
 
 A linear score on the early features generalises to kinds of picture it was not trained against: with one kind left
 out it refused 97 to 100 % of that kind for turned, zoomed, shuffled, noisy and written pictures, 87 % for swapped
@@ -60,8 +60,8 @@ def negative_features(
     return np.concatenate([pool(trunk(stack(chunk)).astype(np.float32)) for chunk in chunks])
 
 
-def pooled(stored: npt.NDArray[np.floating]) -> FloatArray:
-    """Stored trunk features (N, F, h, w, C) to the gate's (N * F, D)."""
+def pooled(stored: npt.NDArray[np.floating], early: Trunk) -> FloatArray:
+    """Stored trunk features (N, F, h, w, C), through the rows that follow up to the gate's, to its (N * F, D)."""
     rows = stored.reshape(-1, *stored.shape[2:])
     chunks = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
-    return np.concatenate([pool(chunk.astype(np.float32)) for chunk in chunks])
+    return np.concatenate([pool(np.asarray(early(chunk.astype(np.float32)), np.float32)) for chunk in chunks])

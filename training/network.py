@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -37,6 +37,12 @@ class Network:
     def trunk(self, x: FloatArray) -> npt.NDArray[np.floating]:
         """Features (N, ...) of inputs (N, H, W, 1) float32 in [0, 1]."""
         return x if self.frozen is None else self.frozen.predict_on_batch(x)
+
+    def early(self, row: str) -> Callable[[FloatArray], npt.NDArray[np.floating]]:
+        """From stored features to the output of `row`, which is the last frozen row or a trained one, as it is now."""
+        if self.frozen is not None and row == self.frozen.layers[-1].name:
+            return lambda features: features
+        return keras.Model(self.tail.input, self.tail.get_layer(row).output).predict_on_batch
 
     def step(self, features: FloatArray, labels: npt.NDArray[np.int64]) -> tuple[float, float]:
         """One optimiser step; its loss and accuracy."""

@@ -65,7 +65,7 @@ class Recipe:
         labels: in score order.
         other_labels: labels a manifest may also have.
         other_label: the name of one more output, learned from films with `other_labels`; None leaves those films out.
-        gate: learn an input gate; needs `frozen_until` to be the architecture's row for it.
+        gate_layer: the row an input gate is learned on, `frozen_until` or a later one; None learns no gate.
         manifest: the CSV, relative to the data folder.
         drawn_films: synthetic films a class that are drawn instead of read; 0 reads the data folder.
         train_splits: splits to learn from; validation groups are taken out of them.
@@ -105,7 +105,7 @@ class Recipe:
     labels: tuple[str, ...] = LABELS
     other_labels: tuple[str, ...] = ("other_pneumonia", "tuberculosis")
     other_label: Literal["other_finding"] | None = None
-    gate: bool = False
+    gate_layer: str | None = None
     manifest: str = "cxr3/manifest.csv"
     drawn_films: int = 0
     train_splits: tuple[str, ...] = ("train",)

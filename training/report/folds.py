@@ -91,7 +91,7 @@ def fold_recipe(recipe: Recipe) -> Recipe:
     Shares of pools, most of which are absent, give way to an even draw of the labels.
     """
     balance = "label" if recipe.balance == "shares" else recipe.balance
-    return replace(recipe, other_label=None, gate=False, balance=balance)
+    return replace(recipe, other_label=None, gate_layer=None, balance=balance)
 
 
 def assign_folds(films: Sequence[Example], folds: int, rng: np.random.Generator) -> Integers:

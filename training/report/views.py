@@ -6,9 +6,10 @@ Polarity is not corrected here: on a covered film the check would judge by what 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import keras
@@ -29,13 +30,15 @@ from training.network import build_network
 from training.recipe import Recipe
 from training.report.covers import cover_lungs, keep_border
 from training.splits import find_manifest
-from worker.engine.architecture import find_architecture
 from worker.engine.gate import pool
 
 CHUNK: Final = 32
 THUMBNAIL_PX: Final = 16
 COARSE_PX: Final = 32
 """Side of a covered film where the recipe has no frozen rows to see it by."""
+
+ROWS: Final[Mapping[str, str]] = MappingProxyType({"lite0": "block10_add", "tiny": "conv1_relu"})
+"""By architecture, the row whose features a control learns on."""
 
 INVERSE_PENALTY: Final = 0.1
 TREES: Final = 200
@@ -152,22 +155,22 @@ Sight = Callable[[list[Pixels]], FloatArray]
 
 
 def _make_sight(manifest: ModelManifest, recipe: Recipe, data: Path) -> tuple[Sight, str]:
-    """Films to rows, and by what: the frozen rows that the model's gate sees too, or coarse pixels without such."""
-    early = find_architecture(recipe.architecture, recipe.outputs).gate_layer
-    if early is None or recipe.frozen_until != early:
+    """Films to rows, and by what: a row of the network as it was before it learned, or coarse pixels."""
+    row = ROWS.get(recipe.architecture)
+    if row is None or recipe.frozen_until is None:
         return _make_shrink(COARSE_PX), f"{COARSE_PX} x {COARSE_PX} pixels of the film"
-    trunk = _make_trunk(recipe, data)
+    trunk = _make_trunk(replace(recipe, frozen_until=row), data)
     grey = find_preprocessing(manifest.preprocessing).grey
     height, width, _ = manifest.input_shape
 
     def see(films: list[Pixels]) -> FloatArray:
         return pool(np.asarray(trunk(stack([grey(pixels, height, width) for pixels in films])), np.float32))
 
-    return see, f"2 x 2 means of the frozen row {early}"
+    return see, f"2 x 2 means of the row {row} before learning"
 
 
 def _make_trunk(recipe: Recipe, data: Path) -> Trunk:
-    """The recipe's frozen rows as they were before it learned, which is as they still are."""
+    """The rows up to the recipe's `frozen_until` as they were before it learned."""
     keras.utils.set_random_seed(recipe.seed)
     pretrained = read_pretrained(data / recipe.pretrained, recipe.pretrained_sha256) if recipe.pretrained else {}
     return build_network(recipe, pretrained, 1).trunk

@@ -37,6 +37,9 @@ from worker.engine.layers import (
 GATE_CELLS: Final = 4
 """Cells of the grid over which the gate's row is averaged; `gate.GRID` squared."""
 
+SPATIAL: Final = 3
+"""Sides of a row (height, width, channels) that still is a picture."""
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
@@ -44,14 +47,12 @@ class Architecture:
 
     Attributes:
         target_layer: the row whose output Grad-CAM weighs.
-        gate_layer: an earlier row with even height and width, whose output the input gate judges; None for no gate.
     """
 
     name: str
     input_shape: tuple[int, int, int]
     target_layer: str
     layers: tuple[Layer, ...]
-    gate_layer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def lite0(outputs: int) -> Architecture:
             filters, number, above = stage.filters, number + 1, rows[-1].name
     layers += _conv_bn("head", Conv("head", 1280, 1), is_active=True)
     layers += [GlobalPool("pool"), Dropout("dropout", 0.2), Dense("logits", outputs)]
-    return Architecture("lite0", (224, 224, 1), "head_relu", tuple(layers), gate_layer="block10_add")
+    return Architecture("lite0", (224, 224, 1), "head_relu", tuple(layers))
 
 
 def _block(name: str, stage: Stage, filters_in: int, stride: int, above: str) -> list[Layer]:
@@ -146,7 +147,7 @@ def tiny(outputs: int) -> Architecture:
         GlobalPool("pool"),
         Dense("logits", outputs),
     )
-    return Architecture("tiny", (64, 64, 1), "late_bn", layers, gate_layer="conv1_relu")
+    return Architecture("tiny", (64, 64, 1), "late_bn", layers)
 
 
 ARCHITECTURES: Final[Mapping[str, Callable[[int], Architecture]]] = MappingProxyType(
@@ -200,13 +201,18 @@ def array_shapes(architecture: Architecture) -> dict[str, Shape]:
     return found
 
 
-def gate_features(architecture: Architecture) -> int:
-    """How many features the input gate judges; 0 where the table names no row for it."""
-    places = [place for place, layer in enumerate(architecture.layers) if layer.name == architecture.gate_layer]
-    if not places:
-        return 0
-    layer, shape_in = list(_with_input_shapes(architecture))[places[0]]
-    return GATE_CELLS * output_shape(layer, shape_in)[-1]
+def gate_features(architecture: Architecture, row: str) -> int:
+    """How many features an input gate on that row judges: its channels in each cell of the grid.
+
+    Raises:
+        ManifestMismatch: no such row, or none with an even height and width.
+    """
+    for layer, shape_in in _with_input_shapes(architecture):
+        shape = output_shape(layer, shape_in)
+        if layer.name == row and len(shape) == SPATIAL and not (shape[0] % 2 or shape[1] % 2):
+            return GATE_CELLS * shape[-1]
+    message = f"'{architecture.name}' has no row '{row}' of even height and width for an input gate."
+    raise ManifestMismatch(message)
 
 
 def _with_input_shapes(architecture: Architecture) -> Iterator[tuple[Layer, Shape]]:

@@ -78,15 +78,15 @@ def build_engine(manifest: ModelManifest, weights: Weights) -> OpenVinoEngine:
     Raises:
         ManifestMismatch: the network does not end as this engine needs it.
     """
-    network = build_network(
-        weights.architecture, weights.arrays, manifest.target_layer, has_gate=weights.gate is not None
-    )
+    network = build_network(weights.architecture, weights.arrays, manifest.target_layer, manifest.gate_layer)
     hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
     compiled = openvino.Core().compile_model(network, "CPU", hints)
     return OpenVinoEngine(manifest, compiled, weights.gate)
 
 
-def build_network(architecture: Architecture, arrays: Arrays, target_layer: str, *, has_gate: bool) -> openvino.Model:
+def build_network(
+    architecture: Architecture, arrays: Arrays, target_layer: str, gate_layer: str | None
+) -> openvino.Model:
     """Input (N, C, H, W) to logits (N, K), activation maps (N, K, h, w) and the gate's features (N, D or 0)."""
     if not ends_pooled(architecture, target_layer):
         message = f"OpenVINO serves networks that end in pooling and one dense layer; '{architecture.name}' does not."
@@ -100,9 +100,7 @@ def build_network(architecture: Architecture, arrays: Arrays, target_layer: str,
         nodes[layer.name] = above
     columns = arrays[f"{architecture.layers[-1].name}.kernel"]
     activations = _convolve(nodes[target_layer], columns[np.newaxis, np.newaxis], 1, "valid")
-    early = (
-        _pooled(nodes[architecture.gate_layer or ""]) if has_gate else ops.reshape(above, [-1, columns.shape[1]], False)
-    )
+    early = _pooled(nodes[gate_layer]) if gate_layer else ops.reshape(above, [-1, columns.shape[1]], False)
     return openvino.Model([above, activations, early], [entry], architecture.name)
 
 

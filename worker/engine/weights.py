@@ -50,9 +50,10 @@ def load_all(folder: Path, manifest: ModelManifest) -> Weights:
     arrays = _parse(_read_verified(folder, manifest.weights_sha256))
     network = {name: array for name, array in arrays.items() if not name.startswith(PREFIX)}
     check_arrays(network, array_shapes(architecture))
-    gate = from_arrays(arrays, gate_features(architecture))
-    if gate is None and manifest.thresholds.max_film_distance is not None:
-        raise ManifestMismatch("The manifest limits the input gate's distances, but the weights hold no gate.")
+    row = manifest.gate_layer
+    gate = from_arrays(arrays, gate_features(architecture, row) if row else 0)
+    if (gate is None) != (row is None) or (gate is None and manifest.thresholds.max_film_distance is not None):
+        raise ManifestMismatch("The manifest names an input gate's row or limits, but the weights hold no gate.")
     return Weights(architecture, network, gate)
 
 
@@ -81,8 +82,12 @@ def _check_promises(manifest: ModelManifest, architecture: Architecture) -> None
     if manifest.input_shape != architecture.input_shape:
         message = f"The manifest's input_shape is not that of '{architecture.name}'."
         raise ManifestMismatch(message)
-    if manifest.target_layer not in {layer.name for layer in architecture.layers}:
+    rows = [layer.name for layer in architecture.layers]
+    if manifest.target_layer not in rows:
         message = f"'{architecture.name}' has no layer '{manifest.target_layer}'."
+        raise ManifestMismatch(message)
+    if manifest.gate_layer not in {None, *rows[: rows.index(manifest.target_layer) + 1]}:
+        message = f"'{architecture.name}' has no layer '{manifest.gate_layer}' up to '{manifest.target_layer}'."
         raise ManifestMismatch(message)
     count = sum(int(np.prod(shape)) for shape in array_shapes(architecture).values())
     if manifest.parameters != count:

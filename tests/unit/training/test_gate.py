@@ -26,8 +26,8 @@ RECIPE = replace(
     find_recipe("tiny"),
     name="tiny-gated",
     other_label="other_finding",
-    gate=True,
-    frozen_until="conv1_relu",
+    gate_layer="conv1_relu",
+    frozen_until="conv1_bn",
     balance="shares",
     pool_shares={"drawn tuberculosis": 1.5},
     calibration_copies=1,
@@ -126,7 +126,7 @@ def test_the_gates_arrays_travel_with_the_weights(learned: tuple[Path, FitResult
     assert result.thresholds.max_film_distance is not None
 
 
-def test_a_gate_needs_a_frozen_trunk() -> None:
-    """Features that go on learning are no ground for a gate: refused before training."""
-    with pytest.raises(DataProblem, match="conv1_relu"):
-        fit(replace(RECIPE, frozen_until=None), TrainingData((), ()))
+def test_a_gate_on_a_row_that_is_not_stored_is_refused() -> None:
+    """A row before the last frozen one is gone when the gate is learned: said before training."""
+    with pytest.raises(DataProblem, match="frozen_until"):
+        fit(replace(RECIPE, gate_layer="conv1_relu", frozen_until="conv2"), TrainingData((), ()))

@@ -95,10 +95,10 @@ def test_an_interval_holds_its_value(tmp_path: Path) -> None:
         assert control.model_balanced_accuracy == 0.9
 
 
-def test_frozen_rows_see_covered_films(tmp_path: Path) -> None:
-    """A recipe with the gate's frozen rows lends them to the control: 4 means of each of their 8 channels."""
+def test_a_row_before_learning_sees_covered_films(tmp_path: Path) -> None:
+    """A recipe with frozen rows lends a row to the control: 4 means of each of its 8 channels."""
     folder = make_data(tmp_path, "lungs")
-    recipe = replace(RECIPE, frozen_until="conv1_relu")
+    recipe = replace(RECIPE, frozen_until="conv1_bn")
     view = make_views(ENGINE.manifest, recipe, folder, ignore)[0]
     films = find_examples(recipe, folder)[:5]
     assert view.look(films).shape == (5, 4 * 8)

@@ -193,7 +193,9 @@ def test_a_source_left_out_keeps_other_output_and_gate(tmp_path: Path) -> None:
     head, *rows = manifest.read_text().splitlines()
     named = [row.replace("drawn covid19", "AB"[place // 4 % 2]) for place, row in enumerate(rows)]
     manifest.write_text("\n".join([head, *named]) + "\n")
-    recipe = replace(SHORT, other_label="other_finding", gate=True, frozen_until="conv1_relu", balance="shares")
+    recipe = replace(
+        SHORT, other_label="other_finding", gate_layer="conv1_relu", frozen_until="conv1_relu", balance="shares"
+    )
     turns = [turn for turn in make_sources(recipe, find_examples(recipe, tmp_path / "films")) if turn.name == "A"]
     (result,) = run_turns(turns, tmp_path / "out", {}, ignore)
     (row,) = summarise_source(result, "tiny, epochs 2 instead of 8")

@@ -26,7 +26,12 @@ from training.report.folds import (
 
 RECIPE = Recipe(name="r", validation_share=0.25, seed=5)
 FOUR = replace(
-    RECIPE, other_label="other_finding", gate=True, balance="shares", pool_shares={"a": 0.5}, train_splits=("train",)
+    RECIPE,
+    other_label="other_finding",
+    gate_layer="conv1_relu",
+    balance="shares",
+    pool_shares={"a": 0.5},
+    train_splits=("train",),
 )
 
 
@@ -138,7 +143,7 @@ def test_the_same_file_under_two_groups_fails_a_turn() -> None:
 
 def test_folds_show_three_labels_only() -> None:
     """No other output, no gate, labels drawn evenly where pools were weighted; else as the recipe has it."""
-    assert fold_recipe(FOUR) == replace(FOUR, other_label=None, gate=False, balance="label")
+    assert fold_recipe(FOUR) == replace(FOUR, other_label=None, gate_layer=None, balance="label")
     assert fold_recipe(RECIPE) == RECIPE
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from shared.errors import ManifestMismatch, WrongShape
+from shared.errors import ManifestMismatch, ModelProblem, WrongShape
 from tests.models import make_folded, make_manifest, write_weights
 from training.export import pack
 from worker.engine import gate
-from worker.engine.architecture import gate_features, lite0, seed2020, tiny
+from worker.engine.architecture import Architecture, gate_features, lite0, seed2020, tiny
 from worker.engine.keras_engine import load_engine
 
 
@@ -68,15 +69,35 @@ def test_a_gate_that_does_not_fit_is_refused(change: dict[str, np.ndarray | None
 
 
 def test_tables_say_what_their_gate_sees() -> None:
-    """Four cells of 112 channels, four of 8, and none for the study's network."""
-    assert [gate_features(table(3)) for table in (lite0, tiny, seed2020)] == [448, 32, 0]
+    """Four cells of 112 channels, of 40 and of 8."""
+    asked = [(lite0, "block10_add"), (lite0, "block04_add"), (tiny, "conv1_relu")]
+    assert [gate_features(table(3), row) for table, row in asked] == [448, 160, 32]
+
+
+@pytest.mark.parametrize(
+    ("table", "row"), [(lite0, "nowhere"), (lite0, "logits"), (seed2020, "conv3_pool"), (lite0, "head_relu")]
+)
+def test_a_row_without_four_equal_cells_has_no_gate(table: Callable[[int], Architecture], row: str) -> None:
+    """Unknown, no picture any more, of 23 pixels a side, of 7."""
+    with pytest.raises(ManifestMismatch, match=row):
+        gate_features(table(3), row)
+
+
+def test_a_gate_and_its_row_go_together(tmp_path: Path) -> None:
+    """Arrays without a row, a row without arrays, and a row behind the maps' are refused."""
+    with_gate, without = pack(make_folded() | gate.to_arrays(make_gate(32))), pack(make_folded())
+    cases = [(with_gate, None), (without, "conv1_relu"), (with_gate, "conv2_relu")]
+    for data, row in cases:
+        write_weights(tmp_path, data, gate_layer=row, target_layer="conv1_relu")
+        with pytest.raises(ModelProblem):
+            load_engine(tmp_path)
 
 
 def test_an_engine_answers_with_the_distances_of_its_gate(tmp_path: Path) -> None:
     """The gate's row as the network computes it, through the gate; without one the distances are 0."""
     x = np.random.default_rng(0).random((3, 64, 64, 1), dtype=np.float32)
     judge = make_gate(32)
-    write_weights(tmp_path, pack(make_folded() | gate.to_arrays(judge)))
+    write_weights(tmp_path, pack(make_folded() | gate.to_arrays(judge)), gate_layer="conv1_relu")
     answer = load_engine(tmp_path).infer(x)
     write_weights(tmp_path, pack(make_folded()))
     plain = load_engine(tmp_path).infer(x)

@@ -142,7 +142,7 @@ def test_the_shipped_model_passes_its_golden_films_and_agrees_with_keras() -> No
 def test_a_network_that_ends_otherwise_is_refused() -> None:
     """Its Grad-CAM needs a gradient, which OpenVINO does not give."""
     with pytest.raises(ManifestMismatch, match="seed2020"):
-        openvino_engine.build_network(folded(seed2020(3)), {}, "conv4_relu", has_gate=False)
+        openvino_engine.build_network(folded(seed2020(3)), {}, "conv4_relu", None)
 
 
 @pytest.mark.parametrize(
