@@ -13,6 +13,7 @@ from shared.db.jobs import Claim, Finding, NewJob
 from shared.db.line import Claimant
 from shared.db.tables import Model
 from shared.domain import FilmFacts, Priority
+from shared.errors import LeaseLost
 from shared.imaging import stored
 from shared.wiring import new_job_id
 from tests.fakes import make_manifest
@@ -107,7 +108,12 @@ def make_finding(model_sha256: str, *, verdict: str = "normal") -> Finding:
 
 
 def finish(database: Database, held: Claim, *, worker: str = "w1") -> None:
-    """Finish one job with an ordinary result."""
+    """Finish one job with an ordinary result.
+
+    Raises:
+        LeaseLost: another attempt owns it.
+    """
     finding = make_finding(register_model(database))
     with jobs.changing(database) as changes:
-        changes.finish(held, worker, finding)
+        if changes.finish(worker, [(held, finding)]):
+            raise LeaseLost("Another attempt owns this job now.")

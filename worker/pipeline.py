@@ -169,33 +169,33 @@ def _infer(engine: Engine, prepared: Sequence[Prepared]) -> list[Outcome]:
 
 
 def _store(kitchen: Kitchen, outcomes: Sequence[Outcome], *, duration_ms: int) -> BatchReport:
-    """All outcomes in one transaction, a savepoint a film: a lost lease undoes that film's writes only."""
-    succeeded = failed = lost = 0
+    """All outcomes in one transaction; of a film whose lease is lost nothing is written."""
+    found = [
+        (item.held, _finding(kitchen.engine, item, duration_ms)) for item in outcomes if isinstance(item, Concluded)
+    ]
+    faulty = [item for item in outcomes if isinstance(item, Failed)]
     with jobs.changing(kitchen.resources.database) as changes:
-        for outcome in outcomes:
-            try:
-                with changes.session.begin_nested():
-                    _write(kitchen, changes, outcome, duration_ms)
-            except LeaseLost:
-                log.warning("lease.lost", job_id=outcome.held.id, attempt=outcome.held.attempt)
-                lost += 1
-            else:
-                succeeded += isinstance(outcome, Concluded)
-                failed += isinstance(outcome, Failed)
+        lost = changes.finish(kitchen.who.worker, found)
+        late = [item.held for item in faulty if not _give_up(kitchen, changes, item)]
         faults.reach(Fault.RESULT_WRITTEN)
     faults.reach(Fault.RESULT_COMMITTED)
-    return BatchReport(len(outcomes), succeeded, failed, lost)
+    for held in (*lost, *late):
+        log.warning("lease.lost", job_id=held.id, attempt=held.attempt)
+    return BatchReport(len(outcomes), len(found) - len(lost), len(faulty) - len(late), len(lost) + len(late))
 
 
-def _write(kitchen: Kitchen, changes: jobs.JobChanges, outcome: Outcome, duration_ms: int) -> None:
-    worker = kitchen.who.worker
-    if isinstance(outcome, Concluded):
-        changes.finish(outcome.held, worker, _finding(kitchen.engine, outcome, duration_ms))
-    elif outcome.is_permanent:
-        changes.fail(outcome.held, f"worker:{worker}", outcome.code, outcome.detail)
-    else:
-        pause_s = retry_delay_s(outcome.held.attempt, kitchen.draw)
-        changes.retry(outcome.held, f"worker:{worker}", outcome.code, pause_s, is_ours=outcome.is_ours)
+def _give_up(kitchen: Kitchen, changes: jobs.JobChanges, item: Failed) -> bool:
+    """Fail the film, or let it be tried again; False where its lease is lost, which wrote nothing."""
+    actor = f"worker:{kitchen.who.worker}"
+    try:
+        if item.is_permanent:
+            changes.fail(item.held, actor, item.code, item.detail)
+        else:
+            pause_s = retry_delay_s(item.held.attempt, kitchen.draw)
+            changes.retry(item.held, actor, item.code, pause_s, is_ours=item.is_ours)
+    except LeaseLost:
+        return False
+    return True
 
 
 def _finding(engine: Engine, concluded: Concluded, duration_ms: int) -> Finding:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy import ColumnElement, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from shared.db import audit, line
@@ -134,17 +134,30 @@ class JobChanges:
         until = self.now + timedelta(seconds=lease_s)
         return [held for held in claims if self._change(_fence(held), lease_until=until)]
 
-    def finish(self, held: Claim, worker: str, finding: Finding) -> None:
-        """Running to succeeded, with the result.
+    def finish(self, worker: str, found: Sequence[tuple[Claim, Finding]]) -> list[Claim]:
+        """Running to succeeded, each with its result: as many statements for a batch as for one film.
 
-        Raises:
-            LeaseLost: another attempt owns the job, or it was cancelled; nothing was written.
+        Returns:
+            The claims that are lost, since another attempt owns the job or it was cancelled; nothing was written of
+            these.
         """
-        self._leave_running(held, JobState.SUCCEEDED, finished_at=self.now)
-        fixed = {"job_id": held.id, "attempt": held.attempt, "worker": worker, "created_at": self.now}
-        self.session.execute(insert(Result), [{**fixed, **finding.columns}])
-        self._record(held.tenant, f"worker:{worker}", "succeeded", held.id,
-                     attempt=held.attempt, **finding.audit_facts)  # fmt: skip
+        if not found:
+            return []
+        fences = tuple_(Job.id, Job.attempt).in_([(held.id, held.attempt) for held, _ in found])
+        done = {"state": JobState.SUCCEEDED, "finished_at": self.now, **_NO_LEASE}
+        ours = self.session.scalars(
+            update(Job).where(fences, Job.state == JobState.RUNNING).values(**done).returning(Job.id)
+        )
+        owned = set(ours)
+        kept = [(held, finding) for held, finding in found if held.id in owned]
+        fixed = {"worker": worker, "created_at": self.now}
+        rows = [{"job_id": held.id, "attempt": held.attempt, **fixed, **finding.columns} for held, finding in kept]
+        if rows:
+            self.session.execute(insert(Result), rows)
+        for held, finding in kept:
+            self._record(held.tenant, f"worker:{worker}", "succeeded", held.id,
+                         attempt=held.attempt, **finding.audit_facts)  # fmt: skip
+        return [held for held, _ in found if held.id not in owned]
 
     def fail(self, held: Claim, actor: str, code: str, detail: str) -> None:
         """Running to failed, for good.

@@ -14,7 +14,7 @@ from shared.db.tables import AuditEvent, Job, Result
 from shared.domain import JobState, Priority
 from shared.errors import IllegalTransition, JobNotFound, LeaseLost
 from tests.fakes import FixedClock
-from tests.jobs import claim, claimant, finish, make_job, register_model
+from tests.jobs import claim, claimant, finish, make_finding, make_job, register_model
 
 pytestmark = pytest.mark.integration
 
@@ -113,6 +113,20 @@ def test_a_late_attempt_cannot_write(database: Database, clock: FixedClock) -> N
     finish(database, heir, worker="w2")
     assert state_of(database, job_id) == ("succeeded", 2)
     assert actions(database, job_id) == ["accepted", "claimed", "requeued", "claimed", "succeeded"]
+
+
+def test_of_a_finished_batch_the_lost_films_alone_are_left_out(database: Database) -> None:
+    """One was cancelled meanwhile: it is told and has no result; its neighbours have theirs."""
+    ids = [make_job(database) for _ in range(3)]
+    held = claim(database)
+    _change(database, lambda c: c.cancel("default", ids[1], "key:k"))
+    finding = make_finding(register_model(database))
+    lost = _change(database, lambda c: c.finish("w1", [(one, finding) for one in held]))
+    assert [one.id for one in lost] == [ids[1]]
+    assert [state_of(database, job_id)[0] for job_id in ids] == ["succeeded", "cancelled", "succeeded"]
+    with database.read() as session:
+        assert set(session.scalars(select(Result.job_id))) == {ids[0], ids[2]}
+    assert [actions(database, job_id)[-1] for job_id in ids] == ["succeeded", "cancelled", "succeeded"]
 
 
 def test_a_renewed_lease_holds_and_a_lost_one_is_told(database: Database, clock: FixedClock) -> None:

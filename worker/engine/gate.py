@@ -1,8 +1,9 @@
 """The input gate: is this a frontal chest film at all, and one like those of training? numpy on a few features.
 
-Features are the means over a 2 x 2 grid of an early row of the network, which the manifest names. A linear score, learned against pictures that are no frontal chest films, tells those apart; the part of the
-features that a subspace of the training films cannot express tells what neither side has seen (as Lee et al. 2018,
-arXiv 1807.03888, use class-conditional distances). The arrays lie in the model's weights under `gate.`.
+Features are the means over a 2 x 2 grid of an early row of the network, which the manifest names. A linear score,
+learned against pictures that are no frontal chest films, tells those apart; the part of the features that a subspace
+of the training films cannot express tells what neither side has seen (as Lee et al. 2018, arXiv 1807.03888, use
+class-conditional distances). The arrays lie in the model's weights under `gate.`.
 """
 
 from __future__ import annotations

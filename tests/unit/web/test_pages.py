@@ -61,7 +61,7 @@ def finish_as(resources: Resources, verdict: str, **columns: Any) -> str:
     [held] = claim(resources.database)
     finding = make_finding(register_model(resources.database), verdict=verdict)
     with jobs.changing(resources.database) as changes:
-        changes.finish(held, "w1", Finding({**finding.columns, **columns}, finding.audit_facts))
+        changes.finish("w1", [(held, Finding({**finding.columns, **columns}, finding.audit_facts))])
     return job_id
 
 
