@@ -1,0 +1,157 @@
+"""What one film costs, by counts: SQL statements, decodes, files, bytes and calls of the network. None is a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import pytest
+from sqlalchemy import event
+
+from shared.db import queries
+from shared.db.engine import Database
+from shared.db.keys import Principal
+from shared.db.line import Claimant
+from shared.domain import Film, Priority
+from shared.imaging import stored
+from shared.imaging.decode import decode
+from shared.wiring import Resources
+from tests.factories import make_pixels, make_png
+from tests.fakes import FakeEngine, MemoryBlobs
+from tests.jobs import register_model
+from web.backpressure import Backpressure
+from web.submit import Upload, submit
+from worker.lease import LeaseKeeper
+from worker.pipeline import Kitchen, process
+
+pytestmark = pytest.mark.integration
+
+WHO = Principal("testkey", "default", "uploader")
+FILM_BYTES = len(stored.to_bytes(make_pixels()))
+
+UPLOAD_STATEMENTS = 6
+"""The job and three of the chain; then the answer: the job and its place. The clock is the test's, which costs none."""
+
+BATCH_STATEMENTS = 13
+"""Claim: who waits, the first, those that follow, their rows, the tenant's turn, three of the chain. Finish: the rows,
+their results, three of the chain."""
+
+
+@dataclass(slots=True)
+class CountingBlobs(MemoryBlobs):
+    """Counts what goes in and out."""
+
+    bytes_written: list[int] = field(default_factory=list)
+    bytes_read: list[int] = field(default_factory=list)
+
+    def put(self, tenant: str, job_id: str, data: bytes) -> str:
+        """Count, then keep."""
+        self.bytes_written.append(len(data))
+        return MemoryBlobs.put(self, tenant, job_id, data)
+
+    def get(self, ref: str) -> bytes:
+        """Count what is given back."""
+        data = MemoryBlobs.get(self, ref)
+        self.bytes_read.append(len(data))
+        return data
+
+
+@dataclass(slots=True)
+class CountingDecoder:
+    """Decodes in this process and counts."""
+
+    calls: int = 0
+
+    def decode(self, data: bytes) -> Film:
+        """Count, then decode."""
+        self.calls += 1
+        return decode(data)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+@dataclass
+class Shop:
+    """A service in one process: a web's half, a worker's half, and what each has cost."""
+
+    resources: Resources
+    blobs: CountingBlobs
+    decoder: CountingDecoder
+    engine: FakeEngine
+    kitchen: Kitchen
+    gate: Backpressure
+
+    def send(self, *, key: str | None = None) -> str:
+        """Submit a film; its job's id."""
+        upload = Upload(make_png(), Priority.ROUTINE, key, "request")
+        return submit(self.resources, self.gate, WHO, upload).id
+
+
+@pytest.fixture
+def shop(resources: Resources, database: Database) -> Shop:
+    """A service on either database; the backlog is already counted, as it is once a second."""
+    blobs, decoder, engine = CountingBlobs(), CountingDecoder(), FakeEngine()
+    own = replace(resources, database=database, blobs=blobs, decoder=decoder)
+    register_model(database)
+    who = Claimant("w1", tuple(Priority), 8, 20.0)
+    kitchen = Kitchen(own, engine, who, LeaseKeeper(database, lease_s=20.0, run_limit_s=60.0))
+    gate = Backpressure(database, own.settings)
+    gate.admit("default")
+    return Shop(own, blobs, decoder, engine, kitchen, gate)
+
+
+@contextmanager
+def statements(database: Database) -> Iterator[list[str]]:
+    """The statements sent meanwhile, but those that only open and close a transaction."""
+    found: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if not statement.startswith(("BEGIN", "PRAGMA")):
+            found.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        yield found
+    finally:
+        event.remove(database.engine, "before_cursor_execute", note)
+
+
+def test_an_upload_is_decoded_and_stored_once(shop: Shop) -> None:
+    """One decode, one file of the film's canonical pixels, nothing read back, a handful of statements."""
+    with statements(shop.resources.database) as found:
+        shop.send()
+    assert (shop.decoder.calls, shop.blobs.bytes_written, shop.blobs.bytes_read) == (1, [FILM_BYTES], [])
+    assert len(found) <= UPLOAD_STATEMENTS, "\n".join(found)
+
+
+def test_an_upload_sent_again_is_not_decoded_again(shop: Shop) -> None:
+    """The same key: the earlier job, without a decode, a file or a write."""
+    first = shop.send(key="once")
+    with statements(shop.resources.database) as found:
+        assert shop.send(key="once") == first
+    assert (shop.decoder.calls, len(shop.blobs.bytes_written)) == (1, 1)
+    assert not [statement for statement in found if statement.startswith(("INSERT", "UPDATE"))]
+
+
+@pytest.mark.parametrize("films", [1, 8])
+def test_a_batch_costs_as_many_statements_as_a_film(shop: Shop, films: int) -> None:
+    """Each film is read once, never decoded; the network is called once for all."""
+    for _ in range(films):
+        shop.send()
+    with statements(shop.resources.database) as found:
+        assert process(shop.kitchen).succeeded == films
+    assert len(found) <= BATCH_STATEMENTS, "\n".join(found)
+    assert shop.engine.batches == [films]
+    assert shop.blobs.bytes_read == [FILM_BYTES] * films
+    assert shop.decoder.calls == films, "each by the web, none by the worker"
+
+
+def test_a_poll_that_finds_nothing_writes_nothing(shop: Shop) -> None:
+    """One read: whether a film is due."""
+    database = shop.resources.database
+    with statements(database) as found, database.read() as session:
+        assert not queries.has_due(session, database.now(session), tuple(Priority))
+    assert len(found) == 1
+    assert found[0].startswith("SELECT")
