@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 import worker.engine
+from shared import samples
 from shared.errors import InvalidRequest
 
 SHIPPED: Final = Path(worker.engine.__file__).parents[1] / "models" / "default"
@@ -49,6 +50,30 @@ def golden(folder: Folder = SHIPPED) -> None:
     found = write_golden(folder)
     typer.echo(f"{len(found.films)} films recorded on {found.device} ({found.build})")
     typer.echo(f"elsewhere scores may differ by {found.tolerance:.2g}")
+
+
+@model.command()
+def compare(
+    folder: Folder = SHIPPED,
+    manifest: Annotated[Path | None, typer.Option(help="CSV with file, label")] = None,
+    folders: Annotated[Path | None, typer.Option(help="or a folder with one folder a class")] = None,
+    films: Annotated[int, typer.Option(min=1, help="how many of them, drawn by the seed")] = 500,
+    seed: int = 0,
+) -> None:
+    """Ask both engines of the same films, the samples where none are named: how far apart are their answers?"""
+    from training import engine_agreement as work  # noqa: PLC0415
+    from training.bars import show_bars  # noqa: PLC0415
+    from training.recalibrate import find_films  # noqa: PLC0415
+
+    if manifest is not None and folders is not None:
+        raise InvalidRequest("Name the films with --manifest or with --folders, not both.")
+    named = manifest or folders
+    paths = [example.path for example in find_films(folder, manifest, folders)] if named else samples.paths()
+    with show_bars() as progress:
+        found = work.compare(folder, work.choose(paths, films, seed), progress)
+    for answer, apart in found.largest.items():
+        typer.echo(f"{answer}: at most {apart:.2g} apart")
+    typer.echo(f"{found.verdicts} of {found.films} verdicts differ")
 
 
 @model.command()

@@ -1,0 +1,88 @@
+"""Whether the two engines say the same of films: the largest difference of each thing they answer, and the verdicts.
+
+Called by `plainfilm model compare`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from shared.errors import DataProblem
+from shared.imaging.preprocess import prepare, stack
+from shared.manifest import read_manifest
+from shared.verdict import assess
+from training.dataset import read_film
+from training.features import Progress
+from worker.engine.base import Engine, Inference
+from worker.engine.choose import build_engine
+from worker.engine.weights import load_all
+
+BATCH: Final = 16
+ANSWERS: Final = ("probabilities", "other", "film_distance", "feature_distance", "saliency")
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What two engines said of the same films.
+
+    Attributes:
+        films: how many.
+        largest: answer to its largest absolute difference over all films.
+        verdicts: films with another verdict.
+    """
+
+    films: int
+    largest: dict[str, float]
+    verdicts: int
+
+
+def compare(folder: Path, films: Sequence[Path], progress: Progress) -> Agreement:
+    """Both engines on the model in `folder` and the same inputs.
+
+    Raises:
+        DataProblem: no films, or one that cannot be read.
+        ModelProblem: the model does not load, or OpenVINO cannot serve it.
+    """
+    if not films:
+        raise DataProblem("There are no films to compare the engines on.")
+    manifest = read_manifest(folder)
+    weights = load_all(folder, manifest)
+    engines = [build_engine(name, manifest, weights) for name in ("keras", "openvino")]
+    largest, verdicts, done = np.zeros(len(ANSWERS)), 0, 0
+    for batch in _batches(films):
+        apart, others = _batch(engines, batch)
+        largest, verdicts, done = np.maximum(largest, apart), verdicts + others, done + len(batch)
+        progress("films through both engines", done, len(films))
+    return Agreement(len(films), dict(zip(ANSWERS, largest.tolist(), strict=True)), verdicts)
+
+
+def choose(films: Sequence[Path], count: int, seed: int) -> list[Path]:
+    """`count` of the films drawn by the seed, or all where there are fewer."""
+    places = np.random.default_rng(seed).permutation(len(films))[:count]
+    return [films[place] for place in sorted(places)]
+
+
+def _batch(engines: Sequence[Engine], films: Sequence[Path]) -> tuple[list[float], int]:
+    """The largest difference of each answer, and how many verdicts differ."""
+    manifest = engines[0].manifest
+    inputs = [prepare(read_film(film), manifest.preprocessing, manifest.input_shape) for film in films]
+    x = stack([item.values for item in inputs])
+    first, second = (engine.infer(x) for engine in engines)
+    said = [
+        [assess(found.evidence(place, item), manifest).verdict for place, item in enumerate(inputs)]
+        for found in (first, second)
+    ]
+    return [_apart(first, second, answer) for answer in ANSWERS], sum(a != b for a, b in zip(*said, strict=True))
+
+
+def _apart(first: Inference, second: Inference, answer: str) -> float:
+    return float(np.abs(getattr(first, answer) - getattr(second, answer)).max())
+
+
+def _batches(films: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    return (films[start : start + BATCH] for start in range(0, len(films), BATCH))
