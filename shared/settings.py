@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     engine: Literal["auto", "keras", "openvino"] = Field(
         default="auto", description="what runs the model: TensorFlow on a GPU, OpenVINO on CPUs, unless set"
     )
+    engine_threads: int | None = Field(
+        default=None, ge=1, le=256, description="cores that one worker computes on; all that it may use unless set"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="least that is logged")
 
     max_upload_bytes: int = Field(default=32 * 2**20, ge=1024, description="largest upload accepted")

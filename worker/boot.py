@@ -141,7 +141,9 @@ def build(settings: Settings, serving: Serving) -> Runtime:
     folder = model_folder(settings)
     manifest = read_manifest(folder)
     weights = load_all(folder, manifest)
-    engine = build_engine(settings.engine, manifest, weights)  # its library loads here, after the fork
+    engine = build_engine(
+        settings.engine, manifest, weights, settings.engine_threads
+    )  # its library loads here, after the fork
     check_labels(engine.manifest)
     warm_up(engine, settings.batch_limit)
     golden = check_golden(engine, read_golden(folder))

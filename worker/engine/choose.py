@@ -21,8 +21,11 @@ EngineName = Literal["auto", "keras", "openvino"]
 GPU: Final = Path("/dev/nvidia0")
 
 
-def build_engine(wanted: EngineName, manifest: ModelManifest, weights: Weights) -> Engine:
+def build_engine(wanted: EngineName, manifest: ModelManifest, weights: Weights, threads: int | None = None) -> Engine:
     """The engine that is wanted, over weights that are already checked.
+
+    Args:
+        threads: cores it computes on; all that this process may use unless given.
 
     Raises:
         ModelProblem: it is not installed, or ManifestMismatch: it cannot serve this network.
@@ -33,10 +36,10 @@ def build_engine(wanted: EngineName, manifest: ModelManifest, weights: Weights) 
     if name == "openvino":
         from worker.engine import openvino_engine  # noqa: PLC0415
 
-        return openvino_engine.build_engine(manifest, weights)
+        return openvino_engine.build_engine(manifest, weights, threads)
     from worker.engine import keras_engine  # noqa: PLC0415
 
-    return keras_engine.build_engine(manifest, weights)
+    return keras_engine.build_engine(manifest, weights, threads)
 
 
 def choose(architecture: Architecture, target_layer: str, *, has_gpu: bool) -> Literal["keras", "openvino"]:

@@ -73,8 +73,15 @@ def load_engine(folder: Path) -> KerasEngine:
     return build_engine(manifest, load_all(folder, manifest))
 
 
-def build_engine(manifest: ModelManifest, weights: Weights) -> KerasEngine:
-    """The engine of weights that are already checked."""
+def build_engine(manifest: ModelManifest, weights: Weights, threads: int | None = None) -> KerasEngine:
+    """The engine of weights that are already checked.
+
+    Args:
+        threads: cores that TensorFlow computes on; its own choice unless given, which only a process can make that
+            has not used TensorFlow yet.
+    """
+    if threads is not None:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
     device = _claim_device()
     trunk, head = build_halves(weights.architecture, manifest.target_layer)
     set_arrays((trunk, head), weights.architecture, weights.arrays)

@@ -100,16 +100,17 @@ def test_both_engines_say_the_same(make: Callable[[int], Architecture], outputs:
     assert_equal(*both(weights, draw(3, architecture.input_shape), target))
 
 
-def test_a_film_scores_the_same_alone_and_in_a_batch(tmp_path: Path) -> None:
-    """Whatever else is in the batch."""
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_film_is_answered_the_same_alone_and_in_a_batch(tmp_path: Path, threads: int) -> None:
+    """To the last bit, whatever else is in the batch and however many are computed at once."""
     manifest = write_model(tmp_path)
-    engine = openvino_engine.build_engine(manifest, load_all(tmp_path, manifest))
+    engine = openvino_engine.build_engine(manifest, load_all(tmp_path, manifest), threads)
     x = draw(7, (64, 64, 1))
     together = engine.infer(x)
     for place in range(7):
         alone = engine.infer(x[place : place + 1])
-        np.testing.assert_allclose(alone.probabilities[0], together.probabilities[place], atol=1e-6)
-        np.testing.assert_allclose(alone.saliency[0], together.saliency[place], atol=1e-5)
+        np.testing.assert_array_equal(alone.probabilities[0], together.probabilities[place])
+        np.testing.assert_array_equal(alone.saliency[0], together.saliency[place])
 
 
 def test_an_earlier_answer_is_not_overwritten_by_a_later_one(tmp_path: Path) -> None:
