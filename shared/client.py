@@ -1,4 +1,4 @@
-"""A small client of the API for the command line: submits with its own idempotency key, survives failed polls."""
+"""A small client of the API for the command line: submits with its own idempotency key, survives failed questions."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from shared.errors import AppError, NotAllowed, Unavailable
 
 PATIENCE_S = 60.0
 """How long a service that does not answer is asked again."""
+
+HOLD_S = 20
+"""How long the service is asked to hold a question; less than the 30 s after which an answer counts as lost."""
 
 
 class Refused(AppError):
@@ -79,12 +82,14 @@ class Client:
         return wire.JobList.model_validate_json(self._ask("GET", "/api/v1/jobs", params={"limit": str(limit)}).content)
 
     def wait(self, job_id: str, every_s: float = 0.25) -> wire.Job:
-        """Poll until the job is done."""
+        """The job once it is done: the service holds the question until then; where it does not, polls."""
         while True:
-            job = self.get(job_id)
+            response = self._ask("GET", f"/api/v1/jobs/{job_id}", headers={"Prefer": f"wait={HOLD_S}"})
+            job = wire.Job.model_validate_json(response.content)
             if job.done:
                 return job
-            time.sleep(every_s)
+            if "Preference-Applied" not in response.headers:
+                time.sleep(every_s)
 
     def _ask(self, method: str, path: str, **arguments: object) -> httpx.Response:
         give_up_at = time.monotonic() + self._patience_s

@@ -58,6 +58,20 @@ TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = MappingProxyType(
 )
 
 
+STATE_AFTER: Final[Mapping[str, JobState]] = MappingProxyType(
+    {
+        "accepted": JobState.QUEUED,
+        "claimed": JobState.RUNNING,
+        "requeued": JobState.QUEUED,
+        "succeeded": JobState.SUCCEEDED,
+        "failed": JobState.FAILED,
+        "cancelled": JobState.CANCELLED,
+        "expired": JobState.EXPIRED,
+    }
+)
+"""The audit actions that change a job's state, and the state that each leads to."""
+
+
 class Priority(StrEnum):
     """The class a job waits in; the table stores its rank, JSON its word."""
 

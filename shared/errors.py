@@ -15,8 +15,9 @@
     ├── ModelProblem             500     ManifestMismatch · BadChecksum · WrongShape · ModelReplaced · GoldenMismatch
     ├── DataProblem              422     a manifest or folder of films that cannot be trained on
     ├── TenantQueueFull          429     this tenant has too many films waiting
+    ├── TenantWaitersFull        429     this tenant has too many requests waiting for answers
     └── Unavailable              503     DatabaseDown · QueueDown · QueueFull · DecoderBusy · StorageDown
-                                             StorageFull (507)
+                                             WaitersFull · StorageFull (507)
 
 `detail` is for the user: it names no path, no SQL, no patient. `facts` go to the log only. `retry_after_s` is what a
 client is told to wait, where that is known.
@@ -274,6 +275,13 @@ class QueueFull(Unavailable):
     title = "Too many films are waiting"
 
 
+class WaitersFull(Unavailable):
+    """As many requests wait for their answers, or listen for events, as the process takes; ask without waiting."""
+
+    code = "waiters_full"
+    title = "Too many requests are waiting"
+
+
 class TenantQueueFull(AppError):
     """As many films of this tenant wait as it may have."""
 
@@ -281,6 +289,15 @@ class TenantQueueFull(AppError):
     status = 429
     retryable = True
     title = "Too many of your films are waiting"
+
+
+class TenantWaitersFull(AppError):
+    """As many requests of this tenant wait or listen as may at once; ask without waiting."""
+
+    code = "tenant_waiters_full"
+    status = 429
+    retryable = True
+    title = "Too many of your requests are waiting"
 
 
 def all_errors(base: type[AppError] = AppError) -> Iterator[type[AppError]]:

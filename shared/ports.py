@@ -5,7 +5,7 @@ The SQL database is not a port: it is the truth, and tests use a real one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -55,6 +55,19 @@ class Queue(Protocol):
 
     def close(self) -> None:
         """Let go of the broker; idempotent."""
+
+
+class Notifier(Protocol):
+    """Hints that jobs have changed: after commit, best effort; SQL says what became of them."""
+
+    def publish(self, job_ids: Sequence[str]) -> bool:
+        """Tell every web process; False where the broker could not be reached or nothing is to be told."""
+
+    def listen(self) -> Iterator[Sequence[str]]:
+        """Ids as others publish them, and an empty hint at least each second; never raises, ends after `close`."""
+
+    def close(self) -> None:
+        """Let go of the broker and end who listens; idempotent."""
 
 
 class Decoder(Protocol):

@@ -71,6 +71,14 @@ class Settings(BaseSettings):
     tenant_queue_limit: int = Field(
         default=20_000, ge=1, description="films of one tenant that may wait; more are answered 429"
     )
+    waiter_limit: int = Field(
+        default=500,
+        ge=1,
+        description="requests that may wait or listen at once in a web process; more are answered 503",
+    )
+    tenant_waiter_limit: int = Field(
+        default=400, ge=1, description="requests of one tenant that may; more are answered 429"
+    )
     min_free_bytes: int = Field(
         default=256 * 2**20,
         ge=0,

@@ -207,6 +207,17 @@ class JobList(Wire):
     next_cursor: str | None = Field(description="pass as `cursor` for the next page; null on the last one")
 
 
+class JobEvent(Wire):
+    """A change of a job's state, as the stream of its events tells it."""
+
+    seq: int = Field(ge=1, description="its number in the tenant's audit chain; the event's `id`")
+    job_id: str
+    event: str = Field(description="what happened", examples=["claimed"])
+    status: JobState = Field(description="the job's since then")
+    done: bool = Field(description="true for the last event of a job")
+    at: datetime
+
+
 class ListQuery(BaseModel):
     """Parameters of the list."""
 

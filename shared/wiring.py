@@ -9,7 +9,8 @@ import uuid_utils
 from shared.db.engine import Database, build_database
 from shared.errors import QueueDown
 from shared.imaging.sandbox import Sandbox
-from shared.ports import BlobStore, Decoder, IdSource, Queue
+from shared.notify import RedisNotifier
+from shared.ports import BlobStore, Decoder, IdSource, Notifier, Queue
 from shared.queueing import CeleryQueue
 from shared.settings import Settings
 from shared.storage.local import LocalBlobs
@@ -28,6 +29,7 @@ class Resources:
     database: Database
     blobs: BlobStore
     queue: Queue
+    notifier: Notifier
     decoder: Decoder
     new_id: IdSource
 
@@ -35,6 +37,7 @@ class Resources:
         """Close what holds a connection or a process."""
         self.decoder.close()
         self.queue.close()
+        self.notifier.close()
         self.database.close()
 
 
@@ -52,6 +55,7 @@ def build_resources(settings: Settings) -> Resources:
         database=build_database(settings),
         blobs=LocalBlobs(settings.blobs),
         queue=CeleryQueue(broker_url),
+        notifier=RedisNotifier(broker_url),
         decoder=Sandbox(workers=settings.decoders),
         new_id=new_job_id,
     )

@@ -20,7 +20,7 @@ from shared.db import migrate
 from shared.db.engine import Database, make_engine
 from shared.settings import Settings
 from shared.wiring import Resources, new_job_id
-from tests.fakes import FixedClock, MemoryBlobs, PlainDecoder, RecordingQueue
+from tests.fakes import FixedClock, LocalNotifier, MemoryBlobs, PlainDecoder, RecordingQueue
 from tests.service import Service
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,6 +122,7 @@ def resources(sqlite_url: str, tmp_path: Path) -> Iterator[Resources]:
         database=Database(make_engine(sqlite_url)),
         blobs=MemoryBlobs(),
         queue=RecordingQueue(),
+        notifier=LocalNotifier(),
         decoder=PlainDecoder(),
         new_id=new_job_id,
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from queue import Empty, SimpleQueue
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -77,6 +78,39 @@ class RecordingQueue:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+
+@dataclass(slots=True)
+class LocalNotifier:
+    """A Notifier within one process; `down` loses every hint."""
+
+    published: list[tuple[str, ...]] = field(default_factory=list)
+    down: bool = False
+    heard: list[SimpleQueue[tuple[str, ...]]] = field(default_factory=list)
+    closed: bool = False
+
+    def publish(self, job_ids: Sequence[str]) -> bool:
+        """Hand it to all who listen."""
+        if self.down or not job_ids:
+            return False
+        self.published.append(tuple(job_ids))
+        for each in self.heard:
+            each.put(tuple(job_ids))
+        return True
+
+    def listen(self) -> Iterator[Sequence[str]]:
+        """What is published from now on."""
+        mine: SimpleQueue[tuple[str, ...]] = SimpleQueue()
+        self.heard.append(mine)
+        while not self.closed:
+            try:
+                yield mine.get(timeout=0.05)
+            except Empty:
+                yield ()
+
+    def close(self) -> None:
+        """End who listens."""
+        self.closed = True
 
 
 class PlainDecoder:

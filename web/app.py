@@ -11,13 +11,17 @@ from shared import private_files
 from shared.settings import Settings
 from shared.wiring import Resources
 from web import pages, problems, security
-from web.api import explanations, health, jobs, openapi, pictures
+from web.api import events, explanations, health, jobs, openapi, pictures
+from web.waiting import WaitingRoom
 
 FORM_MEMORY_BYTES = 256 * 1024
 """Least that lets Werkzeug's parser work: it counts its own 64 KiB read buffer, file parts included."""
 
 FORM_OVERHEAD_BYTES = 64 * 1024
 """What a multipart form may add around a film of the largest size."""
+
+WAITING_ROOM = "plainfilm-waiting-room"
+"""Where the application keeps its `WaitingRoom`, for whoever ends the process."""
 
 
 def create_app(resources: Resources) -> Flask:
@@ -39,9 +43,12 @@ def create_app(resources: Resources) -> Flask:
         WTF_CSRF_TIME_LIMIT=None,
         WTF_CSRF_SSL_STRICT=False,  # it wants a Referer, which our Referrer-Policy keeps browsers from sending
     )
+    room = WaitingRoom(resources.database, resources.notifier, settings)
+    app.extensions[WAITING_ROOM] = room
     problems.register(app)
     security.register(app, resources)
-    app.register_blueprint(jobs.create_blueprint(resources))
+    app.register_blueprint(jobs.create_blueprint(resources, room))
+    app.register_blueprint(events.create_blueprint(resources, room))
     app.register_blueprint(pictures.create_blueprint(resources))
     app.register_blueprint(explanations.create_blueprint(resources))
     app.register_blueprint(health.create_blueprint(resources))

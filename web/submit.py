@@ -71,6 +71,7 @@ def cancel(resources: Resources, who: Principal, job_id: str) -> None:
             changes.cancel(who.tenant, job_id, f"key:{who.key_id}")
 
     run_sql(resources.database, change)
+    resources.notifier.publish([job_id])
 
 
 def _accept(resources: Resources, gate: Backpressure, who: Principal, upload: Upload) -> str:

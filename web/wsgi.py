@@ -1,10 +1,24 @@
 """What gunicorn imports; built in the worker process, after gevent has patched it."""
 
+import signal
+from types import FrameType
+
 from shared.log import set_up_logging
 from shared.settings import load_settings
 from shared.wiring import build_resources
-from web.app import create_app
+from web.app import WAITING_ROOM, create_app
 
 settings = load_settings()
 set_up_logging(settings.log_level, "web")
 app = create_app(build_resources(settings))
+end_in_order = signal.getsignal(signal.SIGTERM)
+
+
+def end(number: int, frame: FrameType | None) -> None:
+    """Let those go who wait, which takes a second; gunicorn would give them all of its graceful timeout."""
+    app.extensions[WAITING_ROOM].is_ending = True
+    if callable(end_in_order):
+        end_in_order(number, frame)
+
+
+signal.signal(signal.SIGTERM, end)

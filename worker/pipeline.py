@@ -114,6 +114,7 @@ def process(kitchen: Kitchen) -> BatchReport:
         outcomes += _conclude(kitchen.engine, prepared)
         faults.reach(Fault.FILM_INFERRED)
         report = _store(kitchen, outcomes, duration_ms=round(1000 * (time.monotonic() - started)))
+    kitchen.resources.notifier.publish([held.id for held in claims])  # after the commit, best effort
     log.info("batch.done", claimed=report.claimed, succeeded=report.succeeded, failed=report.failed, lost=report.lost)
     return report
 

@@ -54,13 +54,16 @@ def _change(resources: Resources, worker: str) -> list[tuple[str, Priority]]:
     with jobs.changing(resources.database) as changes:
         if not locks.take(changes.session, TURN, worker, timedelta(seconds=TURN_S), changes.now):
             return []
-        for job_id, state in changes.requeue_expired():
+        requeued, expired = changes.requeue_expired(), changes.expire_due()
+        for job_id, state in requeued:
             log.warning("lease.expired", job_id=job_id, poisoned=state is JobState.FAILED)
-        for job_id in changes.expire_due():
+        for job_id in expired:
             log.info("job.expired", job_id=job_id)
         faults.reach(Fault.LEASE_GIVEN_BACK)
         room = RINGS_A_PASS - backlog
-        return changes.mark_rung(resources.settings.ring_after_s, room) if room > 0 else []
+        unrung = changes.mark_rung(resources.settings.ring_after_s, room) if room > 0 else []
+    resources.notifier.publish([*(job_id for job_id, _ in requeued), *expired])
+    return unrung
 
 
 def _change_explanations(resources: Resources, worker: str) -> list[str]:

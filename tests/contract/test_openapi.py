@@ -24,6 +24,7 @@ from tests.api import Api, make_key
 from tests.explanations import explain, fail_explanation
 from tests.factories import make_jpeg, make_png
 from tests.jobs import claim, finish, make_job
+from web.app import WAITING_ROOM
 
 Document = dict[str, Any]
 """Any: OpenAPI's own nesting."""
@@ -89,7 +90,7 @@ def test_query_parameters_are_those_that_are_read(document: Document) -> None:
     assert (listed["limit"]["schema"]["minimum"], listed["limit"]["schema"]["maximum"]) == (1, 200)
     assert listed["status"]["schema"]["anyOf"][0]["enum"] == [state.value for state in JobState]
     sent = {p["name"] for p in document["paths"]["/api/v1/jobs"]["post"]["parameters"]}
-    assert sent == {*wire.SubmitQuery.model_fields, "Idempotency-Key"}
+    assert sent == {*wire.SubmitQuery.model_fields, "Idempotency-Key", "Prefer"}
 
 
 def test_every_path_parameter_is_declared(document: Document) -> None:
@@ -208,13 +209,36 @@ def submit_where(api: Api, **limits: int) -> TestResponse:
     return Api(replace(api.resources, settings=settings), api.key).submit()
 
 
+def submit_again(api: Api) -> TestResponse:
+    """A film whose job has ended, by the same key."""
+    key = {"Idempotency-Key": "k"}
+    job_id = (api.submit(headers=key).json or {})["id"]
+    cancel(api, job_id)
+    return api.submit(headers=key)
+
+
+def follow(api: Api, job_id: str, **headers: str) -> TestResponse:
+    """The events of a job that has ended."""
+    return api.get(f"/api/v1/jobs/{job_id}/events", headers)
+
+
+def crowded(api: Api) -> Api:
+    """The same where one request of the tenant waits, and no more may."""
+    settings = api.resources.settings.model_copy(update={"tenant_waiter_limit": 1})
+    made = Api(replace(api.resources, settings=settings), api.key)
+    made.app.extensions[WAITING_ROOM].join("default", UNKNOWN)
+    return made
+
+
 JOB = "/api/v1/jobs/{job_id}"
+EVENTS = "/api/v1/jobs/{job_id}/events"
 ALL = "/api/v1/jobs/{job_id}/explanations"
 SAID = "/api/v1/jobs/{job_id}/explanations/{method}"
 FILM = "/api/v1/jobs/{job_id}/film"
 Case = tuple[str, str, int, Callable[[Api], TestResponse]]
 CASES: dict[str, Case] = {
     "submit": ("POST", "/api/v1/jobs", 202, lambda api: api.submit()),
+    "submit again": ("POST", "/api/v1/jobs", 200, submit_again),
     "submit a form": ("POST", "/api/v1/jobs", 202, lambda api: api.submit_form(("file", make_jpeg()))),
     "nothing": ("POST", "/api/v1/jobs", 400, lambda api: api.submit(b"")),
     "no key": ("POST", "/api/v1/jobs", 401, lambda api: api.submit(headers={"Authorization": ""})),
@@ -231,6 +255,17 @@ CASES: dict[str, Case] = {
     "failed": ("GET", JOB, 200, lambda api: api.get(f"/api/v1/jobs/{fail(api)}")),
     "unchanged": ("GET", JOB, 304, ask_again),
     "unknown": ("GET", JOB, 404, lambda api: api.get(f"/api/v1/jobs/{UNKNOWN}")),
+    "wait in a crowd": (
+        "GET",
+        JOB,
+        429,
+        lambda api: crowded(api).get(f"/api/v1/jobs/{succeed(api)}", {"Prefer": "wait=1"}),
+    ),
+    "follow": ("GET", EVENTS, 200, lambda api: follow(api, succeed(api))),
+    "follow to the end": ("GET", EVENTS, 204, lambda api: follow(api, succeed(api), **{"Last-Event-ID": "4"})),
+    "follow badly": ("GET", EVENTS, 400, lambda api: follow(api, succeed(api), **{"Last-Event-ID": "last"})),
+    "follow unknown": ("GET", EVENTS, 404, lambda api: follow(api, UNKNOWN)),
+    "follow in a crowd": ("GET", EVENTS, 429, lambda api: follow(crowded(api), succeed(api))),
     "cancel": ("POST", f"{JOB}/cancel", 200, lambda api: cancel(api, make_job(api.resources.database))),
     "cancel unknown": ("POST", f"{JOB}/cancel", 404, lambda api: cancel(api, UNKNOWN)),
     "cancel too late": ("POST", f"{JOB}/cancel", 409, lambda api: cancel(api, succeed(api))),

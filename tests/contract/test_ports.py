@@ -5,23 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
+from shared import broker
 from shared.broker import free_port
 from shared.domain import EXPLAIN_QUEUE, Priority
 from shared.errors import BlobMissing
 from shared.imaging.sandbox import Sandbox
-from shared.ports import BlobStore, Decoder, Queue
+from shared.notify import CHANNEL, RedisNotifier
+from shared.ports import BlobStore, Decoder, Notifier, Queue
 from shared.queueing import CLASSIFY, EXPLAIN, KEY_PREFIX, CeleryQueue
 from shared.storage.local import LocalBlobs
 from shared.wiring import new_job_id
 from tests.factories import make_jpeg, make_png
-from tests.fakes import MemoryBlobs, PlainDecoder, RecordingQueue
+from tests.fakes import LocalNotifier, MemoryBlobs, PlainDecoder, RecordingQueue
+from tests.service import wait_until
 
 JOB = "01997000-0000-7000-8000-000000000000"
 
@@ -226,6 +233,106 @@ def test_a_ring_carries_an_id_and_nothing_else(broker_url: str) -> None:
 
     arguments, keywords, _ = json.loads(base64.b64decode(json.loads(raw)["body"]))
     assert (arguments, keywords) == ([job_id], {})
+
+
+# -- Notifier --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["local", "redis"])
+def notifiers(request: pytest.FixtureRequest) -> Iterator[tuple[Notifier, Notifier]]:
+    """Who tells and who hears: two ends of one wire."""
+    if request.param == "local":
+        local = LocalNotifier()
+        yield local, local
+        local.close()
+        return
+    url = request.getfixturevalue("broker_url")
+    teller, hearer = RedisNotifier(url), RedisNotifier(url)
+    yield teller, hearer
+    teller.close()
+    hearer.close()
+
+
+@contextmanager
+def hearing(teller: Notifier, hearer: Notifier) -> Iterator[list[str]]:
+    """What a listener in a thread of its own hears during the block, from when it hears at all."""
+    heard: list[str] = []
+    thread = threading.Thread(target=lambda: [heard.extend(ids) for ids in hearer.listen()])
+    thread.start()
+    wait_until(lambda: teller.publish(["first"]) and heard, "the listener to hear", wait_s=10)
+    time.sleep(0.1)
+    heard.clear()
+    yield heard
+    hearer.close()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_hint_is_heard(notifiers: tuple[Notifier, Notifier]) -> None:
+    """All ids of it, in order; closing ends who listens."""
+    teller, hearer = notifiers
+    made = [new_job_id() for _ in range(20)]
+    with hearing(teller, hearer) as heard:
+        assert teller.publish(made[:8])
+        assert teller.publish(made[8:])
+        wait_until(lambda: len(heard) == 20, "all of it", wait_s=5)
+    assert heard == made
+
+
+def test_nothing_is_told_for_nothing(notifiers: tuple[Notifier, Notifier]) -> None:
+    """A pass that changed no job sends nothing."""
+    assert not notifiers[0].publish([])
+
+
+@pytest.mark.parametrize("kind", ["local", "redis"])
+def test_a_dead_broker_loses_hints_and_raises_nothing(kind: str) -> None:
+    """Whoever publishes goes on at once, whoever listens is told nothing each second, and closing ends it."""
+    made: Notifier = (
+        LocalNotifier(down=True) if kind == "local" else RedisNotifier(f"redis://127.0.0.1:{free_port()}/0")
+    )
+    began = time.monotonic()
+    assert not any(made.publish(["a"]) for _ in range(8))
+    assert time.monotonic() - began < 2
+    listened = made.listen()
+    assert [list(next(listened)) for _ in range(2)] == [[], []]
+    made.close()
+    assert list(listened) == []
+    made.close()
+
+
+def test_a_hint_nobody_can_read_is_left_out(broker_url: str) -> None:
+    """Whatever somebody else sends on the channel, the listener lives on."""
+    teller, hearer = RedisNotifier(broker_url), RedisNotifier(broker_url)
+    with Redis.from_url(broker_url) as redis, hearing(teller, hearer) as heard:
+        redis.publish(CHANNEL, b"\xff\xfe junk " + b"x" * 100_000)
+        teller.publish(["last"])
+        wait_until(lambda: heard[-1:] == ["last"], "the next hint", wait_s=5)
+    teller.close()
+
+
+def test_a_listener_outlives_its_broker(tmp_path: Path) -> None:
+    """Killed and started again on the same port: it hears again, by itself."""
+    command, url = broker.configure(tmp_path)
+    teller, hearer = RedisNotifier(url), RedisNotifier(url)
+    process = _start_broker(command, url)
+    try:
+        with hearing(teller, hearer) as heard:
+            process.kill()
+            process.wait()
+            assert not teller.publish(["lost"])
+            process = _start_broker(command, url)
+            wait_until(lambda: teller.publish(["again"]) and "again" in heard, "it to hear again", wait_s=20)
+            assert "lost" not in heard
+    finally:
+        process.kill()
+        process.wait()
+        teller.close()
+
+
+def _start_broker(command: list[str], url: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    broker.wait_until_up(url)
+    return process
 
 
 # -- Decoder ---------------------------------------------------------------------------------------------------------

@@ -11,11 +11,12 @@ from pydantic import BaseModel, ValidationError
 
 from shared import wire
 from shared.db import queries
-from shared.errors import InvalidRequest, JobNotFound, Malformed, UnsupportedFormat
+from shared.errors import InvalidRequest, JobNotFound, Malformed, TenantWaitersFull, UnsupportedFormat, WaitersFull
 from shared.wiring import Resources
 from web import submit
 from web.backpressure import Backpressure
 from web.offload import read
+from web.waiting import LONGEST_WAIT_S, WaitingRoom, get_job_when_done
 
 Query = TypeVar("Query", bound=BaseModel)
 
@@ -23,8 +24,8 @@ RAW_TYPES = ("image/png", "image/jpeg")
 JOB_ID_LENGTH = 36
 
 
-def create_blueprint(resources: Resources) -> Blueprint:
-    """The routes over `resources`."""
+def create_blueprint(resources: Resources, room: WaitingRoom) -> Blueprint:
+    """The routes over `resources`; who waits sits in `room`."""
     api = Blueprint("jobs", __name__, url_prefix="/api/v1/jobs")
     gate = Backpressure(resources.database, resources.settings)
 
@@ -32,8 +33,14 @@ def create_blueprint(resources: Resources) -> Blueprint:
     def submit_job() -> Response:
         query = parse_query(wire.SubmitQuery)
         upload = submit.Upload(read_upload(), query.priority, _idempotency_key(), g.request_id, query.expires_in_s)
-        job = submit.submit(resources, gate, g.principal, upload)
-        return _job_response(job, 202, {"Location": job.links.self})
+        job, headers = submit.submit(resources, gate, g.principal, upload), {}
+        wait_s = wanted_wait_s()
+        if wait_s is not None:
+            try:
+                job, headers = get_job_when_done(resources, room, g.principal, job.id, wait_s), _applied(wait_s)
+            except (WaitersFull, TenantWaitersFull):
+                headers = {}  # it is accepted all the same, and a preference may go unheeded
+        return _job_response(job, 200 if job.done else 202, {"Location": job.links.self, **headers})
 
     @api.get("")
     def list_jobs() -> Response:
@@ -48,8 +55,12 @@ def create_blueprint(resources: Resources) -> Blueprint:
 
     @api.get("/<job_id>")
     def get_job(job_id: str) -> Response:
-        job = submit.get_job(resources, g.principal, checked_id(job_id))
-        response = _job_response(job, 200, {})
+        wait_s = wanted_wait_s()
+        if wait_s is None:
+            response = _job_response(job := submit.get_job(resources, g.principal, checked_id(job_id)), 200, {})
+        else:
+            job = get_job_when_done(resources, room, g.principal, checked_id(job_id), wait_s)
+            response = _job_response(job, 200, _applied(wait_s))
         response.set_etag(_etag(job), weak=True)
         response.make_conditional(request)
         return response
@@ -78,6 +89,16 @@ def read_upload() -> bytes:
     if len(parts) != 1 or "file" not in request.files:
         raise Malformed("The form must hold exactly one part named 'file'.")
     return _not_empty(parts[0].read())
+
+
+def wanted_wait_s() -> int | None:
+    """Seconds of `Prefer: wait=N` (RFC 7240), at most `LONGEST_WAIT_S`; None where it is absent or no number."""
+    for preference in request.headers.get("Prefer", "").split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        digits = value.strip().strip('"')
+        if name.strip().lower() == "wait":
+            return min(int(digits[:6]), LONGEST_WAIT_S) if digits.isascii() and digits.isdigit() else None
+    return None
 
 
 def parse_query(model: type[Query]) -> Query:
@@ -109,6 +130,10 @@ def _job_response(job: wire.Job, status: int, headers: dict[str, str]) -> Respon
     if not job.done:
         response.headers["Retry-After"] = "1"
     return response
+
+
+def _applied(wait_s: int) -> dict[str, str]:
+    return {"Preference-Applied": f"wait={wait_s}"}
 
 
 def _etag(job: wire.Job) -> str:

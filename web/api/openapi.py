@@ -10,12 +10,14 @@ from pydantic.json_schema import models_json_schema
 
 from shared import wire
 from shared.errors import all_errors
+from web.waiting import LONGEST_WAIT_S
 
 Json = dict[str, Any]  # Any: OpenAPI's own nesting
 
 MODELS: tuple[type[BaseModel], ...] = (
     wire.Job,
     wire.JobList,
+    wire.JobEvent,
     wire.ExplanationDetail,
     wire.ExplanationList,
     wire.ExplanationRequest,
@@ -24,7 +26,7 @@ MODELS: tuple[type[BaseModel], ...] = (
 )
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 SUMMARY = (
-    "Classifies chest X-rays asynchronously: submit a film, poll its job, read the verdict and its saliency map. "
+    "Classifies chest X-rays asynchronously: submit a film, wait for its job, read the verdict and its saliency map. "
     "Research use; not a medical device."
 )
 
@@ -65,6 +67,7 @@ def _paths() -> Json:
             "get": _operation("listJobs", "List jobs, newest first", "JobList", _query(wire.ListQuery), [400]),
         },
         "/api/v1/jobs/{job_id}": {"get": _get_job(job_id)},
+        "/api/v1/jobs/{job_id}/events": {"get": _follow_job(job_id)},
         "/api/v1/jobs/{job_id}/cancel": {
             "post": _operation("cancelJob", "Cancel a job", "Job", job_id, [403, 404, 409])
         },
@@ -84,17 +87,43 @@ def _submit() -> Json:
     form = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
     key = _parameter("Idempotency-Key", "header", {"type": "string", "minLength": 1, "maxLength": 128},
                      "the same key and film answer the same job; another film: 422", required=False)  # fmt: skip
-    operation = _operation("submitJob", "Submit a film", "Job", [*_query(wire.SubmitQuery), key],
+    operation = _operation("submitJob", "Submit a film", "Job", [*_query(wire.SubmitQuery), key, _prefer()],
                            [400, 403, 413, 415, 422, 429, 507])  # fmt: skip
-    operation["responses"]["202"] = operation["responses"].pop("200")
+    location = {"description": "the job", "schema": {"type": "string"}}
+    operation["responses"]["202"] = {"description": "accepted; the job has not ended", "content": _json("Job")}
+    operation["responses"]["200"] |= {
+        "description": "accepted, and the job has ended",
+        "headers": {"Location": location},
+    }
     operation["requestBody"] = {
         "required": True,
         "content": {"multipart/form-data": {"schema": form}, "image/png": binary, "image/jpeg": binary},
     }
     operation["responses"]["202"]["headers"] = {
-        "Location": {"description": "the job", "schema": {"type": "string"}},
+        "Location": location,
         "Retry-After": {"description": "seconds until polling makes sense", "schema": {"type": "integer"}},
     }
+    return operation
+
+
+def _prefer() -> Json:
+    return _parameter("Prefer", "header", {"type": "string", "examples": ["wait=20"]},
+                      f"`wait=N` (RFC 7240): answer when the job has ended, or after N seconds, {LONGEST_WAIT_S} at "
+                      "most; `Preference-Applied` says what was heeded", required=False)  # fmt: skip
+
+
+def _follow_job(parameters: list[Json]) -> Json:
+    """The stream; each event's `data` is a `JobEvent`."""
+    last = _parameter("Last-Event-ID", "header", {"type": "string", "pattern": "^[0-9]{1,18}$"},
+                      "go on after the event with this `id`", required=False)  # fmt: skip
+    words = "The job's events as they happen, as server-sent events"
+    operation = _operation("followJob", words, "JobEvent", [*parameters, last], [400, 404, 429])
+    operation["responses"]["200"] = {
+        "description": "from the first one, or after `Last-Event-ID`. Type `status`, at last `done`; `data` is a "
+        "JobEvent. A comment comes every 15 s; the stream ends after `done`, and after ten minutes",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+    operation["responses"]["204"] = {"description": "the job has ended, and its last event was seen"}
     return operation
 
 
@@ -127,7 +156,7 @@ def _unfinished() -> Json:
 
 
 def _get_job(parameters: list[Json]) -> Json:
-    operation = _operation("getJob", "One job with its result", "Job", parameters, [404])
+    operation = _operation("getJob", "One job with its result", "Job", [*parameters, _prefer()], [404, 429])
     etag = {"schema": {"type": "string"}, "description": "of the job's state"}
     operation["responses"]["200"]["headers"] = {"ETag": etag}
     operation["responses"]["304"] = {"description": "unchanged since the ETag in `If-None-Match`"}

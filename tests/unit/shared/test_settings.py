@@ -37,6 +37,8 @@ GOOD: dict[str, tuple[str, object]] = {
     "aged_after_s": ("60", 60.0),
     "queue_limit": ("100", 100),
     "tenant_queue_limit": ("10", 10),
+    "waiter_limit": ("20", 20),
+    "tenant_waiter_limit": ("10", 10),
     "min_free_bytes": ("0", 0),
     "orphan_after_s": ("60", 60.0),
 }
@@ -59,6 +61,8 @@ BAD = {
     "aged_after_s": "0",
     "queue_limit": "0",
     "tenant_queue_limit": "0",
+    "waiter_limit": "0",
+    "tenant_waiter_limit": "0",
     "min_free_bytes": "-1",
     "orphan_after_s": "0",
 }

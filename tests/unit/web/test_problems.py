@@ -16,7 +16,7 @@ from shared.errors import AppError, all_errors
 from shared.settings import Settings
 from shared.wiring import Resources, new_job_id
 from tests.api import Api, make_key
-from tests.fakes import MemoryBlobs, PlainDecoder, RecordingQueue
+from tests.fakes import LocalNotifier, MemoryBlobs, PlainDecoder, RecordingQueue
 
 SECRET = "/srv/films/patient.png SELECT * FROM jobs"  # noqa: S105  what must not be shown
 ERRORS = [error for error in all_errors() if error.__module__ == "shared.errors"]
@@ -30,7 +30,8 @@ def api(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     settings = Settings(home=home)
     database = Database(make_engine(settings.sql_url))
     made = Api(
-        Resources(settings, database, MemoryBlobs(), RecordingQueue(), PlainDecoder(), new_job_id), make_key(database)
+        Resources(settings, database, MemoryBlobs(), RecordingQueue(), LocalNotifier(), PlainDecoder(), new_job_id),
+        make_key(database),
     )
     _add_traps(made.app)
     yield made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -21,7 +21,7 @@ from shared.imaging import stored
 from shared.wire import Job as WireJob
 from shared.wiring import Resources, new_job_id
 from tests.factories import make_pixels
-from tests.fakes import FakeEngine, MemoryBlobs
+from tests.fakes import FakeEngine, LocalNotifier, MemoryBlobs
 from tests.jobs import claim, make_job, register_model
 from worker.engine.base import Inference
 from worker.lease import LeaseKeeper
@@ -132,6 +132,38 @@ def make_setting(resources: Resources) -> Callable[..., Setting]:
 def setting(make_setting: Callable[..., Setting]) -> Setting:
     """A kitchen where all goes well."""
     return make_setting()
+
+
+def test_a_batch_is_hinted_at_once_and_after_its_commit(
+    make_setting: Callable[..., Setting], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One hint for all films whatever became of them; whoever hears it finds the end in SQL."""
+    setting = make_setting(LostEngine())
+    films = [setting.film(BRIGHT), setting.film(), setting.film()]
+    notifier = setting.kitchen.resources.notifier
+    assert isinstance(notifier, LocalNotifier)
+    seen: list[list[str]] = []
+    publish = LocalNotifier.publish
+
+    def look(told: LocalNotifier, job_ids: Sequence[str]) -> bool:
+        seen.append([setting.job(job_id).status.value for job_id in job_ids])
+        return publish(told, job_ids)
+
+    monkeypatch.setattr(LocalNotifier, "publish", look)
+    setting.process()
+    assert [sorted(hint) for hint in notifier.published] == [sorted(films)]
+    assert sorted(seen[0]) == ["queued", "succeeded", "succeeded"]
+    setting.process()
+    assert len(notifier.published) == 1
+
+
+def test_a_dead_broker_delays_no_result(setting: Setting) -> None:
+    """The hint is lost, the result is not."""
+    assert isinstance(setting.kitchen.resources.notifier, LocalNotifier)
+    setting.kitchen.resources.notifier.down = True
+    job_id = setting.film()
+    setting.process()
+    assert setting.job(job_id).status == "succeeded"
 
 
 def test_a_batch_is_answered_film_by_film(setting: Setting) -> None:

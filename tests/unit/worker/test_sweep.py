@@ -17,7 +17,7 @@ from shared.domain import Priority
 from shared.storage.local import LocalBlobs
 from shared.wiring import Resources, new_job_id
 from tests.explanations import add_explainer, make_explanation, make_result, take
-from tests.fakes import FixedClock, MemoryBlobs, RecordingQueue
+from tests.fakes import FixedClock, LocalNotifier, MemoryBlobs, RecordingQueue
 from tests.jobs import claim, make_job
 from worker import sweep as sweeper
 from worker.sweep import purge_orphans, sweep
@@ -97,6 +97,18 @@ def test_a_dead_workers_map_comes_back_and_an_unrung_one_is_rung(kitchen: Resour
         found = session.scalars(select(Explanation.state).order_by(Explanation.id)).all()
     assert found == ["queued", "queued"]
     assert not sweep(kitchen, "w1")
+
+
+def test_what_a_pass_changes_is_hinted_at(kitchen: Resources, clock: FixedClock) -> None:
+    """One hint for the films given back and those past their time; none for those that are only rung."""
+    held = make_job(kitchen.database)
+    claim(kitchen.database)
+    late, unrung = make_job(kitchen.database, expires_in_s=5), make_job(kitchen.database)
+    clock.advance(21)
+    assert sweep(kitchen, "w1")
+    assert isinstance(kitchen.notifier, LocalNotifier)
+    assert kitchen.notifier.published == [(held, late)]
+    assert unrung in {job_id for job_id, _ in rings(kitchen)}
 
 
 def test_an_idle_pass_only_reads(kitchen: Resources) -> None:

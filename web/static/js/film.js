@@ -1,5 +1,6 @@
 // The film page: the film and its heatmap as two layers, their controls and keys. The film itself is never hidden.
 
+import { follow, isNeedless } from "./follow.js";
 import { isTaken, say } from "./page.js";
 
 const FULL_OPACITY = 65; // per cent that the drawn overlay has where the map is highest
@@ -151,8 +152,11 @@ document.addEventListener("click", (event) => {
   if (view && viewer.world.getItemCount()) VIEWS[view]();
   if (event.target.closest("#heatmap-toggle")) toggleHeatmap();
 });
+document.addEventListener("htmx:configRequest", (event) => isNeedless(event) && event.preventDefault());
+document.addEventListener("visibilitychange", () => follow(findings));
 document.addEventListener("htmx:afterSettle", (event) => {
   if (event.target.id === "findings") {
+    follow(findings);
     say(findings().dataset.say);
     if ("moot" in findings().dataset) wish.isOn = false;
   } else if (event.target.id === "heatmap") {
@@ -164,3 +168,4 @@ document.addEventListener("htmx:afterSettle", (event) => {
   showHeatmap();
 });
 showHeatmap();
+follow(findings);

@@ -1,0 +1,65 @@
+"""The read side of what happened to jobs: the audit events that changed a state, by their numbers in the chain.
+
+Those numbers are given under the lock of the chain's head, so none appears after a higher one was seen: who has seen
+all up to one misses nothing by asking for what comes after it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from shared import wire
+from shared.db.tables import AuditEvent, AuditHead, Job
+from shared.domain import STATE_AFTER
+from shared.errors import JobNotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """What happened to one job so far, in order, and the number of the newest event of its tenant's chain."""
+
+    events: Sequence[wire.JobEvent]
+    newest_seq: int
+
+
+def get_trail(session: Session, tenant: str, job_id: str) -> Trail:
+    """The events of one job.
+
+    Raises:
+        JobNotFound: unknown, or of another tenant.
+    """
+    newest = session.scalar(
+        select(AuditHead.seq).join(Job, Job.tenant == AuditHead.stream).where(Job.id == job_id, Job.tenant == tenant)
+    )
+    if newest is None:
+        raise JobNotFound("There is no job with this id.")
+    return Trail(list_events(session, [job_id]).get(job_id, []), newest)
+
+
+def list_events(session: Session, job_ids: Collection[str]) -> Mapping[str, list[wire.JobEvent]]:
+    """The events of each of these jobs, in one statement; whose they are is for the caller to know."""
+    found: dict[str, list[wire.JobEvent]] = defaultdict(list)
+    rows = session.execute(
+        select(AuditEvent.seq, AuditEvent.subject, AuditEvent.action, AuditEvent.at)
+        .where(AuditEvent.subject.in_(job_ids), AuditEvent.action.in_(list(STATE_AFTER)))
+        .order_by(AuditEvent.seq)
+    )
+    for seq, job_id, action, at in rows:
+        state = STATE_AFTER[action]
+        found[job_id].append(
+            wire.JobEvent(
+                seq=seq,
+                job_id=job_id,
+                event=action,
+                status=state,
+                done=state.is_terminal,
+                at=datetime.fromisoformat(at),
+            )
+        )
+    return found

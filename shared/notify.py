@@ -1,0 +1,80 @@
+"""Hints that jobs have changed, over Redis pub/sub: published after the commit, heard by each web process.
+
+A hint carries ids and has no authority: who hears it asks SQL. One that is lost is made up for by the look that
+`web/waiting.py` takes each second, so nothing here is retried and nothing raises.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.client import PubSub
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from shared.breaker import Breaker
+from shared.log import get_logger
+
+CHANNEL: Final = "plainfilm:changed"
+TICK_S: Final = 1.0
+"""How long a listener waits for a hint before it looks whether it was closed, and before it connects again."""
+
+log = get_logger(__name__)
+
+
+class RedisNotifier:
+    """A Notifier over Redis pub/sub; connects at the first use."""
+
+    def __init__(self, broker_url: str) -> None:
+        at_once = Retry(NoBackoff(), 0)  # redis-py's own default tries three times more, with pauses of seconds
+        self._speaker = Redis.from_url(broker_url, socket_timeout=1, socket_connect_timeout=1, retry=at_once)
+        self._hearer = Redis.from_url(
+            broker_url, socket_timeout=5, socket_connect_timeout=1, retry=at_once, health_check_interval=10
+        )
+        self._breaker = Breaker()
+        self._closed = threading.Event()
+
+    def publish(self, job_ids: Sequence[str]) -> bool:
+        """One message for all of them; skipped, without waiting, while the broker has just failed several times."""
+        if not job_ids or not self._breaker.allows():
+            return False
+        try:
+            self._speaker.publish(CHANNEL, " ".join(job_ids))
+        except (RedisError, OSError) as error:
+            log.warning("notice.failed", n=len(job_ids), error=type(error).__name__)
+            self._breaker.note(worked=False)
+            return False
+        self._breaker.note(worked=True)
+        return True
+
+    def listen(self) -> Iterator[Sequence[str]]:
+        """Hints as they come, and an empty one each second; connects again by itself, ends after `close`."""
+        while not self._closed.is_set():
+            # redis-py leaves its arguments without types
+            with self._hearer.pubsub(ignore_subscribe_messages=True) as hearer:  # type: ignore[no-untyped-call]
+                try:
+                    hearer.subscribe(CHANNEL)
+                    while not self._closed.is_set():
+                        yield _next_hint(hearer)
+                except (RedisError, OSError) as error:
+                    log.warning("notices.not_heard", error=type(error).__name__)
+            yield ()
+            self._closed.wait(TICK_S)
+        self._hearer.close()
+
+    def close(self) -> None:
+        """End who listens within a second, who closes that connection itself; idempotent."""
+        self._closed.set()
+        self._speaker.close()
+
+
+def _next_hint(hearer: PubSub) -> Sequence[str]:
+    """The ids of the next message, or none after a second; whatever else somebody sent there is left out."""
+    message = hearer.get_message(timeout=TICK_S)
+    if message is None or not isinstance(message["data"], bytes):
+        return ()
+    return message["data"].decode("utf-8", "replace").split()

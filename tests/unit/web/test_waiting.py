@@ -1,0 +1,234 @@
+"""The waiting room: woken by a hint, at the latest by the next look; a bounded number of questions; limits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import event
+
+from shared.db import jobs
+from shared.db.engine import Database
+from shared.errors import TenantWaitersFull, WaitersFull
+from shared.wiring import Resources
+from tests.api import make_tenant
+from tests.fakes import LocalNotifier
+from tests.jobs import claim, finish, make_job
+from tests.service import wait_until
+from web.waiting import Waiter, WaitingRoom
+
+NEVER_S = 3600.0
+QUICK_S = 0.05
+
+
+@pytest.fixture
+def notifier(resources: Resources) -> LocalNotifier:
+    """What the resources hold."""
+    assert isinstance(resources.notifier, LocalNotifier)
+    return resources.notifier
+
+
+@pytest.fixture
+def open_room(resources: Resources) -> Callable[..., WaitingRoom]:
+    """Rooms with a look as often as is said and limits of one's own; they end with the resources."""
+
+    def make(look_every_s: float = NEVER_S, **limits: int) -> WaitingRoom:
+        settings = resources.settings.model_copy(update=limits)
+        return WaitingRoom(resources.database, resources.notifier, settings, look_every_s=look_every_s)
+
+    return make
+
+
+@contextmanager
+def counting(database: Database) -> Iterator[list[str]]:
+    """The statements that are executed in the block."""
+    seen: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        seen.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(database.engine, "before_cursor_execute", note)
+
+
+def settle(notifier: LocalNotifier, waiter: Waiter) -> None:
+    """Until the listener hears, and the waiter has been told what happened before."""
+    wait_until(lambda: notifier.heard, "the listener", wait_s=5)
+    assert waiter.next(5.0), "the first look tells what happened so far"
+
+
+def end(database: Database) -> None:
+    """Finish the one job that waits."""
+    (held,) = claim(database)
+    finish(database, held)
+
+
+def test_a_hint_wakes_the_waiter(
+    resources: Resources, notifier: LocalNotifier, open_room: Callable[..., WaitingRoom]
+) -> None:
+    """At once, where no look would come for an hour."""
+    room, job_id = open_room(), make_job(resources.database)
+    with room.waiting("default", job_id) as waiter:
+        settle(notifier, waiter)
+        end(resources.database)
+        assert waiter.next(0.3) == []
+        notifier.publish([job_id])
+        events = waiter.next(5.0)
+    assert [(found.event, found.done) for found in events] == [("claimed", False), ("succeeded", True)]
+
+
+def test_a_lost_hint_costs_a_look(
+    resources: Resources, notifier: LocalNotifier, open_room: Callable[..., WaitingRoom]
+) -> None:
+    """With a dead broker the shared look finds what happened."""
+    room, job_id = open_room(QUICK_S), make_job(resources.database)
+    notifier.down = True
+    with room.waiting("default", job_id) as waiter:
+        settle(notifier, waiter)
+        end(resources.database)
+        notifier.publish([job_id])
+        room.wait_until_done(waiter, 5.0)
+    assert notifier.published == []
+
+
+@pytest.mark.parametrize("how", ["cancelled", "expired"])
+def test_every_end_wakes(resources: Resources, open_room: Callable[..., WaitingRoom], how: str) -> None:
+    """Without any hint: what web itself or the sweeper changes is found by the look."""
+    room = open_room(QUICK_S)
+    job_id = make_job(resources.database, expires_in_s=0.01)
+    with room.waiting("default", job_id) as waiter:
+        waiter.next(5.0)
+        time.sleep(0.02)
+        with jobs.changing(resources.database) as changes:
+            if how == "cancelled":
+                changes.cancel("default", job_id, "key:k")
+            else:
+                assert changes.expire_due() == [job_id]
+        assert [found.event for found in waiter.next(5.0)] == [how]
+
+
+def test_200_waiters_cost_a_look_a_second(resources: Resources, open_room: Callable[..., WaitingRoom]) -> None:
+    """While nothing happens: one statement a look for all of them, not one a client."""
+    room = open_room(0.5)
+    made = [make_job(resources.database) for _ in range(200)]
+    waiters = [room.join("default", job_id) for job_id in made]
+    assert all(waiter.next(5.0) for waiter in waiters)
+    with counting(resources.database) as seen:
+        time.sleep(1.6)
+    statements = [statement for statement in seen if statement.startswith("SELECT")]
+    assert 2 <= len(statements) <= 4
+    assert all("audit_events" in statement for statement in statements)
+
+
+def test_a_finished_batch_costs_one_statement(
+    resources: Resources, notifier: LocalNotifier, open_room: Callable[..., WaitingRoom]
+) -> None:
+    """200 requests wait in 200 threads, for the films of one batch: one hint, one question, all are woken."""
+    room = open_room(NEVER_S)
+    made = [make_job(resources.database) for _ in range(8)]
+    waiters = [room.join("default", made[place % 8]) for place in range(200)]
+    wait_until(lambda: notifier.heard, "the listener", wait_s=5)
+    with ThreadPoolExecutor(200) as pool:
+        ends = [pool.submit(room.wait_until_done, waiter, 10.0) for waiter in waiters]
+        for held in claim(resources.database):
+            finish(resources.database, held)
+        with counting(resources.database) as seen:
+            notifier.publish(made)
+            for each in ends:
+                each.result(10.0)
+    assert len([statement for statement in seen if statement.startswith("SELECT")]) == 1
+
+
+def test_nobody_hears_twice(
+    resources: Resources, notifier: LocalNotifier, open_room: Callable[..., WaitingRoom]
+) -> None:
+    """Each event once, in order, from the one after that which was seen before."""
+    room, job_id = open_room(QUICK_S), make_job(resources.database)
+    everything, rest = room.join("default", job_id), room.join("default", job_id, after=1)
+    settle(notifier, everything)
+    end(resources.database)
+    notifier.publish([job_id])
+    notifier.publish([job_id])
+    heard: list[int] = []
+    while len(heard) < 2:
+        heard += [found.seq for found in rest.next(5.0)]
+    assert heard == [2, 3]
+    assert rest.next(0.2) == []
+
+
+def test_the_room_is_full_for_a_tenant_and_for_all(resources: Resources, open_room: Callable[..., WaitingRoom]) -> None:
+    """429 for a tenant with too many, 503 for everybody; a place that is left is free."""
+    make_tenant(resources.database, "clinic")
+    room, job_id = open_room(waiter_limit=3, tenant_waiter_limit=2), make_job(resources.database)
+    first = room.join("default", job_id)
+    room.join("default", job_id)
+    with pytest.raises(TenantWaitersFull, match="2 requests"):
+        room.join("default", job_id)
+    room.join("clinic", job_id)
+    with pytest.raises(WaitersFull):
+        room.join("clinic", job_id)
+    room.leave(first)
+    room.leave(first)
+    assert room.count() == 2
+    room.join("default", job_id)
+
+
+def test_an_ending_process_lets_go(
+    resources: Resources, notifier: LocalNotifier, open_room: Callable[..., WaitingRoom]
+) -> None:
+    """Whoever waits goes on at the next look, long before its time."""
+    room, job_id = open_room(QUICK_S), make_job(resources.database)
+    with room.waiting("default", job_id) as waiter:
+        settle(notifier, waiter)
+        began = time.monotonic()
+        threading.Timer(0.1, setattr, (room, "is_ending", True)).start()
+        room.wait_until_done(waiter, 30.0)
+    assert time.monotonic() - began < 5
+
+
+def test_a_database_that_is_away_is_asked_again(resources: Resources, open_room: Callable[..., WaitingRoom]) -> None:
+    """The reader outlives it: what happened meanwhile is told once it is back."""
+    room, job_id = open_room(QUICK_S), make_job(resources.database)
+    broken = threading.Event()
+
+    def refuse(*_arguments: object) -> None:
+        if broken.is_set():
+            raise RuntimeError("the database is away")
+
+    event.listen(resources.database.engine, "do_connect", refuse)
+    with room.waiting("default", job_id) as waiter:
+        waiter.next(5.0)
+        end(resources.database)
+        waiter.next(5.0)
+        broken.set()
+        time.sleep(4 * QUICK_S)
+        broken.clear()
+        other = room.join("default", make_job(resources.database))
+        assert [found.event for found in other.next(5.0)] == ["accepted"]
+
+
+def test_an_empty_room_asks_nothing(resources: Resources, open_room: Callable[..., WaitingRoom]) -> None:
+    """Once the last has left."""
+    room, job_id = open_room(QUICK_S), make_job(resources.database)
+    with room.waiting("default", job_id) as waiter:
+        waiter.next(5.0)
+    time.sleep(3 * QUICK_S)
+    with counting(resources.database) as seen:
+        time.sleep(6 * QUICK_S)
+    assert seen == []
+
+
+def test_a_cancelled_job_is_hinted_at(resources: Resources, notifier: LocalNotifier) -> None:
+    """So that those who wait for it in other processes hear at once."""
+    from tests.api import Api, make_key  # noqa: PLC0415  its application is of no use to the others
+
+    api = Api(replace(resources), make_key(resources.database))
+    job_id = make_job(resources.database)
+    api.request("POST", f"/api/v1/jobs/{job_id}/cancel")
+    assert notifier.published == [(job_id,)]
