@@ -34,8 +34,8 @@ from worker.engine.golden import GoldenState, check_golden, read_golden
 from worker.engine.weights import Weights, load_all
 from worker.explain import Desk, explain_next
 from worker.lease import LeaseKeeper
-from worker.pipeline import Kitchen
 from worker.serving import Serving
+from worker.stages import BatchReport, Kitchen
 
 log = get_logger(__name__)
 
@@ -67,10 +67,10 @@ class Runtime:
     desk: Desk | None = None
     golden: GoldenState = GoldenState.ABSENT
 
-    def work(self) -> pipeline.BatchReport:
+    def work(self) -> BatchReport:
         """Process one batch, unless the other thread is long at it."""
         if not self.turn.acquire(timeout=TURN_WAIT_S):
-            return pipeline.BatchReport()
+            return BatchReport()
         try:
             return pipeline.process(self.kitchen)
         finally:

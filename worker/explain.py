@@ -26,7 +26,7 @@ from worker.backoff import retry_delay_s
 from worker.engine.explain import Explainer, parameters_for
 from worker.engine.judge import MapQuality, judge, to_json
 from worker.lease import LeaseKeeper
-from worker.pipeline import CODE_VERSION
+from worker.stages import CODE_VERSION
 
 log = get_logger(__name__)
 

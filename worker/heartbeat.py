@@ -10,8 +10,8 @@ from shared.db.engine import Database
 from shared.manifest import ModelManifest
 from shared.model_report import ModelReport
 from worker.engine.golden import GoldenState
-from worker.pipeline import Kitchen
 from worker.serving import Serving
+from worker.stages import Kitchen
 
 
 def register_model(database: Database, manifest: ModelManifest, report: ModelReport | None = None) -> None:

@@ -6,7 +6,6 @@ so past the run limit the process ends itself and the lease does the rest.
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import time
@@ -42,9 +41,18 @@ class Renewing(Protocol):
 Changing = Callable[[Database], AbstractContextManager[Renewing]]
 
 
+@dataclass(slots=True, eq=False)
+class _Holding:
+    """Leases that are kept together: those of a batch, or of an explanation."""
+
+    claims: list[Claim]
+    changing: Changing
+    deadline: float
+
+
 @dataclass(slots=True)
 class LeaseKeeper:
-    """Renews every `lease_s` / 3 what `holding` names.
+    """Renews every `lease_s` / 3 what is held: a batch in hand, and the next one where it is claimed already.
 
     Attributes:
         lease_s: how long a renewed lease lasts, by the database's clock.
@@ -55,9 +63,7 @@ class LeaseKeeper:
     lease_s: float
     run_limit_s: float
     give_up: Callable[[], None] = end_process
-    _claims: list[Claim] = field(default_factory=list)
-    _changing: Changing = jobs.changing
-    _deadline: float = math.inf
+    _holdings: list[_Holding] = field(default_factory=list)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
@@ -65,34 +71,34 @@ class LeaseKeeper:
         self, claims: Sequence[Claim], changing: Changing = jobs.changing, patience: float = 1.0
     ) -> Iterator[None]:
         """Keep these leases, of jobs unless told otherwise, until the block ends; for `patience` run limits at most."""
+        mine = _Holding(list(claims), changing, time.monotonic() + patience * self.run_limit_s)
         with self._guard:
-            self._claims, self._changing = list(claims), changing
-            self._deadline = time.monotonic() + patience * self.run_limit_s
+            self._holdings.append(mine)
         try:
             yield
         finally:
             with self._guard:
-                self._claims, self._deadline = [], math.inf
+                self._holdings.remove(mine)
 
     def tick(self) -> None:
         """One renewal; called by `run`, and by tests. The run limit holds for a batch whose leases are all lost too."""
         with self._guard:
-            claims, changing = list(self._claims), self._changing
-            is_over = time.monotonic() > self._deadline
-        if is_over:
-            log.error("run_limit.reached", n=len(claims), run_limit_s=self.run_limit_s)
+            holdings = list(self._holdings)
+        if any(time.monotonic() > holding.deadline for holding in holdings):
+            log.error("run_limit.reached", n=len(holdings), run_limit_s=self.run_limit_s)
             self.give_up()
             return
-        if not claims:
+        for holding in holdings:
+            self._renew(holding)
+
+    def _renew(self, holding: _Holding) -> None:
+        if not holding.claims:
             return
         try:
-            with changing(self.database) as changes:
-                kept = changes.renew(claims, self.lease_s)
+            with holding.changing(self.database) as changes:
+                holding.claims = changes.renew(holding.claims, self.lease_s)
         except AppError as error:
-            log.warning("lease.not_renewed", code=error.code, n=len(claims))
-            return
-        with self._guard:
-            self._claims = [held for held in self._claims if held in kept or held not in claims]
+            log.warning("lease.not_renewed", code=error.code, n=len(holding.claims))
 
     def run(self, stop: threading.Event) -> None:
         """Tick until `stop` is set."""

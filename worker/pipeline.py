@@ -1,225 +1,58 @@
-"""The use case "process a batch": claim, load, preprocess, infer, conclude, store. One bad film never fails its batch.
+"""The use case "process": batch after batch through its stages, overlapping.
 
-Called by the task and by the poll loop; a ring and a poll do the same thing. No transaction is open while the
-network computes. Whatever is lost in the middle is given back by its lease.
+While the network computes on a batch, the next one is claimed and loaded and the one before is stored, so that a core
+waits for neither disk nor database. Called by the task and by the poll loop: a ring and a poll do the same thing.
+Whatever is lost in the middle is given back by its lease.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import random
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import count
+from concurrent.futures import Future, wait
+from typing import Any, Final
 
-import numpy as np
+from worker.stages import Batch, BatchReport, Kitchen, answer, finish, take
 
-from shared import faults, verdict
-from shared.db import jobs
-from shared.db.jobs import Claim, Finding
-from shared.db.line import Claimant
-from shared.domain import Assessment, SaliencyMap
-from shared.errors import AppError, LeaseLost, ModelProblem
-from shared.faults import Fault
-from shared.imaging import preprocess, stored
-from shared.imaging.preprocess import NetworkInput
-from shared.log import get_logger
-from shared.wiring import Resources
-from worker.backoff import retry_delay_s
-from worker.engine import quality
-from worker.engine.base import Engine
-from worker.lease import LeaseKeeper
-
-log = get_logger(__name__)
-
-AGED_EVERY = 4
-"""Every fourth claim begins with what has waited too long in a less urgent class."""
-
-CODE_VERSION = importlib.metadata.version("plainfilm")
+BATCHES: Final = 4
+"""Most batches one after the other; then others have their turn: explanations, the sweeper, a worker's end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kitchen:
-    """What a pool child works with."""
-
-    resources: Resources
-    engine: Engine
-    who: Claimant
-    keeper: LeaseKeeper
-    draw: random.Random = field(default_factory=random.Random)
-    turns: Iterator[int] = field(default_factory=count)
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A claimed film as a network input."""
-
-    held: Claim
-    film: NetworkInput
-
-
-@dataclass(frozen=True, slots=True)
-class Concluded:
-    """A film with its answer."""
-
-    held: Claim
-    assessment: Assessment
-    saliency: SaliencyMap
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A film that cannot be answered: for good, or this time; by its own fault, or by the service's."""
-
-    held: Claim
-    code: str
-    detail: str
-    is_permanent: bool
-    is_ours: bool = False
-
-
-Outcome = Concluded | Failed
-
-
-@dataclass(frozen=True, slots=True)
-class BatchReport:
-    """How many films a batch took and what became of them."""
-
-    claimed: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    lost: int = 0
-
-
-def process(kitchen: Kitchen) -> BatchReport:
-    """Take one batch through to its results.
+def process(kitchen: Kitchen, batches: int = BATCHES) -> BatchReport:
+    """Take batches through to their results until nothing is due, at most so many.
 
     Returns:
-        A report; `claimed` 0 where nothing was due.
+        A report on all of them; `claimed` 0 where nothing was due.
 
     Raises:
         Unavailable: the database went away; the leases give the films back.
     """
-    started = time.monotonic()
-    claims = _claim(kitchen)
-    if not claims:
-        return BatchReport()
-    with kitchen.keeper.holding(claims):
-        loaded = [_prepare(kitchen, held) for held in claims]
-        faults.reach(Fault.FILM_LOADED)
-        prepared = [item for item in loaded if isinstance(item, Prepared)]
-        outcomes: list[Outcome] = [item for item in loaded if isinstance(item, Failed)]
-        outcomes += _conclude(kitchen.engine, prepared)
-        faults.reach(Fault.FILM_INFERRED)
-        report = _store(kitchen, outcomes, duration_ms=round(1000 * (time.monotonic() - started)))
-    kitchen.resources.notifier.publish([held.id for held in claims])  # after the commit, best effort
-    log.info("batch.done", claimed=report.claimed, succeeded=report.succeeded, failed=report.failed, lost=report.lost)
-    return report
-
-
-def _claim(kitchen: Kitchen) -> list[Claim]:
-    with jobs.changing(kitchen.resources.database) as changes:
-        claims = changes.claim(kitchen.who, aged_first=next(kitchen.turns) % AGED_EVERY == AGED_EVERY - 1)
-        if claims:
-            faults.reach(Fault.FILM_CLAIMED)
-    if claims:
-        faults.reach(Fault.CLAIM_COMMITTED)
-    return claims
-
-
-def _prepare(kitchen: Kitchen, held: Claim) -> Prepared | Failed:
-    """Read the stored film; a missing or damaged one fails that job alone."""
-    manifest = kitchen.engine.manifest
+    taken: list[Batch] = []
+    handed: list[Future[Any]] = []
     try:
-        pixels = stored.from_bytes(kitchen.resources.blobs.get(held.blob_ref))
-        return Prepared(held, preprocess.prepare(pixels, manifest.preprocessing, manifest.input_shape))
-    except AppError as error:
-        log.warning("film.not_loaded", job_id=held.id, code=error.code)
-        return Failed(held, error.code, error.detail, not error.retryable, is_ours=error.retryable)
+        return _process(kitchen, batches, taken, handed)
+    finally:
+        wait(handed)
+        for batch in taken:
+            batch.hold.close()
 
 
-def _conclude(engine: Engine, prepared: Sequence[Prepared]) -> list[Outcome]:
-    """Infer on the batch; where that fails, film by film, so that the faulty one is found."""
-    if not prepared:
-        return []
-    try:
-        return _infer(engine, prepared)
-    except Exception as error:
-        log.exception("inference.failed", n=len(prepared), error=type(error).__name__)
-        if len(prepared) > 1:
-            return [outcome for item in prepared for outcome in _conclude(engine, [item])]
-        detail = "The network failed on this film."
-        return [Failed(prepared[0].held, "inference_failed", detail, is_permanent=False)]
+def _process(kitchen: Kitchen, batches: int, taken: list[Batch], handed: list[Future[Any]]) -> BatchReport:
+    """Fill `taken` and `handed` on the way."""
 
+    def take_next() -> Batch | None:
+        batch = take(kitchen)
+        if batch is not None:
+            taken.append(batch)
+        return batch
 
-def _infer(engine: Engine, prepared: Sequence[Prepared]) -> list[Outcome]:
-    """One call for all; probabilities that are no numbers are a fault like any other."""
-    inference = engine.infer(preprocess.stack([item.film.values for item in prepared]))
-    if not np.isfinite(inference.probabilities).all():
-        raise ModelProblem("The network's answer is not finite.")
-    return [
-        Concluded(
-            item.held,
-            verdict.assess(inference.evidence(place, item.film), engine.manifest),
-            quality.describe(inference.saliency[place]),
-        )
-        for place, item in enumerate(prepared)
-    ]
-
-
-def _store(kitchen: Kitchen, outcomes: Sequence[Outcome], *, duration_ms: int) -> BatchReport:
-    """All outcomes in one transaction; of a film whose lease is lost nothing is written."""
-    found = [
-        (item.held, _finding(kitchen.engine, item, duration_ms)) for item in outcomes if isinstance(item, Concluded)
-    ]
-    faulty = [item for item in outcomes if isinstance(item, Failed)]
-    with jobs.changing(kitchen.resources.database) as changes:
-        lost = changes.finish(kitchen.who.worker, found)
-        late = [item.held for item in faulty if not _give_up(kitchen, changes, item)]
-        faults.reach(Fault.RESULT_WRITTEN)
-    faults.reach(Fault.RESULT_COMMITTED)
-    for held in (*lost, *late):
-        log.warning("lease.lost", job_id=held.id, attempt=held.attempt)
-    return BatchReport(len(outcomes), len(found) - len(lost), len(faulty) - len(late), len(lost) + len(late))
-
-
-def _give_up(kitchen: Kitchen, changes: jobs.JobChanges, item: Failed) -> bool:
-    """Fail the film, or let it be tried again; False where its lease is lost, which wrote nothing."""
-    actor = f"worker:{kitchen.who.worker}"
-    try:
-        if item.is_permanent:
-            changes.fail(item.held, actor, item.code, item.detail)
-        else:
-            pause_s = retry_delay_s(item.held.attempt, kitchen.draw)
-            changes.retry(item.held, actor, item.code, pause_s, is_ours=item.is_ours)
-    except LeaseLost:
-        return False
-    return True
-
-
-def _finding(engine: Engine, concluded: Concluded, duration_ms: int) -> Finding:
-    """The result's columns, and of them what the audit event repeats."""
-    manifest, assessment, saliency = engine.manifest, concluded.assessment, concluded.saliency
-    raw = stored.saliency_to_bytes(saliency.values)
-    recorded = {
-        "model_sha256": manifest.weights_sha256,
-        "verdict": assessment.verdict.value,
-        "probabilities": dict(assessment.probabilities),
-        "prediction_set": list(assessment.prediction_set),
-        "reasons": list(assessment.reasons),
-        "saliency_sha256": hashlib.sha256(raw).hexdigest(),
-        "preprocessing": manifest.preprocessing,
-        "device": engine.device,
-        "code_version": CODE_VERSION,
-        "duration_ms": duration_ms,
-    }
-    columns = {
-        **recorded,
-        "saliency_method": saliency.method,
-        "saliency": raw,
-        "border_share": saliency.border_share,
-        "is_degenerate": saliency.is_degenerate,
-    }
-    return Finding(columns, {**recorded, "model_version": manifest.version})
+    report, storing, batch = BatchReport(), None, take_next()
+    while batch is not None:
+        batches -= 1
+        is_more = batches > 0 and len(batch.loaded) == kitchen.who.limit  # what is not full was all there was
+        taking = kitchen.hands.submit(take_next) if is_more else None
+        handed += [taking] if taking else []
+        outcomes = answer(kitchen, batch)
+        report += storing.result() if storing else BatchReport()
+        storing = kitchen.hands.submit(finish, kitchen, batch, outcomes)
+        handed.append(storing)
+        batch = taking.result() if taking else None
+    return report + (storing.result() if storing else BatchReport())

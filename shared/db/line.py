@@ -2,7 +2,7 @@
 
 Class first, then tenants in turn, then first come first served. A claim that asks for the aged looks first at what has
 waited too long in a less urgent class, so that enough urgent films cannot keep the others waiting for ever; workers
-ask so at every fourth claim (`worker/pipeline.py`), so an urgent film waits for one more batch at the most.
+ask so at every fourth claim (`worker/stages.py`), so an urgent film waits for one more batch at the most.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ from tests.jobs import register_model
 from web.backpressure import Backpressure
 from web.submit import Upload, submit
 from worker.lease import LeaseKeeper
-from worker.pipeline import Kitchen, process
+from worker.pipeline import process
+from worker.stages import Kitchen
 
 pytestmark = pytest.mark.integration
 
@@ -141,7 +142,7 @@ def test_a_batch_costs_as_many_statements_as_a_film(shop: Shop, films: int) -> N
     for _ in range(films):
         shop.send()
     with statements(shop.resources.database) as found:
-        assert process(shop.kitchen).succeeded == films
+        assert process(shop.kitchen, batches=1).succeeded == films
     assert len(found) <= BATCH_STATEMENTS, "\n".join(found)
     assert shop.engine.batches == [films]
     assert shop.blobs.bytes_read == [FILM_BYTES] * films

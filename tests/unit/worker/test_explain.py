@@ -334,5 +334,5 @@ def test_the_lease_is_kept_while_it_computes_and_no_longer(make_setting: Callabl
     setting.explainer.meddle = look
     explain_next(setting.desk)
     assert renewed == [True, True, True]
-    assert setting.desk.keeper._claims == []
+    assert setting.desk.keeper._holdings == []
     assert setting.get(job_id).status is ExplanationState.DONE

@@ -88,7 +88,7 @@ def test_a_lost_film_is_not_renewed_again(database: Database, clock: FixedClock)
         with jobs.changing(database) as changes:
             changes.cancel("default", first, "key:k")
         keeper.tick()
-        assert [kept.id for kept in keeper._claims] == [second]
+        assert [kept.id for holding in keeper._holdings for kept in holding.claims] == [second]
         clock.advance(10)
         keeper.tick()
     lost, kept = leases(database)
@@ -133,7 +133,7 @@ def test_the_run_limit_holds_for_a_batch_whose_films_are_all_lost(database: Data
         with jobs.changing(database) as changes:
             changes.cancel("default", job_id, "key:k")
         keeper.tick()
-        keeper._deadline = 0.0
+        keeper._holdings[0].deadline = 0.0
         keeper.tick()
     assert limits.given_up == 1
 
@@ -175,7 +175,7 @@ def test_a_batch_that_fails_is_let_go(database: Database) -> None:
     held, keeper = claim(database), make_keeper(database, Limits())
     with pytest.raises(ZeroDivisionError), keeper.holding(held):
         raise ZeroDivisionError
-    assert keeper._claims == []
+    assert keeper._holdings == []
 
 
 def test_a_dead_database_does_not_end_the_keeping(database: Database) -> None:
@@ -184,7 +184,7 @@ def test_a_dead_database_does_not_end_the_keeping(database: Database) -> None:
     held, keeper = claim(database), make_keeper(Database(make_engine("sqlite://")), Limits())  # no tables
     with keeper.holding(held):
         keeper.tick()
-        assert keeper._claims == held
+        assert keeper._holdings[0].claims == held
 
 
 def test_the_thread_outlives_any_fault(database: Database) -> None:

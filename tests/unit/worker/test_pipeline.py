@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import event, func, select, update
 
 from shared.db import audit, jobs, queries
 from shared.db.engine import Database, make_engine
+from shared.db.jobs import Claim
 from shared.db.line import Claimant
 from shared.db.tables import AuditEvent, Job, Result, WorkerHeartbeat
-from shared.domain import FloatArray, Priority
-from shared.errors import StorageDown
+from shared.domain import FloatArray, JobState, Priority
+from shared.errors import DatabaseDown, StorageDown
 from shared.imaging import stored
 from shared.wire import Job as WireJob
 from shared.wiring import Resources, new_job_id
@@ -25,7 +27,8 @@ from tests.fakes import FakeEngine, LocalNotifier, MemoryBlobs
 from tests.jobs import claim, make_job, register_model
 from worker.engine.base import Inference
 from worker.lease import LeaseKeeper
-from worker.pipeline import BatchReport, Kitchen, process
+from worker.pipeline import BATCHES, process
+from worker.stages import BatchReport, Kitchen
 
 BRIGHT = np.tile(np.array([[255], [0]], np.uint8).repeat(24, axis=0), (1, 64))
 """A white top half over a black one: the fake engine says 0.95 COVID-19."""
@@ -81,7 +84,12 @@ class Setting:
 
     def process(self) -> BatchReport:
         """One batch."""
-        return process(self.kitchen)
+        return process(self.kitchen, batches=1)
+
+    def count(self, state: JobState) -> int:
+        """How many jobs are in it."""
+        with self.database.read() as session:
+            return session.scalar(select(func.count()).where(Job.state == state)) or 0
 
     def job(self, job_id: str) -> WireJob:
         """As the API answers it."""
@@ -204,6 +212,53 @@ def test_the_audit_repeats_the_result(setting: Setting) -> None:
         assert audit.verify(session) == (3, None)
     for expected in (row.verdict, row.model_sha256, row.saliency_sha256, "grey_window_v1", "fake/1", '"attempt":1'):
         assert expected in body
+
+
+def await_count(setting: Setting, state: JobState, wanted: int) -> None:
+    """Return once as many jobs are in a state; fails after ten seconds."""
+    give_up_at = time.monotonic() + 10
+    while setting.count(state) != wanted:
+        assert time.monotonic() < give_up_at, f"{setting.count(state)} are {state.value}, not {wanted}"
+        time.sleep(0.01)
+
+
+def test_batches_overlap(make_setting: Callable[..., Setting]) -> None:
+    """While the first is computed the second is claimed, while the second is computed the first is stored."""
+    engine = MeddlingEngine()
+    setting = make_setting(engine)
+    ids = [setting.film() for _ in range(20)]
+    waits = iter([(JobState.RUNNING, 16), (JobState.SUCCEEDED, 8), (JobState.SUCCEEDED, 16)])
+    engine.meddle = lambda: await_count(setting, *next(waits))
+    assert process(setting.kitchen) == BatchReport(claimed=20, succeeded=20)
+    assert engine.batches == [8, 8, 4]
+    assert [setting.job(job_id).status for job_id in ids] == [JobState.SUCCEEDED] * 20
+    assert setting.kitchen.keeper._holdings == []
+
+
+def test_a_turn_ends_after_a_few_batches(setting: Setting) -> None:
+    """And leaves nothing claimed behind."""
+    for _ in range(8 * BATCHES + 1):
+        setting.film()
+    assert process(setting.kitchen).claimed == 8 * BATCHES
+    assert (setting.count(JobState.QUEUED), setting.count(JobState.RUNNING)) == (1, 0)
+
+
+def test_a_store_that_fails_lets_every_lease_go(
+    make_setting: Callable[..., Setting], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the batch that could not be stored and of the one claimed meanwhile: the sweeper gives both back."""
+    setting = make_setting()
+    for _ in range(16):
+        setting.film()
+
+    def refuse(*_arguments: object) -> list[Claim]:
+        raise DatabaseDown("The database does not answer; try again shortly.")
+
+    monkeypatch.setattr(jobs.JobChanges, "finish", refuse)
+    with pytest.raises(DatabaseDown):
+        process(setting.kitchen)
+    assert setting.count(JobState.RUNNING) == 16
+    assert setting.kitchen.keeper._holdings == []
 
 
 def test_nothing_due_is_nothing_done(setting: Setting) -> None:
@@ -386,7 +441,7 @@ def test_leases_are_kept_while_the_network_computes(make_setting: Callable[..., 
     engine.meddle = renew
     setting.process()
     assert held == [True]
-    assert setting.kitchen.keeper._claims == []
+    assert setting.kitchen.keeper._holdings == []
 
 
 def test_a_flat_film_is_not_assessed(setting: Setting) -> None:

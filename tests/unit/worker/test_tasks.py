@@ -30,7 +30,7 @@ from worker import boot, heartbeat, tasks
 from worker.boot import Runtime
 from worker.explain import Desk
 from worker.lease import LeaseKeeper
-from worker.pipeline import BatchReport, Kitchen
+from worker.stages import BatchReport, Kitchen
 
 
 @pytest.fixture
