@@ -59,11 +59,11 @@ def on_sqlite() -> Iterator[Rig]:
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_a_rolling_restart_under_load_costs_nothing(database: str) -> None:
     """SIGTERM to each worker and to the web server while films come: all end with status 0, no film is tried twice."""
-    with running(database, film_ms=40) as rig, ThreadPoolExecutor(4) as senders:
-        keys = [f"rolling {number}" for number in range(120)]
+    with running(database, film_ms=150) as rig, ThreadPoolExecutor(4) as senders:
+        keys = [f"rolling {number}" for number in range(60)]
         sent = [senders.submit(rig.submit, key) for key in keys]
         for place, part in enumerate((*rig.workers, *rig.webs)):
-            wait_until(lambda after=20 * (place + 1): count_done(sent) >= after, "films to be accepted", WAIT_S)
+            wait_until(lambda after=15 * (place + 1): count_done(sent) >= after, "films to be accepted", WAIT_S)
             restart(part)
         found = [rig.done(answer.result().id) for answer in sent]
         assert Counter((job.status, job.attempt) for job in found) == {(JobState.SUCCEEDED, 1): len(keys)}
