@@ -10,7 +10,7 @@ EXTRAS := --extra web --extra worker --extra training --extra broker
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
 export UV_HTTP_TIMEOUT ?= 300
 
-.PHONY: help run test check format lock clean doctor train chromium chaos nightly
+.PHONY: help run test check format lock clean doctor train chromium chaos nightly soak
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ chaos: $(VENV)/.test ## a trial under random kills: make chaos JOBS=300 SEED=1
 
 nightly: ## the same at length: 10,000 films
 	$(MAKE) chaos JOBS=10000
+
+soak: $(VENV)/.test ## half load for so long; fails where memory or descriptors grow: make soak MINUTES=30
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30)
 
 format: $(VENV)/.test ## format the code and mend what ruff can
 	$(BIN)/ruff format .

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -34,10 +35,11 @@ class Rig(Stack):
         extra: added to the environment of web server and workers.
     """
 
-    def __init__(self, database: str, folder: Path, keeper: Keeper, extra: Mapping[str, str]) -> None:
+    def __init__(self, planned: Options, keeper: Keeper, extra: Mapping[str, str]) -> None:
+        folder = planned.out
         self.fault = folder / "fault"
         self.extra = extra
-        super().__init__(options(database, folder), folder, keeper)
+        super().__init__(planned, folder, keeper)
         self.http = self.other_client()
 
     def _environment(self, **more: str) -> Mapping[str, str]:
@@ -87,9 +89,11 @@ class Rig(Stack):
         """A connection of its own."""
         return httpx.Client(base_url=self.urls[0], timeout=20.0, trust_env=False)
 
-    def ask_for(self, point: Fault) -> None:
-        """Let the next process that reaches the point die there."""
-        self.fault.write_text(point, encoding="utf-8")
+    def ask_for(self, point: Fault, by: int = signal.SIGKILL) -> None:
+        """Let the next process that reaches the point die there, or get another signal."""
+        asked = self.fault.with_suffix(".new")
+        asked.write_text(f"{point} {int(by)}", encoding="utf-8")
+        asked.rename(self.fault)  # never seen half-written
 
     def victims(self) -> set[int]:
         """Process ids of those that died so, and forget them."""
@@ -113,27 +117,35 @@ def film_of(key: str) -> bytes:
     return make_png(pixels=make_pixels(height_px=48, width_px=48, seed=zlib.crc32(key.encode())))
 
 
-def options(database: str, folder: Path) -> Options:
+def options(database: str, folder: Path, film_ms: int) -> Options:
     """One web server, two workers, nothing random."""
     return Options(
         jobs=0, seed=0, design=Design.PLAINFILM, database=database, engine=STAND_IN, persistence="none", webs=1,
-        workers=2, clients=0, film_ms=5, kills=0, spread_s=0.0, out=folder,
+        workers=2, clients=0, film_ms=film_ms, kills=0, spread_s=0.0, out=folder,
     )  # fmt: skip
 
 
 @contextmanager
-def running(database: str, **environment: str) -> Iterator[Rig]:
-    """A service on this kind of database, with this environment added, until the block ends."""
-    with tempfile.TemporaryDirectory(prefix="plainfilm-rig-") as name:
+def running(
+    database: str, *, film_ms: int = 5, each: Sequence[Mapping[str, str]] = (), **environment: str
+) -> Iterator[Rig]:
+    """A service on this kind of database until the block ends.
+
+    Args:
+        film_ms: how long the engine takes for a film.
+        each: added to the environment of one worker each.
+        environment: added to that of all.
+    """
+    with tempfile.TemporaryDirectory(prefix="plainfilm-rig-") as name, ExitStack() as stack:
         folder = Path(name)
         (folder / "logs").mkdir()
         keeper = Keeper(folder / "logs")
         keeper.start()
-        try:
-            made = Rig(database, folder, keeper, environment)
-            made.start()
-            yield made
-            made.http.close()
-            made.database.close()
-        finally:
-            keeper.close()
+        stack.callback(keeper.close)
+        made = Rig(options(database, folder, film_ms), keeper, environment)
+        stack.callback(made.http.close)
+        for part, more in zip(made.workers, each, strict=False):
+            part.environment = {**part.environment, **more}
+        made.start()
+        stack.callback(made.database.close)
+        yield made

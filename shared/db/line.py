@@ -87,15 +87,21 @@ def _waiting(session: Session, who: Claimant, now: datetime) -> list[Waiting]:
 
 
 def _fill(session: Session, groups: Sequence[Group], limit: int, now: datetime) -> list[Film]:
-    """Up to `limit` films that were never tried, group by group; inside a group the places go round."""
+    """Up to `limit` films that were never tried, group by group; inside a group the places go round.
+
+    What a tenant with few films leaves goes to the others of its group before the next group has a turn.
+    """
     films: dict[str, Film] = {}
     for group in groups:
-        room = limit - len(films)
-        share = -(-room // len(group))
-        fresh = (_due(found, now).where(Job.attempt == 0, Job.id.not_in(films)) for found in group[:room])
-        queues = [session.execute(_locked(statement, share)).all() for statement in fresh]
-        taken = [film for turn in zip_longest(*queues) for film in turn if film is not None]
-        films |= {film.id: film for film in taken[:room]}
+        hungry = list(group)
+        while hungry and (room := limit - len(films)):
+            share = -(-room // len(hungry))
+            fresh = (_due(found, now).where(Job.attempt == 0, Job.id.not_in(films)) for found in hungry[:room])
+            queues = [session.execute(_locked(statement, share)).all() for statement in fresh]
+            taken = [film for turn in zip_longest(*queues) for film in turn if film is not None]
+            films |= {film.id: film for film in taken[:room]}
+            has_more = (found for found, queue in zip(hungry, queues, strict=False) if len(queue) == share)
+            hungry = [*hungry[room:], *has_more]
     return list(films.values())
 
 

@@ -15,7 +15,7 @@ import sys
 import types
 
 from shared.processes import die_with_parent
-from tests.chaos import faulty
+from tests.chaos import faulty, hazards
 
 REAL_ENGINES = ("worker.engine.keras_engine", "worker.engine.openvino_engine")
 
@@ -32,6 +32,7 @@ def main() -> None:
     if how == "worker" and os.environ.get("CHAOS_ENGINE") == "standin":
         put_stand_in()
     if how == "worker":
+        hazards.shift_clock()
         faulty.arm()
     from shared.cli import main as plainfilm  # noqa: PLC0415  the other ways need none of it
 

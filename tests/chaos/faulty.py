@@ -1,4 +1,4 @@
-"""Kills a process at a named point: the first one that reaches the point written in the file CHAOS_FAULT_FILE.
+"""Kills or stops a process at a named point: the first that reaches what is written in the file CHAOS_FAULT_FILE.
 
 Workers arm themselves in `entry`; web processes by gunicorn's hook below, which GUNICORN_CMD_ARGS names
 (`--config=python:tests.chaos.faulty`).
@@ -7,7 +7,6 @@ Workers arm themselves in `entry`; web processes by gunicorn's hook below, which
 from __future__ import annotations
 
 import os
-import signal
 from functools import partial
 from pathlib import Path
 
@@ -31,11 +30,12 @@ def arm() -> None:
 
 
 def die_if_asked(point: Fault, path: Path) -> None:
-    """Kill this process where the file asks for this point; it then tells who died, and asks for nothing more."""
+    """Signal this process where the file asks for this point; it then tells who that was, and asks for nothing more."""
     try:
-        if path.read_text(encoding="utf-8") != point:
+        asked, number = path.read_text(encoding="utf-8").split()
+        if asked != point:
             return
         path.rename(path.with_suffix(f".{os.getpid()}"))  # of two that come at once, one
     except FileNotFoundError:
         return
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), int(number))

@@ -77,12 +77,12 @@ class Keeper(threading.Thread):
         self.parts.append(part)
 
     def retire(self, parts: Sequence[Part]) -> None:
-        """Stop parts: asked first, killed after `STOP_GRACE_S`; returns when they have ended."""
+        """Stop parts: asked first, killed after `STOP_GRACE_S`; returns when they have ended, or the thread has."""
         for part in parts:
             part.is_wanted = False
             _signal_group(part, part.stop_by)
         give_up_at = time.monotonic() + STOP_GRACE_S
-        while any(part.process is not None for part in parts):
+        while self.is_alive() and any(part.process is not None for part in parts):
             if time.monotonic() > give_up_at:
                 for part in parts:
                     _signal_group(part, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """An engine without TensorFlow, so that a restarted worker costs two CPU cores a second and not five.
 
 It has the real port (`worker.engine.base`), takes CHAOS_FILM_MS a film and answers from the pixels alone, so that the
-harness can tell whether a film got its own answer or another's.
+harness can tell whether a film got its own answer or another's. The films of `hazards` end or bloat its process.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from shared.domain import FloatArray
 from shared.errors import WrongShape
 from shared.manifest import ModelManifest
+from tests.chaos import hazards
 from worker.engine.base import Inference
 from worker.engine.weights import Weights
 
@@ -41,6 +42,7 @@ class StandIn:
         """
         if x.shape[1:] != self.manifest.input_shape:
             raise WrongShape("The input does not have the model's shape.")
+        hazards.befall(x)
         time.sleep(self.film_s * len(x))
         nothing = np.zeros(len(x), np.float32)
         side = slice(None, None, max(1, x.shape[1] // MAP_SIDE))

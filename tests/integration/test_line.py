@@ -90,6 +90,18 @@ def test_tenants_take_turns(database: Database, clock: FixedClock) -> None:
     assert tenants_of(database, [held.id for held in batch]) == {"default": 2, "clinic": 2}
 
 
+def test_what_a_tenant_leaves_goes_to_its_class(database: Database, clock: FixedClock) -> None:
+    """One film of the clinic and nine of another tenant: the batch is full, before a less urgent film has a turn."""
+    make_tenant(database, "clinic")
+    for _ in range(9):
+        make_job(database, priority=Priority.STAT)
+    make_job(database, priority=Priority.STAT, tenant="clinic")
+    make_job(database, priority=Priority.ROUTINE, tenant="clinic")
+    clock.advance(1)
+    batch = claim(database)
+    assert tenants_of(database, [held.id for held in batch]) == {"default": 7, "clinic": 1}
+
+
 def test_who_was_served_longest_ago_is_first(database: Database, clock: FixedClock) -> None:
     """Batches of one: they alternate, whoever came first."""
     make_tenant(database, "clinic")

@@ -1,0 +1,1 @@
+"""A long run at half load that watches memory and file descriptors: `python -m tests.soak`."""

@@ -1,0 +1,93 @@
+"""Samples memory and file descriptors of web servers, decoders and workers from /proc. Linux only."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.chaos import proc
+from tests.chaos.keeper import Part
+from tests.soak.verdict import Sample
+
+DECODER = b"shared.imaging.decoder_process"
+MIB = 1 << 20
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class Watch(threading.Thread):
+    """A thread that samples until `close`.
+
+    Args:
+        parts: the web servers and workers; what they started counts with them, decoders apart.
+        every_s: seconds between two samples.
+
+    Attributes:
+        samples: by (role, quantity); roles are parts by name, and 'decoder' behind the web server's.
+    """
+
+    def __init__(self, parts: Sequence[Part], every_s: float) -> None:
+        super().__init__(name="watch", daemon=True)
+        self.samples: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+        self._parts, self._every_s = parts, every_s
+        self._over = threading.Event()
+        self._began = time.monotonic()
+
+    def run(self) -> None:
+        """Look again and again."""
+        while not self._over.wait(self._every_s):
+            self.look()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._over.set()
+        self.join()
+
+    def look(self) -> None:
+        """One sample of each role."""
+        at_s = time.monotonic() - self._began
+        for part in self._parts:
+            if part.process is None:
+                continue
+            for role, pids in split(part.name, tree(part.process.pid)).items():
+                self.samples[role, "memory_mib"].append(Sample(at_s, sum(map(resident_mib, pids))))
+                self.samples[role, "descriptors"].append(Sample(at_s, sum(map(count_descriptors, pids))))
+
+
+def tree(pid: int) -> list[int]:
+    """The process and all that it started, itself first."""
+    return [pid, *(below for child in proc.children(pid) for below in tree(child.pid))]
+
+
+def split(name: str, pids: Sequence[int]) -> dict[str, list[int]]:
+    """The processes of a part by role: decoders, with their children, are one of their own."""
+    found: dict[str, list[int]] = {name: [pid for pid in pids if not is_decoder(pid)]}
+    decoders = [pid for pid in pids if is_decoder(pid)]
+    return found | ({f"{name} decoder": decoders} if decoders else {})
+
+
+def is_decoder(pid: int) -> bool:
+    """By its command line; False for what has ended."""
+    try:
+        return DECODER in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def resident_mib(pid: int) -> float:
+    """Resident memory, shared pages included; 0 for what has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]) * PAGE_BYTES / MIB
+    except OSError:
+        return 0.0
+
+
+def count_descriptors(pid: int) -> int:
+    """Open file descriptors; 0 for what has ended."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208  names only
+    except OSError:
+        return 0
