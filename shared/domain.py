@@ -21,7 +21,7 @@ FloatArray = npt.NDArray[np.float32]
 
 
 class JobState(StrEnum):
-    """Where a job is.
+    """Where a job is. One whose answer is stored already begins as succeeded, with attempt 0.
 
     ::
 

@@ -189,6 +189,7 @@ class Job(Wire):
     priority: Priority
     queue_position: int | None = Field(description="films ahead of it, approximately, at most 1000; null unless queued")
     attempt: int = Field(ge=0)
+    cached: bool = Field(default=False, description="answered from the stored result of the same film and model")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

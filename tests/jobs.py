@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from shared.db import jobs
+from shared.db.answers import CODE_VERSION
 from shared.db.engine import Database
 from shared.db.jobs import Claim, Finding, NewJob
 from shared.db.line import Claimant
@@ -101,7 +102,7 @@ def make_finding(model_sha256: str, *, verdict: str = "normal") -> Finding:
         "is_degenerate": False,
         "preprocessing": "grey_window_v1",
         "device": "cpu",
-        "code_version": "0",
+        "code_version": CODE_VERSION,
         "duration_ms": 5,
     }
     return Finding(columns, {"verdict": verdict})

@@ -101,10 +101,9 @@ class Service:
         )
 
     def submit(self, data: bytes, **params: str) -> wire.Job:
-        """Send a film; it must be accepted."""
-        response = self.http.post(
-            "/api/v1/jobs", content=data, params=params, headers={**self.headers, "Content-Type": "image/png"}
-        )
+        """Send a film for a worker to answer, whatever is stored; it must be accepted."""
+        headers = {**self.headers, "Content-Type": "image/png", "Cache-Control": "no-cache"}
+        response = self.http.post("/api/v1/jobs", content=data, params=params, headers=headers)
         assert response.status_code == 202, response.text
         return wire.Job.model_validate_json(response.content)
 

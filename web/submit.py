@@ -8,30 +8,40 @@ from dataclasses import dataclass
 from sqlalchemy.exc import IntegrityError
 
 from shared import faults, wire
-from shared.db import jobs, queries
+from shared.db import answers, jobs, queries
+from shared.db.answers import Answered
+from shared.db.jobs import NewJob
 from shared.db.keys import Principal
 from shared.domain import FilmFacts, Priority
-from shared.errors import IdempotencyMismatch, TooLarge
+from shared.errors import BlobMissing, IdempotencyMismatch, JobNotFound, TooLarge
 from shared.faults import Fault
 from shared.imaging import stored
 from shared.wiring import Resources
-from web.backpressure import Backpressure
+from web.backpressure import Backpressure, check_room
 from web.offload import read, run_in_thread, run_sql
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What came with the request: bytes and wishes, never a file name. After `expires_in_s` it need not start."""
+    """What came with the request: bytes and wishes, never a file name.
+
+    Attributes:
+        expires_in_s: after this it need not start any more.
+        is_fresh: a worker shall answer, even where the answer is stored.
+    """
 
     data: bytes
     priority: Priority
     idempotency_key: str | None
     request_id: str
     expires_in_s: int | None = None
+    is_fresh: bool = False
 
 
 def submit(resources: Resources, gate: Backpressure, who: Principal, upload: Upload) -> wire.Job:
     """Decode, store, commit, ring: in this order, so that a job that is accepted cannot be lost.
+
+    A film that this tenant has had answered by the model that serves now gets a job with a copy of that result.
 
     Raises:
         TenantQueueFull, QueueFull, StorageFull: there is no room now; nothing was stored.
@@ -42,9 +52,11 @@ def submit(resources: Resources, gate: Backpressure, who: Principal, upload: Upl
     limit = resources.settings.max_upload_bytes
     if len(upload.data) > limit:
         raise TooLarge(f"The file is larger than {limit} bytes; send a smaller copy.")
-    earlier = run_sql(resources.database, lambda: _find_earlier(resources, who, upload))
+    earlier, answered = run_sql(resources.database, lambda: _look_up(resources, who, upload))
+    if earlier is None and answered is not None:
+        earlier = _answer(resources, who, upload, answered)
     if earlier is None:
-        gate.admit(who.tenant)  # a film that was accepted before is answered however full it is
+        gate.admit(who.tenant)  # a film that was accepted or answered before is answered however full it is
         earlier = _accept(resources, gate, who, upload)
     return get_job(resources, who, earlier)
 
@@ -80,13 +92,41 @@ def _accept(resources: Resources, gate: Backpressure, who: Principal, upload: Up
     job_id = resources.new_id()
     ref = run_in_thread(lambda: resources.blobs.put(who.tenant, job_id, stored.to_bytes(film.pixels)))
     faults.reach(Fault.BLOB_STORED)
-    accepted_id = run_sql(resources.database, lambda: _insert(resources, who, upload, film.facts, job_id, ref))
+    new = _new_job(resources, who, upload, film.facts, job_id, ref)
+    accepted_id = run_sql(resources.database, lambda: _insert(resources, who, upload, new))
     if accepted_id == job_id:
         gate.note_accepted(who.tenant)
         faults.reach(Fault.JOB_COMMITTED)
         resources.queue.classify(job_id, upload.priority)
         faults.reach(Fault.JOB_RUNG)
     return accepted_id
+
+
+def _look_up(resources: Resources, who: Principal, upload: Upload) -> tuple[str | None, Answered | None]:
+    """The job that the same key made before; else the one whose result answers this film, unless a worker shall."""
+    earlier = _find_earlier(resources, who, upload)
+    if earlier is not None or upload.is_fresh:
+        return earlier, None
+    digest, database = hashlib.sha256(upload.data).hexdigest(), resources.database
+    with database.read() as session:
+        return None, answers.find_answered(session, database.now(session), who.tenant, digest)
+
+
+def _answer(resources: Resources, who: Principal, upload: Upload, answered: Answered) -> str | None:
+    """A job of its own with a film file of its own and a copy of the result; None where a worker has to answer."""
+    settings, job_id = resources.settings, resources.new_id()
+    check_room(settings.home, settings.min_free_bytes)
+    try:
+        ref = run_in_thread(lambda: resources.blobs.put(who.tenant, job_id, resources.blobs.get(answered.blob_ref)))
+    except BlobMissing:
+        return None
+    faults.reach(Fault.BLOB_STORED)
+    new = _new_job(resources, who, upload, answered.facts, job_id, ref)
+    try:
+        return run_sql(resources.database, lambda: _insert(resources, who, upload, new, answered.job_id))
+    except JobNotFound:  # it went meanwhile
+        resources.blobs.delete(ref)
+        return None
 
 
 def _find_earlier(resources: Resources, who: Principal, upload: Upload) -> str | None:
@@ -103,9 +143,8 @@ def _find_earlier(resources: Resources, who: Principal, upload: Upload) -> str |
     return job_id
 
 
-def _insert(resources: Resources, who: Principal, upload: Upload, facts: FilmFacts, job_id: str, ref: str) -> str:  # noqa: PLR0913, PLR0917  each is a fact of the row
-    """Row and audit event in one transaction; of two requests with one key, the later gets the earlier's job."""
-    new = jobs.NewJob(
+def _new_job(resources: Resources, who: Principal, upload: Upload, facts: FilmFacts, job_id: str, ref: str) -> NewJob:  # noqa: PLR0913, PLR0917  each is a fact of the row
+    return NewJob(
         id=job_id,
         tenant=who.tenant,
         owner=who.key_id,
@@ -117,14 +156,21 @@ def _insert(resources: Resources, who: Principal, upload: Upload, facts: FilmFac
         expires_in_s=upload.expires_in_s,
         request_id=upload.request_id,
     )
+
+
+def _insert(resources: Resources, who: Principal, upload: Upload, new: NewJob, answered_by: str | None = None) -> str:
+    """Row and audit events in one transaction; of two requests with one key, the later gets the earlier's job."""
     try:
         with jobs.changing(resources.database) as changes:
-            changes.insert_queued(new)
+            if answered_by is None:
+                changes.insert_queued(new)
+            else:
+                changes.insert_answered(new, answered_by)
             faults.reach(Fault.JOB_INSERTED)
     except IntegrityError:
-        resources.blobs.delete(ref)
+        resources.blobs.delete(new.blob_ref)
         earlier = _find_earlier(resources, who, upload)
         if earlier is None:
             raise
         return earlier
-    return job_id
+    return new.id

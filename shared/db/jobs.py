@@ -84,17 +84,38 @@ class JobChanges:
 
     def insert_queued(self, new: NewJob) -> None:
         """Accept: the row and the 'accepted' event. The film is already durable."""
+        self._insert(new, state=JobState.QUEUED)
+
+    def insert_answered(self, new: NewJob, from_job: str) -> None:
+        """Accept a film whose answer is stored, and answer it with a copy of that result: no queue, no attempt.
+
+        Raises:
+            JobNotFound: `from_job` is no job of this tenant with a result; nothing was written.
+        """
+        theirs = (Job.id == from_job) & (Job.tenant == new.tenant) & (Job.state == JobState.SUCCEEDED)
+        columns = [column for column in Result.__table__.columns if column.name not in _OF_ITS_JOB]
+        found = self.session.execute(select(*columns).join(Job, Job.id == Result.job_id).where(theirs)).first()
+        if found is None:
+            raise JobNotFound("There is no job with a result to answer from.")
+        copied = dict(found._mapping)  # noqa: SLF001  SQLAlchemy's public name for it
+        self._insert(new, state=JobState.SUCCEEDED, finished_at=self.now)
+        own = {"job_id": new.id, "attempt": 0, "created_at": self.now}
+        self.session.execute(insert(Result), [{**copied, **own}])
+        self._record(new.tenant, "system", "succeeded", new.id, attempt=0, from_job=from_job,
+                     **{name: copied[name] for name in _TOLD_OF_A_COPY})  # fmt: skip
+
+    def _insert(self, new: NewJob, **columns: object) -> None:
         facts = new.facts
         values = {
             "id": new.id, "tenant": new.tenant, "owner": new.owner, "idempotency_key": new.idempotency_key,
             "input_sha256": facts.input_sha256, "pixels_sha256": facts.pixels_sha256, "kind": facts.kind,
             "mode": facts.mode, "bit_depth": facts.bit_depth, "width_px": facts.width_px,
-            "height_px": facts.height_px, "blob_ref": new.blob_ref, "state": JobState.QUEUED,
+            "height_px": facts.height_px, "blob_ref": new.blob_ref,
             "priority": new.priority.rank, "attempt": 0, "max_attempts": new.max_attempts,
             "not_before": self.now, "expires_at": self._in(new.expires_in_s), "last_rung_at": self.now,
             "created_at": self.now, "request_id": new.request_id,
         }  # fmt: skip
-        self.session.execute(insert(Job), [values])
+        self.session.execute(insert(Job), [{**values, **columns}])
         self._record(new.tenant, f"key:{new.owner}", "accepted", new.id,
                      input_sha256=facts.input_sha256, pixels_sha256=facts.pixels_sha256,
                      priority=new.priority.value, request_id=new.request_id)  # fmt: skip
@@ -289,6 +310,11 @@ class JobChanges:
     def _record(self, tenant: str, actor: str, action: str, job_id: str, **facts: object) -> None:
         self._events[tenant].append(audit.Event(actor, action, job_id, facts))
 
+
+_OF_ITS_JOB = ("job_id", "attempt", "created_at")
+"""Columns of a result that a copy has of its own; device, worker and code version stay those of who answered."""
+
+_TOLD_OF_A_COPY = ("model_sha256", "verdict", "probabilities", "prediction_set", "reasons", "saliency_sha256")
 
 _NO_LEASE: dict[str, None] = {"lease_owner": None, "lease_until": None}
 

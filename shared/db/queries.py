@@ -93,16 +93,22 @@ def count_queued(session: Session) -> dict[str, int]:
 
 
 def finish_rate(session: Session, now: datetime) -> float:
-    """Jobs that ended, a second, over the last `RATE_WINDOW_S`."""
+    """Jobs that left the queue for good, a second, over the last `RATE_WINDOW_S`; cached ones were never in it."""
     since = tables.Job.finished_at > now - timedelta(seconds=RATE_WINDOW_S)
-    return (session.scalar(select(func.count()).select_from(tables.Job).where(since)) or 0) / RATE_WINDOW_S
+    has_waited = (tables.Job.state != JobState.SUCCEEDED) | (tables.Job.attempt > 0)
+    found = session.scalar(select(func.count()).select_from(tables.Job).where(since, has_waited))
+    return (found or 0) / RATE_WINDOW_S
 
 
 def count_live_workers(session: Session, now: datetime) -> int:
     """Workers that polled the database within `WORKER_ALIVE_S`; those that only explain read no films."""
-    alive = tables.WorkerHeartbeat.polled_at > now - timedelta(seconds=WORKER_ALIVE_S)
-    reads_films = tables.WorkerHeartbeat.queues != EXPLAIN_QUEUE
-    return session.scalar(select(func.count()).select_from(tables.WorkerHeartbeat).where(alive, reads_films)) or 0
+    return session.scalar(select(func.count()).select_from(tables.WorkerHeartbeat).where(films_are_read(now))) or 0
+
+
+def films_are_read(now: datetime) -> ColumnElement[bool]:
+    """True of a worker that is alive and takes films."""
+    is_alive = tables.WorkerHeartbeat.polled_at > now - timedelta(seconds=WORKER_ALIVE_S)
+    return is_alive & (tables.WorkerHeartbeat.queues != EXPLAIN_QUEUE)
 
 
 def golden_states(session: Session, now: datetime) -> frozenset[str]:
@@ -203,6 +209,7 @@ def _to_wire(row: JobRow, position: int | None) -> wire.Job:
         priority=Priority.of_rank(job.priority),
         queue_position=position,
         attempt=job.attempt,
+        cached=job.state == JobState.SUCCEEDED and job.attempt == 0,
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,

@@ -84,7 +84,7 @@ class Client(threading.Thread):
         if track.order.twice == "together" and track.tries == 0:
             self._start_twin(track.order)
         answer = self._post(self._http, self.name, track.order)
-        if answer is not None and answer.status_code == ACCEPTED:
+        if answer is not None and answer.status_code in {OK, ACCEPTED}:
             self._accepted(track, wire.Job.model_validate_json(answer.content).id)
         elif answer is None or answer.status_code == TOO_MANY or answer.status_code >= BROKEN:
             self._again(self._submit, track, answer)
@@ -131,6 +131,7 @@ class Client(threading.Thread):
     def _post(self, http: httpx.Client, name: str, order: Order) -> httpx.Response | None:
         asked = self._history.invoke(name, Action.SUBMIT, order.key)
         headers = {"Idempotency-Key": order.key, "Content-Type": "image/png"}
+        headers["Cache-Control"] = "no-cache"  # a worker shall answer, whatever is stored
         query = f"?priority={order.priority.value}"
         return self._send(http, asked, "POST", f"/api/v1/jobs{query}", film_bytes(order.film), headers)
 

@@ -32,7 +32,10 @@ def create_blueprint(resources: Resources, room: WaitingRoom) -> Blueprint:
     @api.post("")
     def submit_job() -> Response:
         query = parse_query(wire.SubmitQuery)
-        upload = submit.Upload(read_upload(), query.priority, _idempotency_key(), g.request_id, query.expires_in_s)
+        is_fresh = "no-cache" in request.cache_control
+        upload = submit.Upload(
+            read_upload(), query.priority, _idempotency_key(), g.request_id, query.expires_in_s, is_fresh
+        )
         job, headers = submit.submit(resources, gate, g.principal, upload), {}
         wait_s = wanted_wait_s()
         if wait_s is not None:

@@ -87,7 +87,10 @@ def _submit() -> Json:
     form = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
     key = _parameter("Idempotency-Key", "header", {"type": "string", "minLength": 1, "maxLength": 128},
                      "the same key and film answer the same job; another film: 422", required=False)  # fmt: skip
-    operation = _operation("submitJob", "Submit a film", "Job", [*_query(wire.SubmitQuery), key, _prefer()],
+    fresh = _parameter("Cache-Control", "header", {"type": "string", "examples": ["no-cache"]},
+                       "`no-cache`: a worker answers, even where the same film and model have a stored result",
+                       required=False)  # fmt: skip
+    operation = _operation("submitJob", "Submit a film", "Job", [*_query(wire.SubmitQuery), key, _prefer(), fresh],
                            [400, 403, 413, 415, 422, 429, 507])  # fmt: skip
     location = {"description": "the job", "schema": {"type": "string"}}
     operation["responses"]["202"] = {"description": "accepted; the job has not ended", "content": _json("Job")}

@@ -1,0 +1,63 @@
+"""Is the answer to a film stored already: the same bytes, the same tenant, the model that serves now. Reads only.
+
+Which model serves is what the living workers say of themselves. Where they say several, or none, nothing is answered
+from the store: nobody could say which of them would have answered.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from shared.db.queries import films_are_read
+from shared.db.tables import Job, Result, WorkerHeartbeat
+from shared.domain import FilmFacts, JobState
+
+CODE_VERSION = importlib.metadata.version("plainfilm")
+"""Another version may conclude otherwise from the same scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A job whose result answers the same film again; `blob_ref` is where its film lies."""
+
+    job_id: str
+    blob_ref: str
+    facts: FilmFacts
+
+
+def find_answered(session: Session, now: datetime, tenant: str, input_sha256: str) -> Answered | None:
+    """The newest job that a worker answered for the same bytes with what serves now, if any."""
+    model_sha256 = find_serving_model(session, now)
+    if model_sha256 is None:
+        return None
+    job = session.scalars(
+        select(Job)
+        .join(Result, Result.job_id == Job.id)
+        .where(
+            Job.tenant == tenant,
+            Job.input_sha256 == input_sha256,
+            Job.state == JobState.SUCCEEDED,
+            Job.attempt > 0,  # a copy is never copied: the trail leads to the answer itself
+            Result.model_sha256 == model_sha256,
+            Result.code_version == CODE_VERSION,
+        )
+        .order_by(Job.id.desc())
+        .limit(1)
+    ).first()
+    if job is None:
+        return None
+    facts = FilmFacts(
+        job.kind, job.mode, job.bit_depth, job.width_px, job.height_px, job.input_sha256, job.pixels_sha256
+    )
+    return Answered(job.id, job.blob_ref, facts)
+
+
+def find_serving_model(session: Session, now: datetime) -> str | None:
+    """The SHA-256 of the weights that all living workers have loaded; None where they differ or none lives."""
+    found = session.scalars(select(WorkerHeartbeat.model_sha256).where(films_are_read(now)).distinct().limit(2)).all()
+    return found[0] if len(found) == 1 else None
