@@ -10,7 +10,7 @@ EXTRAS := --extra web --extra worker --extra training --extra broker
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
 export UV_HTTP_TIMEOUT ?= 300
 
-.PHONY: help run test check format lock clean doctor train chromium chaos nightly
+.PHONY: help run test check format lock clean doctor train chromium chaos nightly bench bench-scale
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -33,6 +33,12 @@ chaos: $(VENV)/.test ## a trial under random kills: make chaos JOBS=300 SEED=1
 
 nightly: ## the same at length: 10,000 films
 	$(MAKE) chaos JOBS=10000
+
+bench: $(VENV)/.bench ## plainfilm beside its peers, measured; a look of 3 minutes: make bench QUICK=1
+	$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
+
+bench-scale: $(VENV)/.bench ## claims and lists in long tables, 1 to 16 simulated workers
+	$(BIN)/python -m tests.bench.scale
 
 format: $(VENV)/.test ## format the code and mend what ruff can
 	$(BIN)/ruff format .
@@ -61,6 +67,10 @@ $(VENV)/.run: $(UV) uv.lock pyproject.toml
 
 $(VENV)/.test: $(UV) uv.lock pyproject.toml
 	$(UV) sync --frozen --inexact --compile-bytecode $(EXTRAS)
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.bench: $(UV) uv.lock pyproject.toml
+	$(UV) sync --frozen --no-default-groups --group bench --inexact --compile-bytecode $(EXTRAS)
 	@touch $@ $(VENV)/.run
 
 chromium: ## the browser of the browser tests
