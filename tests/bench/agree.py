@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 TOLERANCE = 1e-3
-"""Of a probability. OpenVINO and TensorFlow differ by 1e-7 on the same pixels; a wrong pixel or layer moves it far more."""
+"""Of a probability. OpenVINO and TensorFlow differ by 1e-7 on the same pixels; a wrong pixel moves it far more."""
 
 Probabilities = Mapping[str, float]
 
 
-class Unequal(Exception):  # noqa: N818  its name is its meaning
+class Unequal(Exception):
     """Two designs gave one film different probabilities: nothing may be measured."""
 
 

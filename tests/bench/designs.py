@@ -1,6 +1,6 @@
-"""The designs that are measured: how each is started on free loopback ports with a broker of its own, and stopped by pid.
+"""The designs that are measured: each is started on free loopback ports with a broker of its own, and stopped by pid.
 
-What is tuned of a peer is a list of settings; the first is what was found best on two cores, and what a quick run takes.
+What is tuned of a peer is a list of settings; the first was found best on two cores, and is what a quick run takes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from shared import broker
@@ -29,6 +30,14 @@ STOP_GRACE_S = 30.0
 
 Setting = Mapping[str, Any]  # Any: of each design's own
 """What is tuned of a design."""
+
+BROKER: Mapping[str, str] = MappingProxyType({"broker.conf": "broker", "-server 127.0.0.1": "broker"})
+"""Before and after it renames itself."""
+
+LITSERVE_FIRST: Setting = MappingProxyType({
+    "workers": 2, "threads": 1, "batch": 1, "batch_wait_s": 0.0, "decoder": "plainfilm", "api_servers": 1,
+    "fast_queue": False,
+})  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -74,7 +83,7 @@ class Server:
         with (self.folder / f"{len(self.processes)}.log").open("ab") as log:
             process = subprocess.Popen(
                 command, cwd=ROOT, env={**clean_environment(), **environment}, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, start_new_session=True, preexec_fn=die_with_parent,
+                stderr=log, start_new_session=True, preexec_fn=die_with_parent,  # noqa: PLW1509  no thread of ours runs yet
             )  # fmt: skip
         self.processes.append(process)
 
@@ -114,7 +123,8 @@ class Plainfilm:
     def start(self, folder: Path, setting: Setting) -> Server:
         """As `Design.start`."""
         del setting
-        parts = {"decoder_process": "decoder", "web.wsgi": "web", "worker run": "worker", "broker.conf": "broker"}
+        parts = {"decoder_process": "decoder", "web.wsgi": "web", "web run": "web", "worker run": "worker",
+                 **BROKER, "shared.cli up": "supervisor"}  # fmt: skip
         home = folder / "home"
         server = Server(self.name, free_port(), folder, parts, key_file=home / "api-key")
         environment = {"PLAINFILM_HOME": str(home), "PLAINFILM_PORT": str(server.port)}
@@ -137,7 +147,7 @@ class Tutorial:
 
     def start(self, folder: Path, setting: Setting) -> Server:
         """As `Design.start`."""
-        parts = {"broker.conf": "broker", "gunicorn": "web", "celery": "worker"}
+        parts = {**BROKER, "gunicorn": "web", "celery": "worker"}
         server = Server(self.name, free_port(), folder, parts)
         command, url = broker.configure(folder / "broker")
         environment = {
@@ -161,13 +171,13 @@ class LitServe:
 
     name: str = stats.LITSERVE
     settings: Sequence[Setting] = (
-        {"workers": 2, "threads": 1, "batch": 1, "batch_wait_s": 0.0, "decoder": "plainfilm", "api_servers": 1, "fast_queue": False},
-        {"workers": 2, "threads": 1, "batch": 1, "batch_wait_s": 0.0, "decoder": "pillow", "api_servers": 1, "fast_queue": False},
-        {"workers": 2, "threads": 1, "batch": 1, "batch_wait_s": 0.0, "decoder": "plainfilm", "api_servers": 1, "fast_queue": True},
-        {"workers": 2, "threads": 1, "batch": 1, "batch_wait_s": 0.0, "decoder": "plainfilm", "api_servers": 2, "fast_queue": False},
-        {"workers": 2, "threads": 1, "batch": 4, "batch_wait_s": 0.005, "decoder": "plainfilm", "api_servers": 1, "fast_queue": False},
-        {"workers": 1, "threads": 2, "batch": 8, "batch_wait_s": 0.005, "decoder": "plainfilm", "api_servers": 1, "fast_queue": False},
-    )  # fmt: skip
+        LITSERVE_FIRST,
+        {**LITSERVE_FIRST, "decoder": "pillow"},
+        {**LITSERVE_FIRST, "fast_queue": True},
+        {**LITSERVE_FIRST, "api_servers": 2},
+        {**LITSERVE_FIRST, "batch": 4, "batch_wait_s": 0.005},
+        {**LITSERVE_FIRST, "workers": 1, "threads": 2, "batch": 8, "batch_wait_s": 0.005},
+    )
 
     def start(self, folder: Path, setting: Setting) -> Server:
         """As `Design.start`."""

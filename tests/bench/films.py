@@ -1,4 +1,4 @@
-"""Films for the loads: the project's sample blends, enlarged, each with mild noise of its own, so that no two are equal.
+"""Films for the loads: the project's sample blends, enlarged, each with mild noise of its own: no two are equal.
 
 They are made before any clock starts. Nothing medical is learned from them; they cost what such films cost.
 """

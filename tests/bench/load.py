@@ -1,7 +1,7 @@
 """The clients, in a process of their own: threads that each send a film as soon as their last one is answered.
 
-`python -m tests.bench.load` reads one JSON line, says 'ready' once the films are in memory, starts at the line 'go', and
-answers with one JSON line. Its own CPU is measured, since it runs on the same cores.
+`python -m tests.bench.load` reads one JSON line, says 'ready' once the films are in memory, starts at the line 'go',
+and answers with one JSON line. Its own CPU is measured, since it runs on the same cores.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Plan:
 
     @property
     def films(self) -> Mapping[FilmSort, int]:
-        """How many distinct films of each sort one server sees: two at its cold start, two to agree on, then the rest."""
+        """How many distinct films of each sort one server sees: `EXTRA`, then to warm up, then every load's own."""
         needed = Counter({load.sort: EXTRA + self.warm for load in self.loads})
         for load in self.loads:
             needed[load.sort] += load.films
@@ -73,7 +73,7 @@ EXTRA = 4
 """Films of each sort beside the loads': two of a cold start, two that all designs must agree on."""
 
 FULL_FILMS = {1: 24, 8: 96, 32: 224, 64: 256}
-QUICK_FILMS = {1: 10, 32: 80}
+QUICK_FILMS = {1: 8, 32: 64}
 
 
 def full(rounds: int = 5) -> Plan:
@@ -83,7 +83,7 @@ def full(rounds: int = 5) -> Plan:
 
 def quick(rounds: int = 1) -> Plan:
     """A look of three minutes at the most."""
-    return Plan(rounds, _loads((1024,), QUICK_FILMS), warm=10, tunes=False)
+    return Plan(rounds, _loads((1024,), QUICK_FILMS), warm=8, tunes=False)
 
 
 def _loads(sides: Sequence[int], films: Mapping[int, int]) -> list[Load]:

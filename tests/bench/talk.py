@@ -1,4 +1,4 @@
-"""How a client of each design learns of a film's answer. One connection a client; each is told to be quick and light."""
+"""How a client of each design learns of a film's answer; one connection a client, and as little work as can be."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIRST_POLL_S, LONGEST_POLL_S = 0.02, 0.05
 Json = dict[str, Any]  # Any: JSON
 
 
-class NotAnswered(Exception):  # noqa: N818  its name is its meaning
+class NotAnswered(Exception):
     """The server refused a film or failed on it."""
 
 
@@ -87,6 +87,6 @@ def _exchange(http: HTTPConnection, method: str, path: str, body: bytes | None, 
     response = http.getresponse()
     data = response.read()
     if response.status >= 300:
-        raise NotAnswered(f"{method} {path.split('?')[0]} was answered {response.status}: {data[:200]!r}")
+        raise NotAnswered(f"{method} was answered {response.status}: {data[:200]!r}")
     found: Json = json.loads(data)
     return found

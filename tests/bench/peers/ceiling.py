@@ -1,7 +1,7 @@
 """The in-process ceiling: decode, preprocess, infer in a loop, as many processes as cores, no server, nothing stored.
 
-`python -m tests.bench.peers.ceiling` reads one JSON line and answers with one, its clock started once the films are in memory
-and the networks warm. With "answers" it gives the probabilities of the films instead: what all designs are held against.
+`python -m tests.bench.peers.ceiling` reads one JSON line and answers with one; its clock starts once the films are in
+memory and the networks warm. With "answers" it gives the films' probabilities: what all designs are held against.
 """
 
 from __future__ import annotations

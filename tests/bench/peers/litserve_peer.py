@@ -1,7 +1,7 @@
 """LitServe as its documentation shows it, over plainfilm's OpenVINO graph and preprocessing.
 
-The film is the raw body: FastAPI gives it to `decode_request` as bytes, which is cheaper than a form or base64. BENCH_PEER
-in the environment holds the port and what is tuned, as JSON.
+The film is the raw body: FastAPI gives it to `decode_request` as bytes, which is cheaper than a form or base64.
+BENCH_PEER in the environment holds the port and what is tuned, as JSON.
 """
 # no `from __future__ import annotations`: LitServe and FastAPI read the annotation of `decode_request` itself
 
@@ -51,6 +51,7 @@ class FilmApi(ls.LitAPI):
 
     def setup(self, device: str) -> None:
         """Load the network, in the worker."""
+        del device
         self.engine = work.open_engine(self.tuning.threads)
         shape = self.engine.manifest.input_shape
         for films in {1, self.tuning.batch}:

@@ -52,7 +52,7 @@ def prepare(data: bytes, decoder: str, manifest: ModelManifest) -> FloatArray:
 
 
 def open_engine(threads: int) -> Engine:
-    """plainfilm's OpenVINO graph of the shipped weights, with as many threads as given."""
+    """The OpenVINO graph of the shipped weights, with as many threads as given."""
     import openvino  # noqa: PLC0415  the tutorial design does without
 
     from worker.engine.openvino_engine import OpenVinoEngine, build_network  # noqa: PLC0415  likewise
