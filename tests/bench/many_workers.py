@@ -81,7 +81,7 @@ def measure(folder: Path, say: Say) -> dict[str, object]:
         crowd = Crowd(_options(folder), folder, keeper)
         crowd.open()
         owner = long_tables.make_owner(crowd.database)
-        ref = LocalBlobs(crowd.home / "films").put(DEFAULT_TENANT, "bench", stored.to_bytes(make_pixels()))
+        ref = LocalBlobs(crowd.home / "films").put(DEFAULT_TENANT, rows.job_id(0), stored.to_bytes(make_pixels()))
         sha256 = read_manifest(SHIPPED_MODEL).weights_sha256
         waiting = Rows(DEFAULT_TENANT, owner, 1, BULK, JobState.QUEUED, Priority.BULK, ref)
         rows.make(crowd.database, waiting, sha256)

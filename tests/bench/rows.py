@@ -1,4 +1,4 @@
-"""Many rows of jobs and results at once, made by the database itself; beside `shared/db` the one place that writes jobs.
+"""Many rows of jobs and results at once, made by the database itself; beside `shared/db` the only writer of jobs.
 
 No audit events go with them: claims and lists do not read any. A row's film is the one blob that all share, or none.
 """
