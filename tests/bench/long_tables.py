@@ -44,7 +44,7 @@ def measure(database: Database, queued: int, done: int, say: Say) -> dict[str, f
         **_told("list_newest", list(_pages(database, ListQuery))),
         **_told("list_by_verdict", list(_pages(database, lambda: ListQuery(verdict=Verdict.COVID19)))),
         **_told("list_by_rare_verdict", list(_pages(database, lambda: ListQuery(verdict=Verdict.NOT_ASSESSABLE), 10))),
-        **_told("list_by_status", list(_pages(database, lambda: ListQuery(status=JobState.QUEUED), 10))),
+        **_told("list_by_rare_status", list(_pages(database, lambda: ListQuery(status=JobState.QUEUED), 10))),
     }
 
 
