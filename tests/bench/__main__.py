@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import signal
 import sys
@@ -13,6 +14,9 @@ from types import FrameType
 
 from tests.bench import plan, render, run, store
 
+BUSY = 0.25
+"""Load average, as a share of the cores, from which a run says so."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """The exit status."""
@@ -22,6 +26,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, help="folder of the results; quick ones go to var/bench unless set")
     given = parser.parse_args(arguments)
     made = plan.quick(given.rounds or 1) if given.quick else plan.full(given.rounds or 5)
+    if os.getloadavg()[0] > BUSY * (os.cpu_count() or 1):
+        say(f"this machine is busy (load average {os.getloadavg()[0]:.1f}): take the ratios with care")
     out = (given.out or (store.QUICK if given.quick else store.HERE)).absolute()
     signal.signal(signal.SIGTERM, stop)
     folder = Path(tempfile.mkdtemp(prefix="plainfilm-bench-"))

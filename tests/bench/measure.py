@@ -105,8 +105,11 @@ def again_ms(server: Server, path: Path) -> float:
     return stats.percentile(found, 0.5)
 
 
-def send(server: Server, films: Sequence[Path], clients: int) -> Json:
+def send(server: Server, films: Sequence[Path], clients: int, how: str | None = None) -> Json:
     """One load.
+
+    Args:
+        how: the name of its clients' talk; the server's own unless given.
 
     Returns:
         The measures of `stats`, CPU by part, and the peaks of memory by part.
@@ -114,7 +117,7 @@ def send(server: Server, films: Sequence[Path], clients: int) -> Json:
     Raises:
         NotAnswered: a film was not.
     """
-    who = {"talk": server.name, "key": server.key(), "port": server.port}
+    who = {"talk": how or server.name, "key": server.key(), "port": server.port}
     order = {**who, "clients": clients, "films": list(map(str, films))}
     process = start_helper("tests.bench.load", order)
     assert process.stdin is not None
@@ -163,6 +166,12 @@ def run_ceiling(films: Sequence[Path], processes: int, batch: int) -> Json:
         "cpu_ms_per_film": 1000 * found["cpu_s"] / found["films"],
         "rss_mb": found["rss_bytes"] / 2**20,
     }
+
+
+def heatmap_cost() -> float:
+    """CPU of probabilities and map together, divided by that of the probabilities alone: the network only."""
+    cost: float = ask_helper("tests.bench.peers.ceiling", {"heatmap_cost": True})
+    return cost
 
 
 def reference_answers(films: Films) -> list[dict[str, float]]:

@@ -52,13 +52,14 @@ class Plan:
 
     Attributes:
         warm: films of each sort that each server answers before the clock starts.
-        tunes: the peers' pools are tuned first; otherwise they take the settings that are listed first.
+        is_full: the peers' pools are tuned first, and the tutorial design is also asked less often. Otherwise peers
+            take the settings that are listed first.
     """
 
     rounds: int
     loads: Sequence[Load]
     warm: int
-    tunes: bool
+    is_full: bool
 
     @property
     def films(self) -> Mapping[FilmSort, int]:
@@ -78,12 +79,12 @@ QUICK_FILMS = {1: 8, 32: 64}
 
 def full(rounds: int = 5) -> Plan:
     """Everything."""
-    return Plan(rounds, _loads((1024, 512), FULL_FILMS), warm=24, tunes=True)
+    return Plan(rounds, _loads((1024, 512), FULL_FILMS), warm=24, is_full=True)
 
 
 def quick(rounds: int = 1) -> Plan:
     """A look of three minutes at the most."""
-    return Plan(rounds, _loads((1024,), QUICK_FILMS), warm=8, tunes=False)
+    return Plan(rounds, _loads((1024,), QUICK_FILMS), warm=8, is_full=False)
 
 
 def _loads(sides: Sequence[int], films: Mapping[int, int]) -> list[Load]:

@@ -10,7 +10,10 @@ from typing import Any
 from tests.bench.plan import REPORTED_CLIENTS, REPORTED_SIDE_PX, Kind
 
 PLAINFILM, TUTORIAL, LITSERVE, CEILING = "plainfilm", "tutorial", "litserve", "ceiling"
-DESIGNS = (PLAINFILM, TUTORIAL, LITSERVE, CEILING)
+TUTORIAL_SLOW = "tutorial, asked every 0.5 s"
+"""The tutorial design with clients that ask less often: beside the others, for no ratio."""
+
+DESIGNS = (PLAINFILM, TUTORIAL, TUTORIAL_SLOW, LITSERVE, CEILING)
 
 Row = Mapping[str, Any]  # Any: a row of the JSON
 Table = Mapping[str, Mapping[str, Mapping[str, float]]]

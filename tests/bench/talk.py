@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import Any, Protocol
 
-TUTORIAL_POLL_S = 0.05
+from tests.bench import stats
+
+TUTORIAL_POLL_S, SLOW_POLL_S = 0.05, 0.5
 FIRST_POLL_S, LONGEST_POLL_S = 0.02, 0.05
 
 Json = dict[str, Any]  # Any: JSON
@@ -52,13 +54,15 @@ class PlainfilmTalk:
 
 @dataclass(frozen=True, slots=True)
 class TutorialTalk:
-    """POST the film, then ask for its result every 50 ms."""
+    """POST the film, then ask for its result again and again."""
+
+    poll_s: float = TUTORIAL_POLL_S
 
     def ask(self, http: HTTPConnection, film: bytes, mime: str) -> dict[str, float]:
         """As `Talk.ask`."""
         place = "/results/" + _exchange(http, "POST", "/films", film, {"Content-Type": mime})["result_id"]
         while True:
-            time.sleep(TUTORIAL_POLL_S)
+            time.sleep(self.poll_s)
             found = _exchange(http, "GET", place, None, {})
             if found["ready"]:
                 break
@@ -78,7 +82,12 @@ class LitServeTalk:
 
 def make(name: str, key: str) -> Talk:
     """The talk of a design, by its name."""
-    talks: dict[str, Talk] = {"plainfilm": PlainfilmTalk(key), "tutorial": TutorialTalk(), "litserve": LitServeTalk()}
+    talks: dict[str, Talk] = {
+        stats.PLAINFILM: PlainfilmTalk(key),
+        stats.TUTORIAL: TutorialTalk(),
+        stats.TUTORIAL_SLOW: TutorialTalk(SLOW_POLL_S),
+        stats.LITSERVE: LitServeTalk(),
+    }
     return talks[name]
 
 

@@ -14,12 +14,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 
 from tests.bench.load import cpu_s, tell
 from tests.bench.peers import work
+
+COST_CALLS = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,18 @@ def answers(paths: Sequence[str]) -> list[dict[str, float]]:
     return [work.classify(engine, x[np.newaxis])[0].probabilities for x in inputs]
 
 
+def heatmap_cost() -> float:
+    """CPU of probabilities, gate and map together, divided by that without the map; medians of single calls."""
+    whole, alone = work.open_engine(1), work.open_engine(1, has_map=False)
+    x = np.random.default_rng(1).random((1, *whole.manifest.input_shape), np.float32)
+    taken: dict[bool, list[float]] = {True: [], False: []}
+    for turn in range(2 * COST_CALLS):
+        before = cpu_s()
+        (whole if turn % 2 else alone).infer(x)
+        taken[turn % 2 == 1].append(cpu_s() - before)
+    return median(taken[True][COST_CALLS // 4 :]) / median(taken[False][COST_CALLS // 4 :])
+
+
 def loop(share: Share, start: Barrier, results: Any) -> None:  # Any: a queue, generic at run time only in stubs
     """One process: decode and infer its share."""
     import psutil  # noqa: PLC0415  the answers need none
@@ -69,7 +84,14 @@ def main() -> None:
     order: dict[str, Any] = json.loads(sys.stdin.readline())
     if "answers" in order:
         tell(json.dumps(answers(order["answers"])))
-        return
+    elif "heatmap_cost" in order:
+        tell(json.dumps(heatmap_cost()))
+    else:
+        tell(json.dumps(measure(order)))
+
+
+def measure(order: dict[str, Any]) -> dict[str, float]:
+    """The bare loop over the order's films."""
     count, films = order["processes"], order["films"]
     context = multiprocessing.get_context("spawn")
     start, results = context.Barrier(count + 1), context.Queue()
@@ -81,16 +103,12 @@ def main() -> None:
     done: list[Done] = [results.get() for _ in processes]
     for process in processes:
         process.join()
-    tell(
-        json.dumps(
-            {
-                "wall_s": max(one.ended for one in done) - min(one.started for one in done),
-                "cpu_s": sum(one.cpu_s for one in done),
-                "rss_bytes": sum(one.rss_bytes for one in done),
-                "films": len(films),
-            }
-        )
-    )
+    return {
+        "wall_s": max(one.ended for one in done) - min(one.started for one in done),
+        "cpu_s": sum(one.cpu_s for one in done),
+        "rss_bytes": sum(one.rss_bytes for one in done),
+        "films": len(films),
+    }
 
 
 if __name__ == "__main__":
