@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import psutil
 
-SAMPLE_EVERY_S = 0.5
+SAMPLE_EVERY_S = 1.0
+OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +51,24 @@ class Tree:
         return dict(found)
 
     def _all(self) -> Iterator[tuple[psutil.Process, str]]:
+        """Every living process with its part: its own command line's, else that of the nearest one above."""
         for pid in self.roots:
             try:
-                yield from self._below(psutil.Process(pid), "other")
+                root = psutil.Process(pid)
+                family = [root, *root.children(recursive=True)]  # one walk through /proc, parents first
             except psutil.Error:
                 continue
+            found: dict[int, str] = {}
+            for process in family:
+                try:
+                    found[process.pid] = self._part(process.cmdline()) or found.get(process.ppid(), OTHER)
+                except psutil.Error:
+                    continue
+                yield process, found[process.pid]
 
-    def _below(self, process: psutil.Process, above: str) -> Iterator[tuple[psutil.Process, str]]:
-        try:
-            part = self._part(" ".join(process.cmdline())) or above
-            children = process.children()
-        except psutil.Error:
-            return
-        yield process, part
-        for child in children:
-            yield from self._below(child, part)
-
-    def _part(self, command: str) -> str | None:
-        return next((part for words, part in self.parts.items() if words in command), None)
+    def _part(self, command: Sequence[str]) -> str | None:
+        line = " ".join(command)
+        return next((part for words, part in self.parts.items() if words in line), None)
 
 
 def used(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:

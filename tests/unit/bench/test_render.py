@@ -101,3 +101,11 @@ def test_runs_and_long_tables_share_one_file(tmp_path: Path) -> None:
     text = (tmp_path / store.TEXT).read_text(encoding="utf-8")
     assert "| claim with 100,000 queued, p99, SQLite | <= 10.0 ms | 40.0 ms | no |" in text
     assert "| sqlite claim_p99_ms | 40.0 |" in text
+
+
+def test_the_committed_results_are_rendered_from_their_json() -> None:
+    """RESULTS.md is what the code makes of results.json, where a full run was committed."""
+    found = store.read(store.HERE)
+    text = store.HERE / store.TEXT
+    assert text.exists() == ("medians" in found)
+    assert "medians" not in found or text.read_text(encoding="utf-8") == render.markdown(found)
