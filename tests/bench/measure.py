@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from tests.bench.plan import EXTRA, FilmSort, Load, Plan
 from tests.bench.talk import NotAnswered
 from tests.bench.tree import MemoryWatch
 
-START_WAIT_S = 180.0
+START_WAIT_S = 300.0
 RETRY_S = 0.02
 QUIET_S = 2.0
 AGAIN = 5
@@ -41,13 +42,15 @@ class ColdStart:
 
 @contextmanager
 def running(design: Design, setting: Setting, folder: Path) -> Iterator[Server]:
-    """A started server, stopped at the end of the block."""
+    """A started server, stopped at the end of the block; its films go then, and its logs too where all went well."""
     folder.mkdir(parents=True)
     server = design.start(folder, setting)
     try:
         yield server
     finally:
         server.stop()
+        shutil.rmtree(folder / "home" / "films", ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def cold_start(server: Server, started: float, paths: Sequence[Path]) -> ColdStart:
