@@ -13,7 +13,7 @@ export UV_HTTP_TIMEOUT ?= 300
 .PHONY: help run test check format lock clean doctor train chromium chaos nightly bench bench-scale
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 run: $(VENV)/.run ## the whole service on this machine: http://127.0.0.1:8000
 	@exec $(BIN)/plainfilm up
