@@ -10,10 +10,10 @@ EXTRAS := --extra web --extra worker --extra training --extra broker
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
 export UV_HTTP_TIMEOUT ?= 300
 
-.PHONY: help run test check format lock clean doctor train chromium chaos nightly soak
+.PHONY: help run test check format lock clean doctor train chromium chaos nightly soak bench bench-scale
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 run: $(VENV)/.run ## the whole service on this machine: http://127.0.0.1:8000
 	@exec $(BIN)/plainfilm up
@@ -36,6 +36,12 @@ nightly: ## the same at length: 10,000 films
 
 soak: $(VENV)/.test ## half load for so long; fails where memory or descriptors grow: make soak MINUTES=30
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30)
+
+bench: $(VENV)/.bench ## plainfilm beside its peers, measured; a look of 3 minutes: make bench QUICK=1
+	$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
+
+bench-scale: $(VENV)/.bench ## claims and lists in long tables, 1 to 16 simulated workers
+	$(BIN)/python -m tests.bench.scale
 
 format: $(VENV)/.test ## format the code and mend what ruff can
 	$(BIN)/ruff format .
@@ -64,6 +70,10 @@ $(VENV)/.run: $(UV) uv.lock pyproject.toml
 
 $(VENV)/.test: $(UV) uv.lock pyproject.toml
 	$(UV) sync --frozen --inexact --compile-bytecode $(EXTRAS)
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.bench: $(UV) uv.lock pyproject.toml
+	$(UV) sync --frozen --no-default-groups --group bench --inexact --compile-bytecode $(EXTRAS)
 	@touch $@ $(VENV)/.run
 
 chromium: ## the browser of the browser tests

@@ -1,0 +1,1 @@
+"""plainfilm beside its peers on this machine: `make bench`, `make bench QUICK=1`, `make bench-scale`."""

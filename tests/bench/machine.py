@@ -1,0 +1,48 @@
+"""What the numbers were measured on: processor, cores, memory, versions, and how busy the machine was already."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+PACKAGES = ("plainfilm", "celery", "flask", "gunicorn", "gevent", "litserve", "openvino", "tensorflow-cpu",
+            "tensorflow", "keras", "pillow", "simplejpeg", "numpy", "sqlalchemy")  # fmt: skip
+
+
+def describe() -> dict[str, Any]:  # Any: JSON
+    """As it stands in the results."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu": processor(),
+        "cores": os.cpu_count() or 1,
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "load_before": round(os.getloadavg()[0], 2),
+        "versions": versions(),
+    }
+
+
+def processor() -> str:
+    """The processor's own name."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Of what is installed and plays a part."""
+    found: dict[str, str] = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

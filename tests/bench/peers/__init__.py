@@ -1,0 +1,1 @@
+"""What plainfilm is measured against: the usual design, LitServe, and a bare loop without any server."""
