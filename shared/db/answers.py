@@ -10,7 +10,7 @@ import importlib.metadata
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import ScalarSelect, func, select
 from sqlalchemy.orm import Session
 
 from shared.db.queries import films_are_read
@@ -32,9 +32,6 @@ class Answered:
 
 def find_answered(session: Session, now: datetime, tenant: str, input_sha256: str) -> Answered | None:
     """The newest job that a worker answered for the same bytes with what serves now, if any."""
-    model_sha256 = find_serving_model(session, now)
-    if model_sha256 is None:
-        return None
     job = session.scalars(
         select(Job)
         .join(Result, Result.job_id == Job.id)
@@ -43,7 +40,7 @@ def find_answered(session: Session, now: datetime, tenant: str, input_sha256: st
             Job.input_sha256 == input_sha256,
             Job.state == JobState.SUCCEEDED,
             Job.attempt > 0,  # a copy is never copied: the trail leads to the answer itself
-            Result.model_sha256 == model_sha256,
+            Result.model_sha256 == _serving_model(now),
             Result.code_version == CODE_VERSION,
         )
         .order_by(Job.id.desc())
@@ -57,7 +54,9 @@ def find_answered(session: Session, now: datetime, tenant: str, input_sha256: st
     return Answered(job.id, job.blob_ref, facts)
 
 
-def find_serving_model(session: Session, now: datetime) -> str | None:
-    """The SHA-256 of the weights that all living workers have loaded; None where they differ or none lives."""
-    found = session.scalars(select(WorkerHeartbeat.model_sha256).where(films_are_read(now)).distinct().limit(2)).all()
-    return found[0] if len(found) == 1 else None
+def _serving_model(now: datetime) -> ScalarSelect[str]:
+    """The SHA-256 of the weights that all living workers have loaded; NULL where they differ or none lives."""
+    loaded = WorkerHeartbeat.model_sha256
+    return (
+        select(func.max(loaded)).where(films_are_read(now)).having(func.count(loaded.distinct()) == 1).scalar_subquery()
+    )

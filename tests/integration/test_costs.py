@@ -31,8 +31,9 @@ pytestmark = pytest.mark.integration
 WHO = Principal("testkey", "default", "uploader")
 FILM_BYTES = len(stored.to_bytes(make_pixels()))
 
-UPLOAD_STATEMENTS = 6
-"""The job and three of the chain; then the answer: the job and its place. The clock is the test's, which costs none."""
+UPLOAD_STATEMENTS = 7
+"""Is the answer stored; the job and three of the chain; then what is answered: the job and its place. The clock is the
+test's, which costs none."""
 
 BATCH_STATEMENTS = 13
 """Claim: who waits, the first, those that follow, their rows, the tenant's turn, three of the chain. Finish: the rows,
