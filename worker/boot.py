@@ -28,12 +28,12 @@ from shared.settings import Settings
 from shared.wiring import build_resources
 from worker import heartbeat, pipeline, sweep
 from worker.engine.base import Engine
-from worker.engine.choose import build_engine
 from worker.engine.explain import Explainer
-from worker.engine.golden import GoldenState, check_golden, read_golden
+from worker.engine.golden import GoldenState, read_golden
 from worker.engine.weights import Weights, load_all
 from worker.explain import Desk, explain_next
 from worker.lease import LeaseKeeper
+from worker.load import load_engine
 from worker.serving import Serving
 from worker.stages import BatchReport, Kitchen
 
@@ -141,12 +141,9 @@ def build(settings: Settings, serving: Serving) -> Runtime:
     folder = model_folder(settings)
     manifest = read_manifest(folder)
     weights = load_all(folder, manifest)
-    engine = build_engine(
-        settings.engine, manifest, weights, settings.engine_threads
-    )  # its library loads here, after the fork
-    check_labels(engine.manifest)
+    check_labels(manifest)
+    engine, golden = load_engine(settings, manifest, weights, read_golden(folder))
     warm_up(engine, settings.batch_limit)
-    golden = check_golden(engine, read_golden(folder))
     if golden is GoldenState.ABSENT:
         log.warning("worker.no_golden_films", model=engine.manifest.name)
     heartbeat.register_model(resources.database, engine.manifest, find_report(folder, engine.manifest))

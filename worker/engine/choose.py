@@ -17,15 +17,23 @@ from worker.engine.layers import Dense, GlobalPool
 from worker.engine.weights import Weights
 
 EngineName = Literal["auto", "keras", "openvino"]
+Precision = Literal["f32", "bf16"]
 
 GPU: Final = Path("/dev/nvidia0")
 
 
-def build_engine(wanted: EngineName, manifest: ModelManifest, weights: Weights, threads: int | None = None) -> Engine:
+def build_engine(
+    wanted: EngineName,
+    manifest: ModelManifest,
+    weights: Weights,
+    threads: int | None = None,
+    precision: Precision = "f32",
+) -> Engine:
     """The engine that is wanted, over weights that are already checked.
 
     Args:
         threads: cores it computes on; all that this process may use unless given.
+        precision: of its arithmetic; bf16 moves scores, so golden films have to speak for it.
 
     Raises:
         ModelProblem: it is not installed, or ManifestMismatch: it cannot serve this network.
@@ -36,10 +44,10 @@ def build_engine(wanted: EngineName, manifest: ModelManifest, weights: Weights, 
     if name == "openvino":
         from worker.engine import openvino_engine  # noqa: PLC0415
 
-        return openvino_engine.build_engine(manifest, weights, threads)
+        return openvino_engine.build_engine(manifest, weights, threads, precision)
     from worker.engine import keras_engine  # noqa: PLC0415
 
-    return keras_engine.build_engine(manifest, weights, threads)
+    return keras_engine.build_engine(manifest, weights, threads, precision)
 
 
 def choose(architecture: Architecture, target_layer: str, *, has_gpu: bool) -> Literal["keras", "openvino"]:

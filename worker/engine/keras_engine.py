@@ -22,9 +22,13 @@ from shared.manifest import ModelManifest, read_manifest
 from worker.engine import layers as rows
 from worker.engine.architecture import Architecture, array_shapes
 from worker.engine.base import Inference, check_input
+from worker.engine.choose import Precision
 from worker.engine.gate import Gate, pool
 from worker.engine.saliency import grad_cam
 from worker.engine.weights import Weights, load_all
+
+POLICIES: Final[Mapping[Precision, str]] = MappingProxyType({"f32": "float32", "bf16": "mixed_bfloat16"})
+"""Keras's names."""
 
 Tensors = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 Traced = Callable[[tf.Tensor], Tensors]
@@ -73,7 +77,9 @@ def load_engine(folder: Path) -> KerasEngine:
     return build_engine(manifest, load_all(folder, manifest))
 
 
-def build_engine(manifest: ModelManifest, weights: Weights, threads: int | None = None) -> KerasEngine:
+def build_engine(
+    manifest: ModelManifest, weights: Weights, threads: int | None = None, precision: Precision = "f32"
+) -> KerasEngine:
     """The engine of weights that are already checked.
 
     Args:
@@ -82,8 +88,13 @@ def build_engine(manifest: ModelManifest, weights: Weights, threads: int | None 
     """
     if threads is not None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-    device = _claim_device()
-    trunk, head = build_halves(weights.architecture, manifest.target_layer)
+    device = f"{_claim_device()}{' bf16' if precision == 'bf16' else ''}"
+    usual = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(POLICIES[precision])
+    try:
+        trunk, head = build_halves(weights.architecture, manifest.target_layer)
+    finally:
+        keras.config.set_dtype_policy(usual)
     set_arrays((trunk, head), weights.architecture, weights.arrays)
     engine = KerasEngine(manifest, _trace(trunk, head, manifest), weights.gate, device)
     engine.infer(np.zeros((1, *manifest.input_shape), np.float32))
@@ -107,6 +118,7 @@ def _trace(trunk: keras.Model, head: keras.Model, manifest: ModelManifest) -> Tr
     def infer(x: tf.Tensor) -> Tensors:
         features, seen = both(x, training=False)
         logits, saliency = grad_cam(lambda rows: head(rows, training=False), features, labels)
+        logits, saliency, seen = (tf.cast(tensor, tf.float32) for tensor in (logits, saliency, seen))
         scaled = logits / manifest.temperature
         other = tf.reduce_sum(tf.nn.softmax(scaled)[:, labels:], axis=1)
         return tf.nn.softmax(scaled[:, :labels]), other, saliency, seen if early else seen[:, :0]

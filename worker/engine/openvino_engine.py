@@ -27,7 +27,7 @@ from worker.engine import layers as rows
 from worker.engine.architecture import Architecture
 from worker.engine.attribution import over_peak
 from worker.engine.base import Inference, check_input
-from worker.engine.choose import ends_pooled
+from worker.engine.choose import Precision, ends_pooled
 from worker.engine.gate import GRID, Gate
 from worker.engine.weights import Weights
 
@@ -46,6 +46,7 @@ class OpenVinoEngine:
     def __init__(
         self, manifest: ModelManifest, compiled: openvino.CompiledModel, gate: Gate | None, streams: int
     ) -> None:
+        self._is_coarse = compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.bf16
         self._manifest = manifest
         self._queue = openvino.AsyncInferQueue(compiled, streams)
         self._queue.set_callback(_keep)
@@ -59,7 +60,7 @@ class OpenVinoEngine:
     @property
     def device(self) -> str:
         """Kind of device and build, e.g. 'cpu/openvino-2026.4.1'."""
-        return f"cpu/openvino-{openvino.__version__.split('-')[0]}"
+        return f"cpu/openvino-{openvino.__version__.split('-')[0]}{' bf16' if self._is_coarse else ''}"
 
     def infer(self, x: FloatArray) -> Inference:
         """Scores and Grad-CAM for x: (N, H, W, C) float32 in [0, 1], N >= 1.
@@ -96,7 +97,9 @@ def _keep(request: openvino.InferRequest, place: tuple[Found, int]) -> None:
     found[index] = tuple(np.array(tensor.data) for tensor in request.output_tensors)
 
 
-def build_engine(manifest: ModelManifest, weights: Weights, threads: int | None = None) -> OpenVinoEngine:
+def build_engine(
+    manifest: ModelManifest, weights: Weights, threads: int | None = None, precision: Precision = "f32"
+) -> OpenVinoEngine:
     """The engine of weights that are already checked.
 
     Args:
@@ -108,7 +111,7 @@ def build_engine(manifest: ModelManifest, weights: Weights, threads: int | None 
     network = build_network(weights.architecture, weights.arrays, manifest.target_layer, manifest.gate_layer)
     streams = threads or len(os.sched_getaffinity(0))
     hints = {
-        "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": str(streams), "INFERENCE_NUM_THREADS": str(streams),
+        "INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": str(streams), "INFERENCE_NUM_THREADS": str(streams),
     }  # fmt: skip
     compiled = openvino.Core().compile_model(network, "CPU", hints)
     return OpenVinoEngine(manifest, compiled, weights.gate, streams)

@@ -1,0 +1,47 @@
+"""The engine that a child serves with: built, in the precision that its golden films speak for, and asked."""
+
+from __future__ import annotations
+
+from shared.errors import GoldenMismatch
+from shared.log import get_logger
+from shared.manifest import ModelManifest
+from shared.settings import Settings
+from worker.engine.base import Engine
+from worker.engine.choose import Precision, build_engine
+from worker.engine.golden import Golden, GoldenState, check_golden
+from worker.engine.weights import Weights
+
+log = get_logger(__name__)
+
+
+def load_engine(
+    settings: Settings, manifest: ModelManifest, weights: Weights, golden: Golden | None
+) -> tuple[Engine, GoldenState]:
+    """The engine that the settings name, and what its golden films said; its library loads here, after the fork.
+
+    In another precision than f32 only where the golden films, which must be there, say the same in it.
+
+    Raises:
+        ModelProblem: it cannot be built, or the golden films are answered otherwise than recorded.
+    """
+
+    def build(precision: Precision) -> Engine:
+        return build_engine(settings.engine, manifest, weights, settings.engine_threads, precision)
+
+    if settings.precision != "f32":
+        coarse = build(settings.precision)
+        why = _objection(coarse, golden)
+        if why is None:
+            return coarse, GoldenState.PASSED
+        log.warning("worker.precision_refused", precision=settings.precision, why=why)
+    engine = build("f32")
+    return engine, check_golden(engine, golden)
+
+
+def _objection(engine: Engine, golden: Golden | None) -> str | None:
+    """Why the golden films do not speak for this engine; None where they do."""
+    try:
+        is_spoken_for = check_golden(engine, golden) is GoldenState.PASSED
+    except GoldenMismatch as error:
+        return error.detail
+    return None if is_spoken_for else "There are no golden films to ask."
