@@ -47,6 +47,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 BULK = 10_000
 SLOW_CLIENTS = 300
 DISK_MB = 2
+STARTED = "worker.started"
+"""What a worker's child logs once it can work."""
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,7 @@ def test_a_rolling_restart_under_load_costs_nothing(database: str) -> None:
         sent = [senders.submit(rig.submit, key) for key in keys]
         for place, part in enumerate((*rig.workers, *rig.webs)):
             wait_until(lambda after=15 * (place + 1): count_done(sent) >= after, "films to be accepted", WAIT_S)
-            restart(part)
+            restart(rig, part)
         found = [rig.done(answer.result().id) for answer in sent]
         assert Counter((job.status, job.attempt) for job in found) == {(JobState.SUCCEEDED, 1): len(keys)}
         assert [part.statuses for part in (*rig.workers, *rig.webs)] == [[0], [0], [0]]
@@ -77,12 +79,14 @@ def count_done(sent: list[Future[wire.Job]]) -> int:
     return sum(answer.done() for answer in sent)
 
 
-def restart(part: Part) -> None:
-    """Ask it to end, as a supervisor would, and wait for its successor."""
+def restart(rig: Rig, part: Part) -> None:
+    """Ask it to end, as a supervisor would, and wait for its successor: a worker is one once it has its model."""
     assert part.process is not None
-    before = part.process
-    os.kill(before.pid, signal.SIGTERM)
-    wait_until(lambda: part.process not in {before, None}, f"{part.name} to start again", WAIT_S)
+    starts = log_of(rig, part).count(STARTED)
+    os.kill(part.process.pid, signal.SIGTERM)
+    wait_until(lambda: part.statuses, f"{part.name} to end", WAIT_S)
+    if part in rig.workers:
+        wait_until(lambda: log_of(rig, part).count(STARTED) > starts, f"{part.name} to start again", WAIT_S)
 
 
 def test_a_database_that_goes_away_is_told_and_waited_for() -> None:

@@ -19,8 +19,8 @@ SIDES_PX = (96, 160, 256)
 FILMS = 12
 SENDERS = 4
 ACCEPTED = 202
-LOOKS = ("/api/v1/jobs/{id}", "/api/v1/jobs/{id}/heatmap", "/api/v1/jobs?limit=20", "/", "/readyz")
-"""What a client looks at, in turn, one look a film."""
+LOOKS = ("/api/v1/jobs/{id}/film", "/api/v1/jobs/{id}/explanations/grad_cam", "/api/v1/jobs?limit=20", "/", "/readyz")
+"""What a client looks at once a film is answered, in turn, one look a film."""
 
 
 def make_films() -> list[bytes]:
@@ -73,9 +73,11 @@ class Load:
         answer = self._ask(http, "POST", "/api/v1/jobs", content=film, headers={"Content-Type": "image/png"})
         if answer is not None and answer.status_code == ACCEPTED:
             self.accepted.append(wire.Job.model_validate_json(answer.content).id)
-        if self.accepted:  # one that came a while ago, so that most have their map
+        if self.accepted:  # one that came a while ago
             earlier = self.accepted[-min(len(self.accepted), 50)]
-            self._ask(http, "GET", LOOKS[number % len(LOOKS)].format(id=earlier))
+            job = self._ask(http, "GET", f"/api/v1/jobs/{earlier}")
+            if job is not None and wire.Job.model_validate_json(job.content).done:
+                self._ask(http, "GET", LOOKS[number % len(LOOKS)].format(id=earlier))
 
     def _ask(self, http: httpx.Client, method: str, path: str, **more: Any) -> httpx.Response | None:
         try:
