@@ -59,7 +59,9 @@ class Settings(BaseSettings):
     web_workers: int = Field(default=1, ge=1, description="gunicorn worker processes")
     secure_cookies: bool = Field(default=False, description="set where TLS ends in front of the service")
 
-    batch_limit: int = Field(default=8, ge=1, le=256, description="films claimed at once; no gain above 16 on a CPU")
+    batch_limit: int | None = Field(
+        default=None, ge=1, le=256, description="films claimed at once; 8 on a CPU and 32 on a GPU unless set"
+    )
     lease_s: float = Field(
         default=10.0,
         gt=0,

@@ -33,7 +33,7 @@ from worker.engine.golden import GoldenState, read_golden
 from worker.engine.weights import Weights, load_all
 from worker.explain import Desk, explain_next
 from worker.lease import LeaseKeeper
-from worker.load import load_engine
+from worker.load import choose_batch_limit, load_engine
 from worker.serving import Serving
 from worker.stages import BatchReport, Kitchen
 
@@ -143,11 +143,12 @@ def build(settings: Settings, serving: Serving) -> Runtime:
     weights = load_all(folder, manifest)
     check_labels(manifest)
     engine, golden = load_engine(settings, manifest, weights, read_golden(folder))
-    warm_up(engine, settings.batch_limit)
+    batch_limit = choose_batch_limit(settings, engine)
+    warm_up(engine, batch_limit)
     if golden is GoldenState.ABSENT:
         log.warning("worker.no_golden_films", model=engine.manifest.name)
     heartbeat.register_model(resources.database, engine.manifest, find_report(folder, engine.manifest))
-    who = Claimant(worker_name(), serving.priorities, settings.batch_limit, settings.lease_s, settings.aged_after_s)
+    who = Claimant(worker_name(), serving.priorities, batch_limit, settings.lease_s, settings.aged_after_s)
     keeper = LeaseKeeper(resources.database, settings.lease_s, settings.run_limit_s)
     kitchen = Kitchen(resources, engine, who, keeper)
     desk = make_desk(kitchen, weights) if serving.explains else None

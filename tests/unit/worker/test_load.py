@@ -10,12 +10,13 @@ from structlog.testing import capture_logs
 from shared import samples
 from shared.manifest import ModelManifest, read_manifest
 from shared.settings import Settings
+from tests.fakes import FakeEngine
 from tests.models import write_model
 from training.golden import write_golden
 from worker.engine import choose
 from worker.engine.golden import Golden, GoldenState, read_golden
 from worker.engine.weights import Weights, load_all
-from worker.load import load_engine
+from worker.load import choose_batch_limit, load_engine
 
 ENGINES = ("keras", "openvino")
 
@@ -59,6 +60,14 @@ def test_coarse_arithmetic_is_refused_where_they_do_not(tmp_path: Path, folder: 
     assert not loaded.device.endswith(" bf16")
     assert [line["event"] for line in logs] == ["worker.precision_refused"]
     assert "is off by" in logs[0]["why"]
+
+
+@pytest.mark.parametrize(("device", "films"), [("cpu/openvino-1", 8), ("gpu/tensorflow-1", 32)])
+def test_the_device_chooses_the_batch_unless_it_is_set(tmp_path: Path, device: str, films: int) -> None:
+    """Eight on a CPU, more on a GPU."""
+    settings = Settings(home=tmp_path)
+    assert choose_batch_limit(settings, FakeEngine(device=device)) == films
+    assert choose_batch_limit(settings.model_copy(update={"batch_limit": 5}), FakeEngine(device=device)) == 5
 
 
 def test_coarse_arithmetic_needs_golden_films(tmp_path: Path, folder: Path) -> None:
