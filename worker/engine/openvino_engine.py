@@ -110,11 +110,17 @@ def build_engine(
     """
     network = build_network(weights.architecture, weights.arrays, manifest.target_layer, manifest.gate_layer)
     streams = threads or len(os.sched_getaffinity(0))
+    return OpenVinoEngine(manifest, compile_network(network, streams, precision), weights.gate, streams)
+
+
+def compile_network(network: openvino.Model, streams: int, precision: Precision) -> openvino.CompiledModel:
+    """The network made ready for the CPU: so many films at once, each on one core."""
     hints = {
-        "INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": str(streams), "INFERENCE_NUM_THREADS": str(streams),
-    }  # fmt: skip
-    compiled = openvino.Core().compile_model(network, "CPU", hints)
-    return OpenVinoEngine(manifest, compiled, weights.gate, streams)
+        "INFERENCE_PRECISION_HINT": precision,
+        "NUM_STREAMS": str(streams),
+        "INFERENCE_NUM_THREADS": str(streams),
+    }
+    return openvino.Core().compile_model(network, "CPU", hints)
 
 
 def build_network(

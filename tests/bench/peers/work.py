@@ -52,21 +52,19 @@ def prepare(data: bytes, decoder: str, manifest: ModelManifest) -> FloatArray:
 
 
 def open_engine(threads: int, *, has_map: bool = True) -> Engine:
-    """The OpenVINO graph of the shipped weights, with as many threads as given; without maps they are constant."""
-    import openvino  # noqa: PLC0415  the tutorial design does without
-
-    from worker.engine.openvino_engine import OpenVinoEngine, build_network  # noqa: PLC0415  likewise
+    """The OpenVINO graph of the shipped weights, with so many films at once; without maps they are constant."""
+    from worker.engine.openvino_engine import (  # noqa: PLC0415  the tutorial design does without
+        OpenVinoEngine,
+        build_network,
+        compile_network,
+    )
 
     manifest = read_manifest(SHIPPED_MODEL)
     weights = load_all(SHIPPED_MODEL, manifest)
-    network = build_network(
-        weights.architecture, weights.arrays, manifest.target_layer, has_gate=weights.gate is not None
-    )
+    network = build_network(weights.architecture, weights.arrays, manifest.target_layer, manifest.gate_layer)
     if not has_map:
         drop_map(network)
-    hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
-    compiled = openvino.Core().compile_model(network, "CPU", {**hints, "INFERENCE_NUM_THREADS": str(threads)})
-    return OpenVinoEngine(manifest, compiled, weights.gate)
+    return OpenVinoEngine(manifest, compile_network(network, threads, "f32"), weights.gate, threads)
 
 
 def drop_map(network: Any) -> None:  # Any: OpenVINO's models have no types
