@@ -160,7 +160,9 @@ class Tutorial:
         work = [PYTHON, "-m", "celery", "-A", module, "worker", "--pool=prefork", "--concurrency=2"]
         server.launch(command, {})
         broker.wait_until_up(url)
-        server.launch([*serve, "--log-level=warning", "--no-control-socket"], environment)
+        server.launch(
+            [*serve, "--keep-alive=15", "--timeout=60", "--log-level=warning", "--no-control-socket"], environment
+        )
         server.launch(work, environment)
         return server
 

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection
+from http.client import HTTPConnection, RemoteDisconnected
 from typing import Any, Protocol
 
 from tests.bench import stats
@@ -92,10 +92,20 @@ def make(name: str, key: str) -> Talk:
 
 
 def _exchange(http: HTTPConnection, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Json:
-    http.request(method, path, body, headers)
-    response = http.getresponse()
-    data = response.read()
-    if response.status >= 300:
-        raise NotAnswered(f"{method} was answered {response.status}: {data[:200]!r}")
+    try:
+        status, data = _once(http, method, path, body, headers)
+    except (ConnectionResetError, BrokenPipeError, RemoteDisconnected):  # the server closed an idle connection
+        http.close()
+        status, data = _once(http, method, path, body, headers)
+    if status >= 300:
+        raise NotAnswered(f"{method} was answered {status}: {data[:200]!r}")
     found: Json = json.loads(data)
     return found
+
+
+def _once(
+    http: HTTPConnection, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+) -> tuple[int, bytes]:
+    http.request(method, path, body, headers)
+    response = http.getresponse()
+    return response.status, response.read()

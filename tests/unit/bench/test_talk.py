@@ -34,7 +34,7 @@ class Played:
 class Connection:
     """Gives its answers one after the other and notes what was asked."""
 
-    def __init__(self, answers: Iterable[Played]) -> None:
+    def __init__(self, answers: Iterable[Played | Exception]) -> None:
         self.answers = iter(answers)
         self.asked: list[tuple[str, str, Mapping[str, str]]] = []
 
@@ -45,10 +45,17 @@ class Connection:
 
     def getresponse(self) -> Played:
         """The next."""
-        return next(self.answers)
+        answer = next(self.answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """The next request opens another."""
+        self.asked.append(("close", "", {}))
 
 
-def ask(name: str, *answers: Played) -> tuple[dict[str, float], Connection]:
+def ask(name: str, *answers: Played | Exception) -> tuple[dict[str, float], Connection]:
     """The probabilities and what was asked for them."""
     http = Connection(answers)
     return talk.make(name, "pf_key").ask(cast("HTTPConnection", http), b"film", "image/png"), http
@@ -88,3 +95,12 @@ def test_the_tutorial_is_polled_until_ready() -> None:
     found, http = ask("tutorial", Played(200, {"result_id": "7"}), waiting, done)
     assert found == {"normal": 1.0}
     assert [path for _, path, _ in http.asked] == ["/films", "/results/7", "/results/7"]
+
+
+def test_a_connection_that_the_server_closed_is_opened_anew() -> None:
+    """Once: a server that keeps closing is at fault."""
+    found, http = ask("litserve", ConnectionResetError(), Played(200, {"probabilities": {"normal": 1.0}}))
+    assert found == {"normal": 1.0}
+    assert [method for method, _, _ in http.asked] == ["POST", "close", "POST"]
+    with pytest.raises(ConnectionResetError):
+        ask("litserve", ConnectionResetError(), ConnectionResetError())
