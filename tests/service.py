@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -145,6 +147,21 @@ class Service:
 
     def _ended(self) -> bool:
         return self.process is not None and self.process.poll() is not None
+
+
+def freeze(service: Service, group: int) -> None:
+    """Stop a worker, at a moment when it does not hold SQLite's lock."""
+    for _ in range(100):
+        os.killpg(group, signal.SIGSTOP)
+        with contextlib.closing(sqlite3.connect(service.home / "plainfilm.db", timeout=0.2)) as probe:
+            try:
+                probe.execute("BEGIN IMMEDIATE").close()
+            except sqlite3.OperationalError:
+                os.killpg(group, signal.SIGCONT)
+                time.sleep(0.05)
+            else:
+                return
+    raise AssertionError("the worker always holds the lock")
 
 
 def _is_ours(folder: Path, home: Path, words: list[bytes]) -> bool:

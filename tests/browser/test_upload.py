@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from playwright.sync_api import Locator, Page, Route, expect
 import shared
 from tests.browser.conftest import DESK, PHONE
 from tests.factories import make_png
-from tests.service import Service
+from tests.rig import film_of
+from tests.service import Service, freeze
 
 pytestmark = pytest.mark.browser
 
@@ -71,6 +74,28 @@ def test_a_film_is_sent_and_its_verdict_appears_without_a_reload(open_page: Call
     expect(row).to_have_attribute("data-status", "succeeded")
     expect(row.locator(".verdict")).not_to_be_empty()
     assert page.evaluate("window.stayed")
+
+
+def test_a_waiting_film_page_listens_instead_of_polling(open_page: Callable[..., Page], running_stack: Service) -> None:
+    """While the worker stands still the page holds one stream and asks nothing; then the verdict comes by itself."""
+    page = open_page()
+    group = running_stack.pids("worker", "run")[0]
+    freeze(running_stack, group)
+    try:
+        send(page, {"name": "film.png", "mimeType": "image/png", "buffer": film_of("listen")})
+        link = page.locator(ACCEPTED).first
+        expect(link).to_be_visible()
+        with page.expect_request(re.compile("/events$")):
+            link.click()
+        expect(page.locator("#findings[data-status=queued]")).to_be_visible()
+        page.wait_for_timeout(2500)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url) if "/findings" in request.url else None)
+        page.wait_for_timeout(4000)
+        assert len(asked) <= 1
+    finally:
+        os.killpg(group, signal.SIGCONT)
+    expect(page.locator("#findings[data-status=succeeded]")).to_be_visible()
 
 
 def test_the_heatmap_is_drawn_and_follows_its_slider(open_page: Callable[..., Page]) -> None:

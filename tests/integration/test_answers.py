@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from shared import wire
-from shared.db import audit, jobs, queries
+from shared.db import answers, audit, jobs, queries
 from shared.db.engine import Database
 from shared.db.keys import Principal
 from shared.db.tables import AuditEvent, Job, Model, Result, WorkerHeartbeat
@@ -175,6 +176,10 @@ def test_a_copy_is_never_copied(shop: Shop) -> None:
 def test_another_tenants_result_is_never_used(shop: Shop) -> None:
     """Not even where the film, the model and the moment are the same."""
     shop.answered()
+    with shop.database.read() as session:
+        digest, now = hashlib.sha256(FILM).hexdigest(), shop.database.now(session)
+        assert answers.find_answered(session, now, "default", digest)
+        assert answers.find_answered(session, now, "clinic", digest) is None
     theirs = shop.send(who=STRANGER)
     assert (theirs.status, theirs.cached) == ("queued", False)
     assert shop.work() == 1

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import threading
 import time
@@ -23,7 +22,7 @@ from shared.notify import RedisNotifier
 from shared.settings import Settings
 from tests.factories import make_pixels, make_png
 from tests.jobs import claim, finish, make_job
-from tests.service import Service, wait_until
+from tests.service import Service, freeze, wait_until
 from web.waiting import WaitingRoom
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -139,21 +138,6 @@ def frozen_worker(running_stack: Service) -> Iterator[int]:
     freeze(running_stack, group)
     yield group
     os.killpg(group, signal.SIGCONT)
-
-
-def freeze(service: Service, group: int) -> None:
-    """Stop a worker, at a moment when it does not hold SQLite's lock."""
-    for _ in range(100):
-        os.killpg(group, signal.SIGSTOP)
-        with contextlib.closing(sqlite3.connect(service.home / "plainfilm.db", timeout=0.2)) as probe:
-            try:
-                probe.execute("BEGIN IMMEDIATE").close()
-            except sqlite3.OperationalError:
-                os.killpg(group, signal.SIGCONT)
-                time.sleep(0.05)
-            else:
-                return
-    raise AssertionError("the worker always holds the lock")
 
 
 def test_a_submission_that_waits_is_answered_by_the_worker(running_stack: Service) -> None:

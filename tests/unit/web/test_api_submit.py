@@ -18,6 +18,7 @@ from tests.api import Api, make_key, make_tenant, stored
 from tests.api_answers import MAX_BYTES, UNKNOWN, job_of, problem, rings
 from tests.factories import make_jpeg, make_pixels, make_png
 from tests.fakes import MemoryBlobs, RecordingQueue
+from tests.jobs import claim, finish, serve_model
 
 
 class FullBlobs(MemoryBlobs):
@@ -197,6 +198,24 @@ def test_without_a_key_each_film_is_a_job(api: Api, small: Resources) -> None:
     """The same film twice on purpose."""
     assert job_of(api.submit(), 202).id != job_of(api.submit(), 202).id
     assert stored(small) == (2, 2)
+
+
+def test_a_film_that_was_answered_before_is_answered_at_once(api: Api, small: Resources) -> None:
+    """200 with the finished job, marked as cached, its film to be seen; `Cache-Control: no-cache` asks for a worker."""
+    serve_model(small.database)
+    job_of(api.submit(), 202)
+    finish(small.database, claim(small.database)[0])
+    again = api.submit()
+    job = job_of(again, 200)
+    assert (job.status, job.cached, job.attempt) == ("succeeded", True, 0)
+    assert again.headers["Location"] == job.links.self
+    assert "Retry-After" not in again.headers
+    assert len(rings(small)) == 1
+    for path in (job.links.film, f"{job.links.self}/explanations/grad_cam"):
+        assert api.get(path).content_type == "image/png"
+    assert "had this answer" in api.browse().request("GET", job.links.page).text
+    fresh = job_of(api.submit(headers={"Cache-Control": "no-cache"}), 202)
+    assert (fresh.status, fresh.cached, len(rings(small))) == ("queued", False, 2)
 
 
 def test_a_key_is_of_its_tenant(api: Api, small: Resources) -> None:
