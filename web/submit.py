@@ -38,8 +38,8 @@ class Upload:
     is_fresh: bool = False
 
 
-def submit(resources: Resources, gate: Backpressure, who: Principal, upload: Upload) -> wire.Job:
-    """Decode, store, commit, ring: in this order, so that a job that is accepted cannot be lost.
+def submit(resources: Resources, gate: Backpressure, who: Principal, upload: Upload) -> str:
+    """Decode, store, commit, ring: in this order, so that a job that is accepted cannot be lost; its id.
 
     A film that this tenant has had answered by the model that serves now gets a job with a copy of that result.
 
@@ -58,7 +58,7 @@ def submit(resources: Resources, gate: Backpressure, who: Principal, upload: Upl
     if earlier is None:
         gate.admit(who.tenant)  # a film that was accepted or answered before is answered however full it is
         earlier = _accept(resources, gate, who, upload)
-    return get_job(resources, who, earlier)
+    return earlier
 
 
 def get_job(resources: Resources, who: Principal, job_id: str) -> wire.Job:

@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 
+from shared.db.idle import IdleStack
 from shared.errors import DatabaseDown, InvalidRequest, StorageFull
 from shared.settings import Settings
 
@@ -59,8 +60,9 @@ def _sqlite_engine(url: str) -> Engine:
     database = make_url(url).database
     if database:
         Path(database).parent.mkdir(parents=True, exist_ok=True)
-    # NullPool: a connection opens in under a millisecond and never crosses a thread
-    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": SQLITE_BUSY_S, "check_same_thread": False})
+    engine = create_engine(
+        url, poolclass=IdleStack, connect_args={"timeout": SQLITE_BUSY_S, "check_same_thread": False}
+    )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

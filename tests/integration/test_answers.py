@@ -24,7 +24,7 @@ from tests.factories import make_pixels, make_png
 from tests.fakes import FixedClock, MemoryBlobs, RecordingQueue
 from tests.jobs import claim, finish, register_model
 from web.backpressure import Backpressure
-from web.submit import Upload, submit
+from web.submit import Upload, get_job, submit
 
 pytestmark = pytest.mark.integration
 
@@ -48,7 +48,11 @@ class Shop:
     ) -> wire.Job:
         """Submit a film."""
         gate = Backpressure(self.database, self.resources.settings)
-        return submit(self.resources, gate, who, Upload(data, Priority.ROUTINE, key, "request", None, is_fresh))
+        return get_job(
+            self.resources,
+            who,
+            submit(self.resources, gate, who, Upload(data, Priority.ROUTINE, key, "request", None, is_fresh)),
+        )
 
     def work(self) -> int:
         """Answer what waits."""

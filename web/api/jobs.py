@@ -36,14 +36,18 @@ def create_blueprint(resources: Resources, room: WaitingRoom) -> Blueprint:
         upload = submit.Upload(
             read_upload(), query.priority, _idempotency_key(), g.request_id, query.expires_in_s, is_fresh
         )
-        job, headers = submit.submit(resources, gate, g.principal, upload), {}
+        job, headers = _await(submit.submit(resources, gate, g.principal, upload))
+        return _job_response(job, 200 if job.done else 202, {"Location": job.links.self, **headers})
+
+    def _await(job_id: str) -> tuple[wire.Job, dict[str, str]]:
+        """The job, once it has ended where the client prefers so, and what is said of that preference."""
         wait_s = wanted_wait_s()
         if wait_s is not None:
             try:
-                job, headers = get_job_when_done(resources, room, g.principal, job.id, wait_s), _applied(wait_s)
+                return get_job_when_done(resources, room, g.principal, job_id, wait_s), _applied(wait_s)
             except (WaitersFull, TenantWaitersFull):
-                headers = {}  # it is accepted all the same, and a preference may go unheeded
-        return _job_response(job, 200 if job.done else 202, {"Location": job.links.self, **headers})
+                pass  # it is accepted all the same, and a preference may go unheeded
+        return submit.get_job(resources, g.principal, job_id), {}
 
     @api.get("")
     def list_jobs() -> Response:

@@ -23,7 +23,7 @@ from tests.factories import make_jpeg, make_pixels, make_png
 from tests.fakes import MemoryBlobs, PlainDecoder, RecordingQueue
 from tests.jobs import claim
 from web.backpressure import Backpressure
-from web.submit import Upload, cancel, submit
+from web.submit import Upload, cancel, get_job, submit
 
 WHO = Principal("testkey", "default", "uploader")
 
@@ -35,7 +35,7 @@ def upload(*, data: bytes | None = None, key: str | None = None, priority: Prior
 
 def send(resources: Resources, film: Upload) -> wire.Job:
     """Submit with a gate of its own."""
-    return submit(resources, Backpressure(resources.database, resources.settings), WHO, film)
+    return get_job(resources, WHO, submit(resources, Backpressure(resources.database, resources.settings), WHO, film))
 
 
 @dataclass(slots=True)
