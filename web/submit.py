@@ -38,8 +38,16 @@ class Upload:
     is_fresh: bool = False
 
 
-def submit(resources: Resources, gate: Backpressure, who: Principal, upload: Upload) -> str:
-    """Decode, store, commit, ring: in this order, so that a job that is accepted cannot be lost; its id.
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A submission's job; one that is new has been queued just now, any other may have ended already."""
+
+    job_id: str
+    is_new: bool
+
+
+def submit(resources: Resources, gate: Backpressure, who: Principal, upload: Upload) -> Receipt:
+    """Decode, store, commit, ring: in this order, so that a job that is accepted cannot be lost.
 
     A film that this tenant has had answered by the model that serves now gets a job with a copy of that result.
 
@@ -55,10 +63,10 @@ def submit(resources: Resources, gate: Backpressure, who: Principal, upload: Upl
     earlier, answered = run_sql(resources.database, lambda: _look_up(resources, who, upload))
     if earlier is None and answered is not None:
         earlier = _answer(resources, who, upload, answered)
-    if earlier is None:
-        gate.admit(who.tenant)  # a film that was accepted or answered before is answered however full it is
-        earlier = _accept(resources, gate, who, upload)
-    return earlier
+    if earlier is not None:
+        return Receipt(earlier, is_new=False)
+    gate.admit(who.tenant)  # a film that was accepted or answered before is answered however full it is
+    return _accept(resources, gate, who, upload)
 
 
 def get_job(resources: Resources, who: Principal, job_id: str) -> wire.Job:
@@ -86,7 +94,7 @@ def cancel(resources: Resources, who: Principal, job_id: str) -> None:
     resources.notifier.publish([job_id])
 
 
-def _accept(resources: Resources, gate: Backpressure, who: Principal, upload: Upload) -> str:
+def _accept(resources: Resources, gate: Backpressure, who: Principal, upload: Upload) -> Receipt:
     film = resources.decoder.decode(upload.data)
     faults.reach(Fault.FILM_DECODED)
     job_id = resources.new_id()
@@ -99,7 +107,7 @@ def _accept(resources: Resources, gate: Backpressure, who: Principal, upload: Up
         faults.reach(Fault.JOB_COMMITTED)
         resources.queue.classify(job_id, upload.priority)
         faults.reach(Fault.JOB_RUNG)
-    return accepted_id
+    return Receipt(accepted_id, is_new=accepted_id == job_id)
 
 
 def _look_up(resources: Resources, who: Principal, upload: Upload) -> tuple[str | None, Answered | None]:

@@ -214,16 +214,22 @@ class WaitingRoom:
             waiter.wake()
 
 
-def get_job_when_done(resources: Resources, room: WaitingRoom, who: Principal, job_id: str, wait_s: float) -> wire.Job:
+def get_job_when_done(
+    resources: Resources, room: WaitingRoom, who: Principal, receipt: submit.Receipt, wait_s: float
+) -> wire.Job:
     """The job once it has ended, or as it is after `wait_s`.
+
+    A new job is not looked at first: it has only just been queued, and what falls between is found within a second.
 
     Raises:
         JobNotFound: unknown, or of another tenant.
         WaitersFull, TenantWaitersFull: nothing can wait just now.
     """
+    job_id = receipt.job_id
     with room.waiting(who.tenant, job_id) as waiter:  # before the first look, so that nothing falls between
-        job = submit.get_job(resources, who, job_id)
-        if job.done:
-            return job
+        if not receipt.is_new:
+            job = submit.get_job(resources, who, job_id)
+            if job.done:
+                return job
         room.wait_until_done(waiter, wait_s)
     return submit.get_job(resources, who, job_id)

@@ -32,8 +32,8 @@ class Answered:
 
 def find_answered(session: Session, now: datetime, tenant: str, input_sha256: str) -> Answered | None:
     """The newest job that a worker answered for the same bytes with what serves now, if any."""
-    job = session.scalars(
-        select(Job)
+    job = session.execute(
+        select(Job.id, Job.blob_ref, Job.kind, Job.mode, Job.bit_depth, Job.width_px, Job.height_px, Job.pixels_sha256)
         .join(Result, Result.job_id == Job.id)
         .where(
             Job.tenant == tenant,
@@ -48,9 +48,7 @@ def find_answered(session: Session, now: datetime, tenant: str, input_sha256: st
     ).first()
     if job is None:
         return None
-    facts = FilmFacts(
-        job.kind, job.mode, job.bit_depth, job.width_px, job.height_px, job.input_sha256, job.pixels_sha256
-    )
+    facts = FilmFacts(job.kind, job.mode, job.bit_depth, job.width_px, job.height_px, input_sha256, job.pixels_sha256)
     return Answered(job.id, job.blob_ref, facts)
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Row, Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from shared import wire
 from shared.db import tables
@@ -182,7 +182,16 @@ def _jobs(tenant: str) -> Select[tables.Job, tables.Result, tables.Model]:
         .outerjoin(tables.Result, tables.Result.job_id == tables.Job.id)
         .outerjoin(tables.Model, tables.Model.weights_sha256 == tables.Result.model_sha256)
         .where(tables.Job.tenant == tenant)
+        .options(*_UNREAD)
     )
+
+
+_UNREAD = (
+    defer(tables.Result.saliency, raiseload=True),
+    defer(tables.Model.manifest, raiseload=True),
+    defer(tables.Model.report, raiseload=True),
+)
+"""Columns of up to 100 kB that no job's answer needs."""
 
 
 def _position(session: Session, job: tables.Job) -> int:

@@ -51,7 +51,7 @@ class Shop:
         return get_job(
             self.resources,
             who,
-            submit(self.resources, gate, who, Upload(data, Priority.ROUTINE, key, "request", None, is_fresh)),
+            submit(self.resources, gate, who, Upload(data, Priority.ROUTINE, key, "request", None, is_fresh)).job_id,
         )
 
     def work(self) -> int:

@@ -87,7 +87,7 @@ class Shop:
     def send(self, *, key: str | None = None) -> str:
         """Submit a film; its job's id."""
         upload = Upload(make_png(), Priority.ROUTINE, key, "request")
-        return submit(self.resources, self.gate, WHO, upload)
+        return submit(self.resources, self.gate, WHO, upload).job_id
 
 
 @pytest.fixture

@@ -39,15 +39,15 @@ def create_blueprint(resources: Resources, room: WaitingRoom) -> Blueprint:
         job, headers = _await(submit.submit(resources, gate, g.principal, upload))
         return _job_response(job, 200 if job.done else 202, {"Location": job.links.self, **headers})
 
-    def _await(job_id: str) -> tuple[wire.Job, dict[str, str]]:
+    def _await(receipt: submit.Receipt) -> tuple[wire.Job, dict[str, str]]:
         """The job, once it has ended where the client prefers so, and what is said of that preference."""
         wait_s = wanted_wait_s()
         if wait_s is not None:
             try:
-                return get_job_when_done(resources, room, g.principal, job_id, wait_s), _applied(wait_s)
+                return get_job_when_done(resources, room, g.principal, receipt, wait_s), _applied(wait_s)
             except (WaitersFull, TenantWaitersFull):
                 pass  # it is accepted all the same, and a preference may go unheeded
-        return submit.get_job(resources, g.principal, job_id), {}
+        return submit.get_job(resources, g.principal, receipt.job_id), {}
 
     @api.get("")
     def list_jobs() -> Response:
@@ -66,7 +66,8 @@ def create_blueprint(resources: Resources, room: WaitingRoom) -> Blueprint:
         if wait_s is None:
             response = _job_response(job := submit.get_job(resources, g.principal, checked_id(job_id)), 200, {})
         else:
-            job = get_job_when_done(resources, room, g.principal, checked_id(job_id), wait_s)
+            receipt = submit.Receipt(checked_id(job_id), is_new=False)
+            job = get_job_when_done(resources, room, g.principal, receipt, wait_s)
             response = _job_response(job, 200, _applied(wait_s))
         response.set_etag(_etag(job), weak=True)
         response.make_conditional(request)

@@ -35,7 +35,8 @@ def upload(*, data: bytes | None = None, key: str | None = None, priority: Prior
 
 def send(resources: Resources, film: Upload) -> wire.Job:
     """Submit with a gate of its own."""
-    return get_job(resources, WHO, submit(resources, Backpressure(resources.database, resources.settings), WHO, film))
+    receipt = submit(resources, Backpressure(resources.database, resources.settings), WHO, film)
+    return get_job(resources, WHO, receipt.job_id)
 
 
 @dataclass(slots=True)
