@@ -73,7 +73,7 @@ class Plan:
 EXTRA = 4
 """Films of each sort beside the loads': two of a cold start, two that all designs must agree on."""
 
-FULL_FILMS = {1: 24, 8: 96, 32: 224, 64: 256}
+FULL_FILMS = {1: 16, 8: 48, 32: 128, 64: 128}
 QUICK_FILMS = {1: 8, 32: 64}
 
 
