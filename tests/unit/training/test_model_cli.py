@@ -37,8 +37,17 @@ def ask(*arguments: object) -> list[str]:
 def test_the_group_names_its_commands() -> None:
     """Each with a line of help."""
     commands = typer.main.get_command(model).commands  # type: ignore[attr-defined]
-    assert set(commands) == {"verify", "export", "golden", "recalibrate"}
+    assert set(commands) == {"verify", "export", "golden", "compare", "recalibrate"}
     assert all(command.help for command in commands.values())
+
+
+def test_compare_says_how_far_apart_the_engines_are(folder: Path) -> None:
+    """A line an answer, then the verdicts; films are named in one way only."""
+    *answers, last = ask("compare", "--model", folder, "--films", 3)
+    assert len(answers) == 5
+    assert last == "0 of 3 verdicts differ"
+    with pytest.raises(InvalidRequest):
+        ask("compare", "--model", folder, "--manifest", "films.csv", "--folders", "films")
 
 
 def test_verify_says_what_holds(folder: Path) -> None:

@@ -208,6 +208,6 @@ def test_a_recipe_tells_what_is_not_its_own() -> None:
     told = describe_recipe(FOUR, used)
     assert told.startswith("r, ")
     assert "epochs 3 instead of 10" in told
-    assert "gate False instead of True" in told
+    assert "gate_layer None instead of conv1_relu" in told
     assert "balance label instead of shares" in told
     assert describe_recipe(RECIPE, RECIPE) == "r"
