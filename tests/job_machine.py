@@ -237,8 +237,14 @@ def make_resettable(database: Database) -> Callable[[], None]:
     event.listen(database.engine, "connect", _hurry)
     if not database.is_sqlite:
         return partial(_empty, database)
-    path = Path(str(database.engine.url.database))  # no connection is open between two transactions
-    return partial(shutil.copy, shutil.copy(path, path.with_suffix(".kept")), path)
+    path = Path(str(database.engine.url.database))
+    return partial(_put_back, database, shutil.copy(path, path.with_suffix(".kept")), path)
+
+
+def _put_back(database: Database, kept: Path, path: Path) -> None:
+    """The file as it was; no connection may be open to it meanwhile."""
+    database.close()
+    shutil.copy(kept, path)
 
 
 def _hurry(connection: DBAPIConnection, _record: object) -> None:

@@ -269,7 +269,8 @@ class JobMachine(RuleBasedStateMachine):
 
     def _send(self, changes: JobChanges, claim: Claim, outcome: Outcome) -> None:
         if outcome == "finish":
-            changes.finish(claim, "w1", self.finding)
+            if changes.finish("w1", [(claim, self.finding)]):
+                raise LeaseLost("Another attempt owns this job now.")
         elif outcome == "fail":
             changes.fail(claim, "worker:w1", "x", "x")
         else:
