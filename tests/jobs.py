@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from shared.db import jobs
-from shared.db.answers import CODE_VERSION
 from shared.db.engine import Database
 from shared.db.jobs import Claim, Finding, NewJob
 from shared.db.line import Claimant
@@ -16,6 +15,7 @@ from shared.db.tables import Model, WorkerHeartbeat
 from shared.domain import FilmFacts, Priority
 from shared.errors import LeaseLost
 from shared.imaging import stored
+from shared.version import CODE_VERSION
 from shared.wiring import new_job_id
 from tests.fakes import make_manifest
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import secrets
 
 from flask import Flask, Response, jsonify
 
 from shared import private_files
 from shared.settings import Settings
+from shared.version import CODE_VERSION
 from shared.wiring import Resources
 from web import pages, problems, security
 from web.api import events, explanations, health, jobs, openapi, pictures
@@ -56,7 +56,7 @@ def create_app(resources: Resources) -> Flask:
 
     @app.get("/api/v1/openapi.json")
     def get_openapi() -> Response:
-        return jsonify(openapi.build_document(importlib.metadata.version("plainfilm")))
+        return jsonify(openapi.build_document(CODE_VERSION))
 
     return app
 

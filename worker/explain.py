@@ -21,12 +21,12 @@ from shared.domain import FloatArray
 from shared.errors import AppError, LeaseLost, ModelProblem, ModelReplaced
 from shared.imaging import preprocess, stored
 from shared.log import get_logger
+from shared.version import CODE_VERSION
 from shared.wiring import Resources
 from worker.backoff import retry_delay_s
 from worker.engine.explain import Explainer, parameters_for
 from worker.engine.judge import MapQuality, judge, to_json
 from worker.lease import LeaseKeeper
-from worker.stages import CODE_VERSION
 
 log = get_logger(__name__)
 

@@ -6,7 +6,6 @@ One bad film never fails its batch. No transaction is open while the network com
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from shared.faults import Fault
 from shared.imaging import preprocess, stored
 from shared.imaging.preprocess import NetworkInput
 from shared.log import get_logger
+from shared.version import CODE_VERSION
 from shared.wiring import Resources
 from worker.backoff import retry_delay_s
 from worker.engine import quality
@@ -37,8 +37,6 @@ log = get_logger(__name__)
 
 AGED_EVERY = 4
 """Every fourth claim begins with what has waited too long in a less urgent class."""
-
-CODE_VERSION = importlib.metadata.version("plainfilm")
 
 
 def _make_hands() -> ThreadPoolExecutor:

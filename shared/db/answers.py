@@ -6,7 +6,6 @@ from the store: nobody could say which of them would have answered.
 
 from __future__ import annotations
 
-import importlib.metadata
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,9 +15,7 @@ from sqlalchemy.orm import Session
 from shared.db.queries import films_are_read
 from shared.db.tables import Job, Result, WorkerHeartbeat
 from shared.domain import FilmFacts, JobState
-
-CODE_VERSION = importlib.metadata.version("plainfilm")
-"""Another version may conclude otherwise from the same scores."""
+from shared.version import CODE_VERSION
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,11 +50,19 @@ def load_all(folder: Path, manifest: ModelManifest) -> Weights:
     arrays = _parse(_read_verified(folder, manifest.weights_sha256))
     network = {name: array for name, array in arrays.items() if not name.startswith(PREFIX)}
     check_arrays(network, array_shapes(architecture))
+    return Weights(architecture, network, _find_gate(manifest, architecture, arrays))
+
+
+def _find_gate(manifest: ModelManifest, architecture: Architecture, arrays: Mapping[str, FloatArray]) -> Gate | None:
+    """The gate on the manifest's row; None where neither the manifest nor the weights speak of one."""
     row = manifest.gate_layer
-    gate = from_arrays(arrays, gate_features(architecture, row) if row else 0)
-    if (gate is None) != (row is None) or (gate is None and manifest.thresholds.max_film_distance is not None):
+    gate = from_arrays(arrays, gate_features(architecture, row)) if row else None
+    is_meant = row is not None or manifest.thresholds.max_film_distance is not None
+    if gate is None and is_meant:
         raise ManifestMismatch("The manifest names an input gate's row or limits, but the weights hold no gate.")
-    return Weights(architecture, network, gate)
+    if row is None and any(name.startswith(PREFIX) for name in arrays):
+        raise ManifestMismatch("The weights hold an input gate, but the manifest does not name its row, gate_layer.")
+    return gate
 
 
 def check_arrays(arrays: Mapping[str, FloatArray], expected: Mapping[str, Shape]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.errors import ManifestMismatch, ModelProblem, WrongShape
+from shared.errors import ManifestMismatch, WrongShape
 from tests.models import make_folded, make_manifest, write_weights
 from training.export import pack
 from worker.engine import gate
@@ -84,12 +84,13 @@ def test_a_row_without_four_equal_cells_has_no_gate(table: Callable[[int], Archi
 
 
 def test_a_gate_and_its_row_go_together(tmp_path: Path) -> None:
-    """Arrays without a row, a row without arrays, and a row behind the maps' are refused."""
-    with_gate, without = pack(make_folded() | gate.to_arrays(make_gate(32))), pack(make_folded())
-    cases = [(with_gate, None), (without, "conv1_relu"), (with_gate, "conv2_relu")]
-    for data, row in cases:
-        write_weights(tmp_path, data, gate_layer=row, target_layer="conv1_relu")
-        with pytest.raises(ModelProblem):
+    """Arrays without a row, limits or a row without arrays, and a row behind the maps' are refused, each as itself."""
+    plain = make_folded()
+    early, late = (plain | gate.to_arrays(make_gate(features)) for features in (32, 64))
+    cases = [(early, None, "does not name"), (plain, "conv1_relu", "hold no gate"), (late, "conv2_relu", "up to")]
+    for arrays, row, message in cases:
+        write_weights(tmp_path, pack(arrays), gate_layer=row, target_layer="conv1_relu")
+        with pytest.raises(ManifestMismatch, match=message):
             load_engine(tmp_path)
 
 
