@@ -66,10 +66,13 @@ def test_a_film_that_kills_its_process_stops_after_three_attempts(rig: Rig) -> N
 
 
 def test_a_film_that_eats_a_workers_memory_stops_likewise(rig: Rig) -> None:
-    """The kernel's OOM killer ends the pool child three times, by a limit on the workers' memory."""
+    """The kernel's OOM killer ends the pool child at each attempt, by a limit on the workers' memory.
+
+    It may end another child as well, before the memory of the first is free: that costs no film more than its batch.
+    """
     with memory_limit(rig) as folder:
         submit_among_others(rig, Hazard.HOG)
-        assert read_counts(folder / "memory.oom_control")["oom_kill"] == 3
+        assert read_counts(folder / "memory.oom_control")["oom_kill"] >= 3
 
 
 @contextmanager
