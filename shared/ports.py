@@ -73,8 +73,8 @@ class Notifier(Protocol):
 class Decoder(Protocol):
     """The only reader of uploaded bytes."""
 
-    def decode(self, data: bytes) -> Film:
-        """Bytes to film.
+    def decode(self, data: bytes, tenant: str | None = None) -> Film:
+        """Bytes to film; films of one tenant may be read by one process after each other, others never.
 
         Raises:
             RefusedUpload: one of its children says why.

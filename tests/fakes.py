@@ -116,8 +116,9 @@ class LocalNotifier:
 class PlainDecoder:
     """A Decoder without its sandbox."""
 
-    def decode(self, data: bytes) -> Film:
+    def decode(self, data: bytes, tenant: str | None = None) -> Film:
         """Decode in this process."""
+        del tenant
         return decode(data)
 
     def close(self) -> None:

@@ -95,7 +95,7 @@ def cancel(resources: Resources, who: Principal, job_id: str) -> None:
 
 
 def _accept(resources: Resources, gate: Backpressure, who: Principal, upload: Upload) -> Receipt:
-    film = resources.decoder.decode(upload.data)
+    film = resources.decoder.decode(upload.data, who.tenant)
     faults.reach(Fault.FILM_DECODED)
     job_id = resources.new_id()
     ref = run_in_thread(lambda: resources.blobs.put(who.tenant, job_id, stored.to_bytes(film.pixels)))

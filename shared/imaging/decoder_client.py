@@ -1,4 +1,4 @@
-"""One decoder process as its owner sees it: start, connect, look, end; and an exchange that trusts no answer.
+"""One decoder process and its children as their owner sees them; and an exchange that trusts no answer.
 
 Used by `Sandbox` only. Sizes, types and words that come back are checked here; digests are computed by
 `decode.make_film` on this side, so a decoder that was taken over by a film cannot lie about them.
@@ -7,14 +7,15 @@ Used by `Sandbox` only. Sizes, types and words that come back are checked here; 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Self
 
@@ -23,7 +24,7 @@ import numpy.typing as npt
 
 from shared.errors import RefusedUpload, UnreadableImage
 from shared.imaging.decode import KINDS, MODES, Decoded, check_size
-from shared.imaging.decoder_process import HEADER_SIZE, UPLOAD_SIZE
+from shared.imaging.decoder_process import CONTROL, HEADER_SIZE, NEW_CHILD, NEXT_FILM, UPLOAD_SIZE
 
 DECODER_COMMAND: Final = (sys.executable, "-I", "-m", "shared.imaging.decoder_process")
 ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType({"OPENBLAS_NUM_THREADS": "1"})
@@ -34,12 +35,55 @@ _RESET_SIGNALS: Final = (signal.SIGALRM, signal.SIGCHLD, signal.SIGTERM, signal.
 _TYPES: Final[Mapping[int, npt.DTypeLike]] = MappingProxyType({8: np.uint8, 16: np.uint16})
 
 
+@dataclass(slots=True, eq=False)
+class Child:
+    """A child of a decoder, which decodes one film after the other.
+
+    Attributes:
+        decoder: whose child it is.
+        number: what the decoder knows it by.
+        socket: where films go in and pixels come out.
+        tenant: whose films it decodes; none for one film only.
+        films: how many it was given.
+        idle_since: when it answered last, by `time.monotonic`.
+    """
+
+    decoder: Decoder
+    number: int
+    socket: socket.socket
+    tenant: str | None
+    films: int = 0
+    idle_since: float = 0.0
+
+    def ask(self, data: bytes, deadline: float) -> Decoded:
+        """Have it decode one upload, see `exchange`; it is closed unless it answers with pixels.
+
+        Raises:
+            RefusedUpload, EOFError, ConnectionError, TimeoutError: as `exchange`.
+        """
+        try:
+            if self.films:
+                self.decoder.tell(NEXT_FILM, self.number)
+            self.films += 1
+            decoded = exchange(self.socket, data, deadline)
+        except BaseException:
+            self.close()
+            raise
+        self.idle_since = time.monotonic()
+        return decoded
+
+    def close(self) -> None:
+        """Let it end; safe to call again."""
+        self.socket.close()
+
+
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """A decoder process: its `pid` and the `control` socket that brings it films."""
+    """A decoder process: its `pid` and the `control` socket that tells it what to do."""
 
     pid: int
     control: socket.socket
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @classmethod
     def start(cls, command: Sequence[str]) -> Self:
@@ -65,20 +109,32 @@ class Decoder:
         control.setblocking(False)
         return cls(pid, control)
 
-    def connect(self) -> socket.socket:
-        """A socket to a new child of the decoder.
+    def connect(self, tenant: str | None = None) -> Child:
+        """A new child of the decoder.
 
         Raises:
             ConnectionError: the decoder is gone.
         """
-        film, its_end = socket.socketpair()
+        ours, its_end = socket.socketpair()
         with its_end:
+            child = Child(self, next(self._numbers), ours, tenant)
             try:
-                socket.send_fds(self.control, [b"f"], [its_end.fileno()])
-            except OSError as error:
-                film.close()
-                raise ConnectionAbortedError from error
-        return film
+                self.tell(NEW_CHILD, child.number, its_end.fileno())
+            except ConnectionError:
+                child.close()
+                raise
+        return child
+
+    def tell(self, what: bytes, number: int, *descriptors: int) -> None:
+        """Send one message of the control socket.
+
+        Raises:
+            ConnectionError: the decoder is gone.
+        """
+        try:
+            socket.send_fds(self.control, [CONTROL.pack(what, number)], descriptors)
+        except OSError as error:
+            raise ConnectionAbortedError from error
 
     def is_alive(self) -> bool:
         """False once its end of the control socket is closed; that comes before a film's socket closes."""

@@ -1,12 +1,14 @@
 """The decoder process: the only one that ever looks into uploaded bytes.
 
 `Sandbox` starts it by exec, with no secret in its environment and one descriptor of its own: a control socket as
-standard input. It imports the image libraries once. Each byte on the control socket brings one connected socket;
-a child forked under resource limits reads one upload from it, decodes, answers and exits. When the control socket
-closes or the parent changes, it ends its children and itself.
+standard input. It imports the image libraries once. A message on the control socket brings one connected socket, for
+which a child is forked under resource limits; the child answers one film after the other, as long as its client
+gives it some, all of one tenant. When the control socket closes or the parent changes, the decoder ends its children
+and itself.
 
-On a film's socket: `>Q` size and the upload's bytes go in; `>I` size, a JSON header and raw pixels come out, or
-nothing where a limit ended the child.
+On the control socket: `CONTROL` messages, `NEW_CHILD` with a descriptor, or `NEXT_FILM`: the child of that number is
+given a film, so its time starts again. On a child's socket: `>Q` size and the upload's bytes go in; `>I` size, a JSON
+header and raw pixels come out, or nothing where a limit ended the child.
 """
 
 from __future__ import annotations
@@ -39,6 +41,9 @@ MEMORY_HEADROOM_BYTES: Final = 640 * 2**20
 """Address space of a child above the decoder's own: 40 million pixels of progressive CMYK took 455 MiB."""
 CHECK_S: Final = 1.0
 """How often the parent and the children's ages are looked at; the usual end comes at once, by the socket."""
+CONTROL: Final = struct.Struct(">cI")
+NEW_CHILD: Final = b"c"
+NEXT_FILM: Final = b"f"
 UPLOAD_SIZE: Final = struct.Struct(">Q")
 HEADER_SIZE: Final = struct.Struct(">I")
 _MAX_DESCRIPTORS: Final = 2**20
@@ -50,7 +55,13 @@ ReadPixels = Callable[[bytes], Decoded]
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
-    """What a child may use: wall-clock and processor seconds, bytes of address space; and its parent's pid."""
+    """What a child may use, and its parent's pid.
+
+    Attributes:
+        timeout_s: by the wall clock for each film, and of processor time for all its films together.
+        memory_bytes: of address space.
+        decoder: the parent's pid.
+    """
 
     timeout_s: float
     memory_bytes: int
@@ -82,42 +93,57 @@ def _warm_up() -> None:
 
 
 def _serve(control: socket.socket, parent: int, timeout_s: float, read: ReadPixels) -> None:
-    """Fork once a film until the control socket closes or the parent is gone; then end all children."""
+    """Do as the control socket says until it closes or the parent is gone; then end all children."""
     limits = _Limits(timeout_s, _own_size_bytes() + MEMORY_HEADROOM_BYTES, decoder=os.getpid())
-    deadlines: dict[int, float] = {}
+    children: dict[int, _Child] = {}
     while os.getppid() == parent:
-        _end_overdue(deadlines)
+        _end_overdue(children)
         if not select.select([control], [], [], CHECK_S)[0]:
             continue
-        message, films, _, _ = socket.recv_fds(control, 1, 1)
+        message, films, _, _ = socket.recv_fds(control, CONTROL.size, 1)
         if not message:
             break
+        _, number = CONTROL.unpack(message)
+        deadline = time.monotonic() + timeout_s + CHECK_S
+        if number in children:
+            children[number].deadline = deadline
         for film in films:
-            child = os.fork()
-            if not child:
+            pid = os.fork()
+            if not pid:
                 control.close()
                 _answer_and_exit(film, limits, read)
             os.close(film)
-            deadlines[child] = time.monotonic() + timeout_s + CHECK_S
-    _end_overdue(dict.fromkeys(deadlines, 0.0))
+            children[number] = _Child(pid, deadline)
+    for child in children.values():
+        child.deadline = 0.0
+    _end_overdue(children)
 
 
-def _end_overdue(deadlines: dict[int, float]) -> None:
+@dataclass(slots=True)
+class _Child:
+    """A child as its decoder sees it: its pid, and when it is killed unless it is given another film before."""
+
+    pid: int
+    deadline: float
+
+
+def _end_overdue(children: dict[int, _Child]) -> None:
     """Forget children that have ended and kill those that outlived their own alarm."""
-    for child, deadline in list(deadlines.items()):
-        if os.waitpid(child, os.WNOHANG)[0]:
-            del deadlines[child]
-        elif time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
+    for number, child in list(children.items()):
+        if os.waitpid(child.pid, os.WNOHANG)[0]:
+            del children[number]
+        elif time.monotonic() > child.deadline:
+            os.kill(child.pid, signal.SIGKILL)
 
 
 def _answer_and_exit(film: int, limits: _Limits, read: ReadPixels) -> NoReturn:
-    """The child: confine itself, answer one film, exit. An exception of ours ends it without an answer."""
+    """The child: confine itself, answer films until no more come, exit. An exception of ours ends it at once."""
     try:
         _confine(limits)
         with socket.socket(fileno=film) as connection:
             connection.setblocking(True)  # gevent's sockets come here non-blocking
-            _answer(connection, read)
+            while _answer(connection, read):
+                signal.setitimer(signal.ITIMER_REAL, limits.timeout_s)
     finally:
         os._exit(0)
 
@@ -143,15 +169,15 @@ def _confine(limits: _Limits) -> None:
         resource.setrlimit(limit, (capped, capped))
 
 
-def _answer(film: socket.socket, read: ReadPixels) -> None:
-    """Read one upload, decode it, and send its pixels or its refusal."""
+def _answer(film: socket.socket, read: ReadPixels) -> bool:
+    """Read one upload, decode it, and send its pixels, or its refusal: then False, since no other film follows it."""
     try:
         (size_bytes,) = UPLOAD_SIZE.unpack(_receive(film, UPLOAD_SIZE.size))
         check_input_size(size_bytes)
         decoded = read(_receive(film, size_bytes))
     except RefusedUpload as refusal:
         _send(film, {"code": refusal.code, "detail": refusal.detail})
-        return
+        return False
     height_px, width_px = decoded.pixels.shape
     header = {
         "kind": decoded.kind,
@@ -161,6 +187,7 @@ def _answer(film: socket.socket, read: ReadPixels) -> None:
         "width_px": width_px,
     }
     _send(film, header, decoded.pixels.data)
+    return True
 
 
 def _send(film: socket.socket, header: dict[str, object], pixels: memoryview | bytes = b"") -> None:

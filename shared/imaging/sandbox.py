@@ -3,6 +3,10 @@
 The web process hands bytes in and gets a `Film` or a refusal; it never parses an upload itself. Plain sockets and
 locks, so that greenlets take turns under gevent and threads without it. Below it, `decoder_client` holds one
 decoder process and checks its answers; `decoder_process` is the other side.
+
+A child decodes films of one tenant only, and no other film after one that it refused; so a film that takes over its
+child reaches nobody else's. What a child does that had other films before says nothing about a film: it is given to
+a new one.
 """
 
 from __future__ import annotations
@@ -18,10 +22,14 @@ from typing import Final, Self
 from shared.domain import Film
 from shared.errors import DecodeLimit, DecoderBusy
 from shared.imaging.decode import Decoded, check_input_size, make_film
-from shared.imaging.decoder_client import DECODER_COMMAND, Decoder, exchange
+from shared.imaging.decoder_client import DECODER_COMMAND, Child, Decoder
 
 START_S: Final = 30.0
 """What a decoder may take to start on a loaded machine, above the time of a film; 0.3 s are usual."""
+CHILD_FILMS: Final = 64
+"""Films that one child may decode; what it cost to start it is then under a hundredth of a film."""
+CHILD_IDLE_S: Final = 5.0
+"""A child that had no film for so long is given none; its own alarm ends it."""
 _ATTEMPTS: Final = 2
 _CLOSING: Final = "The decoder is shutting down; send the film again."
 
@@ -54,8 +62,13 @@ class Sandbox:
         self._lines: dict[int, _Line] = {}
         self._is_closed = False
 
-    def decode(self, data: bytes) -> Film:
+    def decode(self, data: bytes, tenant: str | None = None) -> Film:
         """Decode one upload in a child of the decoder process.
+
+        Args:
+            data: the upload.
+            tenant: whose it is: its child may have decoded, and may decode, others of this tenant. Without one, it
+                gets a child of its own.
 
         Raises:
             RefusedUpload: one of its classes; `DecodeLimit` where the child did not live to answer.
@@ -64,7 +77,7 @@ class Sandbox:
         check_input_size(len(data))
         line = self._own_line()
         with line.seat(self._timeout_s):
-            return make_film(data, self._decode_seated(line, data))
+            return make_film(data, self._decode_seated(line, data, tenant))
 
     def close(self) -> None:
         """End the decoder process and its children; films under way are refused as busy."""
@@ -81,21 +94,34 @@ class Sandbox:
     ) -> None:
         self.close()
 
-    def _decode_seated(self, line: _Line, data: bytes) -> Decoded:
-        """Ask the decoder, and a new one if it died meanwhile: its death says nothing about the film."""
+    def _decode_seated(self, line: _Line, data: bytes, tenant: str | None) -> Decoded:
+        """Ask a child at hand, else a new one; of a new decoder if that died: its death says nothing of the film."""
+        used = line.take(tenant)
+        if used is not None:
+            with contextlib.suppress(EOFError, ConnectionError, TimeoutError):
+                return self._ask(line, used, data)
         for _ in range(_ATTEMPTS):
             decoder = line.living_decoder()
             try:
-                with decoder.connect() as film:
-                    return exchange(film, data, time.monotonic() + self._timeout_s + START_S)
+                return self._ask(line, decoder.connect(tenant), data)
             except (EOFError, ConnectionError) as error:
                 if decoder.is_alive():
                     raise DecodeLimit(
                         "The film took more time or memory than we allow; export it as a plain PNG or JPEG."
                     ) from error
             except TimeoutError:
-                decoder.end()
+                pass
         raise DecoderBusy("The decoder had to be restarted; send the film again.")
+
+    def _ask(self, line: _Line, child: Child, data: bytes) -> Decoded:
+        """One film; then the child is at hand for the next. A decoder whose child does not answer in time is ended."""
+        try:
+            decoded = child.ask(data, time.monotonic() + self._timeout_s + START_S)
+        except TimeoutError:
+            child.decoder.end()
+            raise
+        line.keep(child)
+        return decoded
 
     def _own_line(self) -> _Line:
         """The waiting line of this very process; a forked child lets go of its parent's."""
@@ -111,12 +137,14 @@ class Sandbox:
 
 
 class _Line:
-    """One process's decoder, its seats and the places of its waiting line."""
+    """One process's decoder, its idle children, its seats and the places of its waiting line."""
 
     def __init__(self, command: Sequence[str], workers: int, waiting: int) -> None:
         self._command = command
         self._lock = threading.Lock()
         self._decoder: Decoder | None = None
+        self._idle: list[Child] = []
+        self._most_idle = workers
         self._is_closed = False
         self._seats = threading.Semaphore(workers)
         self._places = threading.Semaphore(workers + waiting)
@@ -154,6 +182,30 @@ class _Line:
                 self._decoder = Decoder.start(self._command)
             return self._decoder
 
+    def take(self, tenant: str | None) -> Child | None:
+        """The child of this tenant that was idle for the shortest time, if it may have another film."""
+        if tenant is None:
+            return None
+        with self._lock:
+            long_ago = time.monotonic() - CHILD_IDLE_S
+            fresh = [child for child in self._idle if child.idle_since > long_ago]
+            for child in self._idle:
+                if child not in fresh:
+                    child.close()
+            mine = next((child for child in reversed(fresh) if child.tenant == tenant), None)
+            self._idle = [child for child in fresh if child is not mine]
+            return mine
+
+    def keep(self, child: Child) -> None:
+        """Have it at hand for the next film of its tenant; let it end where it is used up, or others came later."""
+        with self._lock:
+            if self._is_closed or child.tenant is None or child.films >= CHILD_FILMS:
+                child.close()
+                return
+            self._idle.append(child)
+            if len(self._idle) > self._most_idle:
+                self._idle.pop(0).close()
+
     def close(self) -> None:
         """End the decoder for good."""
         with self._lock:
@@ -162,10 +214,17 @@ class _Line:
 
     def forget(self) -> None:
         """Let go of a decoder that belongs to the process this one was forked from."""
+        self._close_idle()
         if self._decoder:
             self._decoder.forget()
 
     def _end_decoder(self) -> None:
+        self._close_idle()
         if self._decoder:
             self._decoder.end()
         self._decoder = None
+
+    def _close_idle(self) -> None:
+        for child in self._idle:
+            child.close()
+        self._idle.clear()

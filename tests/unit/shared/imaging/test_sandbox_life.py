@@ -181,7 +181,7 @@ def test_nothing_is_left_however_early_the_decoder_dies() -> None:
     """A child whose decoder is killed while it still puts on its limits ends as well."""
     for _ in range(8):
         decoder = Decoder.start([*EVIL_COMMAND, "300"])
-        with decoder.connect():
+        with decoder.connect().socket:
             until(lambda pid=decoder.pid: children_of(pid))
             children = children_of(decoder.pid)
             decoder.end()
@@ -194,17 +194,17 @@ def test_a_fork_starts_its_own_decoder() -> None:
         "import os, sys\n"
         "from shared.imaging.sandbox import Sandbox\n"
         "sandbox = Sandbox(command=sys.argv[1:])\n"
-        "sandbox.decode(b'late')\n"
+        "sandbox.decode(b'late', 'ward')\n"
         "def pid(): return sandbox._lines[os.getpid()]._decoder.pid\n"
         "first = pid()\n"
         "forked = os.fork()\n"
         "if not forked:\n"
-        "    sandbox.decode(b'late')\n"
+        "    sandbox.decode(b'late', 'ward')\n"
         "    code = 0 if pid() != first and len(sandbox._lines) == 1 else 3\n"
         "    sandbox.close()\n"
         "    os._exit(code)\n"
         "assert os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1]) == 0\n"
-        "sandbox.decode(b'late')\n"
+        "sandbox.decode(b'late', 'ward')\n"
         "assert pid() == first\n"
         "sandbox.close()\n"
     )

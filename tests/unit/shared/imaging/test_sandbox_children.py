@@ -1,0 +1,119 @@
+"""Who decodes the next film: a child at hand of the same tenant, else a new one; and what that means for its limits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from shared.errors import DecodeLimit, UnreadableImage
+from shared.imaging.sandbox import Sandbox
+from tests.decoders import EVIL, EVIL_COMMAND, children_of, decoder_pid, is_running, until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+WITHOUT_ALARM = EVIL.replace("def sleep():", "def sleep():\n    import signal; signal.alarm(0)")
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """One seat and one second a film; films are the names of deeds."""
+    with Sandbox(workers=1, timeout_s=1.0, command=EVIL_COMMAND) as made:
+        yield made
+
+
+def child_of(sandbox: Sandbox, tenant: str | None, deed: bytes = b"still") -> int:
+    """The process id of the child that decoded a film of this tenant."""
+    pixels = sandbox.decode(deed, tenant).pixels
+    return int(struct.unpack("i", pixels[0, 16:20].tobytes())[0])
+
+
+def test_a_tenants_films_share_a_child(sandbox: Sandbox) -> None:
+    """One after the other, each with the whole time for itself."""
+    assert len({child_of(sandbox, "ward", b"late") for _ in range(3)}) == 1
+
+
+def test_no_two_tenants_share_a_child(sandbox: Sandbox) -> None:
+    """Nor do films that name none."""
+    children = [child_of(sandbox, tenant) for tenant in ("ward", "other", "ward", None, None)]
+    assert len(set(children)) == 5
+
+
+def test_two_tenants_have_a_child_each() -> None:
+    """As many idle children as seats are kept, those used last; the others end."""
+    with Sandbox(workers=2, command=EVIL_COMMAND) as sandbox:
+        ward, other = child_of(sandbox, "ward"), child_of(sandbox, "other")
+        assert (child_of(sandbox, "ward"), child_of(sandbox, "other")) == (ward, other)
+        third = child_of(sandbox, "third")
+        until(lambda: set(children_of(decoder_pid(sandbox))) == {other, third})
+
+
+def test_no_film_follows_one_that_was_refused(sandbox: Sandbox) -> None:
+    """The child that refused a film ends, by itself too, and the next film has a new one."""
+    before = child_of(sandbox, "ward")
+    with pytest.raises(UnreadableImage):
+        sandbox.decode(b"write", "ward")
+    until(lambda: not is_running(before))
+    assert child_of(sandbox, "ward") != before
+
+
+def test_a_film_is_not_blamed_for_those_before_it(sandbox: Sandbox) -> None:
+    """What ends a child that had other films is tried in a new child; what ends that one too is refused."""
+    before = child_of(sandbox, "ward")
+    after = child_of(sandbox, "ward", b"spent")
+    assert after != before
+    with pytest.raises(DecodeLimit):
+        sandbox.decode(b"crash", "ward")
+
+
+def test_a_child_that_was_killed_while_idle_is_replaced(sandbox: Sandbox) -> None:
+    """Its next film does not notice."""
+    before = child_of(sandbox, "ward")
+    os.kill(before, signal.SIGKILL)
+    assert child_of(sandbox, "ward") != before
+
+
+def test_a_child_whose_decoder_died_is_replaced(sandbox: Sandbox) -> None:
+    """With the decoder."""
+    before, decoder = child_of(sandbox, "ward"), decoder_pid(sandbox)
+    os.kill(decoder, signal.SIGKILL)
+    until(lambda: not is_running(before))
+    assert child_of(sandbox, "ward") != before
+    assert decoder_pid(sandbox) != decoder
+
+
+def test_a_used_child_without_an_alarm_is_ended() -> None:
+    """The decoder kills it as it kills a new one: its time begins with the film, not with the child."""
+    command = (sys.executable, "-I", "-c", WITHOUT_ALARM)
+    with Sandbox(workers=1, timeout_s=1.0, command=command) as sandbox:
+        used = child_of(sandbox, "ward")
+        for _ in range(5):
+            assert child_of(sandbox, "ward", b"late") == used
+        with pytest.raises(DecodeLimit):
+            sandbox.decode(b"sleep", "ward")
+        assert not is_running(used)
+
+
+def test_an_idle_child_ends_by_itself(sandbox: Sandbox) -> None:
+    """Its alarm rings while it waits for a film, too."""
+    before = child_of(sandbox, "ward")
+    until(lambda: not is_running(before))
+
+
+def test_a_child_idle_for_long_is_given_no_film(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be about to end."""
+    before = child_of(sandbox, "ward")
+    monkeypatch.setattr("shared.imaging.sandbox.CHILD_IDLE_S", 0.0)
+    assert child_of(sandbox, "ward") != before
+
+
+def test_a_child_is_given_so_many_films_and_no_more(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a film may have left behind in it does not stay for ever."""
+    monkeypatch.setattr("shared.imaging.sandbox.CHILD_FILMS", 2)
+    children = [child_of(sandbox, "ward") for _ in range(4)]
+    assert (children[0], children[2]) == (children[1], children[3])
+    assert children[0] != children[2]
