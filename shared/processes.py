@@ -1,4 +1,4 @@
-"""Ties between our processes: a part never outlives the one that started it."""
+"""What our processes have in common: none outlives the one that started it, and memory is kept for the next film."""
 
 from __future__ import annotations
 
@@ -6,9 +6,19 @@ import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
+from typing import Final
 
 PR_SET_PDEATHSIG = 1
 """prctl(2), Linux only."""
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""mallopt(3), glibc only."""
+
+KEPT_BYTES: Final = 64 << 20
+"""Free memory that a process keeps at the end of its heap."""
+LARGEST_KEPT_BYTES: Final = 16 << 20
+"""A buffer up to this size comes from kept memory; a film of 4096 x 4096 at 8 bits is one."""
 
 
 def die_with_parent() -> None:
@@ -19,3 +29,15 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it ended between the two calls
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what is freed, for the next film; a no-op where it is not glibc.
+
+    By default a buffer of a megabyte goes back to the kernel at once, and each of its 256 pages costs a fault when
+    the next film comes: copying one film's pixels took 1.7 ms of CPU instead of .07 (DECISIONS 22).
+    """
+    with suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)

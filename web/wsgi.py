@@ -4,10 +4,12 @@ import signal
 from types import FrameType
 
 from shared.log import set_up_logging
+from shared.processes import keep_freed_memory
 from shared.settings import load_settings
 from shared.wiring import build_resources
 from web.app import WAITING_ROOM, create_app
 
+keep_freed_memory()
 settings = load_settings()
 set_up_logging(settings.log_level, "web")
 app = create_app(build_resources(settings))

@@ -23,7 +23,7 @@ from shared.errors import AppError, DatabaseDown, ManifestMismatch
 from shared.log import get_logger, set_up_logging
 from shared.manifest import ModelManifest, read_manifest
 from shared.model_report import ModelReport, read_report
-from shared.processes import die_with_parent
+from shared.processes import die_with_parent, keep_freed_memory
 from shared.settings import Settings
 from shared.wiring import build_resources
 from worker import heartbeat, pipeline, sweep
@@ -108,6 +108,7 @@ def start(settings: Settings, serving: Serving) -> Runtime:
     """Start this process as a pool child; ends it where that fails."""
     global _runtime  # noqa: PLW0603  one runtime a process, set once
     die_with_parent()
+    keep_freed_memory()
     set_up_logging(settings.log_level, "worker")
     try:
         wait_for_database(build_database(settings))

@@ -36,6 +36,7 @@ from PIL import Image
 
 from shared.errors import RefusedUpload
 from shared.imaging.decode import Decoded, check_input_size, read_pixels
+from shared.processes import keep_freed_memory
 
 MEMORY_HEADROOM_BYTES: Final = 640 * 2**20
 """Address space of a child above the decoder's own: 40 million pixels of progressive CMYK took 455 MiB."""
@@ -78,6 +79,7 @@ def main(read: ReadPixels = read_pixels) -> None:
     os.closerange(3, _MAX_DESCRIPTORS)
     os.setsid()
     parent = os.getppid()
+    keep_freed_memory()
     _warm_up()
     with socket.socket(fileno=0) as control:
         _serve(control, parent, float(sys.argv[1]), read)

@@ -69,9 +69,9 @@ class WatchedQueue(RecordingQueue):
 class BusyDecoder(PlainDecoder):
     """A decoder whose line is full."""
 
-    def decode(self, data: bytes) -> Film:
+    def decode(self, data: bytes, tenant: str | None = None) -> Film:
         """Refuse for now."""
-        del data
+        del data, tenant
         raise DecoderBusy("Too many films are waiting to be read; send it again in a moment.")
 
 
