@@ -13,9 +13,12 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import FileIO
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Self
 
@@ -24,7 +27,15 @@ import numpy.typing as npt
 
 from shared.errors import RefusedUpload, UnreadableImage
 from shared.imaging.decode import KINDS, MODES, Decoded, check_size
-from shared.imaging.decoder_process import CONTROL, HEADER_SIZE, NEW_CHILD, NEXT_FILM, UPLOAD_SIZE
+from shared.imaging.decoder_process import (
+    CONTROL,
+    HEADER_SIZE,
+    NEW_CHILD,
+    NEXT_FILM,
+    PIXELS_AT,
+    SHARED_BYTES,
+    UPLOAD_SIZE,
+)
 
 DECODER_COMMAND: Final = (sys.executable, "-I", "-m", "shared.imaging.decoder_process")
 ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType({"OPENBLAS_NUM_THREADS": "1"})
@@ -42,7 +53,8 @@ class Child:
     Attributes:
         decoder: whose child it is.
         number: what the decoder knows it by.
-        socket: where films go in and pixels come out.
+        socket: where it is told of films and answers.
+        memory: where films go in and pixels come out, see `make_shared_file`.
         tenant: whose films it decodes; none for one film only.
         films: how many it was given.
         idle_since: when it answered last, by `time.monotonic`.
@@ -51,6 +63,7 @@ class Child:
     decoder: Decoder
     number: int
     socket: socket.socket
+    memory: FileIO
     tenant: str | None
     films: int = 0
     idle_since: float = 0.0
@@ -65,7 +78,7 @@ class Child:
             if self.films:
                 self.decoder.tell(NEXT_FILM, self.number)
             self.films += 1
-            decoded = exchange(self.socket, data, deadline)
+            decoded = exchange(self.socket, self.memory, data, deadline)
         except BaseException:
             self.close()
             raise
@@ -75,6 +88,7 @@ class Child:
     def close(self) -> None:
         """Let it end; safe to call again."""
         self.socket.close()
+        self.memory.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +131,9 @@ class Decoder:
         """
         ours, its_end = socket.socketpair()
         with its_end:
-            child = Child(self, next(self._numbers), ours, tenant)
+            child = Child(self, next(self._numbers), ours, make_shared_file(), tenant)
             try:
-                self.tell(NEW_CHILD, child.number, its_end.fileno())
+                self.tell(NEW_CHILD, child.number, its_end.fileno(), child.memory.fileno())
             except ConnectionError:
                 child.close()
                 raise
@@ -199,11 +213,26 @@ class _Header:
         return self.kind in KINDS and self.mode in MODES and self.bit_depth in _TYPES
 
 
-def exchange(film: socket.socket, data: bytes, deadline: float) -> Decoded:
-    """Send one upload and receive its pixels.
+def make_shared_file() -> FileIO:
+    """A file in memory of `SHARED_BYTES`, which one child and this process share; see `decoder_process`.
+
+    It is read and written here by calls, never by a map: a child could cut it short under a map, which would end us.
+    """
+    if sys.platform == "linux":
+        descriptor = os.memfd_create("plainfilm")
+    else:
+        descriptor, path = tempfile.mkstemp()
+        Path(path).unlink()
+    os.ftruncate(descriptor, SHARED_BYTES)
+    return FileIO(descriptor, "r+")
+
+
+def exchange(film: socket.socket, memory: FileIO, data: bytes, deadline: float) -> Decoded:
+    """Give one upload and take its pixels.
 
     Args:
         film: the connected socket of one child.
+        memory: the file shared with it.
         data: the upload.
         deadline: when to give up, by `time.monotonic`.
 
@@ -211,15 +240,17 @@ def exchange(film: socket.socket, data: bytes, deadline: float) -> Decoded:
         RefusedUpload: what the child said, or that its answer made no sense.
         EOFError, ConnectionError, TimeoutError: the child or the whole decoder is gone or stuck.
     """
+    os.pwrite(memory.fileno(), data, 0)
     film.settimeout(max(deadline - time.monotonic(), 0.001))
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may answer before it has read all
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have ended, and said why
         film.sendall(UPLOAD_SIZE.pack(len(data)))
-        film.sendall(data)
     (size_bytes,) = HEADER_SIZE.unpack(_receive(film, HEADER_SIZE.size, deadline))
     if size_bytes > _MAX_HEADER_BYTES:
         raise _distrusted()
     header = _Header.parse(bytes(_receive(film, size_bytes, deadline)))
-    received = _receive(film, header.height_px * header.width_px * header.bit_depth // 8, deadline)
+    received = bytearray(header.height_px * header.width_px * header.bit_depth // 8)
+    if os.preadv(memory.fileno(), [received], PIXELS_AT) < len(received):
+        raise EOFError
     pixels = np.frombuffer(received, _TYPES[header.bit_depth]).reshape(header.height_px, header.width_px)
     return Decoded(pixels, header.kind, header.mode)
 

@@ -6,9 +6,10 @@ which a child is forked under resource limits; the child answers one film after 
 gives it some, all of one tenant. When the control socket closes or the parent changes, the decoder ends its children
 and itself.
 
-On the control socket: `CONTROL` messages, `NEW_CHILD` with a descriptor, or `NEXT_FILM`: the child of that number is
-given a film, so its time starts again. On a child's socket: `>Q` size and the upload's bytes go in; `>I` size, a JSON
-header and raw pixels come out, or nothing where a limit ended the child.
+On the control socket: `CONTROL` messages, `NEW_CHILD` with two descriptors, or `NEXT_FILM`: the child of that number
+is given a film, so its time starts again. The descriptors are the child's socket and a file in memory that it shares
+with its client: in it the upload's bytes go in, from its start, and raw pixels come out, from `PIXELS_AT`. On the
+socket the upload's size goes in, `>Q`; `>I` size and a JSON header come out, or nothing where a limit ended the child.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import gc
 import io
 import json
 import math
+import mmap
 import os
 import resource
 import select
@@ -35,16 +37,21 @@ from typing import Final, NoReturn
 from PIL import Image
 
 from shared.errors import RefusedUpload
-from shared.imaging.decode import Decoded, check_input_size, read_pixels
+from shared.imaging.decode import MAX_INPUT_BYTES, MAX_PIXELS, Decoded, check_input_size, read_pixels
 from shared.processes import keep_freed_memory
 
 MEMORY_HEADROOM_BYTES: Final = 640 * 2**20
-"""Address space of a child above the decoder's own: 40 million pixels of progressive CMYK took 455 MiB."""
+"""Address space of a child above the decoder's own and the shared file: 40 million pixels of progressive CMYK took
+455 MiB.
+"""
 CHECK_S: Final = 1.0
 """How often the parent and the children's ages are looked at; the usual end comes at once, by the socket."""
 CONTROL: Final = struct.Struct(">cI")
 NEW_CHILD: Final = b"c"
 NEXT_FILM: Final = b"f"
+PIXELS_AT: Final = MAX_INPUT_BYTES
+SHARED_BYTES: Final = PIXELS_AT + 2 * MAX_PIXELS
+"""Of the shared file; only what a film has touched of it takes memory."""
 UPLOAD_SIZE: Final = struct.Struct(">Q")
 HEADER_SIZE: Final = struct.Struct(">I")
 _MAX_DESCRIPTORS: Final = 2**20
@@ -96,25 +103,27 @@ def _warm_up() -> None:
 
 def _serve(control: socket.socket, parent: int, timeout_s: float, read: ReadPixels) -> None:
     """Do as the control socket says until it closes or the parent is gone; then end all children."""
-    limits = _Limits(timeout_s, _own_size_bytes() + MEMORY_HEADROOM_BYTES, decoder=os.getpid())
+    limits = _Limits(timeout_s, _own_size_bytes() + MEMORY_HEADROOM_BYTES + SHARED_BYTES, decoder=os.getpid())
     children: dict[int, _Child] = {}
     while os.getppid() == parent:
         _end_overdue(children)
         if not select.select([control], [], [], CHECK_S)[0]:
             continue
-        message, films, _, _ = socket.recv_fds(control, CONTROL.size, 1)
+        message, ends, _, _ = socket.recv_fds(control, CONTROL.size, 2)
         if not message:
             break
         _, number = CONTROL.unpack(message)
         deadline = time.monotonic() + timeout_s + CHECK_S
         if number in children:
             children[number].deadline = deadline
-        for film in films:
+        if ends:
+            film, shared = ends
             pid = os.fork()
             if not pid:
                 control.close()
-                _answer_and_exit(film, limits, read)
+                _answer_and_exit(film, shared, limits, read)
             os.close(film)
+            os.close(shared)
             children[number] = _Child(pid, deadline)
     for child in children.values():
         child.deadline = 0.0
@@ -138,13 +147,15 @@ def _end_overdue(children: dict[int, _Child]) -> None:
             os.kill(child.pid, signal.SIGKILL)
 
 
-def _answer_and_exit(film: int, limits: _Limits, read: ReadPixels) -> NoReturn:
+def _answer_and_exit(film: int, shared: int, limits: _Limits, read: ReadPixels) -> NoReturn:
     """The child: confine itself, answer films until no more come, exit. An exception of ours ends it at once."""
     try:
+        memory = mmap.mmap(shared, SHARED_BYTES)  # before the limits: it opens a descriptor of its own
+        os.close(shared)
         _confine(limits)
         with socket.socket(fileno=film) as connection:
             connection.setblocking(True)  # gevent's sockets come here non-blocking
-            while _answer(connection, read):
+            while _answer(connection, memory, read):
                 signal.setitimer(signal.ITIMER_REAL, limits.timeout_s)
     finally:
         os._exit(0)
@@ -171,15 +182,20 @@ def _confine(limits: _Limits) -> None:
         resource.setrlimit(limit, (capped, capped))
 
 
-def _answer(film: socket.socket, read: ReadPixels) -> bool:
-    """Read one upload, decode it, and send its pixels, or its refusal: then False, since no other film follows it."""
-    try:
-        (size_bytes,) = UPLOAD_SIZE.unpack(_receive(film, UPLOAD_SIZE.size))
-        check_input_size(size_bytes)
-        decoded = read(_receive(film, size_bytes))
-    except RefusedUpload as refusal:
-        _send(film, {"code": refusal.code, "detail": refusal.detail})
+def _answer(film: socket.socket, memory: mmap.mmap, read: ReadPixels) -> bool:
+    """Read one upload, decode it, and give its pixels, or its refusal: then False, since no other film follows it."""
+    size = film.recv(UPLOAD_SIZE.size, socket.MSG_WAITALL)
+    if len(size) < UPLOAD_SIZE.size:
         return False
+    try:
+        (size_bytes,) = UPLOAD_SIZE.unpack(size)
+        check_input_size(size_bytes)
+        decoded = read(memory[:size_bytes])
+    except RefusedUpload as refusal:
+        _say(film, {"code": refusal.code, "detail": refusal.detail})
+        return False
+    memory.seek(PIXELS_AT)
+    memory.write(decoded.pixels.data)
     height_px, width_px = decoded.pixels.shape
     header = {
         "kind": decoded.kind,
@@ -188,28 +204,15 @@ def _answer(film: socket.socket, read: ReadPixels) -> bool:
         "height_px": height_px,
         "width_px": width_px,
     }
-    _send(film, header, decoded.pixels.data)
+    _say(film, header)
     return True
 
 
-def _send(film: socket.socket, header: dict[str, object], pixels: memoryview | bytes = b"") -> None:
-    """Header with its size, then the pixels; a client that left is no error."""
+def _say(film: socket.socket, header: dict[str, object]) -> None:
+    """A header with its size; a client that left is no error."""
     text = json.dumps(header).encode()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         film.sendall(HEADER_SIZE.pack(len(text)) + text)
-        film.sendall(pixels)
-
-
-def _receive(film: socket.socket, size_bytes: int) -> bytes:
-    """Exactly so many bytes; EOFError when the client leaves before."""
-    received = bytearray(size_bytes)
-    view = memoryview(received)
-    while view:
-        count = film.recv_into(view)
-        if not count:
-            raise EOFError
-        view = view[count:]
-    return bytes(received)
 
 
 def _own_size_bytes() -> int:
