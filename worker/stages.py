@@ -32,6 +32,7 @@ from worker.backoff import retry_delay_s
 from worker.engine import quality
 from worker.engine.base import Engine
 from worker.lease import LeaseKeeper
+from worker.rings import PendingRings
 
 log = get_logger(__name__)
 
@@ -55,6 +56,7 @@ class Kitchen:
     draw: random.Random = field(default_factory=random.Random)
     turns: Iterator[int] = field(default_factory=count)
     hands: ThreadPoolExecutor = field(default_factory=_make_hands)
+    rings: PendingRings = field(default_factory=PendingRings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,7 @@ def _claim(kitchen: Kitchen) -> list[Claim]:
             faults.reach(Fault.FILM_CLAIMED)
     if claims:
         faults.reach(Fault.CLAIM_COMMITTED)
+        kitchen.rings.expect(held.id for held in claims)
     return claims
 
 

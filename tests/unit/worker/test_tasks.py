@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from celery import Celery
-from sqlalchemy import select, update
+from sqlalchemy import delete, event, select, update
 
 from shared import queueing
 from shared.db import explanation_queries, migrate, queries
 from shared.db.engine import Database, make_engine
 from shared.db.line import Claimant
-from shared.db.tables import Explanation, Job, Model, WorkerHeartbeat
+from shared.db.tables import Explanation, Job, Model, Result, WorkerHeartbeat
 from shared.domain import JobState, Priority
 from shared.errors import DatabaseDown, ManifestMismatch
 from shared.imaging import stored
@@ -122,6 +122,33 @@ def test_a_ring_behind_a_full_batch_only_looks(runtime: Runtime, classify: Celer
     assert runtime.kitchen.engine.batches == [1]
     classify(waiting)
     assert runtime.kitchen.engine.batches == [1, 1]
+
+
+def test_the_rings_of_a_batch_cost_no_look(runtime: Runtime, classify: Celery, resources: Resources) -> None:
+    """Those of films that the first ring brought; a second ring for one of them looks again."""
+    films = [film(resources) for _ in range(3)]
+    classify(films[0])
+    looks: list[str] = []
+    event.listen(resources.database.engine, "before_cursor_execute", lambda *sent: looks.append(sent[2]))
+    for job_id in films[1:]:
+        classify(job_id)
+    assert not looks
+    classify(films[1])
+    assert any(look.startswith("SELECT") for look in looks)
+    assert runtime.kitchen.engine.batches == [3]
+
+
+def test_a_film_that_is_queued_again_is_worked_at_its_next_ring(
+    runtime: Runtime, classify: Celery, resources: Resources
+) -> None:
+    """The ring that brought it settles nothing of the next one."""
+    job_id = film(resources)
+    classify(job_id)
+    with resources.database.begin() as session:
+        session.execute(update(Job).values(state=JobState.QUEUED, finished_at=None))
+        session.execute(delete(Result))
+    classify(job_id)
+    assert states(resources) == ["succeeded"]
 
 
 def test_a_ring_in_a_process_without_a_kitchen_is_a_fault(classify: Celery, monkeypatch: pytest.MonkeyPatch) -> None:

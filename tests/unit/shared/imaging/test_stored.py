@@ -1,0 +1,63 @@
+"""Stored forms: what goes in comes out, and nothing else is taken for it."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+
+from shared.domain import Pixels
+from shared.errors import BlobMissing
+from shared.imaging import stored
+from tests.factories import make_pixels
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        make_pixels(),
+        make_pixels(dtype=np.uint16),
+        make_pixels().T,
+        np.zeros((1, 3), np.uint8),
+    ],
+    ids=["8 bits", "16 bits", "by columns", "one row"],
+)
+def test_a_film_comes_back_as_it_was(pixels: Pixels) -> None:
+    """Shape, depth and every value, in place of the bytes."""
+    data = stored.to_bytes(pixels)
+    back = stored.from_bytes(data)
+    np.testing.assert_array_equal(back, pixels)
+    assert back.dtype == pixels.dtype
+    assert np.shares_memory(back, np.frombuffer(data, np.uint8))
+
+
+def npy_bytes(array: object, version: tuple[int, int] = (1, 0)) -> bytes:
+    """What numpy writes of it."""
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.asarray(array), version)
+    return file.getvalue()
+
+
+FILM = stored.to_bytes(make_pixels())
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "cannot be read"),
+        (b"\x89PNG\r\n\x1a\n", "cannot be read"),
+        (FILM[:-1], "cannot be read"),
+        (FILM + b"more", "cannot be read"),
+        (FILM[:40], "cannot be read"),
+        (npy_bytes(make_pixels(), version=(2, 0)), "cannot be read"),
+        (npy_bytes(np.zeros((4, 4, 3), np.uint8)), "not a grey"),
+        (npy_bytes(np.zeros((4, 4), np.float32)), "not a grey"),
+        (npy_bytes(np.array([["a"]], object).astype("U1")), "not a grey"),
+    ],
+    ids=["nothing", "a PNG", "cut", "longer", "half a header", "another version", "colour", "fractions", "text"],
+)
+def test_what_is_no_film_is_told_as_missing(data: bytes, told: str) -> None:
+    """Whatever lies there, one error says so."""
+    with pytest.raises(BlobMissing, match=told):
+        stored.from_bytes(data)
