@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ScalarSelect, func, select
+from sqlalchemy import ScalarSelect, bindparam, func, select
 from sqlalchemy.orm import Session
 
-from shared.db.queries import films_are_read
+from shared.db.queries import alive_since, films_are_read
 from shared.db.tables import Job, Result, WorkerHeartbeat
 from shared.domain import FilmFacts, JobState
 from shared.version import CODE_VERSION
@@ -29,29 +29,33 @@ class Answered:
 
 def find_answered(session: Session, now: datetime, tenant: str, input_sha256: str) -> Answered | None:
     """The newest job that a worker answered for the same bytes with what serves now, if any."""
-    job = session.execute(
-        select(Job.id, Job.blob_ref, Job.kind, Job.mode, Job.bit_depth, Job.width_px, Job.height_px, Job.pixels_sha256)
-        .join(Result, Result.job_id == Job.id)
-        .where(
-            Job.tenant == tenant,
-            Job.input_sha256 == input_sha256,
-            Job.state == JobState.SUCCEEDED,
-            Job.attempt > 0,  # a copy is never copied: the trail leads to the answer itself
-            Result.model_sha256 == _serving_model(now),
-            Result.code_version == CODE_VERSION,
-        )
-        .order_by(Job.id.desc())
-        .limit(1)
-    ).first()
+    sought = {"tenant": tenant, "input_sha256": input_sha256, "alive_since": alive_since(now)}
+    job = session.execute(_NEWEST_ANSWER, sought).first()
     if job is None:
         return None
     facts = FilmFacts(job.kind, job.mode, job.bit_depth, job.width_px, job.height_px, input_sha256, job.pixels_sha256)
     return Answered(job.id, job.blob_ref, facts)
 
 
-def _serving_model(now: datetime) -> ScalarSelect[str]:
+def _serving_model() -> ScalarSelect[str]:
     """The SHA-256 of the weights that all living workers have loaded; NULL where they differ or none lives."""
     loaded = WorkerHeartbeat.model_sha256
-    return (
-        select(func.max(loaded)).where(films_are_read(now)).having(func.count(loaded.distinct()) == 1).scalar_subquery()
+    reads = films_are_read(bindparam("alive_since"))
+    return select(func.max(loaded)).where(reads).having(func.count(loaded.distinct()) == 1).scalar_subquery()
+
+
+_NEWEST_ANSWER = (
+    select(Job.id, Job.blob_ref, Job.kind, Job.mode, Job.bit_depth, Job.width_px, Job.height_px, Job.pixels_sha256)
+    .join(Result, Result.job_id == Job.id)
+    .where(
+        Job.tenant == bindparam("tenant"),
+        Job.input_sha256 == bindparam("input_sha256"),
+        Job.state == JobState.SUCCEEDED,
+        Job.attempt > 0,  # a copy is never copied: the trail leads to the answer itself
+        Result.model_sha256 == _serving_model(),
+        Result.code_version == CODE_VERSION,
     )
+    .order_by(Job.id.desc())
+    .limit(1)
+)
+"""Put together once: that takes longer than to ask it, and each upload does."""

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from shared import wire
@@ -45,11 +45,7 @@ def get_trail(session: Session, tenant: str, job_id: str) -> Trail:
 def list_events(session: Session, job_ids: Collection[str]) -> Mapping[str, list[wire.JobEvent]]:
     """The events of each of these jobs, in one statement; whose they are is for the caller to know."""
     found: dict[str, list[wire.JobEvent]] = defaultdict(list)
-    rows = session.execute(
-        select(AuditEvent.seq, AuditEvent.subject, AuditEvent.action, AuditEvent.at)
-        .where(AuditEvent.subject.in_(job_ids), AuditEvent.action.in_(list(STATE_AFTER)))
-        .order_by(AuditEvent.seq)
-    )
+    rows = session.execute(_EVENTS, {"job_ids": list(job_ids)})
     for seq, job_id, action, at in rows:
         state = STATE_AFTER[action]
         found[job_id].append(
@@ -63,3 +59,10 @@ def list_events(session: Session, job_ids: Collection[str]) -> Mapping[str, list
             )
         )
     return found
+
+
+_EVENTS = (
+    select(AuditEvent.seq, AuditEvent.subject, AuditEvent.action, AuditEvent.at)
+    .where(AuditEvent.subject.in_(bindparam("job_ids", expanding=True)), AuditEvent.action.in_(list(STATE_AFTER)))
+    .order_by(AuditEvent.seq)
+)

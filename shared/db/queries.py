@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Row, Select, func, select
+from sqlalchemy import BindParameter, ColumnElement, Row, Select, bindparam, func, select
 from sqlalchemy.orm import Session, defer
 
 from shared import wire
@@ -33,7 +33,7 @@ def get_job(session: Session, tenant: str, job_id: str) -> wire.Job:
     Raises:
         JobNotFound: unknown, or of another tenant.
     """
-    row = session.execute(_jobs(tenant).where(tables.Job.id == job_id)).first()
+    row = session.execute(_ONE_JOB, {"tenant": tenant, "job_id": job_id}).first()
     if row is None:
         raise JobNotFound("There is no job with this id.")
     job = row[0]
@@ -42,7 +42,7 @@ def get_job(session: Session, tenant: str, job_id: str) -> wire.Job:
 
 def list_jobs(session: Session, tenant: str, query: wire.ListQuery) -> wire.JobList:
     """One page, newest first; the order is stable since ids sort by the time they were made."""
-    statement = _jobs(tenant).order_by(tables.Job.id.desc()).limit(query.limit + 1)
+    statement = _JOBS.where(tables.Job.tenant == tenant).order_by(tables.Job.id.desc()).limit(query.limit + 1)
     if query.status:
         statement = statement.where(tables.Job.state == query.status)
     if query.verdict:
@@ -102,18 +102,23 @@ def finish_rate(session: Session, now: datetime) -> float:
 
 def count_live_workers(session: Session, now: datetime) -> int:
     """Workers that polled the database within `WORKER_ALIVE_S`; those that only explain read no films."""
-    return session.scalar(select(func.count()).select_from(tables.WorkerHeartbeat).where(films_are_read(now))) or 0
+    reads = films_are_read(alive_since(now))
+    return session.scalar(select(func.count()).select_from(tables.WorkerHeartbeat).where(reads)) or 0
 
 
-def films_are_read(now: datetime) -> ColumnElement[bool]:
-    """True of a worker that is alive and takes films."""
-    is_alive = tables.WorkerHeartbeat.polled_at > now - timedelta(seconds=WORKER_ALIVE_S)
-    return is_alive & (tables.WorkerHeartbeat.queues != EXPLAIN_QUEUE)
+def alive_since(now: datetime) -> datetime:
+    """A worker that has not polled since then counts as gone or deaf."""
+    return now - timedelta(seconds=WORKER_ALIVE_S)
+
+
+def films_are_read(since: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
+    """True of a worker that has polled since then and takes films."""
+    return (tables.WorkerHeartbeat.polled_at > since) & (tables.WorkerHeartbeat.queues != EXPLAIN_QUEUE)
 
 
 def golden_states(session: Session, now: datetime) -> frozenset[str]:
     """What the golden films said at the start of the workers that are alive: 'passed', 'absent', both or nothing."""
-    alive = tables.WorkerHeartbeat.polled_at > now - timedelta(seconds=WORKER_ALIVE_S)
+    alive = tables.WorkerHeartbeat.polled_at > alive_since(now)
     return frozenset(session.scalars(select(tables.WorkerHeartbeat.golden).where(alive).distinct()))
 
 
@@ -176,22 +181,22 @@ def _read_report(stored: str | None) -> ModelReport | None:
         return None
 
 
-def _jobs(tenant: str) -> Select[tables.Job, tables.Result, tables.Model]:
-    return (
-        select(tables.Job, tables.Result, tables.Model)
-        .outerjoin(tables.Result, tables.Result.job_id == tables.Job.id)
-        .outerjoin(tables.Model, tables.Model.weights_sha256 == tables.Result.model_sha256)
-        .where(tables.Job.tenant == tenant)
-        .options(*_UNREAD)
-    )
-
-
 _UNREAD = (
     defer(tables.Result.saliency, raiseload=True),
     defer(tables.Model.manifest, raiseload=True),
     defer(tables.Model.report, raiseload=True),
 )
 """Columns of up to 100 kB that no job's answer needs."""
+
+_JOBS: Select[tables.Job, tables.Result, tables.Model] = (
+    select(tables.Job, tables.Result, tables.Model)
+    .outerjoin(tables.Result, tables.Result.job_id == tables.Job.id)
+    .outerjoin(tables.Model, tables.Model.weights_sha256 == tables.Result.model_sha256)
+    .options(*_UNREAD)
+)
+
+_ONE_JOB = _JOBS.where(tables.Job.tenant == bindparam("tenant"), tables.Job.id == bindparam("job_id"))
+"""Put together once: that takes as long as to ask it, and each answer does."""
 
 
 def _position(session: Session, job: tables.Job) -> int:
