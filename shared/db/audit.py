@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import rfc8785
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
-from shared.db.tables import AuditEvent, AuditHead
+from shared.db.tables import AuditEvent, AuditHead, table_of
 
 GENESIS: Final = "0" * 64
 """The previous hash of a stream's first event."""
@@ -57,18 +57,29 @@ def append(session: Session, stream: str, events: Sequence[Event], now: datetime
     """
     if not events:
         return
-    head = session.scalars(select(AuditHead).where(AuditHead.stream == stream).with_for_update()).one()
+    seq, previous = session.execute(_LOCK_HEAD, {"of": stream}).one()
     at = timestamp(now)
     rows: list[dict[str, object]] = []
     for event in events:
-        body = canonical(event, at)
-        seq, previous = head.seq + 1, head.hash
-        head.seq, head.hash = seq, link(stream, seq, previous, body)
+        body, seq = canonical(event, at), seq + 1
+        own = link(stream, seq, previous, body)
         rows.append({
             "stream": stream, "seq": seq, "at": at, "actor": event.actor, "action": event.action,
-            "subject": event.subject, "body": body, "prev_hash": previous, "hash": head.hash,
+            "subject": event.subject, "body": body, "prev_hash": previous, "hash": own,
         })  # fmt: skip
-    session.execute(insert(AuditEvent), rows)
+        previous = own
+    session.execute(insert(table_of(AuditEvent)), rows)
+    session.execute(_MOVE_HEAD, {"of": stream, "to": seq, "newest": previous})
+
+
+_LOCK_HEAD = select(AuditHead.seq, AuditHead.hash).where(AuditHead.stream == bindparam("of")).with_for_update()
+
+_MOVE_HEAD = (
+    update(AuditHead)
+    .where(AuditHead.stream == bindparam("of"))
+    .values(seq=bindparam("to"), hash=bindparam("newest"))
+    .execution_options(synchronize_session=False)
+)
 
 
 def timestamp(moment: datetime) -> str:

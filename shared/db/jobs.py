@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, bindparam, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from shared.db import audit, line
 from shared.db.engine import Database
 from shared.db.line import Claimant
-from shared.db.tables import Job, Result, Tenant
+from shared.db.tables import Job, Result, Tenant, table_of
 from shared.domain import TRANSITIONS, FilmFacts, JobState, Priority
 from shared.errors import IllegalTransition, JobNotFound, LeaseLost
 
@@ -100,7 +100,7 @@ class JobChanges:
         copied = dict(found._mapping)  # noqa: SLF001  SQLAlchemy's public name for it
         self._insert(new, state=JobState.SUCCEEDED, finished_at=self.now)
         own = {"job_id": new.id, "attempt": 0, "created_at": self.now}
-        self.session.execute(insert(Result), [{**copied, **own}])
+        self.session.execute(insert(table_of(Result)), [{**copied, **own}])
         self._record(new.tenant, "system", "succeeded", new.id, attempt=0, from_job=from_job,
                      **{name: copied[name] for name in _TOLD_OF_A_COPY})  # fmt: skip
 
@@ -115,7 +115,7 @@ class JobChanges:
             "not_before": self.now, "expires_at": self._in(new.expires_in_s), "last_rung_at": self.now,
             "created_at": self.now, "request_id": new.request_id,
         }  # fmt: skip
-        self.session.execute(insert(Job), [{**values, **columns}])
+        self.session.execute(insert(table_of(Job)), [{**values, **columns}])
         self._record(new.tenant, f"key:{new.owner}", "accepted", new.id,
                      input_sha256=facts.input_sha256, pixels_sha256=facts.pixels_sha256,
                      priority=new.priority.value, request_id=new.request_id)  # fmt: skip
@@ -132,18 +132,9 @@ class JobChanges:
         films = line.pick(self.session, who, self.now, aged_first=aged_first)
         if not films:
             return []
-        rows = self.session.execute(
-            update(Job)
-            .where(Job.id.in_([film.id for film in films]), Job.state == JobState.QUEUED)
-            .values(
-                state=JobState.RUNNING,
-                attempt=Job.attempt + 1,
-                lease_owner=who.worker,
-                lease_until=self.now + timedelta(seconds=who.lease_s),
-                started_at=self.now,
-            )
-            .returning(Job.id, Job.tenant, Job.attempt, Job.max_attempts, Job.blob_ref)
-        ).all()
+        until = self.now + timedelta(seconds=who.lease_s)
+        claimed = {"films": [film.id for film in films], "worker": who.worker, "until": until, "now": self.now}
+        rows = self.session.execute(_CLAIM, claimed).all()
         self._note_served({film.tenant for film in films})
         claims = [Claim(*row) for row in sorted(rows)]
         for held in claims:
@@ -164,17 +155,13 @@ class JobChanges:
         """
         if not found:
             return []
-        fences = tuple_(Job.id, Job.attempt).in_([(held.id, held.attempt) for held, _ in found])
-        done = {"state": JobState.SUCCEEDED, "finished_at": self.now, **_NO_LEASE}
-        ours = self.session.scalars(
-            update(Job).where(fences, Job.state == JobState.RUNNING).values(**done).returning(Job.id)
-        )
-        owned = set(ours)
+        fences = [(held.id, held.attempt) for held, _ in found]
+        owned = set(self.session.scalars(_FINISH, {"fences": fences, "now": self.now}))
         kept = [(held, finding) for held, finding in found if held.id in owned]
         fixed = {"worker": worker, "created_at": self.now}
         rows = [{"job_id": held.id, "attempt": held.attempt, **fixed, **finding.columns} for held, finding in kept]
         if rows:
-            self.session.execute(insert(Result), rows)
+            self.session.execute(insert(table_of(Result)), rows)
         for held, finding in kept:
             self._record(held.tenant, f"worker:{worker}", "succeeded", held.id,
                          attempt=held.attempt, **finding.audit_facts)  # fmt: skip
@@ -295,7 +282,7 @@ class JobChanges:
     def _note_served(self, tenants: set[str]) -> None:
         """Their turn was now. One by one in order, so that two claims cannot wait for each other."""
         for tenant in sorted(tenants):
-            self.session.execute(update(Tenant).where(Tenant.id == tenant).values(served_at=self.now))
+            self.session.execute(_SERVE, {"served": tenant, "now": self.now})
 
     def _leave_running(self, held: Claim, to: JobState, **values: object) -> None:
         if to not in TRANSITIONS[JobState.RUNNING]:
@@ -317,6 +304,38 @@ _OF_ITS_JOB = ("job_id", "attempt", "created_at")
 _TOLD_OF_A_COPY = ("model_sha256", "verdict", "probabilities", "prediction_set", "reasons", "saliency_sha256")
 
 _NO_LEASE: dict[str, None] = {"lease_owner": None, "lease_until": None}
+
+
+# Put together once, see `line`; they go by no object of the session, so none of its objects is looked through.
+
+_CLAIM = (
+    update(Job)
+    .where(Job.id.in_(bindparam("films", expanding=True)), Job.state == JobState.QUEUED)
+    .values(
+        state=JobState.RUNNING,
+        attempt=Job.attempt + 1,
+        lease_owner=bindparam("worker"),
+        lease_until=bindparam("until"),
+        started_at=bindparam("now"),
+    )
+    .returning(Job.id, Job.tenant, Job.attempt, Job.max_attempts, Job.blob_ref)
+    .execution_options(synchronize_session=False)
+)
+
+_FINISH = (
+    update(Job)
+    .where(tuple_(Job.id, Job.attempt).in_(bindparam("fences", expanding=True)), Job.state == JobState.RUNNING)
+    .values(state=JobState.SUCCEEDED, finished_at=bindparam("now"), **_NO_LEASE)
+    .returning(Job.id)
+    .execution_options(synchronize_session=False)
+)
+
+_SERVE = (
+    update(Tenant)
+    .where(Tenant.id == bindparam("served"))
+    .values(served_at=bindparam("now"))
+    .execution_options(synchronize_session=False)
+)
 
 
 def _fence(held: Claim) -> ColumnElement[bool]:

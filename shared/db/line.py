@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from itertools import groupby, zip_longest
 
-from sqlalchemy import ColumnElement, Row, Select, literal, or_, select, true, union_all
+from sqlalchemy import BindParameter, ColumnElement, Row, Select, bindparam, literal, or_, select, true, union_all
 from sqlalchemy.orm import Session
 
 from shared.db.tables import Job, Tenant
@@ -56,7 +57,7 @@ def pick(session: Session, who: Claimant, now: datetime, *, aged_first: bool = F
     """
     groups = _groups(session, who, now, aged_first=aged_first)
     for place, group in enumerate(groups):
-        leader = session.execute(_locked(_due(group[0], now), 1)).first()
+        leader = session.execute(_DUE, _asked(group[0], now, 1)).first()
         if leader is not None:
             return [leader] if leader.attempt else _fill(session, groups[place:], who.limit, now)
     return []
@@ -73,17 +74,7 @@ def _groups(session: Session, who: Claimant, now: datetime, *, aged_first: bool)
 
 def _waiting(session: Session, who: Claimant, now: datetime) -> list[Waiting]:
     """Each tenant and class with due films, by class, then by who was served longest ago."""
-    ranks = union_all(*(select(literal(priority.rank).label("rank")) for priority in who.priorities)).subquery()
-    theirs = (Job.tenant == Tenant.id) & (Job.priority == ranks.c.rank)
-    first = select(Job.not_before).where(theirs, *_is_due(now)).order_by(Job.not_before).limit(1).scalar_subquery()
-    pairs = select(Tenant.id, ranks.c.rank, first.label("since"), Tenant.served_at).join(ranks, true())
-    found = pairs.subquery()
-    rows = session.execute(
-        select(found.c.id, found.c.rank, found.c.since)
-        .where(found.c.since.is_not(None))
-        .order_by(found.c.rank, found.c.served_at.is_not(None), found.c.served_at, found.c.id)
-    )
-    return [Waiting(*row) for row in rows]
+    return [Waiting(*row) for row in session.execute(_find_waiting(who.priorities), {"now": now})]
 
 
 def _fill(session: Session, groups: Sequence[Group], limit: int, now: datetime) -> list[Film]:
@@ -96,8 +87,9 @@ def _fill(session: Session, groups: Sequence[Group], limit: int, now: datetime) 
         hungry = list(group)
         while hungry and (room := limit - len(films)):
             share = -(-room // len(hungry))
-            fresh = (_due(found, now).where(Job.attempt == 0, Job.id.not_in(films)) for found in hungry[:room])
-            queues = [session.execute(_locked(statement, share)).all() for statement in fresh]
+            seen = {"seen": list(films)} if films else {}
+            fresh = _FRESH_UNSEEN if films else _FRESH
+            queues = [session.execute(fresh, _asked(found, now, share) | seen).all() for found in hungry[:room]]
             taken = [film for turn in zip_longest(*queues) for film in turn if film is not None]
             films |= {film.id: film for film in taken[:room]}
             has_more = (found for found, queue in zip(hungry, queues, strict=False) if len(queue) == share)
@@ -105,18 +97,41 @@ def _fill(session: Session, groups: Sequence[Group], limit: int, now: datetime) 
     return list(films.values())
 
 
-def _due(waiting: Waiting, now: datetime) -> Select[str, str, int]:
+def _asked(waiting: Waiting, now: datetime, limit: int) -> dict[str, object]:
+    return {"tenant": waiting.tenant, "rank": waiting.rank, "now": now, "limit": limit}
+
+
+# The statements are put together once: that takes longer than to ask them, and each claim does.
+
+_NOW: BindParameter[datetime] = bindparam("now")
+
+
+@cache
+def _find_waiting(priorities: tuple[Priority, ...]) -> Select[str, int, datetime]:
+    """Tenant, class and since when, by class, then by who was served longest ago; of these classes."""
+    ranks = union_all(*(select(literal(priority.rank).label("rank")) for priority in priorities)).subquery()
+    theirs = (Job.tenant == Tenant.id) & (Job.priority == ranks.c.rank)
+    first = select(Job.not_before).where(theirs, *_is_due()).order_by(Job.not_before).limit(1).scalar_subquery()
+    pairs = select(Tenant.id, ranks.c.rank, first.label("since"), Tenant.served_at).join(ranks, true())
+    found = pairs.subquery()
     return (
-        select(Job.id, Job.tenant, Job.attempt)
-        .where(Job.tenant == waiting.tenant, Job.priority == waiting.rank, *_is_due(now))
-        .where(or_(Job.expires_at.is_(None), Job.expires_at > now))
-        .order_by(Job.not_before, Job.id)
+        select(found.c.id, found.c.rank, found.c.since)
+        .where(found.c.since.is_not(None))
+        .order_by(found.c.rank, found.c.served_at.is_not(None), found.c.served_at, found.c.id)
     )
 
 
-def _locked(due: Select[str, str, int], limit: int) -> Select[str, str, int]:
-    return due.limit(limit).with_for_update(skip_locked=True)
+def _is_due() -> tuple[ColumnElement[bool], ...]:
+    return Job.state == JobState.QUEUED, Job.not_before <= _NOW
 
 
-def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    return Job.state == JobState.QUEUED, Job.not_before <= now
+_DUE: Select[str, str, int] = (
+    select(Job.id, Job.tenant, Job.attempt)
+    .where(Job.tenant == bindparam("tenant"), Job.priority == bindparam("rank"), *_is_due())
+    .where(or_(Job.expires_at.is_(None), Job.expires_at > _NOW))
+    .order_by(Job.not_before, Job.id)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+_FRESH = _DUE.where(Job.attempt == 0)
+_FRESH_UNSEEN = _FRESH.where(Job.id.not_in(bindparam("seen", expanding=True)))
