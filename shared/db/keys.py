@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, insert
+from sqlalchemy import Row, bindparam, delete, insert, select
 from sqlalchemy.orm import Session
 
 from shared.db import audit
@@ -45,7 +45,7 @@ def get_principal(session: Session, key: str) -> Principal:
         NotAllowed: malformed, unknown or revoked: one answer for all three.
     """
     parts = KEY_FORM.fullmatch(key)
-    row = session.get(ApiKey, parts[1]) if parts else None
+    row = session.execute(_KEY, {"sought": parts[1]}).first() if parts else None
     if not parts or row is None or not hmac.compare_digest(row.secret_sha256, _digest(parts[2])):
         raise NotAllowed("This key is not valid.")
     return _principal(row)
@@ -57,7 +57,7 @@ def get_principal_by_id(session: Session, key_id: str) -> Principal:
     Raises:
         NotAllowed: the key is gone or was revoked since.
     """
-    row = session.get(ApiKey, key_id)
+    row = session.execute(_KEY, {"sought": key_id}).first()
     if row is None:
         raise NotAllowed("This session's key no longer exists.")
     return _principal(row)
@@ -93,7 +93,12 @@ def use_link(session: Session, token: str, now: datetime) -> Principal:
     return principal
 
 
-def _principal(row: ApiKey) -> Principal:
+_KEY = select(ApiKey.id, ApiKey.tenant, ApiKey.role, ApiKey.secret_sha256, ApiKey.revoked_at).where(
+    ApiKey.id == bindparam("sought")
+)
+
+
+def _principal(row: Row[str, str, str, str, datetime | None]) -> Principal:
     if row.revoked_at is not None:
         raise NotAllowed("This key is not valid.")
     return Principal(row.id, row.tenant, row.role)
