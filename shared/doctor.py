@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared import broker
-from shared.db import migrate
+from shared.db import schema
 from shared.db.engine import build_database
 from shared.errors import AppError
 from shared.settings import Settings
@@ -91,11 +91,11 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", is_fine=True, state="SQLite, made at the first start")
         return
     try:
-        found = migrate.current_revision(build_database(settings))
+        found = schema.current_revision(build_database(settings))
     except AppError as error:
         yield Finding("database", is_fine=False, state=f"{error.detail} Check PLAINFILM_DATABASE_URL.")
         return
-    is_current = found == migrate.head_revision()
+    is_current = found == schema.HEAD
     state = f"at revision {found}" if is_current else f"at revision {found}; run `plainfilm db upgrade`"
     yield Finding("database", is_current, state)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.db import explanation_queries, migrate, queries
+from shared.db import explanation_queries, queries, schema
 from shared.db.engine import Database, build_database
 from shared.db.line import Claimant
 from shared.domain import Verdict
@@ -179,16 +179,14 @@ def wait_for_database(database: Database, patience_s: float = DATABASE_PATIENCE_
     give_up_at, pause_s = time.monotonic() + patience_s, 0.5
     while True:
         try:
-            found = migrate.current_revision(database)
+            found = schema.current_revision(database)
         except DatabaseDown:
             found = "unreachable"
-        if found == migrate.head_revision():
+        if found == schema.HEAD:
             return
         if time.monotonic() + pause_s > give_up_at:
-            raise DatabaseDown(
-                f"The database is {found or 'not migrated'}; this build needs {migrate.head_revision()}."
-            )
-        log.warning("database.awaited", found=found, needed=migrate.head_revision())
+            raise DatabaseDown(f"The database is {found or 'not migrated'}; this build needs {schema.HEAD}.")
+        log.warning("database.awaited", found=found, needed=schema.HEAD)
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, 8.0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from shared.db import audit as chain
-from shared.db import migrate
+from shared.db import migrate, schema
 from shared.db.engine import build_database
 from shared.errors import AppError
 from shared.settings import load_settings
@@ -24,15 +24,15 @@ def upgrade(revision: str = "head") -> None:
     """Bring the database to this build's schema."""
     database = build_database(load_settings())
     migrate.upgrade(database, revision)
-    typer.echo(migrate.current_revision(database))
+    typer.echo(schema.current_revision(database))
 
 
 @cli.command()
 def current() -> None:
     """Print the database's revision and this build's; exit 1 where they differ."""
-    found = migrate.current_revision(build_database(load_settings()))
-    typer.echo(f"database {found or 'none'}, build {migrate.head_revision()}")
-    raise typer.Exit(0 if found == migrate.head_revision() else 1)
+    found = schema.current_revision(build_database(load_settings()))
+    typer.echo(f"database {found or 'none'}, build {schema.HEAD}")
+    raise typer.Exit(0 if found == schema.HEAD else 1)
 
 
 @audit.callback()

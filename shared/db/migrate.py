@@ -1,11 +1,9 @@
-"""Bring the database to the schema of this build, and say whether it is there."""
+"""Bring the database to the schema of this build, or back; `schema` says where it is."""
 
 from __future__ import annotations
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
@@ -20,22 +18,6 @@ def alembic_config(connection: Connection | None = None) -> Config:
     if connection is not None:
         config.attributes["connection"] = connection
     return config
-
-
-def head_revision() -> str:
-    """The newest revision of this build."""
-    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
-    return head or ""
-
-
-def current_revision(database: Database) -> str | None:
-    """The revision the database is at; None where it was never migrated.
-
-    Raises:
-        DatabaseDown: it cannot be reached.
-    """
-    with database.read() as session:
-        return MigrationContext.configure(session.connection()).get_current_revision()
 
 
 def upgrade(database: Database, revision: str = "head") -> None:

@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 from sqlalchemy.orm import Session
 
 from shared import wire
-from shared.db import migrate, queries
+from shared.db import queries, schema
 from shared.db.engine import Database
 from shared.errors import AppError
 from shared.wiring import Resources
@@ -39,8 +39,8 @@ def readiness(resources: Resources) -> wire.Readiness:
     broker = "up" if resources.queue.is_up() else "down"
     database = resources.database
     try:
-        revision = run_sql(database, lambda: migrate.current_revision(database))
-        if revision != migrate.head_revision():  # its tables may not be those we would ask
+        revision = run_sql(database, lambda: schema.current_revision(database))
+        if revision != schema.HEAD:  # its tables may not be those we would ask
             state = "wrong_schema" if revision else "not_migrated"
             return wire.Readiness(
                 ready=False, database=state, schema_version=revision or "none", broker=broker, workers=0

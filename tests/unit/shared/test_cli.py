@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from shared import cli
-from shared.db import audit, migrate
+from shared.db import audit, schema
 from shared.db.engine import Database, make_engine
 from shared.domain import Role
 from tests.jobs import make_job
@@ -65,7 +65,7 @@ def test_every_entry_point_can_be_named() -> None:
 def test_a_named_command_is_loaded_and_run(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`db current` on a migrated database: same revision twice, exit 0."""
     monkeypatch.setenv("PLAINFILM_DATABASE_URL", sqlite_url)
-    found, head = run("db", "current"), migrate.head_revision()
+    found, head = run("db", "current"), schema.HEAD
     assert (found.exit_code, found.output) == (0, f"database {head}, build {head}\n")
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
 from shared import wire
-from shared.db import migrate
+from shared.db import schema
 from shared.db.engine import Database, make_engine
 from shared.db.tables import WorkerHeartbeat
 from shared.wiring import Resources
@@ -33,7 +33,7 @@ def with_database(resources: Resources, url: str) -> Resources:
 
 def test_a_whole_service_is_ready(resources: Resources) -> None:
     """Database at this build's schema, broker up, no worker yet."""
-    expected = wire.Readiness(ready=True, database="up", schema_version=migrate.head_revision(), broker="up", workers=0)
+    expected = wire.Readiness(ready=True, database="up", schema_version=schema.HEAD, broker="up", workers=0)
     assert ask(resources) == (200, expected)
 
 

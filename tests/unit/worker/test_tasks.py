@@ -14,7 +14,7 @@ from celery import Celery
 from sqlalchemy import delete, event, select, update
 
 from shared import queueing
-from shared.db import explanation_queries, migrate, queries
+from shared.db import explanation_queries, migrate, queries, schema
 from shared.db.engine import Database, make_engine
 from shared.db.line import Claimant
 from shared.db.tables import Explanation, Job, Model, Result, WorkerHeartbeat
@@ -271,7 +271,7 @@ def test_the_engine_is_warm_for_one_and_for_a_batch() -> None:
 def test_a_worker_waits_for_the_schema_and_then_says_what_it_misses(tmp_path: Path) -> None:
     """A database without our tables is waited for, then named; one at this build's schema is taken at once."""
     database = Database(make_engine(f"sqlite:///{tmp_path / 'late.db'}"))
-    with pytest.raises(DatabaseDown, match=f"not migrated.*{migrate.head_revision()}"):
+    with pytest.raises(DatabaseDown, match=f"not migrated.*{schema.HEAD}"):
         boot.wait_for_database(database, patience_s=0.2)
     threading.Timer(0.2, migrate.upgrade, [database]).start()
     boot.wait_for_database(database)

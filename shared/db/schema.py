@@ -1,0 +1,25 @@
+"""At which schema the database is, and which one this build needs. Asked by every process; `migrate` changes it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import inspect, text
+
+from shared.db.engine import Database
+
+HEAD: Final = "0006"
+"""The newest revision in `migrations/`; a test compares. Reading it there would load Alembic into every process."""
+
+
+def current_revision(database: Database) -> str | None:
+    """The revision the database is at; None where it was never migrated.
+
+    Raises:
+        DatabaseDown: it cannot be reached.
+    """
+    with database.read() as session:
+        if not inspect(session.connection()).has_table("alembic_version"):
+            return None
+        found: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
+        return found
