@@ -76,11 +76,6 @@ def _scale(*path: str) -> Callable[[Results], Value]:
     return read
 
 
-def _never(_results: Results) -> Value:
-    """Of a goal that is not measured here."""
-    return None
-
-
 GOALS = (
     Goal("films/s against the tutorial design, PNG", True, 5, "x", _headline("throughput_vs_tutorial_png")),
     Goal("films/s against the tutorial design, JPEG", True, 10, "x", _headline("throughput_vs_tutorial_jpeg")),
@@ -95,13 +90,14 @@ GOALS = (
     Goal("p99 at 8 clients, share of the tutorial's, PNG", False, 1 / 3, "", _latency(Kind.PNG, 8, "p99_ms")),
     Goal("p99 at 8 clients, share of the tutorial's, JPEG", False, 1 / 3, "", _latency(Kind.JPEG, 8, "p99_ms")),
     Goal("network's CPU with Grad-CAM against without", False, 1.15, "x", lambda results: results.get("heatmap_cost")),
-    Goal("queue's CPU a film, client and worker", False, 1.5, "ms", _never),
+    Goal("queue's CPU a film, client and worker", False, 1.5, "ms", _scale("queue", "client_and_worker_ms")),
     Goal("`plainfilm up` to the first verdict", False, 3, "s", _cold("first_s")),
     Goal("the verdict after that", False, 0.08, "s", _cold("second_s")),
     Goal("memory of the worker", False, 350, "MB", _memory("worker")),
     Goal("memory of web and decoder", False, 200, "MB", _memory("web", "decoder")),
     Goal("memory of all of `plainfilm up`", False, 600, "MB", _memory("all")),
-    Goal("memory over 10,000 films, growth a 1,000", False, 1, "MB", _never),
+    Goal("memory over 10,000 films, growth a 1,000", False, 1, "MB",
+         _scale("growth_mb_per_1000_films", "all")),
     Goal("claim with 100,000 queued, p99, SQLite", False, 10, "ms", _scale("sqlite", "claim_p99_ms")),
     Goal("claim with 100,000 queued, p99, PostgreSQL", False, 10, "ms", _scale("postgresql", "claim_p99_ms")),
     Goal("list page of 1,000,000 jobs, p99, SQLite", False, 50, "ms", _scale("sqlite", "list_p99_ms")),

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.scale [--queued N] [--done N] [--out folder]`: long tables and many workers, measured."""
+"""`python -m tests.bench.scale [--queued N] [--done N] [--out folder]`: long tables, many workers, a long run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from shared.db.engine import Database, make_engine
-from tests.bench import long_tables, machine, many_workers, store
+from tests.bench import long_run, long_tables, machine, many_workers, store
 from tests.bench.__main__ import say, stop
 from tests.chaos import servers
 from tests.chaos.keeper import Keeper
@@ -19,7 +19,9 @@ from tests.chaos.keeper import Keeper
 
 def main(arguments: Sequence[str]) -> int:
     """The exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.scale", description="Long tables and many workers.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.scale", description="Long tables, many workers, a long run."
+    )
     parser.add_argument("--queued", type=int, default=100_000)
     parser.add_argument("--done", type=int, default=1_000_000)
     parser.add_argument("--out", type=Path, default=store.HERE, help="folder of the results")
@@ -29,11 +31,14 @@ def main(arguments: Sequence[str]) -> int:
     found["sqlite"] = in_folder(lambda folder: _sqlite(folder, given.queued, given.done))
     found["postgresql"] = in_folder(lambda folder: _postgresql(folder, given.queued, given.done))
     found |= in_folder(lambda folder: many_workers.measure(folder, say))
+    say("one service")
+    found["queue"] = in_folder(lambda folder: long_run.queue_cost(folder, say))
+    found["growth_mb_per_1000_films"] = in_folder(lambda folder: long_run.memory(folder, say))
     out = given.out.absolute()
     store.write_scale(out, found)
-    for name in ("sqlite", "postgresql", "workers"):
+    for name in ("sqlite", "postgresql", "workers", "queue", "growth_mb_per_1000_films"):
         for measure, value in found[name].items():
-            say(f"{name:<11} {measure:<30} {value:10.2f}")
+            say(f"{name:<24} {measure:<30} {value:10.2f}")
     say(f"stat film behind {many_workers.BULK:,} bulk ones starts after {found['stat_behind_bulk_s']:.2f} s")
     say(f"\nresults: {out / store.NAME}")
     return 0

@@ -11,6 +11,7 @@ from tests.bench.plan import REPORTED_CLIENTS, REPORTED_SIDE_PX, Kind
 
 PLAINFILM, TUTORIAL, LITSERVE, CEILING = "plainfilm", "tutorial", "litserve", "ceiling"
 TUTORIAL_SLOW = "tutorial, asked every 0.5 s"
+PLAINFILM_COMPUTED = "plainfilm, nothing from its store"
 """The tutorial design with clients that ask less often: beside the others, for no ratio."""
 
 DESIGNS = (PLAINFILM, TUTORIAL, TUTORIAL_SLOW, LITSERVE, CEILING)

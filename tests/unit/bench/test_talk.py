@@ -69,6 +69,13 @@ def test_plainfilm_is_asked_once_where_it_waits_for_the_verdict() -> None:
     assert http.asked[0][2]["Prefer"] == "wait=30"
 
 
+def test_plainfilm_may_be_asked_to_compute() -> None:
+    """So that the same film again costs what a new one does."""
+    _, stored = ask("plainfilm", Played(200, DONE))
+    _, computed = ask("plainfilm, nothing from its store", Played(200, DONE))
+    assert [http.asked[0][2].get("Cache-Control") for http in (stored, computed)] == [None, "no-cache"]
+
+
 def test_plainfilm_is_polled_where_it_answered_before() -> None:
     """At the job's own address, until it is done."""
     found, http = ask("plainfilm", Played(202, WAITING), Played(200, WAITING), Played(200, DONE))
