@@ -16,6 +16,9 @@ SHARED_PROCESSORS: tuple[Processor, ...] = (
     structlog.processors.format_exc_info,
 )
 
+QUIET = ("alembic", "celery.app.trace", "celery.worker.strategy")
+"""Libraries' loggers that would say what ours do: at each start, and twice for each film."""
+
 
 def set_up_logging(level: str, process: str) -> None:
     """Send everything, the libraries' records included, to stderr as JSON lines that carry `process`.
@@ -48,7 +51,8 @@ def set_up_logging(level: str, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    logging.getLogger("alembic").setLevel("WARNING")  # each readiness check would be two lines
+    for name in QUIET:
+        logging.getLogger(name).setLevel("WARNING")
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -131,8 +131,10 @@ def has_due(session: Session, now: datetime, priorities: tuple[Priority, ...]) -
 
 def is_queued(session: Session, job_id: str) -> bool:
     """True where the ring's film still waits, so that a ring behind a full batch costs one read."""
-    waits: ColumnElement[bool] = (tables.Job.id == job_id) & (tables.Job.state == JobState.QUEUED)
-    return session.scalar(select(tables.Job.id).where(waits)) is not None
+    return session.scalar(_QUEUED_JOB, {"job_id": job_id}) is not None
+
+
+_QUEUED_JOB = select(tables.Job.id).where(tables.Job.id == bindparam("job_id"), tables.Job.state == JobState.QUEUED)
 
 
 def needs_sweep(session: Session, now: datetime, ring_after_s: float) -> bool:

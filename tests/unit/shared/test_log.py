@@ -10,19 +10,21 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from shared.log import bind_request, get_logger, set_up_logging
+from shared.log import QUIET, bind_request, get_logger, set_up_logging
 
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
     """Logging is the process's own: put it back."""
-    root, alembic = logging.getLogger(), logging.getLogger("alembic")
-    handlers, level, alembic_level = list(root.handlers), root.level, alembic.level
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    levels = {name: logging.getLogger(name).level for name in QUIET}
     structlog.contextvars.clear_contextvars()  # a test before this one may have served a request
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-    alembic.setLevel(alembic_level)
+    for name, was in levels.items():
+        logging.getLogger(name).setLevel(was)
     structlog.contextvars.clear_contextvars()
     structlog.reset_defaults()
 
@@ -50,6 +52,15 @@ def test_a_librarys_record_has_the_same_form(capsys: pytest.CaptureFixture[str])
     logging.getLogger("celery").warning("lost %s", "it")
     (line,) = lines(capsys)
     assert (line["event"], line["level"], line["process"]) == ("lost it", "warning", "worker")
+
+
+def test_what_our_events_say_no_library_repeats(capsys: pytest.CaptureFixture[str]) -> None:
+    """Celery would tell of each ring twice; what it warns of is written."""
+    set_up_logging("INFO", "worker")
+    for name in QUIET:
+        logging.getLogger(name).info("again")
+        logging.getLogger(name).warning("news")
+    assert [line["event"] for line in lines(capsys)] == ["news"] * len(QUIET)
 
 
 def test_less_than_the_level_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
