@@ -14,7 +14,7 @@ from shared.imaging.sandbox import Sandbox
 EVIL = """
 import ctypes, os, socket, struct, time
 import numpy as np
-from shared.errors import UnreadableImage
+from shared.errors import DecodeLimit, UnreadableImage
 from shared.imaging import decoder_process
 from shared.imaging.decode import Decoded
 
@@ -72,6 +72,10 @@ def cut():
 def spent():
     if films > 1:
         crash()
+
+def tight():
+    if films > 1:
+        raise DecodeLimit("The PNG needs more memory than we allow; send a smaller copy.")
 
 films = 0
 

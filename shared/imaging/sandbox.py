@@ -98,7 +98,7 @@ class Sandbox:
         """Ask a child at hand, else a new one; of a new decoder if that died: its death says nothing of the film."""
         used = line.take(tenant)
         if used is not None:
-            with contextlib.suppress(EOFError, ConnectionError, TimeoutError):
+            with contextlib.suppress(EOFError, ConnectionError, TimeoutError, DecodeLimit):
                 return self._ask(line, used, data)
         for _ in range(_ATTEMPTS):
             decoder = line.living_decoder()

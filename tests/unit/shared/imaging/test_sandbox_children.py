@@ -61,10 +61,11 @@ def test_no_film_follows_one_that_was_refused(sandbox: Sandbox) -> None:
     assert child_of(sandbox, "ward") != before
 
 
-def test_a_film_is_not_blamed_for_those_before_it(sandbox: Sandbox) -> None:
-    """What ends a child that had other films is tried in a new child; what ends that one too is refused."""
+@pytest.mark.parametrize("deed", [b"spent", b"tight"])
+def test_a_film_is_not_blamed_for_those_before_it(sandbox: Sandbox, deed: bytes) -> None:
+    """What ends a child that had other films, or finds no room in it, is tried in a new one; then it is refused."""
     before = child_of(sandbox, "ward")
-    after = child_of(sandbox, "ward", b"spent")
+    after = child_of(sandbox, "ward", deed)
     assert after != before
     with pytest.raises(DecodeLimit):
         sandbox.decode(b"crash", "ward")
