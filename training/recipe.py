@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -148,6 +149,10 @@ class Recipe:
     def target(self, label: str) -> int:
         """The output that a film with this label should raise."""
         return self.labels.index(label) if label in self.labels else len(self.labels)
+
+    def starting_from(self, weights: Path | None) -> Recipe:
+        """The recipe with its pretrained weights elsewhere; one that starts from nothing still does."""
+        return replace(self, pretrained=str(weights.absolute())) if weights and self.pretrained else self
 
     def to_json(self) -> str:
         """The recipe as JSON, one key a knob."""

@@ -7,7 +7,7 @@ was cut off goes on where it was: `resume`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -62,8 +62,7 @@ def run(  # noqa: PLR0913, PLR0917 - what a run is asked to do
     data = films_folder(recipe, data, out)
     if recipe.drawn_films:
         write_films(data, {"train": recipe.drawn_films, "test": recipe.drawn_films // 2}, recipe.seed)
-    if pretrained and recipe.pretrained:
-        recipe = replace(recipe, pretrained=str(pretrained.absolute()))  # so that the report finds them there too
+    recipe = recipe.starting_from(pretrained)  # in the recipe, so that the report finds them there too
     start = data / recipe.pretrained if recipe.pretrained else None
     record = RunRecord(data=data.absolute(), pretrained=start and start.absolute(), trained_at=trained_at)
     arrays, films = _inputs(recipe, record)

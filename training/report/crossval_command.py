@@ -32,6 +32,7 @@ def cross_validate_recipe(  # noqa: PLR0913, PLR0917 - one argument an option
     out: Annotated[
         Path | None, typer.Option(help="folder to write; var/runs/crossval-<recipe> where not named")
     ] = None,
+    pretrained: Annotated[Path | None, typer.Option(help="weights to start from, if not in the data folder")] = None,
     only: Annotated[Part | None, typer.Option(help="folds or sources; both where not named")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="instead of the recipe's")] = None,
     copies: Annotated[
@@ -39,7 +40,7 @@ def cross_validate_recipe(  # noqa: PLR0913, PLR0917 - one argument an option
     ] = None,
 ) -> None:
     """Judge each film by networks that saw neither its group, nor its source; start again to go on."""
-    asked = named_recipe(recipe)
+    asked = named_recipe(recipe).starting_from(pretrained)
     used = shorten(asked, epochs, copies)
     folder = out or Path("var/runs") / f"crossval-{asked.name}"
     folder.mkdir(parents=True, exist_ok=True)

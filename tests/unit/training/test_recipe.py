@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -64,3 +66,12 @@ def test_what_is_no_recipe_is_refused(text: str) -> None:
     """Another JSON value, no JSON, and a recipe without a name."""
     with pytest.raises(DataProblem):
         recipe_from_json(text)
+
+
+def test_pretrained_weights_may_lie_elsewhere(tmp_path: Path) -> None:
+    """By their whole path, for a recipe that has some; the rest of the recipe is as it was."""
+    weights, default, study = tmp_path / "lite0.npz", find_recipe("default"), find_recipe("seed2020")
+    moved = default.starting_from(weights)
+    assert moved == replace(default, pretrained=str(weights))
+    assert default.starting_from(None) == default
+    assert study.starting_from(weights) == study

@@ -218,3 +218,13 @@ def test_the_command_writes_both_documents(tmp_path: Path) -> None:
     assert document.films == "45 films of splits train and test in 45 groups, 5 folds"
     assert json.loads((tmp_path / "out" / "loso.json").read_text()) == []
     assert "accuracy" in found.stdout
+
+
+def test_the_command_looks_for_the_weights_where_it_is_told(films: Path, tmp_path: Path) -> None:
+    """Weights that are not there are named, with what to do."""
+    recipe = replace(SHORT, pretrained="lite0.npz", pretrained_sha256="0" * 64)
+    (tmp_path / "short.json").write_text(recipe.to_json())
+    arguments = ["--recipe", str(tmp_path / "short.json"), "--data", str(films), "--out", str(tmp_path / "out")]
+    found = CliRunner().invoke(crossval, [*arguments, "--pretrained", str(tmp_path / "elsewhere.npz")])
+    assert isinstance(found.exception, DataProblem)
+    assert "elsewhere.npz are not there" in found.exception.detail
