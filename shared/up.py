@@ -1,4 +1,8 @@
-"""What `plainfilm up` does, in order: broker, migrations, key, web, worker, link, sample films, then watch."""
+"""What `plainfilm up` does, in order: broker, web, worker, migrations, key, link, sample films, then watch.
+
+Web and worker load while this process brings the database to its schema; they wait for it. Hence the late imports: what
+the database and the client need takes longer to load than all that comes before.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,16 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from shared import broker, private_files, samples
-from shared.client import Client
-from shared.db import keys, migrate
-from shared.db.engine import build_database
+from shared import broker, private_files
 from shared.domain import DEFAULT_TENANT
 from shared.errors import AppError, Conflict, InvalidRequest
 from shared.settings import Settings
 from shared.supervisor import Part, Say, Supervisor
+
+if TYPE_CHECKING:
+    from shared.db.engine import Database
 
 
 def up(settings: Settings, say: Say) -> None:
@@ -46,12 +50,6 @@ def up(settings: Settings, say: Say) -> None:
 def _start(settings: Settings, supervisor: Supervisor, say: Say) -> None:
     _check_port(settings)
     broker_url = _start_broker(settings, supervisor)
-    database = build_database(settings)
-    migrate.upgrade(database)
-    key = _admin_key(settings)
-    with database.begin() as session:
-        token = keys.make_link(session, keys.find_key_id(key) or "", database.now(session))
-    database.close()
     environment = {"PLAINFILM_REDIS_URL": broker_url, "PLAINFILM_HOME": str(settings.home)}
     url = f"http://{settings.host}:{settings.port}"
     private_files.write(settings.run / "redis-url", broker_url)
@@ -59,6 +57,7 @@ def _start(settings: Settings, supervisor: Supervisor, say: Say) -> None:
     itself = [sys.executable, "-m", "shared.cli"]
     supervisor.add(Part("web", [*itself, "web", "run"], environment))
     supervisor.add(Part("worker", [*itself, "worker", "run"], environment))
+    key, token = _prepare_database(settings)
     say(f"plainfilm is starting at {url}")
     say(f"  open once in your browser: {url}/enter/{token}")
     say(f"  API key: {settings.key_file}")
@@ -76,9 +75,24 @@ def _start_broker(settings: Settings, supervisor: Supervisor) -> str:
     return url
 
 
-def _admin_key(settings: Settings) -> str:
-    """The key of this home; made where the database has none of it."""
+def _prepare_database(settings: Settings) -> tuple[str, str]:
+    """Bring it to this build's schema; the key of this home and a one-time token for the pages."""
+    from shared.db import keys, migrate  # noqa: PLC0415
+    from shared.db.engine import build_database  # noqa: PLC0415
+
     database = build_database(settings)
+    migrate.upgrade(database)
+    key = _admin_key(settings, database)
+    with database.begin() as session:
+        token = keys.make_link(session, keys.find_key_id(key) or "", database.now(session))
+    database.close()
+    return key, token
+
+
+def _admin_key(settings: Settings, database: Database) -> str:
+    """The key of this home; made where the database has none of it."""
+    from shared.db import keys  # noqa: PLC0415
+
     kept = settings.key_file.read_text(encoding="utf-8").strip() if settings.key_file.exists() else ""
     with database.begin() as session:
         try:
@@ -86,12 +100,14 @@ def _admin_key(settings: Settings) -> str:
         except AppError:
             kept = keys.make_key(session, DEFAULT_TENANT, "admin", database.now(session))
             private_files.write(settings.key_file, kept + "\n")
-    database.close()
     return kept
 
 
 def _queue_samples(url: str, key: str, say: Say) -> None:
     """At the first start, so that the first page shows verdicts."""
+    from shared import samples  # noqa: PLC0415
+    from shared.client import Client  # noqa: PLC0415
+
     try:
         with Client(url, key) as client:
             if client.jobs(limit=1).jobs:
