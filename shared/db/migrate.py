@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
+from shared.db import schema
 from shared.db.engine import Database
-from shared.errors import DatabaseDown
+from shared.errors import Conflict, DatabaseDown
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -25,10 +27,16 @@ def upgrade(database: Database, revision: str = "head") -> None:
 
     Raises:
         DatabaseDown: it cannot be reached.
+        Conflict: it is at a revision that this build does not know; nothing was changed.
     """
     try:
         with database.engine.begin() as connection:
             command.upgrade(alembic_config(connection), revision)
+    except CommandError as error:
+        raise Conflict(
+            f"The database is at schema {schema.current_revision(database)}, which this build does not know: it goes "
+            f"up to {schema.HEAD}. Install the plainfilm that made it, or take another database."
+        ) from error
     except OperationalError as error:
         raise DatabaseDown("The database does not answer; nothing was migrated.") from error
 

@@ -13,6 +13,7 @@ from sqlalchemy import inspect, text
 from shared.db import migrate, schema
 from shared.db.engine import Database, make_engine
 from shared.db.tables import Base
+from shared.errors import Conflict
 
 pytestmark = pytest.mark.integration
 
@@ -55,3 +56,15 @@ def test_upgrading_twice_changes_nothing(empty: Database) -> None:
     migrate.upgrade(empty)
     with empty.read() as session:
         assert session.execute(text("SELECT count(*) FROM audit_heads")).scalar() == 1
+
+
+def test_a_newer_schema_is_refused_and_left_alone(empty: Database) -> None:
+    """What to do is said, and nothing is changed: another build's data lies there."""
+    migrate.upgrade(empty)
+    with empty.begin() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(Conflict, match=f"at schema 9999, .* up to {schema.HEAD}"):
+        migrate.upgrade(empty)
+    assert schema.current_revision(empty) == "9999"
+    with empty.begin() as session:
+        session.execute(text(f"UPDATE alembic_version SET version_num = '{schema.HEAD}'"))
