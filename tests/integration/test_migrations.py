@@ -67,4 +67,4 @@ def test_a_newer_schema_is_refused_and_left_alone(empty: Database) -> None:
         migrate.upgrade(empty)
     assert schema.current_revision(empty) == "9999"
     with empty.begin() as session:
-        session.execute(text(f"UPDATE alembic_version SET version_num = '{schema.HEAD}'"))
+        session.execute(text("UPDATE alembic_version SET version_num = :head"), {"head": schema.HEAD})
