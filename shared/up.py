@@ -1,6 +1,6 @@
-"""What `plainfilm up` does, in order: broker, web, worker, migrations, key, link, sample films, then watch.
+"""What `plainfilm up` does, in order: broker, worker, migrations, key, web, link, sample films, then watch.
 
-Web and worker load while this process brings the database to its schema; they wait for it. Hence the late imports: what
+The worker loads while this process brings the database to its schema, and waits for it. Hence the late imports: what
 the database and the client need takes longer to load than all that comes before.
 """
 
@@ -55,9 +55,9 @@ def _start(settings: Settings, supervisor: Supervisor, say: Say) -> None:
     private_files.write(settings.run / "redis-url", broker_url)
     private_files.write(settings.run / "url", url)
     itself = [sys.executable, "-m", "shared.cli"]
-    supervisor.add(Part("web", [*itself, "web", "run"], environment))
     supervisor.add(Part("worker", [*itself, "worker", "run"], environment))
     key, token = _prepare_database(settings)
+    supervisor.add(Part("web", [*itself, "web", "run"], environment))
     say(f"plainfilm is starting at {url}")
     say(f"  open once in your browser: {url}/enter/{token}")
     say(f"  API key: {settings.key_file}")

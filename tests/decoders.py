@@ -62,16 +62,13 @@ def unlimit():
     resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
     read()
 
-def cut():
-    for descriptor in range(64):
-        try:
-            os.ftruncate(descriptor, 0)
-        except OSError:
-            pass
-
 def spent():
     if films > 1:
         crash()
+
+def slander():
+    if films > 1:
+        raise UnreadableImage("The PNG's data is cut short or damaged.")
 
 def tight():
     if films > 1:

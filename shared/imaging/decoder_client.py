@@ -25,7 +25,7 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.errors import RefusedUpload, UnreadableImage
+from shared.errors import DecoderBusy, RefusedUpload, UnreadableImage
 from shared.imaging.decode import KINDS, MODES, Decoded, check_size
 from shared.imaging.decoder_process import (
     CONTROL,
@@ -40,6 +40,8 @@ from shared.imaging.decoder_process import (
 DECODER_COMMAND: Final = (sys.executable, "-I", "-m", "shared.imaging.decoder_process")
 ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType({"OPENBLAS_NUM_THREADS": "1"})
 """All that the decoder is told: a process that forks should have one thread, and numpy would start some."""
+KEPT_BYTES: Final = 4 << 20
+"""Of the shared file; what larger films took of it is given back at once, so that idle children hold little."""
 _MAX_HEADER_BYTES: Final = 4096
 _MAX_DETAIL_CHARS: Final = 400
 _RESET_SIGNALS: Final = (signal.SIGALRM, signal.SIGCHLD, signal.SIGTERM, signal.SIGXCPU)
@@ -76,14 +78,30 @@ class Child:
         """
         try:
             if self.films:
+                self._check_quiet()
                 self.decoder.tell(NEXT_FILM, self.number)
             self.films += 1
             decoded = exchange(self.socket, self.memory, data, deadline)
+            if len(data) + decoded.pixels.nbytes > KEPT_BYTES:
+                clear(self.memory)
         except BaseException:
             self.close()
             raise
         self.idle_since = time.monotonic()
         return decoded
+
+    def _check_quiet(self) -> None:
+        """What a child says unasked would be taken for its answer on the next film.
+
+        Raises:
+            ConnectionError: it said something, or is gone.
+        """
+        self.socket.settimeout(0.0)
+        try:
+            self.socket.recv(1)
+        except BlockingIOError:
+            return
+        raise ConnectionAbortedError
 
     def close(self) -> None:
         """Let it end; safe to call again."""
@@ -216,15 +234,28 @@ class _Header:
 def make_shared_file() -> FileIO:
     """A file in memory of `SHARED_BYTES`, which one child and this process share; see `decoder_process`.
 
-    It is read and written here by calls, never by a map: a child could cut it short under a map, which would end us.
+    It is read and written here by calls, never by a map: were it cut short under a map, that would end us.
+
+    Raises:
+        DecoderBusy: there is no memory or no descriptor for it.
     """
-    if sys.platform == "linux":
-        descriptor = os.memfd_create("plainfilm")
-    else:
-        descriptor, path = tempfile.mkstemp()
-        Path(path).unlink()
-    os.ftruncate(descriptor, SHARED_BYTES)
-    return FileIO(descriptor, "r+")
+    try:
+        if sys.platform == "linux":
+            descriptor = os.memfd_create("plainfilm")
+        else:
+            descriptor, path = tempfile.mkstemp()
+            Path(path).unlink()
+    except OSError as error:
+        raise _without_memory() from error
+    file = FileIO(descriptor, "r+")
+    clear(file)
+    return file
+
+
+def clear(memory: FileIO) -> None:
+    """Give back what films took of it."""
+    os.ftruncate(memory.fileno(), 0)
+    os.ftruncate(memory.fileno(), SHARED_BYTES)
 
 
 def exchange(film: socket.socket, memory: FileIO, data: bytes, deadline: float) -> Decoded:
@@ -239,8 +270,14 @@ def exchange(film: socket.socket, memory: FileIO, data: bytes, deadline: float) 
     Raises:
         RefusedUpload: what the child said, or that its answer made no sense.
         EOFError, ConnectionError, TimeoutError: the child or the whole decoder is gone or stuck.
+        DecoderBusy: there is no memory for the upload.
     """
-    os.pwrite(memory.fileno(), data, 0)
+    try:
+        written = os.pwrite(memory.fileno(), data, 0)
+    except OSError as error:
+        raise _without_memory() from error
+    if written < len(data):
+        raise _without_memory()
     film.settimeout(max(deadline - time.monotonic(), 0.001))
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have ended, and said why
         film.sendall(UPLOAD_SIZE.pack(len(data)))
@@ -274,6 +311,10 @@ def _find_refusal(code: str, detail: str) -> RefusedUpload:
     if refusal is None or type(detail) is not str or not detail.isprintable() or len(detail) > _MAX_DETAIL_CHARS:
         return _distrusted()
     return refusal(detail)
+
+
+def _without_memory() -> DecoderBusy:
+    return DecoderBusy("The service has no memory to read films with just now; send it again in a moment.")
 
 
 def _distrusted() -> UnreadableImage:

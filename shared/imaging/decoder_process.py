@@ -120,7 +120,7 @@ def _serve(control: socket.socket, parent: int, timeout_s: float, read: ReadPixe
             film, shared = ends
             pid = os.fork()
             if not pid:
-                control.close()
+                control.detach()
                 _answer_and_exit(film, shared, limits, read)
             os.close(film)
             os.close(shared)
@@ -150,8 +150,8 @@ def _end_overdue(children: dict[int, _Child]) -> None:
 def _answer_and_exit(film: int, shared: int, limits: _Limits, read: ReadPixels) -> NoReturn:
     """The child: confine itself, answer films until no more come, exit. An exception of ours ends it at once."""
     try:
-        memory = mmap.mmap(shared, SHARED_BYTES)  # before the limits: it opens a descriptor of its own
-        os.close(shared)
+        memory = mmap.mmap(shared, SHARED_BYTES)
+        _close_all_but(film)  # and the map's own descriptor: through one, its parent's writes could be led astray
         _confine(limits)
         with socket.socket(fileno=film) as connection:
             connection.setblocking(True)  # gevent's sockets come here non-blocking
@@ -159,6 +159,13 @@ def _answer_and_exit(film: int, shared: int, limits: _Limits, read: ReadPixels) 
                 signal.setitimer(signal.ITIMER_REAL, limits.timeout_s)
     finally:
         os._exit(0)
+
+
+def _close_all_but(film: int) -> None:
+    """Only a child's socket, and /dev/null as output, stay open."""
+    os.close(0)
+    os.closerange(3, film)
+    os.closerange(film + 1, _MAX_DESCRIPTORS)
 
 
 def _confine(limits: _Limits) -> None:

@@ -79,6 +79,8 @@ class JpegSource:
             else:
                 pixels = simplejpeg.decode_jpeg(self.data, "GRAY", strict=True)[:, :, 0]
         except ValueError as error:
+            if "Insufficient memory" in str(error):
+                raise MemoryError from error
             raise UnreadableImage(_CUT if "Premature end" in str(error) else _DAMAGED) from error
         if pixels.shape != (self.height_px, self.width_px):
             raise UnreadableImage(_DAMAGED)

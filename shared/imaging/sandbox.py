@@ -5,8 +5,8 @@ locks, so that greenlets take turns under gevent and threads without it. Below i
 decoder process and checks its answers; `decoder_process` is the other side.
 
 A child decodes films of one tenant only, and no other film after one that it refused; so a film that takes over its
-child reaches nobody else's. What a child does that had other films before says nothing about a film: it is given to
-a new one.
+child reaches nobody else's. What a child that had other films before says against a film does not count: the film is
+given to a new one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from shared.domain import Film
-from shared.errors import DecodeLimit, DecoderBusy
+from shared.errors import DecodeLimit, DecoderBusy, RefusedUpload
 from shared.imaging.decode import Decoded, check_input_size, make_film
 from shared.imaging.decoder_client import DECODER_COMMAND, Child, Decoder
 
@@ -98,7 +98,7 @@ class Sandbox:
         """Ask a child at hand, else a new one; of a new decoder if that died: its death says nothing of the film."""
         used = line.take(tenant)
         if used is not None:
-            with contextlib.suppress(EOFError, ConnectionError, TimeoutError, DecodeLimit):
+            with contextlib.suppress(EOFError, ConnectionError, TimeoutError, RefusedUpload):
                 return self._ask(line, used, data)
         for _ in range(_ATTEMPTS):
             decoder = line.living_decoder()
@@ -184,15 +184,13 @@ class _Line:
 
     def take(self, tenant: str | None) -> Child | None:
         """The child of this tenant that was idle for the shortest time, if it may have another film."""
-        if tenant is None:
-            return None
         with self._lock:
             long_ago = time.monotonic() - CHILD_IDLE_S
             fresh = [child for child in self._idle if child.idle_since > long_ago]
             for child in self._idle:
                 if child not in fresh:
                     child.close()
-            mine = next((child for child in reversed(fresh) if child.tenant == tenant), None)
+            mine = next((child for child in reversed(fresh) if tenant and child.tenant == tenant), None)
             self._idle = [child for child in fresh if child is not mine]
             return mine
 

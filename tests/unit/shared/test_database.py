@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, event, select, text
@@ -122,3 +125,19 @@ def test_a_time_comes_back_as_it_was(database: Database) -> None:
     with database.read() as session:
         found = session.get_one(Lock, "x").until
     assert (found, found.tzinfo) == (NOW, UTC)
+
+
+def test_a_new_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    """SQLite fails some of those that make it a write-ahead file at one moment; none of ours notices."""
+    together = threading.Barrier(8)
+
+    def use(url: str) -> None:
+        opened = Database(make_engine(url))
+        together.wait()
+        with opened.begin() as session:
+            session.execute(text("CREATE TABLE IF NOT EXISTS used (at TEXT)"))
+        opened.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(40):
+            list(pool.map(use, [f"sqlite:///{tmp_path / str(number)}.db"] * 8))

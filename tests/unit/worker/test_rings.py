@@ -21,6 +21,17 @@ def test_a_film_claimed_twice_is_settled_once() -> None:
     assert [pending.settle("a"), pending.settle("a")] == [True, False]
 
 
+def test_a_ring_that_comes_late_is_looked_at() -> None:
+    """The claimed film's own ring went elsewhere; this one may be for the film queued anew."""
+    times = iter([0.0, rings.LATE_S - 0.1, 0.0, rings.LATE_S])
+    pending = PendingRings(lambda: next(times))
+    found = []
+    for _ in range(2):
+        pending.expect(["a"])
+        found.append(pending.settle("a"))
+    assert found == [True, False]
+
+
 def test_the_oldest_are_forgotten() -> None:
     """A broker that loses every ring costs no memory."""
     pending = PendingRings()

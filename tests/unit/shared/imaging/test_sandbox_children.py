@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import struct
 import sys
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from shared.errors import DecodeLimit, UnreadableImage
+from shared.imaging.decoder_process import HEADER_SIZE, SHARED_BYTES
 from shared.imaging.sandbox import Sandbox
 from tests.decoders import EVIL, EVIL_COMMAND, children_of, decoder_pid, is_running, until
+from tests.factories import make_pixels, make_png
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
+ANSWER = b'{"kind": "png", "mode": "L", "bit_depth": 8, "height_px": 40, "width_px": 40}'
 WITHOUT_ALARM = EVIL.replace("def sleep():", "def sleep():\n    import signal; signal.alarm(0)")
 
 
@@ -61,14 +66,37 @@ def test_no_film_follows_one_that_was_refused(sandbox: Sandbox) -> None:
     assert child_of(sandbox, "ward") != before
 
 
-@pytest.mark.parametrize("deed", [b"spent", b"tight"])
+@pytest.mark.parametrize("deed", [b"spent", b"tight", b"slander"])
 def test_a_film_is_not_blamed_for_those_before_it(sandbox: Sandbox, deed: bytes) -> None:
-    """What ends a child that had other films, or finds no room in it, is tried in a new one; then it is refused."""
+    """What ends a child that had other films, or what such a child refuses, is tried in a new one; that one counts."""
     before = child_of(sandbox, "ward")
     after = child_of(sandbox, "ward", deed)
     assert after != before
     with pytest.raises(DecodeLimit):
         sandbox.decode(b"crash", "ward")
+
+
+def test_a_child_that_spoke_unasked_is_given_no_film(sandbox: Sandbox) -> None:
+    """What it said would be taken for its next answer."""
+    before = child_of(sandbox, "ward")
+    (used,) = sandbox._lines[os.getpid()]._idle
+    used.socket.close()
+    used.socket, its_end = socket.socketpair()
+    with its_end:
+        its_end.sendall(HEADER_SIZE.pack(len(ANSWER)) + ANSWER)
+        assert child_of(sandbox, "ward") != before
+
+
+def test_what_a_large_film_took_of_the_shared_memory_is_given_back() -> None:
+    """An idle child holds little; a small film's pages stay, for the next one."""
+    held = []
+    with Sandbox(workers=1) as sandbox:
+        for pixels in (np.zeros((3000, 2000), np.uint8), make_pixels()):
+            sandbox.decode(make_png(pixels=pixels), "ward")
+            (child,) = sandbox._lines[os.getpid()]._idle
+            held.append(os.fstat(child.memory.fileno()))
+    assert [file.st_size for file in held] == [SHARED_BYTES] * 2
+    assert held[0].st_blocks == 0 < held[1].st_blocks
 
 
 def test_a_child_that_was_killed_while_idle_is_replaced(sandbox: Sandbox) -> None:
