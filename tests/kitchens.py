@@ -16,7 +16,7 @@ from shared.domain import FloatArray, JobState
 from shared.errors import StorageDown
 from shared.imaging import stored
 from shared.wire import Job as WireJob
-from shared.wiring import new_job_id
+from shared.wiring import Resources, new_job_id
 from tests.factories import make_pixels
 from tests.fakes import FakeEngine, MemoryBlobs
 from tests.jobs import make_job
@@ -55,6 +55,13 @@ class UnmountedBlobs(MemoryBlobs):
         raise StorageDown("The stored film cannot be read just now.", ref=ref)
 
 
+def make_film(resources: Resources, pixels: np.ndarray | None = None, **options: object) -> str:
+    """A stored film with its queued job, whose id it returns."""
+    data = stored.to_bytes(make_pixels() if pixels is None else pixels)
+    ref = resources.blobs.put("default", new_job_id(), data)
+    return make_job(resources.database, blob_ref=ref, **options)  # type: ignore[arg-type]
+
+
 @dataclass
 class Setting:
     """A kitchen and shorthands for what comes out of it."""
@@ -68,10 +75,7 @@ class Setting:
 
     def film(self, pixels: np.ndarray | None = None, **options: object) -> str:
         """A stored film with its queued job."""
-        job_id = new_job_id()
-        data = stored.to_bytes(make_pixels() if pixels is None else pixels)
-        ref = self.kitchen.resources.blobs.put("default", job_id, data)
-        return make_job(self.database, blob_ref=ref, **options)  # type: ignore[arg-type]
+        return make_film(self.kitchen.resources, pixels, **options)
 
     def process(self) -> BatchReport:
         """One batch."""

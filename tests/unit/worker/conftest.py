@@ -1,18 +1,24 @@
-"""A kitchen around any engine, on SQLite."""
+"""A kitchen around any engine, on SQLite; a child around it, with its tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+from celery import Celery
 
+from shared import queueing
 from shared.db.line import Claimant
 from shared.domain import Priority
 from shared.wiring import Resources
+from tests.explanations import RuleExplainer
 from tests.fakes import FakeEngine, MemoryBlobs
 from tests.jobs import register_model
 from tests.kitchens import LongestPause, Setting
+from worker import boot, heartbeat, tasks
+from worker.boot import Runtime
 from worker.lease import LeaseKeeper
 from worker.stages import Kitchen
 
@@ -35,3 +41,45 @@ def make_setting(resources: Resources) -> Callable[..., Setting]:
 def setting(make_setting: Callable[..., Setting]) -> Setting:
     """A kitchen where all goes well."""
     return make_setting()
+
+
+@pytest.fixture
+def runtime(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    """A started child around the fakes, without its threads."""
+    who = Claimant("w1", tuple(Priority), 8, 20.0)
+    quick = replace(resources, settings=resources.settings.model_copy(update={"poll_s": 0.01}))
+    kitchen = Kitchen(quick, FakeEngine(), who, LeaseKeeper(resources.database, 20.0, 60.0))
+    made = Runtime(kitchen, threading.Lock(), threading.Event(), 0.0)
+    heartbeat.register_model(resources.database, kitchen.engine.manifest)
+    monkeypatch.setattr(boot, "_runtime", made)
+    yield made
+    made.stop.set()
+    made.ended.set()
+
+
+def registered(name: str) -> Iterator[Celery]:
+    """A task, registered on an app of its own."""
+    app = Celery("test", broker="memory://", set_as_current=False)
+    tasks.register(app)
+    yield app.tasks[name]
+    app.close()
+
+
+@pytest.fixture
+def classify() -> Iterator[Celery]:
+    """The task for films."""
+    yield from registered(queueing.CLASSIFY)
+
+
+@pytest.fixture
+def explain() -> Iterator[Celery]:
+    """The task for explanations."""
+    yield from registered(queueing.EXPLAIN)
+
+
+@pytest.fixture
+def explainer(runtime: Runtime) -> RuleExplainer:
+    """What the child explains with."""
+    made = RuleExplainer()
+    runtime.desk = replace(boot.make_desk(runtime.kitchen, None), load=lambda: made)
+    return made

@@ -16,13 +16,14 @@ from shared.db import audit, explanation_queries, explanations
 from shared.db.engine import Database
 from shared.db.tables import AuditEvent, Explanation, Model
 from shared.domain import FloatArray
-from shared.errors import BadChecksum, StorageDown
+from shared.errors import BadChecksum
 from shared.imaging import stored
 from shared.wire import ExplanationState
 from shared.wiring import Resources, new_job_id
 from tests.explanations import RuleExplainer, make_explanation, make_result
 from tests.factories import make_pixels
 from tests.fakes import MemoryBlobs
+from tests.kitchens import UnmountedBlobs
 from worker.engine.explain import Explainer
 from worker.explain import Desk, explain_next
 from worker.lease import LeaseKeeper
@@ -37,14 +38,6 @@ class LostExplainer(RuleExplainer):
     def scores(self, x: FloatArray) -> FloatArray:
         """NaN."""
         return np.full((len(x), 3), np.nan, np.float32)
-
-
-class UnmountedBlobs(MemoryBlobs):
-    """A store that is away."""
-
-    def get(self, ref: str) -> bytes:
-        """Refuse for now."""
-        raise StorageDown("The stored film cannot be read just now.", ref=ref)
 
 
 @dataclass

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,86 +11,19 @@ import pytest
 from celery import Celery
 from sqlalchemy import delete, event, select, update
 
-from shared import queueing
-from shared.db import explanation_queries, migrate, queries, schema
+from shared.db import migrate, queries, schema
 from shared.db.engine import Database, make_engine
-from shared.db.line import Claimant
-from shared.db.tables import Explanation, Job, Model, Result, WorkerHeartbeat
-from shared.domain import JobState, Priority
+from shared.db.tables import Job, Model, Result, WorkerHeartbeat
+from shared.domain import JobState
 from shared.errors import DatabaseDown, ManifestMismatch
-from shared.imaging import stored
 from shared.wiring import Resources, new_job_id
-from tests.explanations import RuleExplainer, make_explanation
-from tests.factories import make_pixels
+from tests.explanations import RuleExplainer
 from tests.fakes import FakeEngine, RecordingQueue, make_manifest
-from tests.jobs import claim, make_job
-from worker import boot, heartbeat, tasks
+from tests.jobs import claim
+from tests.kitchens import make_film
+from worker import boot, heartbeat
 from worker.boot import Runtime
-from worker.explain import Desk
-from worker.lease import LeaseKeeper
 from worker.stages import BatchReport, Kitchen
-
-
-@pytest.fixture
-def runtime(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
-    """A started child around the fakes, without its threads."""
-    who = Claimant("w1", tuple(Priority), 8, 20.0)
-    quick = replace(resources, settings=resources.settings.model_copy(update={"poll_s": 0.01}))
-    kitchen = Kitchen(quick, FakeEngine(), who, LeaseKeeper(resources.database, 20.0, 60.0))
-    made = Runtime(kitchen, threading.Lock(), threading.Event(), 0.0)
-    heartbeat.register_model(resources.database, kitchen.engine.manifest)
-    monkeypatch.setattr(boot, "_runtime", made)
-    yield made
-    made.stop.set()
-    made.ended.set()
-
-
-def registered(name: str) -> Iterator[Celery]:
-    """A task, registered on an app of its own."""
-    app = Celery("test", broker="memory://", set_as_current=False)
-    tasks.register(app)
-    yield app.tasks[name]
-    app.close()
-
-
-@pytest.fixture
-def classify() -> Iterator[Celery]:
-    """The task for films."""
-    yield from registered(queueing.CLASSIFY)
-
-
-@pytest.fixture
-def explain() -> Iterator[Celery]:
-    """The task for explanations."""
-    yield from registered(queueing.EXPLAIN)
-
-
-@pytest.fixture
-def explainer(runtime: Runtime) -> RuleExplainer:
-    """What the child explains with."""
-    made = RuleExplainer()
-    runtime.desk = replace(boot.make_desk(runtime.kitchen, None), load=lambda: made)
-    return made
-
-
-def map_of_a_film(resources: Resources, runtime: Runtime) -> str:
-    """A classified film whose gradient map is asked for."""
-    job_id = film(resources)
-    runtime.work()
-    return make_explanation(resources.database, job_id)
-
-
-def map_states(resources: Resources) -> list[str]:
-    """Of all explanations."""
-    with resources.database.read() as session:
-        return list(session.scalars(select(Explanation.state).order_by(Explanation.id)))
-
-
-def film(resources: Resources) -> str:
-    """A stored film with its queued job."""
-    job_id = new_job_id()
-    ref = resources.blobs.put("default", job_id, stored.to_bytes(make_pixels()))
-    return make_job(resources.database, blob_ref=ref)
 
 
 def states(resources: Resources) -> list[str]:
@@ -103,8 +34,8 @@ def states(resources: Resources) -> list[str]:
 
 def test_a_ring_works_a_batch(runtime: Runtime, classify: Celery, resources: Resources) -> None:
     """The film that rang and those that wait with it."""
-    first = film(resources)
-    film(resources)
+    first = make_film(resources)
+    make_film(resources)
     assert classify(first) is None
     assert states(resources) == ["succeeded", "succeeded"]
     assert runtime.kitchen.engine.batches == [2]
@@ -112,11 +43,11 @@ def test_a_ring_works_a_batch(runtime: Runtime, classify: Celery, resources: Res
 
 def test_a_ring_behind_a_full_batch_only_looks(runtime: Runtime, classify: Celery, resources: Resources) -> None:
     """Its film is answered, running, unknown or no id at all: the engine rests, though others wait."""
-    done = film(resources)
+    done = make_film(resources)
     classify(done)
-    taken = film(resources)
+    taken = make_film(resources)
     claim(resources.database)
-    waiting = film(resources)
+    waiting = make_film(resources)
     for job_id in (done, taken, new_job_id(), "", "x" * 10_000):
         classify(job_id)
     assert runtime.kitchen.engine.batches == [1]
@@ -126,7 +57,7 @@ def test_a_ring_behind_a_full_batch_only_looks(runtime: Runtime, classify: Celer
 
 def test_the_rings_of_a_batch_cost_no_look(runtime: Runtime, classify: Celery, resources: Resources) -> None:
     """Those of films that the first ring brought; a second ring for one of them looks again."""
-    films = [film(resources) for _ in range(3)]
+    films = [make_film(resources) for _ in range(3)]
     classify(films[0])
     looks: list[str] = []
     event.listen(resources.database.engine, "before_cursor_execute", lambda *sent: looks.append(sent[2]))
@@ -142,7 +73,7 @@ def test_a_film_that_is_queued_again_is_worked_at_its_next_ring(
     runtime: Runtime, classify: Celery, resources: Resources
 ) -> None:
     """The ring that brought it settles nothing of the next one."""
-    job_id = film(resources)
+    job_id = make_film(resources)
     classify(job_id)
     with resources.database.begin() as session:
         session.execute(update(Job).values(state=JobState.QUEUED, finished_at=None))
@@ -161,7 +92,7 @@ def test_a_ring_in_a_process_without_a_kitchen_is_a_fault(classify: Celery, monk
 def test_task_and_poll_take_turns(runtime: Runtime, resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the one works, the other gives up after its wait, with nothing claimed."""
     monkeypatch.setattr(boot, "TURN_WAIT_S", 0.01)
-    film(resources)
+    make_film(resources)
     with runtime.turn:
         assert runtime.work() == BatchReport()
     assert runtime.work().succeeded == 1
@@ -171,7 +102,7 @@ def test_a_failed_batch_gives_the_turn_back(
     runtime: Runtime, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next batch is worked."""
-    film(resources)
+    make_film(resources)
 
     def broken(_kitchen: Kitchen) -> BatchReport:
         raise DatabaseDown("away")
@@ -186,7 +117,7 @@ def test_a_failed_batch_gives_the_turn_back(
 def test_draining_works_all_that_is_due(runtime: Runtime, resources: Resources) -> None:
     """Batch after batch, with a sign of life between them."""
     for _ in range(20):
-        film(resources)
+        make_film(resources)
     boot.drain(runtime)
     assert set(states(resources)) == {"succeeded"}
     assert runtime.kitchen.engine.batches == [8, 8, 4]
@@ -196,12 +127,12 @@ def test_draining_works_all_that_is_due(runtime: Runtime, resources: Resources) 
 
 def test_a_long_queue_does_not_hide_what_a_dead_worker_held(runtime: Runtime, resources: Resources) -> None:
     """Its films come back between two batches, not when the queue is empty."""
-    lost = film(resources)
+    lost = make_film(resources)
     claim(resources.database)
     with resources.database.begin() as session:
         session.execute(update(Job).values(lease_until=Job.created_at))
     for _ in range(24):
-        film(resources)
+        make_film(resources)
     boot.drain(runtime)
     with resources.database.read() as session:
         assert session.get_one(Job, lost).state == JobState.SUCCEEDED
@@ -209,7 +140,7 @@ def test_a_long_queue_does_not_hide_what_a_dead_worker_held(runtime: Runtime, re
 
 def test_draining_stops_when_told(runtime: Runtime, resources: Resources) -> None:
     """Even with films waiting."""
-    film(resources)
+    make_film(resources)
     runtime.stop.set()
     boot.drain(runtime)
     assert states(resources) == ["queued"]
@@ -223,7 +154,7 @@ def test_an_idle_child_takes_no_write_lock(runtime: Runtime, resources: Resource
 
 def test_the_loop_polls_beats_and_stops(runtime: Runtime, resources: Resources) -> None:
     """Without any ring a film is answered; afterwards the thread ends."""
-    job_id = film(resources)
+    job_id = make_film(resources)
     loop = threading.Thread(target=boot.poll_loop, args=(runtime,))
     loop.start()
     for _ in range(6000):
@@ -295,109 +226,6 @@ def test_the_lease_is_kept_until_the_last_batch_is_done(runtime: Runtime) -> Non
     runtime.turn.release()
     stopping.join()
     assert runtime.ended.is_set()
-
-
-def test_a_ring_makes_one_map(
-    runtime: Runtime, explain: Celery, explainer: RuleExplainer, resources: Resources
-) -> None:
-    """So that a worker told to end can; rings for what is done, unknown or no id at all only look."""
-    first, second = (map_of_a_film(resources, runtime) for _ in range(2))
-    assert explain(first) is None
-    assert sorted(map_states(resources)) == ["done", "queued"]
-    assert explain(second) is None
-    assert map_states(resources) == ["done", "done"]
-    asked = len(explainer.asked)
-    for explanation_id in (first, second, new_job_id(), "", "x" * 10_000):
-        explain(explanation_id)
-    assert len(explainer.asked) == asked
-
-
-def test_films_come_before_maps(
-    runtime: Runtime, explain: Celery, explainer: RuleExplainer, resources: Resources
-) -> None:
-    """While a film is due no map is begun; one that comes meanwhile waits for one map only."""
-    first, _ = (map_of_a_film(resources, runtime) for _ in range(2))
-    waiting = film(resources)
-    explain(first)
-    assert map_states(resources) == ["queued", "queued"]
-    runtime.work()
-    explainer.meddle = lambda: film(resources) if waiting else None
-    explain(first)
-    assert sorted(map_states(resources)) == ["done", "queued"]
-
-
-def test_a_film_that_came_while_the_turn_was_waited_for_goes_first(
-    runtime: Runtime, explainer: RuleExplainer, resources: Resources
-) -> None:
-    """The other thread is at a map, a film comes, this thread gets the turn: no second map before the film."""
-    map_of_a_film(resources, runtime)
-    runtime.turn.acquire()
-    waiting = threading.Thread(target=runtime.explain)
-    waiting.start()
-    film(resources)
-    runtime.turn.release()
-    waiting.join()
-    assert (map_states(resources), explainer.asked) == (["queued"], [])
-
-
-def test_many_maps_do_not_hide_what_dead_workers_held(
-    runtime: Runtime, explainer: RuleExplainer, resources: Resources, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After each map it is looked for; the films that come back go before the next map."""
-    for _ in range(2):
-        map_of_a_film(resources, runtime)
-    swept: list[int] = []
-
-    def sweep(_resources: Resources, _worker: str) -> None:
-        swept.append(len(explainer.asked))
-        film(resources)
-
-    monkeypatch.setattr(boot.sweep, "sweep", sweep)
-    boot.explain_due(runtime)
-    assert [asked > 0 for asked in swept] == [True]
-    assert sorted(map_states(resources)) == ["done", "queued"]
-
-
-def test_the_loop_makes_maps_without_a_ring(runtime: Runtime, explainer: RuleExplainer, resources: Resources) -> None:
-    """The broker may be away."""
-    map_of_a_film(resources, runtime)
-    explainer.meddle = runtime.stop.set
-    boot.poll_loop(runtime)
-    assert map_states(resources) == ["done"]
-
-
-def test_a_worker_that_makes_no_maps_claims_none(runtime: Runtime, explain: Celery, resources: Resources) -> None:
-    """They wait for one that does, and its sign of life does not promise any."""
-    waiting = map_of_a_film(resources, runtime)
-    explain(waiting)
-    boot.explain_due(runtime)
-    assert not runtime.explain()
-    assert map_states(resources) == ["queued"]
-    runtime.beat()
-    with resources.database.read() as session:
-        assert explanation_queries.count_live_explainers(session, resources.database.now(session)) == 0
-
-
-def test_map_and_film_take_turns(
-    runtime: Runtime, explainer: RuleExplainer, resources: Resources, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While a batch is in hand no map is begun, and none is claimed; a fault gives the turn back."""
-    monkeypatch.setattr(boot, "TURN_WAIT_S", 0.01)
-    map_of_a_film(resources, runtime)
-    with runtime.turn:
-        assert not runtime.explain()
-        assert map_states(resources) == ["queued"]
-    with monkeypatch.context() as patch:
-        patch.setattr(boot, "explain_next", broken_desk)
-        with pytest.raises(DatabaseDown):
-            runtime.explain()
-    assert runtime.explain()
-    assert explainer.asked
-
-
-def broken_desk(_desk: Desk) -> bool:
-    """The database went away at the claim."""
-    raise DatabaseDown("away")
 
 
 def test_a_child_gives_signs_of_life_while_it_computes(
