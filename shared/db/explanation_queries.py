@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from shared import wire
 from shared.db import tables
-from shared.db.queries import WORKER_ALIVE_S
+from shared.db.queries import alive_since
 from shared.db.tables import Explanation
 from shared.domain import EXPLAIN_QUEUE, JobState
 from shared.errors import JobNotFound, NotFound
@@ -132,7 +132,7 @@ def needs_sweep(session: Session, now: datetime, ring_after_s: float) -> bool:
 
 
 def _explains(now: datetime) -> ColumnElement[bool]:
-    is_alive = tables.WorkerHeartbeat.polled_at > now - timedelta(seconds=WORKER_ALIVE_S)
+    is_alive = tables.WorkerHeartbeat.polled_at > alive_since(now)
     return is_alive & tables.WorkerHeartbeat.queues.contains(EXPLAIN_QUEUE)
 
 

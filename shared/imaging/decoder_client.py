@@ -28,10 +28,8 @@ import numpy.typing as npt
 from shared.errors import DecoderBusy, RefusedUpload, UnreadableImage
 from shared.imaging.decode import KINDS, MODES, Decoded, check_size
 from shared.imaging.decoder_process import (
-    CONTROL,
+    CHILD_NUMBER,
     HEADER_SIZE,
-    NEW_CHILD,
-    NEXT_FILM,
     PIXELS_AT,
     SHARED_BYTES,
     UPLOAD_SIZE,
@@ -40,7 +38,7 @@ from shared.imaging.decoder_process import (
 DECODER_COMMAND: Final = (sys.executable, "-I", "-m", "shared.imaging.decoder_process")
 ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType({"OPENBLAS_NUM_THREADS": "1"})
 """All that the decoder is told: a process that forks should have one thread, and numpy would start some."""
-KEPT_BYTES: Final = 4 << 20
+SHARED_KEPT_BYTES: Final = 4 << 20
 """Of the shared file; what larger films took of it is given back at once, so that idle children hold little."""
 _MAX_HEADER_BYTES: Final = 4096
 _MAX_DETAIL_CHARS: Final = 400
@@ -79,10 +77,10 @@ class Child:
         try:
             if self.films:
                 self._check_quiet()
-                self.decoder.tell(NEXT_FILM, self.number)
+                self.decoder.tell(self.number)
             self.films += 1
             decoded = exchange(self.socket, self.memory, data, deadline)
-            if len(data) + decoded.pixels.nbytes > KEPT_BYTES:
+            if len(data) + decoded.pixels.nbytes > SHARED_KEPT_BYTES:
                 clear(self.memory)
         except BaseException:
             self.close()
@@ -147,24 +145,25 @@ class Decoder:
         Raises:
             ConnectionError: the decoder is gone.
         """
+        memory = make_shared_file()
         ours, its_end = socket.socketpair()
         with its_end:
-            child = Child(self, next(self._numbers), ours, make_shared_file(), tenant)
+            child = Child(self, next(self._numbers), ours, memory, tenant)
             try:
-                self.tell(NEW_CHILD, child.number, its_end.fileno(), child.memory.fileno())
+                self.tell(child.number, its_end.fileno(), child.memory.fileno())
             except ConnectionError:
                 child.close()
                 raise
         return child
 
-    def tell(self, what: bytes, number: int, *descriptors: int) -> None:
-        """Send one message of the control socket.
+    def tell(self, number: int, *descriptors: int) -> None:
+        """Say that this child is given a film; with its ends' descriptors, that it is to be made first.
 
         Raises:
             ConnectionError: the decoder is gone.
         """
         try:
-            socket.send_fds(self.control, [CONTROL.pack(what, number)], descriptors)
+            socket.send_fds(self.control, [CHILD_NUMBER.pack(number)], descriptors)
         except OSError as error:
             raise ConnectionAbortedError from error
 
@@ -245,10 +244,10 @@ def make_shared_file() -> FileIO:
         else:
             descriptor, path = tempfile.mkstemp()
             Path(path).unlink()
+        file = FileIO(descriptor, "r+")
+        clear(file)
     except OSError as error:
         raise _without_memory() from error
-    file = FileIO(descriptor, "r+")
-    clear(file)
     return file
 
 

@@ -6,8 +6,8 @@ which a child is forked under resource limits; the child answers one film after 
 gives it some, all of one tenant. When the control socket closes or the parent changes, the decoder ends its children
 and itself.
 
-On the control socket: `CONTROL` messages, `NEW_CHILD` with two descriptors, or `NEXT_FILM`: the child of that number
-is given a film, so its time starts again. The descriptors are the child's socket and a file in memory that it shares
+On the control socket: a child's number, `>I`; with two descriptors it is a new child's, without it is one that is given
+another film, so its time starts again. The descriptors are the child's socket and a file in memory that it shares
 with its client: in it the upload's bytes go in, from its start, and raw pixels come out, from `PIXELS_AT`. On the
 socket the upload's size goes in, `>Q`; `>I` size and a JSON header come out, or nothing where a limit ended the child.
 """
@@ -46,9 +46,7 @@ MEMORY_HEADROOM_BYTES: Final = 640 * 2**20
 """
 CHECK_S: Final = 1.0
 """How often the parent and the children's ages are looked at; the usual end comes at once, by the socket."""
-CONTROL: Final = struct.Struct(">cI")
-NEW_CHILD: Final = b"c"
-NEXT_FILM: Final = b"f"
+CHILD_NUMBER: Final = struct.Struct(">I")
 PIXELS_AT: Final = MAX_INPUT_BYTES
 SHARED_BYTES: Final = PIXELS_AT + 2 * MAX_PIXELS
 """Of the shared file; only what a film has touched of it takes memory."""
@@ -109,10 +107,10 @@ def _serve(control: socket.socket, parent: int, timeout_s: float, read: ReadPixe
         _end_overdue(children)
         if not select.select([control], [], [], CHECK_S)[0]:
             continue
-        message, ends, _, _ = socket.recv_fds(control, CONTROL.size, 2)
+        message, ends, _, _ = socket.recv_fds(control, CHILD_NUMBER.size, 2)
         if not message:
             break
-        _, number = CONTROL.unpack(message)
+        (number,) = CHILD_NUMBER.unpack(message)
         deadline = time.monotonic() + timeout_s + CHECK_S
         if number in children:
             children[number].deadline = deadline
