@@ -28,5 +28,5 @@ def test_file_is_read_by_its_digest(tmp_path: Path) -> None:
     assert "stem.kernel" in read_pretrained(path, digest)
     with pytest.raises(DataProblem, match=r"lite0\.npz are not the ones"):
         read_pretrained(path, "0" * 64)
-    with pytest.raises(DataProblem, match=r"gone\.npz are not in"):
+    with pytest.raises(DataProblem, match=r"gone\.npz are not there"):
         read_pretrained(tmp_path / "gone.npz", digest)
