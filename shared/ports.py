@@ -23,6 +23,14 @@ class BlobStore(Protocol):
             StorageDown: the bytes could not be made durable.
         """
 
+    def copy(self, ref: str, job_id: str) -> str:
+        """The same bytes for another job of the same tenant, checked, and young again; return their reference.
+
+        Raises:
+            BlobMissing, StorageDown: as `get`.
+            StorageFull: as `put`.
+        """
+
     def get(self, ref: str) -> bytes:
         """Read back, checked against the reference's SHA-256.
 

@@ -31,6 +31,12 @@ class MemoryBlobs:
         self.data[ref], self.written_at[ref] = data, datetime.now(UTC)
         return ref
 
+    def copy(self, ref: str, job_id: str) -> str:
+        """Keep them once more."""
+        copied = self.put(ref.split("/", 1)[0], job_id, self.get(ref))
+        self.written_at[ref] = self.written_at[copied]
+        return copied
+
     def get(self, ref: str) -> bytes:
         """Give them back, checked."""
         found = self.data.get(ref)

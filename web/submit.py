@@ -125,7 +125,7 @@ def _answer(resources: Resources, who: Principal, upload: Upload, answered: Answ
     settings, job_id = resources.settings, resources.new_id()
     check_room(settings.home, settings.min_free_bytes)
     try:
-        ref = run_in_thread(lambda: resources.blobs.put(who.tenant, job_id, resources.blobs.get(answered.blob_ref)))
+        ref = run_in_thread(lambda: resources.blobs.copy(answered.blob_ref, job_id))
     except BlobMissing:
         return None
     faults.reach(Fault.BLOB_STORED)

@@ -1,7 +1,8 @@
 """Blobs as files at <root>/<tenant>/<job id>/<sha256>: temp file, fsync, rename, fsync of the folders.
 
-An object store's local adapter made no fsync call when it was measured, hence this one. A blob belongs to one
-job and is never shared, so a delete needs no reference count.
+An object store's local adapter made no fsync call when it was measured, hence this one. A blob's name belongs to one
+job and is never shared, so a delete needs no reference count; the bytes behind the names of a film and its copies are
+one file (hard links), which is never written to again.
 """
 
 from __future__ import annotations
@@ -46,6 +47,26 @@ class LocalBlobs:
         except OSError as error:
             raise _fault(error) from error
         return ref
+
+    def copy(self, ref: str, job_id: str) -> str:
+        """Another name for the same file, durable; written again where the file system gives it none.
+
+        Its age starts anew before it is there, lest a sweep takes it for an orphan before its job has a row.
+
+        Raises:
+            BlobMissing, StorageDown: as `get`.
+            StorageFull: as `put`.
+        """
+        data, tenant, digest = self.get(ref), *ref.split("/")[::2]
+        target = self._path(f"{tenant}/{job_id}/{digest}")
+        try:
+            _make_durable_folder(target.parent)
+            os.utime(self._path(ref))
+            target.hardlink_to(self._path(ref))
+            _sync_folder(target.parent)
+        except OSError:
+            return self.put(tenant, job_id, data)
+        return f"{tenant}/{job_id}/{digest}"
 
     def get(self, ref: str) -> bytes:
         """Read back and check.

@@ -77,6 +77,35 @@ def test_equal_films_of_two_jobs_are_two_blobs(blobs: BlobStore) -> None:
     assert blobs.get(second) == b"film"
 
 
+def test_a_copy_is_the_same_film_of_another_job(blobs: BlobStore) -> None:
+    """By its own name, in the same tenant; either outlives the other, and copying twice is copying once."""
+    for deleted in (0, 1):
+        first, other = blobs.put("clinic", new_job_id(), b"film"), new_job_id()
+        copied = blobs.copy(first, other)
+        assert copied == f"clinic/{other}/{hashlib.sha256(b'film').hexdigest()}" == blobs.copy(first, other)
+        refs = [first, copied]
+        blobs.delete(refs[deleted])
+        assert blobs.get(refs[1 - deleted]) == b"film"
+        blobs.delete(refs[1 - deleted])
+
+
+def test_a_copy_of_an_old_film_is_young(blobs: BlobStore) -> None:
+    """A sweep must not take it for an orphan before its job has a row."""
+    first = blobs.put("default", new_job_id(), b"film")
+    age(blobs, first, timedelta(hours=2))
+    blobs.copy(first, new_job_id())
+    assert list(blobs.older_than(datetime.now(UTC) - timedelta(hours=1))) == []
+
+
+def test_a_film_that_is_gone_cannot_be_copied(blobs: BlobStore) -> None:
+    """Nothing is left where the copy would have been."""
+    ref = blobs.put("default", JOB, b"film")
+    blobs.delete(ref)
+    with pytest.raises(BlobMissing):
+        blobs.copy(ref, new_job_id())
+    assert list(blobs.older_than(datetime.now(UTC) + timedelta(hours=1))) == []
+
+
 def test_what_is_not_there_is_missing(blobs: BlobStore) -> None:
     """Never put, or deleted."""
     ref = blobs.put("default", JOB, b"film")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from datetime import UTC, datetime, timedelta
@@ -109,6 +110,51 @@ def test_a_failed_write_leaves_no_half_file(blobs: LocalBlobs, monkeypatch: pyte
     with pytest.raises(StorageFull):
         blobs.put("default", JOB, b"film")
     assert files(blobs) == before
+
+
+def test_a_copy_is_a_second_name_made_durable(blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No byte is written again: what is synced is the folders that hold the new names."""
+    ref, other = blobs.put("default", JOB, b"film"), new_job_id()
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(Path(f"/proc/self/fd/{fd}").readlink().name))
+    copied = blobs.copy(ref, other)
+    assert (blobs.root / copied).samefile(blobs.root / ref)
+    assert synced == ["default", other]
+
+
+def test_a_damaged_film_is_not_copied(blobs: LocalBlobs) -> None:
+    """It would answer for another job."""
+    ref = blobs.put("default", JOB, b"film")
+    (blobs.root / ref).write_bytes(b"fiLm")
+    with pytest.raises(BlobMissing, match="damaged"):
+        blobs.copy(ref, new_job_id())
+    assert files(blobs) == [ref]
+
+
+def test_where_a_file_has_one_name_a_copy_is_written(blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems have no hard links, and some files have all that they may."""
+    ref = blobs.put("default", JOB, b"film")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMLINK, "Too many links")
+
+    monkeypatch.setattr(os, "link", refuse)
+    copied = blobs.copy(ref, new_job_id())
+    assert blobs.get(copied) == b"film"
+    assert not (blobs.root / copied).samefile(blobs.root / ref)
+
+
+def test_a_full_disk_is_told_of_a_copy_too(blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No room for its folder: 507, and nothing half-made is named."""
+    ref = blobs.put("default", JOB, b"film")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(StorageFull):
+        blobs.copy(ref, new_job_id())
+    assert files(blobs) == [ref]
 
 
 def test_deleting_the_last_blob_removes_its_folder(blobs: LocalBlobs) -> None:
