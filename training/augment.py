@@ -23,6 +23,8 @@ SHARPEN_RADIUS_PX: Final = (0.6, 1.6)
 def augment(pixels: Pixels, knobs: Augmentation, rng: np.random.Generator) -> Grey:
     """A copy mirrored, turned, cropped, resampled, blurred, sharpened, re-toned, noisy, re-encoded, in this order.
 
+    Or, for the share of them that `knobs` names, mirrored and re-encoded only.
+
     Args:
         pixels: (H, W) uint8 or uint16.
 
@@ -32,6 +34,8 @@ def augment(pixels: Pixels, knobs: Augmentation, rng: np.random.Generator) -> Gr
     picture = Image.fromarray(to_uint8(pixels))
     if rng.random() < knobs.flip_share:
         picture = ImageOps.mirror(picture)
+    if knobs.recoded_share and rng.random() < knobs.recoded_share:
+        return _encode(np.asarray(picture, np.uint8), knobs, rng)
     picture = _crop(_turn(picture, knobs, rng), knobs, rng)
     picture = _blur(_resample(picture, knobs, rng), knobs, rng)
     values = _tone(_sharpen(picture, knobs, rng), knobs, rng)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from training.augment import augment, to_uint8
 from training.recipe import Augmentation
+from training.report.changes import encode
 from training.synth import draw_film
 
 OFF = Augmentation(
@@ -47,6 +48,16 @@ def test_sharpening_adds_detail_to_about_half_of_the_copies() -> None:
     assert 10 <= len(changed) <= 30
     steps = [np.abs(np.diff(copy.astype(int))).mean() for copy in changed]
     assert min(steps) > np.abs(np.diff(FILM.astype(int))).mean()
+
+
+def test_a_recoded_copy_is_the_film_through_a_jpeg() -> None:
+    """Mirrored or not, and nothing else, however many other knobs are on; that share of the copies, about."""
+    knobs = replace(Augmentation(), crop=0.3, recoded_share=0.5, jpeg_quality=(60, 60))
+    through = [encode(film, 60) for film in (FILM, np.ascontiguousarray(FILM[:, ::-1]))]
+    copies = [augment(FILM, knobs, np.random.default_rng(seed)) for seed in range(40)]
+    of_film = [sum(np.array_equal(copy, film) for copy in copies) for film in through]
+    assert 10 <= sum(of_film) <= 30
+    assert min(of_film) > 0
 
 
 def test_same_draws_same_copy() -> None:
