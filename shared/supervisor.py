@@ -6,6 +6,7 @@ nor a kill of the supervisor leaves anything behind. A part's output goes to a f
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -59,7 +60,7 @@ class Part:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509  its only other thread speaks HTTP, holds no lock of ours
+                preexec_fn=die_with_parent,  # noqa: PLW1509  this process has no other thread
             )
         self.started_at = time.monotonic()
 
@@ -93,6 +94,7 @@ class Supervisor:
         while not self._is_stopping:
             for part in self._parts:
                 self._tend(part)
+            multiprocessing.active_children()  # buries those that have ended
             time.sleep(TICK_S)
 
     def stop(self) -> None:

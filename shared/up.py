@@ -1,22 +1,24 @@
 """What `plainfilm up` does, in order: broker, worker, migrations, key, web, link, sample films, then watch.
 
-The worker loads while this process brings the database to its schema, and waits for it. Hence the late imports: what
-the database and the client need takes longer to load than all that comes before.
+The worker loads while the database is brought to its schema, and waits for it. What the database and the client need
+takes longer to load than all else, and half of this process's memory: hence the late imports, and a child for them.
 """
 
 from __future__ import annotations
 
 import fcntl
+import multiprocessing
 import os
 import signal
 import sys
-import threading
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from shared import broker, private_files
 from shared.domain import DEFAULT_TENANT
-from shared.errors import AppError, Conflict, InvalidRequest
+from shared.errors import AppError, Conflict, DatabaseDown, InvalidRequest
+from shared.processes import die_with_parent
 from shared.settings import Settings
 from shared.supervisor import Part, Say, Supervisor
 
@@ -56,13 +58,12 @@ def _start(settings: Settings, supervisor: Supervisor, say: Say) -> None:
     private_files.write(settings.run / "url", url)
     itself = [sys.executable, "-m", "shared.cli"]
     supervisor.add(Part("worker", [*itself, "worker", "run"], environment))
-    key, token = _prepare_database(settings)
+    token = _prepare(settings, url, say)
     supervisor.add(Part("web", [*itself, "web", "run"], environment))
     say(f"plainfilm is starting at {url}")
     say(f"  open once in your browser: {url}/enter/{token}")
     say(f"  API key: {settings.key_file}")
     say(f"  logs: {settings.home / 'logs'}   stop: Ctrl-C")
-    threading.Thread(target=_queue_samples, args=(url, key, say), daemon=True).start()
 
 
 def _start_broker(settings: Settings, supervisor: Supervisor) -> str:
@@ -73,6 +74,36 @@ def _start_broker(settings: Settings, supervisor: Supervisor) -> str:
         supervisor.add(Part("broker", command))
     broker.wait_until_up(url)
     return url
+
+
+def _prepare(settings: Settings, url: str, say: Say) -> str:
+    """Start the child that prepares the database and then queues the sample films; a one-time token for the pages."""
+    ours, its = multiprocessing.Pipe(duplex=False)
+    child = multiprocessing.get_context("fork").Process(target=_child, args=(its, settings, url, say), daemon=True)
+    child.start()
+    its.close()
+    try:
+        found: str | AppError = ours.recv()
+    except EOFError:
+        raise DatabaseDown("The database could not be prepared; the lines above say why.") from None
+    if isinstance(found, AppError):
+        raise found
+    return found
+
+
+def _child(answer: Connection, settings: Settings, url: str, say: Say) -> None:
+    """Ctrl-C, which the whole terminal hears, does not cut off a migration."""
+    die_with_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        key, token = _prepare_database(settings)
+    except AppError as error:
+        answer.send(error)
+        return
+    answer.send(token)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _queue_samples(url, key, say)
 
 
 def _prepare_database(settings: Settings) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from sqlalchemy import create_engine, select, text
 
@@ -77,6 +78,30 @@ def test_a_killed_supervisor_leaves_nothing_behind(start_service: Start) -> None
     service.process.kill()
     service.process.wait()
     wait_until(lambda: service.pids() == [], f"all parts to end: {service.pids()}", wait_s=60)
+
+
+def test_what_only_the_start_needed_is_given_back(running_stack: Service) -> None:
+    """The process that watches keeps no database library, and no dead child."""
+    assert running_stack.process is not None
+    wait_until(lambda: len(running_stack.jobs()) >= len(samples.paths()), "the samples to be queued")
+    watch = psutil.Process(running_stack.process.pid)
+    wait_until(lambda: len(watch.children()) == 3, f"three parts: {watch.children()}")
+    assert not [m.path for m in watch.memory_maps() if "sqlite" in m.path or "sqlalchemy" in m.path]
+    web = psutil.Process(running_stack.pids("gunicorn")[-1])
+    assert [m.path for m in web.memory_maps() if "sqlalchemy" in m.path]  # so that one would be seen
+
+
+def test_the_home_of_a_newer_build_is_refused_by_name(tmp_path: Path) -> None:
+    """One sentence that says what to do, and nothing stays behind."""
+    service = Service(tmp_path / "home", {})
+    assert service.run("db", "upgrade").returncode == 0
+    with sqlite3.connect(service.home / "plainfilm.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    ran = service.run("up")
+    assert ran.returncode == 1
+    assert "at schema 9999" in ran.stderr
+    assert "Traceback" not in ran.stderr + ran.stdout
+    assert service.pids() == []
 
 
 def kill_in_mid_batch(service: Service) -> list[int]:

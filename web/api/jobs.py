@@ -31,12 +31,7 @@ def create_blueprint(resources: Resources, room: WaitingRoom) -> Blueprint:
 
     @api.post("")
     def submit_job() -> Response:
-        query = parse_query(wire.SubmitQuery)
-        is_fresh = "no-cache" in request.cache_control
-        upload = submit.Upload(
-            read_upload(), query.priority, _idempotency_key(), g.request_id, query.expires_in_s, is_fresh
-        )
-        job, headers = _await(submit.submit(resources, gate, g.principal, upload))
+        job, headers = _await(_receive(resources, gate))
         return _job_response(job, 200 if job.done else 202, {"Location": job.links.self, **headers})
 
     def _await(receipt: submit.Receipt) -> tuple[wire.Job, dict[str, str]]:
@@ -79,6 +74,16 @@ def create_blueprint(resources: Resources, room: WaitingRoom) -> Blueprint:
         return _job_response(submit.get_job(resources, g.principal, job_id), 200, {})
 
     return api
+
+
+def _receive(resources: Resources, gate: Backpressure) -> submit.Receipt:
+    """The film is let go of before its client waits for the answer: many wait at a time."""
+    query = parse_query(wire.SubmitQuery)
+    is_fresh = "no-cache" in request.cache_control
+    upload = submit.Upload(
+        read_upload(), query.priority, _idempotency_key(), g.request_id, query.expires_in_s, is_fresh
+    )
+    return submit.submit(resources, gate, g.principal, upload)
 
 
 def read_upload() -> bytes:
