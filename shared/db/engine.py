@@ -28,6 +28,9 @@ SQLITE_BUSY_S = 10.0
 STATEMENT_TIMEOUT_MS = 15_000
 """PostgreSQL ends a statement of ours after this: all are short by design."""
 
+DISK_FULL, UNDEFINED_TABLE = "53100", "42P01"
+"""SQLSTATE, PostgreSQL only."""
+
 Clock = Callable[[Session], datetime]
 
 
@@ -148,7 +151,10 @@ def build_database(settings: Settings) -> Database:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn a lost, refused or awaited-in-vain connection into `DatabaseDown`; leave faults of ours as they are."""
+    """Turn a connection that is lost, refused or awaited in vain, and tables that are not there yet, to `DatabaseDown`.
+
+    Faults of ours stay as they are.
+    """
     try:
         yield
     except (OperationalError, PoolExhausted) as error:
@@ -158,10 +164,17 @@ def _translated() -> Iterator[None]:
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseDown("The database connection was lost; try again shortly.") from error
+        if _sqlstate(error) == UNDEFINED_TABLE:  # SQLite's is an OperationalError
+            raise DatabaseDown("The database is not set up yet; try again shortly.") from error
         raise
 
 
 def _is_full(error: Exception) -> bool:
-    """SQLite says SQLITE_FULL (13), PostgreSQL SQLSTATE 53100."""
+    """SQLite says SQLITE_FULL (13), PostgreSQL disk_full."""
     cause = getattr(error, "orig", None)
-    return getattr(cause, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL or getattr(cause, "sqlstate", "") == "53100"
+    return getattr(cause, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL or _sqlstate(error) == DISK_FULL
+
+
+def _sqlstate(error: Exception) -> str:
+    """PostgreSQL's five letters of what went wrong; '' elsewhere."""
+    return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")

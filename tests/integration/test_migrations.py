@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 
 from shared.db import migrate, schema
 from shared.db.engine import Database, make_engine
-from shared.db.tables import Base
-from shared.errors import Conflict
+from shared.db.tables import Base, Job
+from shared.errors import Conflict, DatabaseDown
 
 pytestmark = pytest.mark.integration
 
@@ -56,6 +56,16 @@ def test_upgrading_twice_changes_nothing(empty: Database) -> None:
     migrate.upgrade(empty)
     with empty.read() as session:
         assert session.execute(text("SELECT count(*) FROM audit_heads")).scalar() == 1
+
+
+def test_a_request_before_the_tables_may_come_again(empty: Database) -> None:
+    """503, reading or writing: a web process may be up before its database is."""
+    for transaction in (empty.read, empty.begin):
+        with pytest.raises(DatabaseDown), transaction() as session:
+            session.execute(select(Job.id))
+    migrate.upgrade(empty)
+    with empty.read() as session:
+        assert session.execute(select(Job.id)).all() == []
 
 
 def test_a_newer_schema_is_refused_and_left_alone(empty: Database) -> None:
