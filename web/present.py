@@ -14,6 +14,7 @@ from typing import Final
 from markupsafe import Markup
 
 from shared import verdict, wire
+from shared.db.queries import MOST_COUNTED
 from shared.domain import Priority, Verdict
 from shared.manifest import Rate, SplitMetrics
 
@@ -150,6 +151,11 @@ def grouped(number: int) -> str:
     return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
+def counted(number: int) -> str:
+    """A count of jobs: 9999 -> '9 999'; of more than are counted '10 000+'."""
+    return grouped(number) if number <= MOST_COUNTED else f"{grouped(MOST_COUNTED)}+"
+
+
 def shade(count: int, row: Sequence[int]) -> int:
     """The step 0..5 of a confusion matrix's cell by its share of the row."""
     total = sum(row)
@@ -189,6 +195,7 @@ FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
         "exact_time": exact_time,
         "mark_code": mark_code,
         "grouped": grouped,
+        "counted": counted,
         "shade": shade,
         "summarize": summarize,
         "seen_mark": seen_mark,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
-from sqlalchemy import BindParameter, ColumnElement, Row, Select, bindparam, func, select
+from sqlalchemy import BindParameter, ColumnElement, Row, ScalarSelect, Select, bindparam, func, select
 from sqlalchemy.orm import Session, defer
 
 from shared import wire
@@ -18,6 +18,9 @@ from shared.model_report import ModelReport
 
 MAX_POSITION = 1000
 """Beyond this a queue position is not counted: the number would cost more than it tells."""
+
+MOST_COUNTED = 10_000
+"""Jobs of one state beyond this are not counted: each open worklist asks again and again."""
 
 WORKER_ALIVE_S = 15.0
 """A worker that has not polled the database for so long counts as gone or deaf."""
@@ -77,12 +80,18 @@ def get_blob_ref(session: Session, tenant: str, job_id: str) -> str:
 
 
 def count_by_state(session: Session, tenant: str) -> dict[JobState, int]:
-    """How many jobs are in each state; every state is named."""
-    rows = session.execute(
-        select(tables.Job.state, func.count()).where(tables.Job.tenant == tenant).group_by(tables.Job.state)
-    )
-    found = {JobState(state): count for state, count in rows}
-    return {state: found.get(state, 0) for state in JobState}
+    """How many jobs are in each state, counted up to `MOST_COUNTED` + 1; every state is named."""
+    counts = session.execute(_COUNTS, {"tenant": tenant, "most": MOST_COUNTED + 1}).one()
+    return dict(zip(JobState, counts, strict=True))
+
+
+def _counted(state: JobState) -> ScalarSelect[int]:
+    of_state = (tables.Job.tenant == bindparam("tenant")) & (tables.Job.state == state)
+    some = select(tables.Job.id).where(of_state).limit(bindparam("most")).subquery()
+    return select(func.count()).select_from(some).scalar_subquery()
+
+
+_COUNTS = select(*map(_counted, JobState))
 
 
 def count_queued(session: Session) -> dict[str, int]:

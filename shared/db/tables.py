@@ -186,6 +186,7 @@ class Job(Base):
             postgresql_where=text("state = 'queued'"),
         ),
         Index("ix_jobs_tenant_id", "tenant", "id"),
+        Index("ix_jobs_state", "tenant", "state", "id"),
         Index("ix_jobs_film", "tenant", "input_sha256"),
         Index("ix_jobs_finished_at", "finished_at"),
     )

@@ -42,6 +42,7 @@ def measure(database: Database, queued: int, done: int, say: Say) -> dict[str, f
         **_told("claim", claims),
         **_told("list", pages),
         **_told("list_newest", list(_pages(database, ListQuery))),
+        **_told("counts", list(_counts(database))),
         **_told("list_by_verdict", list(_pages(database, lambda: ListQuery(verdict=Verdict.COVID19)))),
         **_told("list_by_rare_verdict", list(_pages(database, lambda: ListQuery(verdict=Verdict.NOT_ASSESSABLE), 10))),
         **_told("list_by_rare_status", list(_pages(database, lambda: ListQuery(status=JobState.QUEUED), 10))),
@@ -73,6 +74,15 @@ def _pages(database: Database, make: Callable[[], ListQuery], count: int = PAGES
         started = time.perf_counter()
         with database.read() as session:
             queries.list_jobs(session, DEFAULT_TENANT, query).model_dump_json()
+        yield time.perf_counter() - started
+
+
+def _counts(database: Database) -> Iterator[float]:
+    """Seconds of each count of the jobs by state, which every open worklist asks for."""
+    for _ in range(PAGES):
+        started = time.perf_counter()
+        with database.read() as session:
+            queries.count_by_state(session, DEFAULT_TENANT)
         yield time.perf_counter() - started
 
 

@@ -64,3 +64,12 @@ def test_code_in_a_sentence_is_marked_and_the_rest_escaped() -> None:
 def test_a_cell_is_shaded_by_its_share_of_the_row(count: int, row: list[int], step: int) -> None:
     """Empty cells stay plain, any count shows, a whole row is darkest."""
     assert present.shade(count, row) == step
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(0, "0"), (9999, "9\u202f999"), (10_000, "10\u202f000"), (10_001, "10\u202f000+"), (60_006, "10\u202f000+")],
+)
+def test_a_count_says_where_counting_stopped(number: int, words: str) -> None:
+    """Queries count to one beyond the most, and a page adds the states up."""
+    assert present.counted(number) == words
