@@ -118,13 +118,13 @@ def make_finding(model_sha256: str, *, verdict: str = "normal") -> Finding:
     return Finding(columns, {"verdict": verdict})
 
 
-def finish(database: Database, held: Claim, *, worker: str = "w1") -> None:
+def finish(database: Database, held: Claim, *, worker: str = "w1", verdict: str = "normal") -> None:
     """Finish one job with an ordinary result.
 
     Raises:
         LeaseLost: another attempt owns it.
     """
-    finding = make_finding(register_model(database))
+    finding = make_finding(register_model(database), verdict=verdict)
     with jobs.changing(database) as changes:
         if changes.finish(worker, [(held, finding)]):
             raise LeaseLost("Another attempt owns this job now.")

@@ -159,7 +159,10 @@ class JobChanges:
         owned = set(self.session.scalars(_FINISH, {"fences": fences, "now": self.now}))
         kept = [(held, finding) for held, finding in found if held.id in owned]
         fixed = {"worker": worker, "created_at": self.now}
-        rows = [{"job_id": held.id, "attempt": held.attempt, **fixed, **finding.columns} for held, finding in kept]
+        rows = [
+            {"job_id": held.id, "tenant": held.tenant, "attempt": held.attempt, **fixed, **finding.columns}
+            for held, finding in kept
+        ]
         if rows:
             self.session.execute(insert(table_of(Result)), rows)
         for held, finding in kept:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 from sqlalchemy import BindParameter, ColumnElement, Row, ScalarSelect, Select, bindparam, func, select
-from sqlalchemy.orm import Session, defer
+from sqlalchemy.orm import InstrumentedAttribute, Session, defer
 
 from shared import wire
 from shared.db import tables
@@ -45,14 +45,16 @@ def get_job(session: Session, tenant: str, job_id: str) -> wire.Job:
 
 def list_jobs(session: Session, tenant: str, query: wire.ListQuery) -> wire.JobList:
     """One page, newest first; the order is stable since ids sort by the time they were made."""
-    statement = _JOBS.where(tables.Job.tenant == tenant).order_by(tables.Job.id.desc()).limit(query.limit + 1)
+    statement = _JOBS.where(tables.Job.tenant == tenant)
+    order: InstrumentedAttribute[str] = tables.Job.id
     if query.status:
         statement = statement.where(tables.Job.state == query.status)
-    if query.verdict:
-        statement = statement.where(tables.Result.verdict == query.verdict)
+    if query.verdict:  # then it is the results that are gone through
+        order = tables.Result.job_id
+        statement = statement.where(tables.Result.tenant == tenant, tables.Result.verdict == query.verdict)
     if query.cursor:
-        statement = statement.where(tables.Job.id < query.cursor)
-    rows = session.execute(statement).all()
+        statement = statement.where(order < query.cursor)
+    rows = session.execute(statement.order_by(order.desc()).limit(query.limit + 1)).all()
     page = [_to_wire(row, None) for row in rows[: query.limit]]
     return wire.JobList(jobs=page, next_cursor=page[-1].id if len(rows) > query.limit else None)
 

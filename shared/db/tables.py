@@ -193,11 +193,12 @@ class Job(Base):
 
 
 class Result(Base):
-    """What one attempt found; at most one a job, by its primary key."""
+    """What one attempt found; at most one a job, by its primary key. `tenant` is the job's, for lists by verdict."""
 
     __tablename__ = "results"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64))
     model_sha256: Mapped[str] = mapped_column(ForeignKey("models.weights_sha256"))
     verdict: Mapped[str] = mapped_column(String(32))
     probabilities: Mapped[dict[str, float]] = mapped_column(JSON)
@@ -215,6 +216,8 @@ class Result(Base):
     attempt: Mapped[int] = mapped_column(SmallInteger)
     duration_ms: Mapped[int]
     created_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_results_verdict", "tenant", "verdict", "job_id"),)
 
 
 _EXPLANATION_STATES = ", ".join(f"'{state}'" for state in ExplanationState)

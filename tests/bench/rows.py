@@ -60,7 +60,7 @@ def make(database: Database, rows: Rows, model_sha256: str) -> None:
             at = database.now(session) - timedelta(seconds=len(chunks) - place)
             _insert(session, rows, first, last, at)
             if rows.state is JobState.SUCCEEDED:
-                _insert_results(session, first, last, at, model_sha256)
+                _insert_results(session, rows.tenant, first, last, at, model_sha256)
     if not database.is_sqlite:
         with database.begin() as session:
             session.execute(text("ANALYZE"))  # what its autovacuum does in time
@@ -85,7 +85,9 @@ def _insert(session: Session, rows: Rows, first: int, last: int, at: datetime) -
     session.execute(insert(Job).from_select(list(values), select(*values.values())))
 
 
-def _insert_results(session: Session, first: int, last: int, at: datetime, model_sha256: str) -> None:
+def _insert_results(  # noqa: PLR0913, PLR0917 - one call
+    session: Session, tenant: str, first: int, last: int, at: datetime, model_sha256: str
+) -> None:
     """One in ten thousand is not assessable, the others go round the labels' verdicts."""
     number = _count(first, last)
     verdict = case(
@@ -96,7 +98,8 @@ def _insert_results(session: Session, first: int, last: int, at: datetime, model
         else_=Verdict.UNCERTAIN.value,
     )
     same: dict[str, object] = {
-        "model_sha256": model_sha256, "probabilities": {"normal": 0.9, "covid19": 0.06, "viral_pneumonia": 0.04},
+        "tenant": tenant, "model_sha256": model_sha256,
+        "probabilities": {"normal": 0.9, "covid19": 0.06, "viral_pneumonia": 0.04},
         "prediction_set": ["normal"], "reasons": [], "saliency_method": "grad_cam", "saliency": b"\0" * 324,
         "saliency_sha256": SHA256, "border_share": 0.1, "is_degenerate": False, "preprocessing": "grey_soft_v1",
         "device": "bench", "code_version": "bench", "worker": "bench", "attempt": 1, "duration_ms": 10,

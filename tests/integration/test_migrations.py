@@ -10,10 +10,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, select, text
 
-from shared.db import migrate, schema
+from shared.db import migrate, queries, schema
 from shared.db.engine import Database, make_engine
 from shared.db.tables import Base, Job
+from shared.domain import Verdict
 from shared.errors import Conflict, DatabaseDown
+from shared.wire import ListQuery
+from tests.jobs import claim, finish, make_job
 
 pytestmark = pytest.mark.integration
 
@@ -56,6 +59,18 @@ def test_upgrading_twice_changes_nothing(empty: Database) -> None:
     migrate.upgrade(empty)
     with empty.read() as session:
         assert session.execute(text("SELECT count(*) FROM audit_heads")).scalar() == 1
+
+
+def test_results_of_before_are_found_by_their_verdict(empty: Database) -> None:
+    """Revision 0007 tells each whose it is."""
+    migrate.upgrade(empty)
+    job_id = make_job(empty)
+    finish(empty, *claim(empty), verdict="covid19")
+    migrate.downgrade(empty, "0006")
+    migrate.upgrade(empty)
+    with empty.read() as session:
+        found = queries.list_jobs(session, "default", ListQuery(verdict=Verdict.COVID19))
+    assert [job.id for job in found.jobs] == [job_id]
 
 
 def test_a_request_before_the_tables_may_come_again(empty: Database) -> None:
