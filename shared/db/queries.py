@@ -89,7 +89,8 @@ def count_by_state(session: Session, tenant: str) -> dict[JobState, int]:
 
 def _counted(state: JobState) -> ScalarSelect[int]:
     of_state = (tables.Job.tenant == bindparam("tenant")) & (tables.Job.state == state)
-    some = select(tables.Job.id).where(of_state).limit(bindparam("most")).subquery()
+    newest = select(tables.Job.id).where(of_state).order_by(tables.Job.id.desc())  # by its index: PostgreSQL would scan
+    some = newest.limit(bindparam("most")).subquery()
     return select(func.count()).select_from(some).scalar_subquery()
 
 
