@@ -25,6 +25,7 @@ def run(connection: Connection) -> None:
     with context.begin_transaction():
         if on_postgres:
             connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+            connection.execute(text("SET LOCAL statement_timeout = 0"))  # a long table takes its time
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
         context.run_migrations()
 

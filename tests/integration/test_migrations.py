@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, select, text
 
-from shared.db import migrate, queries, schema
+from shared.db import engine, migrate, queries, schema
 from shared.db.engine import Database, make_engine
 from shared.db.tables import Base, Job
 from shared.domain import Verdict
@@ -19,6 +19,11 @@ from shared.wire import ListQuery
 from tests.jobs import claim, finish, make_job
 
 pytestmark = pytest.mark.integration
+
+SLOW_RESULTS = """
+CREATE FUNCTION take_a_second() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NEW; END';
+CREATE TRIGGER slow BEFORE UPDATE ON results FOR EACH ROW EXECUTE FUNCTION take_a_second();
+"""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -71,6 +76,22 @@ def test_results_of_before_are_found_by_their_verdict(empty: Database) -> None:
     with empty.read() as session:
         found = queries.list_jobs(session, "default", ListQuery(verdict=Verdict.COVID19))
     assert [job.id for job in found.jobs] == [job_id]
+
+
+def test_a_migration_may_take_its_time(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit on a statement is for requests: a long table would never get past it."""
+    monkeypatch.setattr(engine, "STATEMENT_TIMEOUT_MS", 500)
+    database = Database(make_engine(postgres_url))
+    make_job(database)
+    finish(database, *claim(database))
+    migrate.downgrade(database, "0006")
+    with database.begin() as session:
+        session.execute(text(SLOW_RESULTS))
+    with pytest.raises(DatabaseDown), database.begin() as session:
+        session.execute(text("UPDATE results SET verdict = 'normal'"))
+    migrate.upgrade(database)
+    assert schema.current_revision(database) == schema.HEAD
+    database.close()
 
 
 def test_a_request_before_the_tables_may_come_again(empty: Database) -> None:
