@@ -66,7 +66,7 @@ class Sets(Part):
 
 
 class Failure(Part):
-    """A film whose forced choice is wrong."""
+    """A film whose forced choice is wrong, or one with an other finding whose verdict names a label."""
 
     file: str
     label: str
@@ -79,9 +79,9 @@ class SplitReport(Part):
     """One split: the manifest's metrics, intervals of those that are no shares, sources, sets and failures.
 
     `estimates` has balanced_accuracy, macro_f1 and ece15, as far as the split has films of the labels. `roc_auc` is
-    of each label against the others, among the films that have one of the labels. `failures` names the films whose
-    forced choice is wrong, the most confident first. `groups` is how many patients (or
-    near-duplicate clusters) the films are of; intervals know which film is of which.
+    of each label against the others, among the films that have one of the labels. `failures` names the films
+    that go wrong, the most confident first. `groups` is how many patients (or near-duplicate clusters) the films are
+    of; intervals know which film is of which.
     """
 
     metrics: SplitMetrics

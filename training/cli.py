@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
@@ -97,12 +98,17 @@ def sample_films(
 
 
 def _tell_left_alone(recipe: Recipe, data: Path) -> None:
-    """Name the folders beside the class folders that no film is taken from."""
-    if recipe.drawn_films or find_manifest(recipe, data) is not None:
+    """Name the splits of the manifest, or the folders beside the class folders, that no film is taken from."""
+    if recipe.drawn_films:
         return
-    names = left_alone(data, class_folders((*recipe.labels, *recipe.other_labels)))
+    if find_manifest(recipe, data) is None:
+        kind, names = "class", left_alone(data, class_folders((*recipe.labels, *recipe.other_labels)))
+    else:
+        films = Counter(example.split for example in find_examples(recipe, data))
+        unused = sorted(films.keys() - {*recipe.train_splits, *recipe.report_splits})
+        kind, names = "split", tuple(f"{split} ({films[split]} films)" for split in unused)
     if names:
-        typer.echo(f"left alone, no class of the recipe: {', '.join(names)}", err=True)
+        typer.echo(f"left alone, no {kind} of the recipe: {', '.join(names)}", err=True)
 
 
 def _summarise(folder: Path) -> None:

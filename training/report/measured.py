@@ -186,7 +186,7 @@ def explanations(report: ModelReport) -> Section:
 
 
 def failures(report: ModelReport) -> list[Section]:
-    """Every film whose forced choice is wrong, by file name; not in the card, where it would be too long."""
+    """Every film that goes wrong, by file name; not in the card, where it would be too long."""
     found = [(name, split) for name, split in report.splits.items() if split.failures]
     return [_failures(name, split) for name, split in found]
 
@@ -201,7 +201,7 @@ def _failures(name: str, split: SplitReport) -> Section:
         )
         for film in split.failures
     )
-    title = f"`{name}`: {len(rows)} of {split.metrics.accuracy.n if split.metrics.accuracy else 0} wrong"
+    title = f"`{name}`: {len(rows)} of {split.metrics.n} films"
     return Section(f"failures-{name}", title, (Table(headers, rows, words=4),), THIRD)
 
 

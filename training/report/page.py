@@ -89,7 +89,8 @@ def _body(report: ModelReport, shown: Shown) -> list[str]:
         ),
     ]
     failures = "".join(markup.draw_fold(section) for section in measured.failures(report))
-    last = Section("failures", "Films that the forced choice gets wrong", () if failures else ("None.",))
+    meaning = "A wrong first choice; or a verdict that names a label, where the film has an other finding."
+    last = Section("failures", "Films that go wrong", (meaning,) if failures else ("None.",))
     parts.append((last, markup.draw_section(last, failures)))
     return [markup.draw_contents([section for section, _ in parts]), *(text for _, text in parts)]
 
@@ -114,7 +115,11 @@ SALIENCY: Final = "saliency"
 
 def _shown(report: ModelReport, shown: Shown) -> list[Section]:
     """Sections that are pictures."""
-    course = Section(COURSE, "Learning curves", () if shown.history else ("The model's folder has no history.",))
+    drawn = (
+        "The two are not of one kind: training is of the forms and films that were drawn, with the recipe's label "
+        "smoothing in its loss; validation is of each film once, as it is, without."
+    )
+    course = Section(COURSE, "Learning curves", (drawn if shown.history else "The model's folder has no history.",))
     about = (
         "Each strip: the film; Grad-CAM of the first choice; the gradient of its score, which the 2020 study drew. "
         "The yellower a place, the more it moved the score. Of the wrong ones the most confident, of the right a draw. "

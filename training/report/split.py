@@ -183,11 +183,12 @@ def _sets(answers: Answers, labels: Sequence[str], nominal: float) -> Sets:
 
 
 def _failures(answers: Answers, labels: Sequence[str], root: Path) -> list[Failure]:
-    """The most confident first."""
+    """Wrong choices, and verdicts on films that have none of the labels; the most confident first."""
     found: list[Failure] = []
     for example, told in zip(answers.examples, answers.assessments, strict=True):
         choice, probability = max(told.probabilities.items(), key=lambda pair: pair[1])
-        if example.label in labels and choice != example.label:
+        is_wrong = choice != example.label if example.label in labels else told.verdict.value in labels
+        if is_wrong:
             name = film_name(example.path, root)
             found.append(
                 Failure(

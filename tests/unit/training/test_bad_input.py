@@ -65,6 +65,15 @@ def test_unreadable_films(data: Path, tmp_path: Path) -> None:
     assert "manifest.csv line 6: the film s0004.png cannot be read" in detail
 
 
+def test_splits_that_nothing_uses_are_told(data: Path, tmp_path: Path) -> None:
+    """By name and number of films; not those that are learned from or measured."""
+    (data / "images" / "s0000.png").unlink()  # so that it ends before it learns
+    recipe = ("--recipe", "tiny", "--set", "drawn_films=0", "--data", str(data), "--out", str(tmp_path / "out"))
+    assert "left alone" not in CliRunner().invoke(train, recipe).stderr
+    told = CliRunner().invoke(train, [*recipe, "--set", "report_splits=[]"]).stderr
+    assert told.strip() == "left alone, no split of the recipe: test (6 films)"
+
+
 def test_one_group_in_two_splits_and_an_empty_class_are_told_together(data: Path, tmp_path: Path) -> None:
     """Both rows of the group, and the class."""
 

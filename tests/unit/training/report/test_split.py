@@ -52,12 +52,15 @@ def test_sets_count_films_that_have_one_of_the_labels() -> None:
 
 
 def test_failures_are_named_the_most_confident_first() -> None:
-    """Two wrong choices, by name below the root; a film with a foreign label cannot be wrong."""
+    """Two wrong choices, and an other finding with a verdict, by name below the root."""
     failures = report_split(ANSWERS, LABELS, 0.9, ROOT).failures
     assert [(film.file, film.label, film.choice, film.verdict) for film in failures] == [
         ("images/f4.png", "normal", "covid19", "uncertain"),
+        ("images/f5.png", "tuberculosis", "covid19", "covid19"),
         ("images/f1.png", "covid19", "normal", "normal"),
     ]
+    held_back = make_answers(("tuberculosis", "b", COVID, False, ("covid19",)))
+    assert report_split(held_back, LABELS, 0.9, ROOT).failures == []
     assert failures[0].probability == pytest.approx(0.9)
 
 
