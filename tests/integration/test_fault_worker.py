@@ -131,8 +131,8 @@ def logs(rig: Rig) -> str:
 def test_a_workers_wrong_clock_has_no_effect() -> None:
     """Three days ahead and an hour behind: films are claimed, leases end, all is dated by the database alone."""
     clocks = ({CLOCK_S: str(3 * 86400)}, {CLOCK_S: "-3600", FAULT_FILE: ""})  # the first is the one to die
+    began = datetime.now(UTC)  # before the workers: one that dies early has said last at its start that it lives
     with running("postgresql", each=clocks) as rig:
-        began = datetime.now(UTC)
         jobs = [rig.submit(f"clock {number}") for number in range(40)]
         rig.ask_for(Fault.CLAIM_COMMITTED)
 
