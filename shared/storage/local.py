@@ -57,16 +57,18 @@ class LocalBlobs:
             BlobMissing, StorageDown: as `get`.
             StorageFull: as `put`.
         """
-        data, tenant, digest = self.get(ref), *ref.split("/")[::2]
-        target = self._path(f"{tenant}/{job_id}/{digest}")
+        data, source = self.get(ref), self._path(ref)
+        tenant, _, digest = ref.split("/")
+        copied = f"{tenant}/{job_id}/{digest}"
+        target = self._path(copied)
         try:
             _make_durable_folder(target.parent)
-            os.utime(self._path(ref))
-            target.hardlink_to(self._path(ref))
+            os.utime(source)
+            target.hardlink_to(source)
             _sync_folder(target.parent)
         except OSError:
             return self.put(tenant, job_id, data)
-        return f"{tenant}/{job_id}/{digest}"
+        return copied
 
     def get(self, ref: str) -> bytes:
         """Read back and check.

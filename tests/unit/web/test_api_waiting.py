@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from tests.api_answers import UNKNOWN, job_of, problem
 from tests.jobs import claim, finish, make_job
 from web import events
 from web.app import WAITING_ROOM
+from web.submit import Upload
 from web.waiting import LONGEST_WAIT_S, WaitingRoom
 
 WAIT = {"Prefer": "wait=10"}
@@ -51,6 +53,18 @@ def test_a_submission_that_waits_is_answered_with_the_result(api: Api, small: Re
     assert response.headers["Preference-Applied"] == "wait=10"
     assert response.headers["Location"] == job.links.self
     assert room_of(api).count() == 0
+
+
+def test_a_film_is_let_go_of_while_its_client_waits(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A megabyte for each of many that wait would be the most of the process."""
+    held: list[int] = []
+
+    def look(*_: object) -> None:
+        held.append(sum(type(thing) is Upload for thing in gc.get_objects()))
+
+    monkeypatch.setattr(WaitingRoom, "wait_until_done", look)
+    api.submit(headers=WAIT)
+    assert held == [0]
 
 
 def test_a_submission_that_waits_in_vain_is_202(api: Api) -> None:
