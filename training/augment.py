@@ -23,7 +23,8 @@ SHARPEN_RADIUS_PX: Final = (0.6, 1.6)
 def augment(pixels: Pixels, knobs: Augmentation, rng: np.random.Generator) -> Grey:
     """A copy mirrored, turned, cropped, resampled, blurred, sharpened, re-toned, noisy, re-encoded, in this order.
 
-    Or, for the share of them that `knobs` names, mirrored and re-encoded only.
+    The share of them that `knobs` names is neither turned, cropped, resampled nor re-toned: a codec's blocks stay where
+    they are in a film that is read as it is.
 
     Args:
         pixels: (H, W) uint8 or uint16.
@@ -34,18 +35,23 @@ def augment(pixels: Pixels, knobs: Augmentation, rng: np.random.Generator) -> Gr
     picture = Image.fromarray(to_uint8(pixels))
     if rng.random() < knobs.flip_share:
         picture = ImageOps.mirror(picture)
-    if knobs.recoded_share and rng.random() < knobs.recoded_share:
-        return _encode(np.asarray(picture, np.uint8), knobs, rng)
+    if knobs.framed_share and rng.random() < knobs.framed_share:
+        return _encode(_to_grey(_sharpen(_blur(picture, knobs, rng), knobs, rng)), knobs, rng)
     picture = _crop(_turn(picture, knobs, rng), knobs, rng)
     picture = _blur(_resample(picture, knobs, rng), knobs, rng)
     values = _tone(_sharpen(picture, knobs, rng), knobs, rng)
-    return _encode(np.clip(np.rint(values * 255), 0, 255).astype(np.uint8), knobs, rng)
+    return _encode(_to_grey(values), knobs, rng)
 
 
 def to_uint8(pixels: Pixels) -> Grey:
     """16-bit pixels to 8 by their high byte; 8-bit ones as they are."""
     shift = 8 if pixels.dtype == np.uint16 else 0
     return (pixels >> shift).astype(np.uint8)
+
+
+def _to_grey(values: npt.NDArray[np.float32]) -> Grey:
+    """Grey values in units of [0, 1], clipped to 8 bits."""
+    return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
 
 
 def _turn(picture: Image.Image, knobs: Augmentation, rng: np.random.Generator) -> Image.Image:

@@ -38,7 +38,7 @@ class Augmentation:
         contrast: largest relative change of contrast around the mean, and of brightness.
         noise: largest standard deviation in grey levels of 255; half of the copies.
         jpeg_quality: range of the quality a copy is re-encoded with; (0, 0) is off.
-        recoded_share: share of copies that are re-encoded, and mirrored by `flip_share`, but not changed otherwise.
+        framed_share: share of copies that keep the film's frame and tones: mirrored, blurred, sharpened, re-encoded.
             With `learns_originals` off they stand in for the films as they are, whose codec may tell their source.
     """
 
@@ -55,7 +55,7 @@ class Augmentation:
     contrast: float = 0.2
     noise: float = 6.0
     jpeg_quality: tuple[int, int] = (40, 95)
-    recoded_share: float = 0.0
+    framed_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

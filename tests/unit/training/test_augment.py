@@ -50,14 +50,24 @@ def test_sharpening_adds_detail_to_about_half_of_the_copies() -> None:
     assert min(steps) > np.abs(np.diff(FILM.astype(int))).mean()
 
 
-def test_a_recoded_copy_is_the_film_through_a_jpeg() -> None:
-    """Mirrored or not, and nothing else, however many other knobs are on; that share of the copies, about."""
-    knobs = replace(Augmentation(), crop=0.3, recoded_share=0.5, jpeg_quality=(60, 60))
+def test_a_framed_copy_is_the_film_through_a_jpeg() -> None:
+    """Mirrored or not, and nothing else where blur and sharpening are off; that share of the copies, about."""
+    knobs = replace(Augmentation(), crop=0.3, blur_px=0.0, framed_share=0.5, jpeg_quality=(60, 60))
     through = [encode(film, 60) for film in (FILM, np.ascontiguousarray(FILM[:, ::-1]))]
     copies = [augment(FILM, knobs, np.random.default_rng(seed)) for seed in range(40)]
     of_film = [sum(np.array_equal(copy, film) for copy in copies) for film in through]
     assert 10 <= sum(of_film) <= 30
     assert min(of_film) > 0
+
+
+def test_a_framed_copy_is_as_sharp_or_blurred_as_any() -> None:
+    """Its frame stays, its detail changes in most copies: how sharp a film is may tell its source too."""
+    knobs = replace(OFF, crop=0.3, rotate_degrees=7.0, framed_share=1.0, blur_px=1.0, sharpen=1.0)
+    copies = [augment(FILM, knobs, np.random.default_rng(seed)) for seed in range(40)]
+    assert {copy.shape for copy in copies} == {FILM.shape}
+    steps = [np.abs(np.diff(copy.astype(int))).mean() for copy in copies]
+    as_it_is = np.abs(np.diff(FILM.astype(int))).mean()
+    assert min(sum(step < as_it_is for step in steps), sum(step > as_it_is for step in steps)) >= 3
 
 
 def test_same_draws_same_copy() -> None:
