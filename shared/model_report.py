@@ -62,7 +62,7 @@ class Sets(Part):
 
     nominal: float
     by_label: dict[str, Rate]
-    mean_size: float | None
+    mean_size: Estimate | None
 
 
 class Failure(Part):
@@ -136,7 +136,7 @@ class Fold(Part):
 
     fold: int
     accuracy: Rate
-    macro_f1: float
+    macro_f1: Estimate
 
 
 class CrossValidation(Part):

@@ -73,7 +73,7 @@ def make_split(**changes: object) -> SplitReport:
         "sets": Sets(
             nominal=0.9,
             by_label={"covid19": make_rate(0.91, 30), "normal": make_rate(0.83, 30)},
-            mean_size=1.04,
+            mean_size=make_estimate(1.04),
         ),
         "failures": [
             Failure(file="images/x1.png", label="normal", choice="covid19", probability=0.97, verdict="uncertain")
@@ -119,7 +119,7 @@ def make_report(**changes: object) -> ModelReport:
         "cross_validation": CrossValidation(
             recipe="test",
             films="all films",
-            folds=[Fold(fold=1, accuracy=make_rate(0.95, 50), macro_f1=0.94)],
+            folds=[Fold(fold=1, accuracy=make_rate(0.95, 50), macro_f1=make_estimate(0.94))],
             accuracy=make_rate(0.97),
             macro_f1=make_estimate(0.95),
             by_label=make_scores(),

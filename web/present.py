@@ -120,7 +120,7 @@ def ranked(probabilities: Mapping[str, float]) -> list[tuple[str, float]]:
 def list_labels(labels: Sequence[str]) -> str:
     """('covid19', 'normal') -> 'COVID-19 and Normal'."""
     names = [name_label(label) for label in labels]
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names or ["no label"])
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def describe_set(labels: Sequence[str]) -> str:

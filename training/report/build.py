@@ -164,7 +164,7 @@ def _compose(
         splits=measured,
         robustness=measure_robustness(engine, parts[shaken], shaken, progress),
         odd_inputs=_measure_odd(subject, progress),
-        controls=_measure_controls(subject, measured, progress),
+        controls=_measure_controls(subject, measured, parts, progress),
         cross_validation=extras.cross_validation,
         leave_one_source_out=extras.leave_one_source_out,
         explanations=extras.explanations,
@@ -178,13 +178,15 @@ def _measure_odd(subject: _Subject, progress: Progress) -> OddInputs | None:
     return measure_odd(subject.engine, folder, progress) if folder.is_dir() else None
 
 
-def _measure_controls(subject: _Subject, measured: Mapping[str, SplitReport], progress: Progress) -> list[Control]:
+def _measure_controls(
+    subject: _Subject, measured: Mapping[str, SplitReport], parts: Parts, progress: Progress
+) -> list[Control]:
     """On every split that has films of the labels and was not learned from."""
-    balanced = {
-        split: found.metrics.balanced_accuracy
-        for split, found in measured.items()
-        if found.metrics.balanced_accuracy is not None and split not in (VALIDATION, *subject.recipe.train_splits)
+    recipe = subject.recipe
+    of_model = {split: found.metrics.balanced_accuracy for split, found in measured.items()}
+    named = {
+        split: (parts[split], balanced)
+        for split, balanced in of_model.items()
+        if balanced is not None and split not in recipe.train_splits
     }
-    if not balanced:
-        return []
-    return measure_controls(subject.engine, subject.recipe, subject.data, progress, balanced)
+    return measure_controls(subject.engine, recipe, subject.data, progress, named) if named else []

@@ -27,49 +27,54 @@ NEAR: Final = 0.10
 """A control within this distance of the model's balanced accuracy is near it."""
 
 
+Measured = Mapping[str, tuple[Sequence[Example], float]]
+"""Split to its films and the model's balanced accuracy on them."""
+
+
 def measure_controls(
-    engine: Engine, recipe: Recipe, data: Path, progress: Progress, model_balanced: Mapping[str, float]
+    engine: Engine, recipe: Recipe, data: Path, progress: Progress, measured: Measured
 ) -> list[Control]:
-    """Every control on every split of `model_balanced`; films without one of the model's labels play no part.
+    """Every control on every split of `measured`; films without one of the model's labels play no part.
 
     Args:
         engine: the model, for its labels and preprocessing.
         recipe: what it was made by, for the training films and the frozen rows.
         data: the data folder.
-        model_balanced: split to the model's balanced accuracy on it.
+        measured: the validation films may be a split; no control learns from a group that is in it.
 
     Raises:
         DataProblem: the films cannot be used; a split was learned from or has no film of the labels.
     """
     labels = engine.manifest.labels
-    examples = [example for example in find_examples(recipe, data) if example.label in labels]
-    learned, measured = _choose(examples, recipe, labels, tuple(model_balanced))
+    films_of = {split: [film for film in films if film.label in labels] for split, (films, _) in measured.items()}
+    learned = _choose(find_examples(recipe, data), recipe, labels, films_of)
     controls: list[Control] = []
     for view in make_views(engine.manifest, recipe, data, progress):
         judge = view.new_judge(recipe.seed).fit(view.look(learned), _targets(learned, labels))
-        for split, films in measured.items():
+        for split, films in films_of.items():
             chosen = judge.predict(view.look(films))
-            controls.append(_control(view, split, films, labels, chosen, model_balanced[split]))
+            controls.append(_control(view, split, films, labels, chosen, measured[split][1]))
     return controls
 
 
 def _choose(
-    examples: Sequence[Example], recipe: Recipe, labels: Sequence[str], splits: Sequence[str]
-) -> tuple[list[Example], dict[str, list[Example]]]:
-    """The films to learn from, drawn by the recipe's seed, and those of each split; all checked."""
+    examples: Sequence[Example], recipe: Recipe, labels: Sequence[str], measured: Mapping[str, Sequence[Example]]
+) -> list[Example]:
+    """The films to learn from, drawn by the recipe's seed; they and those measured are checked."""
     check_groups(examples)
-    for split in set(splits) & set(recipe.train_splits):
+    for split in set(measured) & set(recipe.train_splits):
         raise DataProblem(f"A control cannot be measured on split '{split}': it is learned from.")
-    pool = [example for example in examples if example.split in recipe.train_splits]
+    kept = {film.group for films in measured.values() for film in films}
+    pool = [film for film in examples if film.split in recipe.train_splits and film.group not in kept]
+    pool = [film for film in pool if film.label in labels]
     order = np.random.default_rng(recipe.seed).permutation(len(pool))[:LARGEST_TRAINING]
     learned = [pool[place] for place in order]
-    measured = {split: [example for example in examples if example.split == split] for split in splits}
     check_labels(learned, labels, "controls' training films")
     for split, films in measured.items():
         if not films:
             raise DataProblem(f"No film of split '{split}' has one of the model's labels.")
     check_films([*learned, *(film for films in measured.values() for film in films)])
-    return learned, measured
+    return learned
 
 
 def _targets(films: Sequence[Example], labels: Sequence[str]) -> Integers:

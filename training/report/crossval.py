@@ -92,7 +92,7 @@ def summarise_folds(results: Sequence[TurnResult], labels: Sequence[str], recipe
         recipe=recipe,
         films=films,
         folds=[
-            Fold(fold=number, accuracy=own.accuracy, macro_f1=macro_f1(own.confusion))
+            Fold(fold=number, accuracy=own.accuracy, macro_f1=own.macro_f1)
             for number, own in enumerate(judged, start=1)
         ],
         accuracy=every.accuracy,

@@ -140,7 +140,7 @@ def cross_validation(report: ModelReport) -> Section:
         "judged once, by a network that saw none of its group."
     )
     rows = [
-        (str(fold.fold), words.share(fold.accuracy), *_ends(fold.accuracy), f"{fold.macro_f1:.3f}")
+        (str(fold.fold), words.share(fold.accuracy), *_ends(fold.accuracy), words.number(fold.macro_f1))
         for fold in found.folds
     ]
     rows.append(("all", words.share(found.accuracy), *_ends(found.accuracy), words.number(found.macro_f1)))

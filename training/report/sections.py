@@ -93,9 +93,9 @@ def verdicts(report: ModelReport) -> Section:
     """Temperature, thresholds and prediction sets."""
     sets = tuple((f"`{label}`", f"{1 - found:.4f}") for label, found in report.thresholds.set_quantiles.items())
     sizes = tuple(
-        (f"`{name}`", f"{split.sets.mean_size:.3f}", words.count(split.metrics.accuracy.n))
+        (f"`{name}`", words.number(split.sets.mean_size), words.count(split.sets.mean_size.n))
         for name, split in report.splits.items()
-        if split.sets.mean_size is not None and split.metrics.accuracy
+        if split.sets.mean_size is not None
     )
     about = (
         f"Scores are divided by a temperature of {report.temperature:.4f}. The verdict is *uncertain* where "

@@ -178,8 +178,19 @@ def _sets(answers: Answers, labels: Sequence[str], nominal: float) -> Sets:
         own = [(group, name in chosen) for label, group, chosen in rows if label == name]
         if own:
             by_label[name] = share(np.array([holds for _, holds in own], bool), [group for group, _ in own])
-    sizes = [len(chosen) for _, _, chosen in rows]
-    return Sets(nominal=nominal, by_label=by_label, mean_size=float(np.mean(sizes)) if sizes else None)
+    return Sets(
+        nominal=nominal,
+        by_label=by_label,
+        mean_size=_mean_size([len(chosen) for _, _, chosen in rows], [group for _, group, _ in rows]),
+    )
+
+
+def _mean_size(sizes: Sequence[int], groups: Sequence[str]) -> Estimate | None:
+    if not sizes:
+        return None
+    counts = np.array(sizes)
+    low, high = bootstrap(lambda films: float(counts[films].mean()), groups)
+    return Estimate(value=float(counts.mean()), n=len(sizes), low=low, high=high)
 
 
 def _failures(answers: Answers, labels: Sequence[str], root: Path) -> list[Failure]:

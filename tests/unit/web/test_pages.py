@@ -124,6 +124,14 @@ def test_a_row_tells_verdict_probability_set_priority_and_model(browser: FlaskCl
         assert words in page
 
 
+def test_a_verdict_outside_its_own_set_says_so_in_its_row(browser: FlaskClient, resources: Resources) -> None:
+    """A label's probability may be above the verdict's limit and below the set's: no set is named, its reason is."""
+    finish_as(resources, "normal", prediction_set=[], reasons=["empty_set"])
+    page = browser.get("/").text
+    assert "less probable here than on most validation films" in page
+    assert "Set:" not in page
+
+
 def test_a_film_that_cannot_be_assessed_shows_no_probability_in_its_row(
     browser: FlaskClient, resources: Resources
 ) -> None:

@@ -12,13 +12,14 @@ from PIL import Image
 
 from shared.errors import DataProblem
 from tests.models import RuleEngine, make_manifest
+from training.dataset import Example
 from training.fit import ignore
 from training.recipe import LABELS
 from training.recipes import find_recipe
-from training.report.controls import measure_controls
+from training.report.controls import _choose, measure_controls
 from training.report.covers import border_mask, lungs_mask
 from training.report.views import make_views, read_original_sizes
-from training.splits import find_examples
+from training.splits import find_examples, prepare
 
 ENGINE = RuleEngine(make_manifest(), ((0.05, 0.9, 0.05),))
 RECIPE = replace(find_recipe("tiny"), drawn_films=0)
@@ -54,9 +55,14 @@ def make_data(folder: Path, told_by: str) -> Path:
     return folder
 
 
+def on(folder: Path, split: str, model: float) -> dict[str, tuple[list[Example], float]]:
+    """The films of that split, and what the model is said to have there."""
+    return {split: ([film for film in find_examples(RECIPE, folder) if film.split == split], model)}
+
+
 def measure(folder: Path, model: float) -> dict[str, tuple[float, bool]]:
     """Balanced accuracy of each control on the split 'test', and whether it is near the model's."""
-    found = measure_controls(ENGINE, RECIPE, folder, ignore, {"test": model})
+    found = measure_controls(ENGINE, RECIPE, folder, ignore, on(folder, "test", model))
     assert {control.split for control in found} == {"test"}
     assert {control.accuracy.n for control in found} == {3 * PER_LABEL["test"]}
     return {control.name: (control.balanced_accuracy.value, control.is_near) for control in found}
@@ -88,7 +94,7 @@ def test_labels_told_by_the_original_size(tmp_path: Path) -> None:
 def test_an_interval_holds_its_value(tmp_path: Path) -> None:
     """And the same films give the same numbers again."""
     folder = make_data(tmp_path, "lungs")
-    once, again = (measure_controls(ENGINE, RECIPE, folder, ignore, {"test": 0.9}) for _ in range(2))
+    once, again = (measure_controls(ENGINE, RECIPE, folder, ignore, on(folder, "test", 0.9)) for _ in range(2))
     assert once == again
     for control in once:
         assert control.balanced_accuracy.low <= control.balanced_accuracy.value <= control.balanced_accuracy.high
@@ -108,14 +114,30 @@ def test_a_row_before_learning_sees_covered_films(tmp_path: Path) -> None:
 
 def test_a_split_that_is_learned_from_is_refused(tmp_path: Path) -> None:
     """A control is not measured on its training films."""
+    folder = make_data(tmp_path, "size")
     with pytest.raises(DataProblem, match="'train'"):
-        measure_controls(ENGINE, RECIPE, make_data(tmp_path, "size"), ignore, {"train": 0.9})
+        measure_controls(ENGINE, RECIPE, folder, ignore, on(folder, "train", 0.9))
 
 
 def test_a_split_without_films_is_refused(tmp_path: Path) -> None:
     """By name."""
+    folder = make_data(tmp_path, "size")
     with pytest.raises(DataProblem, match="'external'"):
-        measure_controls(ENGINE, RECIPE, make_data(tmp_path, "size"), ignore, {"external": 0.9})
+        measure_controls(ENGINE, RECIPE, folder, ignore, on(folder, "external", 0.9))
+
+
+def test_films_kept_for_choosing_are_no_training_films(tmp_path: Path) -> None:
+    """Where they are what there is to measure on, a control learns from the other groups of their split alone."""
+    folder = make_data(tmp_path, "size")
+    films = find_examples(RECIPE, folder)
+    kept = prepare(RECIPE, folder).validation
+    learned = _choose(films, RECIPE, LABELS, {"validation": kept})
+    assert 0 < len(kept) < 3 * PER_LABEL["train"]
+    assert {film.group for film in learned} == {film.group for film in films if film.split == "train"} - {
+        film.group for film in kept
+    }
+    found = measure_controls(ENGINE, RECIPE, folder, ignore, {"validation": (kept, 0.9)})
+    assert {(control.split, control.accuracy.n) for control in found} == {("validation", len(kept))}
 
 
 def test_a_group_in_two_splits_is_refused(tmp_path: Path) -> None:
@@ -124,7 +146,7 @@ def test_a_group_in_two_splits_is_refused(tmp_path: Path) -> None:
     text = (folder / "manifest.csv").read_text()
     (folder / "manifest.csv").write_text(text.replace(",g100,", ",g0,"))
     with pytest.raises(DataProblem, match="group g0"):
-        measure_controls(ENGINE, RECIPE, folder, ignore, {"test": 0.9})
+        measure_controls(ENGINE, RECIPE, folder, ignore, on(folder, "test", 0.9))
 
 
 def test_original_sizes_are_those_of_the_manifest(tmp_path: Path) -> None:

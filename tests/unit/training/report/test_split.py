@@ -47,7 +47,9 @@ def test_sets_count_films_that_have_one_of_the_labels() -> None:
         "covid19": (0.5, 2),
         "normal": (pytest.approx(2 / 3), 3),
     }
-    assert sets.mean_size == pytest.approx(1.0)
+    assert sets.mean_size
+    assert (sets.mean_size.value, sets.mean_size.n) == (pytest.approx(1.0), 5)
+    assert sets.mean_size.low < 1.0 < sets.mean_size.high
     assert sets.nominal == 0.9
 
 
