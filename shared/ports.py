@@ -81,8 +81,13 @@ class Notifier(Protocol):
 class Decoder(Protocol):
     """The only reader of uploaded bytes."""
 
-    def decode(self, data: bytes, tenant: str | None = None) -> Film:
+    def decode(self, data: bytes, tenant: str | None = None, sha256: str | None = None) -> Film:
         """Bytes to film; films of one tenant may be read by one process after each other, others never.
+
+        Args:
+            data: the upload.
+            tenant: whose it is.
+            sha256: of the upload, in hex, where the caller has worked it out.
 
         Raises:
             RefusedUpload: one of its children says why.

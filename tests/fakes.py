@@ -122,9 +122,9 @@ class LocalNotifier:
 class PlainDecoder:
     """A Decoder without its sandbox."""
 
-    def decode(self, data: bytes, tenant: str | None = None) -> Film:
+    def decode(self, data: bytes, tenant: str | None = None, sha256: str | None = None) -> Film:
         """Decode in this process."""
-        del tenant
+        del tenant, sha256
         return decode(data)
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 from sqlalchemy.exc import IntegrityError
 
@@ -21,7 +22,7 @@ from web.backpressure import Backpressure, check_room
 from web.offload import read, run_in_thread, run_sql
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: a cached property has nowhere to stay in them
 class Upload:
     """What came with the request: bytes and wishes, never a file name.
 
@@ -36,6 +37,11 @@ class Upload:
     request_id: str
     expires_in_s: int | None = None
     is_fresh: bool = False
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of `data`, in hex; worked out once."""
+        return hashlib.sha256(self.data).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,7 @@ def cancel(resources: Resources, who: Principal, job_id: str) -> None:
 
 
 def _accept(resources: Resources, gate: Backpressure, who: Principal, upload: Upload) -> Receipt:
-    film = resources.decoder.decode(upload.data, who.tenant)
+    film = resources.decoder.decode(upload.data, who.tenant, upload.sha256)
     faults.reach(Fault.FILM_DECODED)
     job_id = resources.new_id()
     ref = run_in_thread(lambda: resources.blobs.put(who.tenant, job_id, stored.to_bytes(film.pixels)))
@@ -115,7 +121,7 @@ def _look_up(resources: Resources, who: Principal, upload: Upload) -> tuple[str 
     earlier = _find_earlier(resources, who, upload)
     if earlier is not None or upload.is_fresh:
         return earlier, None
-    digest, database = hashlib.sha256(upload.data).hexdigest(), resources.database
+    database, digest = resources.database, upload.sha256
     with database.read() as session:
         return None, answers.find_answered(session, database.now(session), who.tenant, digest)
 
@@ -146,7 +152,7 @@ def _find_earlier(resources: Resources, who: Principal, upload: Upload) -> str |
     if found is None:
         return None
     job_id, input_sha256 = found
-    if input_sha256 != hashlib.sha256(upload.data).hexdigest():
+    if input_sha256 != upload.sha256:
         raise IdempotencyMismatch("This Idempotency-Key was used for another film; choose a new one.")
     return job_id
 

@@ -95,7 +95,7 @@ def decode(data: bytes) -> Film:
     Raises:
         RefusedUpload: one of its classes, with a sentence for the sender.
     """
-    return make_film(data, read_pixels(data))
+    return make_film(read_pixels(data), hashlib.sha256(data).hexdigest())
 
 
 def read_pixels(data: bytes) -> Decoded:
@@ -111,8 +111,8 @@ def read_pixels(data: bytes) -> Decoded:
         return Decoded(upright(source.read(), source.orientation), kind, source.mode)
 
 
-def make_film(data: bytes, decoded: Decoded) -> Film:
-    """Add the digests of the upload and of the canonical pixels (C order, 16-bit as little-endian)."""
+def make_film(decoded: Decoded, input_sha256: str) -> Film:
+    """Add the digest of the canonical pixels (C order, 16-bit as little-endian) to that of the upload."""
     pixels = decoded.pixels
     height_px, width_px = pixels.shape
     little_endian = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
@@ -122,7 +122,7 @@ def make_film(data: bytes, decoded: Decoded) -> Film:
         bit_depth=pixels.dtype.itemsize * 8,
         width_px=width_px,
         height_px=height_px,
-        input_sha256=hashlib.sha256(data).hexdigest(),
+        input_sha256=input_sha256,
         pixels_sha256=hashlib.sha256(little_endian.data).hexdigest(),
     )
     return Film(pixels=pixels, facts=facts)

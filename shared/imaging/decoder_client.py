@@ -1,7 +1,7 @@
 """One decoder process and its children as their owner sees them; and an exchange that trusts no answer.
 
-Used by `Sandbox` only. Sizes, types and words that come back are checked here; digests are computed by
-`decode.make_film` on this side, so a decoder that was taken over by a film cannot lie about them.
+Used by `Sandbox` only. Sizes, types and words that come back are checked here; digests are computed
+on this side, so a decoder that was taken over by a film cannot lie about them.
 """
 
 from __future__ import annotations

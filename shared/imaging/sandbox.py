@@ -12,6 +12,7 @@ given to a new one.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import threading
 import time
@@ -62,13 +63,14 @@ class Sandbox:
         self._lines: dict[int, _Line] = {}
         self._is_closed = False
 
-    def decode(self, data: bytes, tenant: str | None = None) -> Film:
+    def decode(self, data: bytes, tenant: str | None = None, sha256: str | None = None) -> Film:
         """Decode one upload in a child of the decoder process.
 
         Args:
             data: the upload.
             tenant: whose it is: its child may have decoded, and may decode, others of this tenant. Without one, it
                 gets a child of its own.
+            sha256: of the upload, in hex, where the caller has worked it out.
 
         Raises:
             RefusedUpload: one of its classes; `DecodeLimit` where the child did not live to answer.
@@ -77,7 +79,8 @@ class Sandbox:
         check_input_size(len(data))
         line = self._own_line()
         with line.seat(self._timeout_s):
-            return make_film(data, self._decode_seated(line, data, tenant))
+            decoded = self._decode_seated(line, data, tenant)
+        return make_film(decoded, sha256 or hashlib.sha256(data).hexdigest())
 
     def close(self) -> None:
         """End the decoder process and its children; films under way are refused as busy."""
