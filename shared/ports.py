@@ -47,13 +47,26 @@ class BlobStore(Protocol):
 
 
 class Queue(Protocol):
-    """The doorbell: rings after commit, best effort; a lost or doubled ring does no harm."""
+    """The doorbell: rings after commit, best effort; a lost or doubled ring does no harm.
+
+    Workers say when they sleep and when they work, since a ring for one at work wakes nobody. What is said is
+    advice: a worker looks by itself now and then, too.
+    """
 
     def classify(self, job_id: str, priority: Priority) -> bool:
-        """Ring for one film; False where the broker could not be reached."""
+        """Ring for one film unless all workers are at work; False where the broker could not be reached."""
 
     def explain(self, explanation_id: str) -> bool:
-        """Ring for one explanation; likewise."""
+        """Ring for one explanation; likewise, whoever works."""
+
+    def sleeps(self, worker: str, classes: Sequence[Priority]) -> bool:
+        """A worker says that it waits for films of these classes; it looks once more after that. False as above."""
+
+    def works(self, worker: str) -> bool:
+        """A worker says that it needs no ring until it sleeps."""
+
+    def leaves(self, worker: str) -> bool:
+        """A worker says that it has ended."""
 
     def backlog(self) -> int | None:
         """How many rings for films wait; None where the broker does not say."""

@@ -5,6 +5,9 @@ The worker registers the names; a contract test holds both ends together, since 
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from celery import Celery
@@ -12,16 +15,21 @@ from kombu import Exchange
 from kombu import Queue as KombuQueue
 from kombu.exceptions import OperationalError
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from shared.breaker import Breaker
 from shared.domain import EXPLAIN_QUEUE, Priority
+from shared.duty import Duty
 from shared.log import get_logger
 
 CLASSIFY: Final = "worker.classify"
 EXPLAIN: Final = "worker.explain"
 
 KEY_PREFIX: Final = "plainfilm:"
+
+ALONE_S: Final = 0.05
 
 log = get_logger(__name__)
 
@@ -69,20 +77,50 @@ def create_producer(broker_url: str) -> Celery:
 
 
 class CeleryQueue:
-    """A Queue over Celery: one message a film or explanation, carrying its id only."""
+    """A Queue over Celery: one message a film or explanation, carrying its id only.
 
-    def __init__(self, broker_url: str) -> None:
+    Args:
+        broker_url: of Redis.
+        alone_s: a film that comes so long after the one before is rung for without asking who sleeps.
+    """
+
+    def __init__(self, broker_url: str, alone_s: float = ALONE_S) -> None:
         self._app = create_producer(broker_url)
         self._breaker = Breaker()
-        self._redis = Redis.from_url(broker_url, socket_timeout=1, socket_connect_timeout=1)
+        at_once = Retry(NoBackoff(), 0)  # redis-py's own default tries three times more, with pauses
+        self._redis = Redis.from_url(broker_url, socket_timeout=1, socket_connect_timeout=1, retry=at_once)
+        self._duty = Duty(self._redis)
+        self._alone_s, self._classified_at = alone_s, -math.inf
 
     def classify(self, job_id: str, priority: Priority) -> bool:
-        """Ring; an unreachable broker delays the film until a worker polls, so it is logged, not raised."""
-        return self._ring(CLASSIFY, job_id, priority.value)
+        """Ring, unless all workers are at work; an unreachable broker delays the film until a worker polls.
+
+        That is logged, not raised.
+        """
+
+        def ring() -> None:
+            now, before = time.monotonic(), self._classified_at
+            self._classified_at = now
+            if now - before > self._alone_s or self._duty.is_awaited(priority):
+                self._send(CLASSIFY, job_id, priority.value)
+
+        return self._try(CLASSIFY, job_id, ring)
 
     def explain(self, explanation_id: str) -> bool:
-        """Ring for an explanation; likewise."""
-        return self._ring(EXPLAIN, explanation_id, EXPLAIN_QUEUE)
+        """Ring for an explanation; likewise, whoever works."""
+        return self._try(EXPLAIN, explanation_id, lambda: self._send(EXPLAIN, explanation_id, EXPLAIN_QUEUE))
+
+    def sleeps(self, worker: str, classes: Sequence[Priority]) -> bool:
+        """A worker says that it will look once more and then wait for a ring."""
+        return self._try("sleeps", worker, lambda: self._duty.sleeps(worker, classes))
+
+    def works(self, worker: str) -> bool:
+        """A worker says that it needs no ring until it sleeps."""
+        return self._try("works", worker, lambda: self._duty.works(worker))
+
+    def leaves(self, worker: str) -> bool:
+        """A worker says that it has ended."""
+        return self._try("leaves", worker, lambda: self._duty.leaves(worker))
 
     def backlog(self) -> int | None:
         """How many rings for films wait, over all classes."""
@@ -103,14 +141,17 @@ class CeleryQueue:
         self._redis.close()
         self._app.close()
 
-    def _ring(self, task: str, subject: str, queue: str) -> bool:
+    def _send(self, task: str, subject: str, queue: str) -> None:
+        self._app.send_task(task, [subject], queue=queue, ignore_result=True)
+
+    def _try(self, what: str, subject: str, call: Callable[[], None]) -> bool:
         """Skipped, without waiting, while the broker has just failed several times: a poll or the sweeper finds it."""
         if not self._breaker.allows():
             return False
         try:
-            self._app.send_task(task, [subject], queue=queue, ignore_result=True)
+            call()
         except (OperationalError, RedisError, OSError) as error:
-            log.warning("ring.failed", task=task, subject=subject, error=type(error).__name__)
+            log.warning("ring.failed", task=what, subject=subject, error=type(error).__name__)
             self._breaker.note(worked=False)
             return False
         self._breaker.note(worked=True)

@@ -61,11 +61,28 @@ class RecordingQueue:
     down: bool = False
     explained: list[str] = field(default_factory=list)
     waiting: int | None = None
+    said: dict[str, tuple[Priority, ...]] = field(default_factory=dict)
 
     def classify(self, job_id: str, priority: Priority) -> bool:
-        """Remember the ring."""
-        if not self.down:
+        """Remember the ring, unless all workers are at work."""
+        if not self.down and (not self.said or any(priority in classes for classes in self.said.values())):
             self.rings.append((job_id, priority))
+        return not self.down
+
+    def sleeps(self, worker: str, classes: Sequence[Priority]) -> bool:
+        """Remember it."""
+        if not self.down:
+            self.said[worker] = tuple(classes)
+        return not self.down
+
+    def works(self, worker: str) -> bool:
+        """Likewise."""
+        return self.sleeps(worker, ())
+
+    def leaves(self, worker: str) -> bool:
+        """Forget it."""
+        if not self.down:
+            self.said.pop(worker, None)
         return not self.down
 
     def explain(self, explanation_id: str) -> bool:

@@ -12,6 +12,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -43,9 +44,15 @@ EXIT_NO_START = 78
 """Exit status of a child that cannot start (EX_CONFIG of sysexits.h)."""
 
 BEAT_EVERY_S = 4.0
+TEND_EVERY_S = 1.0
+"""While films are due; the sweeper's turn, 3 s, is what a dead worker's films may wait longer."""
+
 PURGE_EVERY_S = 600.0
 DATABASE_PATIENCE_S = 90.0
 """Less than the 120 s after which Celery kills a child that has not reported."""
+
+LOOKS: Final = 2
+"""Looks in a row that may find films due and none to claim: other workers have just taken them."""
 
 TURN_WAIT_S = 30.0
 SHIPPED_MODEL = Path(__file__).parent / "models" / "default"
@@ -66,15 +73,23 @@ class Runtime:
     ended: threading.Event = field(default_factory=threading.Event)
     desk: Desk | None = None
     golden: GoldenState = GoldenState.ABSENT
+    tended_at: float = 0.0
 
     def work(self) -> BatchReport:
-        """Process one batch, unless the other thread is long at it."""
+        """Process some batches, unless the other thread is long at it. Look again after it: see `pipeline.process`."""
         if not self.turn.acquire(timeout=TURN_WAIT_S):
             return BatchReport()
         try:
             return pipeline.process(self.kitchen)
         finally:
             self.turn.release()
+
+    def tend(self) -> None:
+        """Beat, and sweep: a long queue must not hide what dead workers held. Not after every batch."""
+        if time.monotonic() - self.tended_at >= TEND_EVERY_S:
+            self.tended_at = time.monotonic()
+            self.beat()
+            sweep.sweep(self.kitchen.resources, self.kitchen.who.worker)
 
     def beat(self) -> None:
         """Write this child's sign of life."""
@@ -130,6 +145,7 @@ def stop() -> None:
     _runtime.turn.acquire(timeout=TURN_WAIT_S)
     _runtime.ended.set()
     try:
+        _runtime.kitchen.resources.queue.leaves(_runtime.kitchen.who.worker)
         heartbeat.retire(_runtime.kitchen.resources.database, _runtime.kitchen.who.worker)
     except AppError as error:
         log.warning("worker.not_retired", code=error.code)
@@ -236,6 +252,8 @@ def poll_loop(runtime: Runtime) -> None:
             if time.monotonic() - last_beat >= BEAT_EVERY_S:
                 runtime.beat()
                 last_beat = time.monotonic()
+            if not runtime.turn.locked():  # else the other thread says so when it is done
+                pipeline.sleep(runtime.kitchen)
             drain(runtime)
             explain_due(runtime)
             sweep.sweep(runtime.kitchen.resources, runtime.kitchen.who.worker)
@@ -250,15 +268,20 @@ def poll_loop(runtime: Runtime) -> None:
 
 
 def drain(runtime: Runtime) -> None:
-    """Process batches while films are due; reads before it takes a write lock."""
+    """Process batches while films are due; reads before it takes a write lock.
+
+    A look that found nothing to claim is taken once more: a film that came in between may not have been rung for.
+    """
     database, who = runtime.kitchen.resources.database, runtime.kitchen.who
-    while not runtime.stop.is_set():
+    looks = LOOKS
+    while looks and not runtime.stop.is_set():
         with database.read() as session:
             is_waiting = queries.has_due(session, database.now(session), who.priorities)
-        if not is_waiting or runtime.work().claimed == 0 or runtime.stop.is_set():
+        if not is_waiting:
             return
-        runtime.beat()
-        sweep.sweep(runtime.kitchen.resources, who.worker)  # a long queue must not hide what dead workers held
+        looks = LOOKS if runtime.work().claimed else looks - 1
+        if not runtime.stop.is_set():
+            runtime.tend()
 
 
 def explain_due(runtime: Runtime) -> None:

@@ -7,6 +7,7 @@ Whatever is lost in the middle is given back by its lease.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future, wait
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ BATCHES: Final = 4
 
 def process(kitchen: Kitchen, batches: int = BATCHES) -> BatchReport:
     """Take batches through to their results until nothing is due, at most so many.
+
+    With more than one film in hand it says that no rings are needed meanwhile, so its caller looks once more after it.
 
     Returns:
         A report on all of them; `claimed` 0 where nothing was due.
@@ -33,6 +36,18 @@ def process(kitchen: Kitchen, batches: int = BATCHES) -> BatchReport:
         wait(handed)
         for batch in taken:
             batch.hold.close()
+        if _is_busy(taken):
+            sleep(kitchen)
+
+
+def sleep(kitchen: Kitchen) -> None:
+    """Say that rings are needed from now on; a look at what is due has to follow."""
+    kitchen.resources.queue.sleeps(kitchen.who.worker, kitchen.who.priorities)
+
+
+def _is_busy(taken: Sequence[Batch]) -> bool:
+    """Whether films come quicker than one by one; saying so costs more than a ring where they do not."""
+    return bool(taken) and len(taken[0].loaded) > 1
 
 
 def _process(kitchen: Kitchen, batches: int, taken: list[Batch], handed: list[Future[Any]]) -> BatchReport:
@@ -45,6 +60,8 @@ def _process(kitchen: Kitchen, batches: int, taken: list[Batch], handed: list[Fu
         return batch
 
     report, storing, batch = BatchReport(), None, take_next()
+    if _is_busy(taken):
+        kitchen.resources.queue.works(kitchen.who.worker)
     while batch is not None:
         batches -= 1
         is_more = batches > 0 and len(batch.loaded) == kitchen.who.limit  # what is not full was all there was

@@ -14,15 +14,17 @@ def register(app: Celery) -> None:
 
     @app.task(name=CLASSIFY, ignore_result=True, trail=False, shared=False)  # of this app, not of every one
     def classify(job_id: str) -> None:
-        """Work a batch if the film that rang still waits; a ring behind a full batch costs one read at most."""
+        """Work while films are due if the film that rang still waits; a ring behind a batch costs one read at most."""
         runtime = boot.current()
         if runtime.kitchen.rings.settle(job_id):
             return
         with runtime.kitchen.resources.database.read() as session:
             is_waiting = queries.is_queued(session, job_id)
         if is_waiting:
-            runtime.work()
+            claimed = runtime.work().claimed
             runtime.kitchen.rings.settle(job_id)  # it rang before it was claimed
+            if claimed > 1:  # it had said that it needs no rings
+                boot.drain(runtime)
 
     @app.task(name=EXPLAIN, ignore_result=True, trail=False, shared=False)
     def explain(explanation_id: str) -> None:

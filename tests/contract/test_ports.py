@@ -160,7 +160,7 @@ def bell(request: pytest.FixtureRequest) -> Iterator[tuple[Queue, Read]]:
     url = request.getfixturevalue("broker_url")
     with Redis.from_url(url) as redis:
         redis.flushdb()
-        queue = CeleryQueue(url)
+        queue = CeleryQueue(url, alone_s=3600.0)
         yield queue, lambda: [ring for name in (*Priority, EXPLAIN_QUEUE) for ring in _messages(redis, name)]
         queue.close()
 
@@ -212,6 +212,54 @@ def test_rings_come_in_the_order_they_were_made(bell: tuple[Queue, Read]) -> Non
     assert [job_id for job_id, _ in read()] == ids
 
 
+def test_nobody_is_rung_for_while_all_workers_are_at_work(bell: tuple[Queue, Read]) -> None:
+    """One that sleeps for the film's class is enough for a ring; one that sleeps for another class is not."""
+    queue, read = bell
+    rung: list[str] = []
+
+    def ring(priority: Priority = Priority.ROUTINE) -> bool:
+        assert queue.classify(new_job_id(), priority)
+        rung.append(priority)
+        came = len(read()) == len(rung)
+        if not came:
+            rung.pop()
+        return came
+
+    assert ring(), "nobody has said anything"
+    queue.works("a")
+    assert not ring()
+    queue.sleeps("b", [Priority.BULK])
+    assert not ring()
+    assert ring(Priority.BULK)
+    queue.sleeps("a", list(Priority))
+    assert ring()
+    queue.works("a")
+    queue.leaves("b")
+    assert not ring(Priority.BULK)
+    queue.leaves("a")
+    assert ring()
+
+
+def test_a_film_alone_is_rung_for_unasked(broker_url: str) -> None:
+    """Nobody is at work for long where films come one by one."""
+    with Redis.from_url(broker_url) as redis:
+        redis.flushdb()
+        queue = CeleryQueue(broker_url, alone_s=-1.0)
+        queue.works("a")
+        assert all(queue.classify(new_job_id(), Priority.STAT) for _ in range(2))
+        assert redis.llen(KEY_PREFIX + "stat") == 2
+        queue.close()
+
+
+def test_an_explanation_is_rung_for_whoever_works(bell: tuple[Queue, Read]) -> None:
+    """What is looked for after a batch is films."""
+    queue, read = bell
+    queue.works("a")
+    explanation = new_job_id()
+    assert queue.explain(explanation)
+    assert read() == [(explanation, "explain")]
+
+
 def test_a_living_broker_is_up(bell: tuple[Queue, Read]) -> None:
     """As /readyz asks."""
     assert bell[0].is_up()
@@ -234,9 +282,10 @@ def test_a_dead_brokers_backlog_is_not_known(dead_bell: Queue) -> None:
 def test_a_broker_that_failed_five_times_is_not_asked_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sixth ring costs no connection: requests do not queue up behind a dead broker."""
     queue = CeleryQueue(f"redis://127.0.0.1:{free_port()}/0")
-    tried: list[str] = []
-    send = queue._app.send_task
-    monkeypatch.setattr(queue._app, "send_task", lambda task, *a, **k: (tried.append(task), send(task, *a, **k)))
+    tried: list[tuple[str, ...]] = []
+    send = queue._send
+    monkeypatch.setattr(queue, "_alone_s", -1.0)
+    monkeypatch.setattr(queue, "_send", lambda *ring: (tried.append(ring), send(*ring)))
     assert not any(queue.classify(new_job_id(), Priority.STAT) for _ in range(8))
     assert len(tried) == 5
     queue.close()

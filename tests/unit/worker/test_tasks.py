@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,16 +15,16 @@ from sqlalchemy import delete, event, select, update
 from shared.db import migrate, queries, schema
 from shared.db.engine import Database, make_engine
 from shared.db.tables import Job, Model, Result, WorkerHeartbeat
-from shared.domain import JobState
+from shared.domain import JobState, Priority
 from shared.errors import DatabaseDown, ManifestMismatch
 from shared.wiring import Resources, new_job_id
 from tests.explanations import RuleExplainer
 from tests.fakes import FakeEngine, RecordingQueue, make_manifest
 from tests.jobs import claim
 from tests.kitchens import make_film
-from worker import boot, heartbeat
+from worker import boot, heartbeat, pipeline
 from worker.boot import Runtime
-from worker.stages import BatchReport, Kitchen
+from worker.stages import Batch, BatchReport, Kitchen, Outcome, finish
 
 
 def states(resources: Resources) -> list[str]:
@@ -136,6 +137,53 @@ def test_a_long_queue_does_not_hide_what_a_dead_worker_held(runtime: Runtime, re
     boot.drain(runtime)
     with resources.database.read() as session:
         assert session.get_one(Job, lost).state == JobState.SUCCEEDED
+
+
+def test_a_film_that_nobody_rang_for_is_answered_by_whoever_was_at_work(
+    runtime: Runtime, classify: Celery, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came with the last batch in hand, whose worker had said that it needs no ring."""
+    came: list[str] = []
+
+    def finish_while_one_comes(kitchen: Kitchen, batch: Batch, outcomes: Sequence[Outcome]) -> BatchReport:
+        if not came:
+            came.append(make_film(resources))
+            assert resources.queue.classify(came[0], Priority.ROUTINE)
+        return finish(kitchen, batch, outcomes)
+
+    films = [make_film(resources) for _ in range(2)]
+    monkeypatch.setattr(pipeline, "finish", finish_while_one_comes)
+    classify(films[0])
+    assert runtime.kitchen.engine.batches == [2, 1]
+    assert resources.queue.rings == []
+    assert set(states(resources)) == {"succeeded"}
+
+
+def test_a_worker_says_that_it_is_busy_when_films_come_together(
+    runtime: Runtime, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for a film alone, for which it would cost more than the ring that it spares; at the end it sleeps."""
+    said: list[str] = []
+    monkeypatch.setattr(RecordingQueue, "works", lambda _, worker: said.append(worker))
+    make_film(resources)
+    runtime.work()
+    assert said == []
+    for _ in range(2):
+        make_film(resources)
+    runtime.work()
+    assert said == ["w1"]
+    assert resources.queue.said == {"w1": tuple(Priority)}
+
+
+def test_films_that_others_hold_do_not_keep_a_worker_looking(
+    runtime: Runtime, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Due and not to be claimed: after a second look it waits for a ring or its next poll."""
+    make_film(resources)
+    looks: list[BatchReport] = []
+    monkeypatch.setattr(boot.pipeline, "process", lambda _: looks.append(BatchReport()) or looks[-1])
+    boot.drain(runtime)
+    assert len(looks) == boot.LOOKS
 
 
 def test_draining_stops_when_told(runtime: Runtime, resources: Resources) -> None:
