@@ -104,7 +104,7 @@ def draw_shares(count: int, most: float, rng: np.random.Generator) -> FloatArray
 
 
 def blend(films: FloatArray, shares: FloatArray) -> Grey:
-    """Trimmed weighted mean of (n, h, w) in [0, 1], windowed and slightly sharpened: (h, w) uint8.
+    """Trimmed weighted mean of (n, h, w) in [0, 1], windowed, its local contrast raised: (h, w) uint8.
 
     At each pixel the `TRIM` brightest and darkest films take no part; the others keep their weights' proportions.
     """
@@ -113,7 +113,7 @@ def blend(films: FloatArray, shares: FloatArray) -> Grey:
     mixed = (np.take_along_axis(films, order, axis=0) * weights).sum(axis=0) / weights.sum(axis=0)
     mixed = window(mixed.astype(np.float32))
     picture = Image.fromarray(np.rint(mixed * 255).astype(np.uint8))
-    sharp = picture.filter(ImageFilter.UnsharpMask(radius=6, percent=60, threshold=0))
+    sharp = picture.filter(ImageFilter.UnsharpMask(radius=12, percent=200, threshold=0))
     return np.asarray(sharp, np.uint8)
 
 
@@ -163,11 +163,12 @@ def _readme(samples: Sequence[Sample], version: str) -> str:
         f"Made by `plainfilm samples`. Each picture is a trimmed weighted mean of {FILMS} films of one class and of",
         f"{FILMS} different groups (patients, as far as the source tells them) of the training split. No film weighs",
         f"more than {MOST:.0%}; at each pixel the {TRIM} brightest and the {TRIM} darkest film are left out.",
+        "Local contrast is raised, since a mean of films is hazier than a film.",
         "No picture shows a person, and none is a film anyone was examined with.",
         "",
         f"Each is the first of up to {LOOKS} blends to which the shipped model (version {version}) gave the verdict of",
-        "their class, or, where none got it, the one that leans to it most; `tried` says which. A blend is smoother",
-        "than a film, so abstentions are many. They show what the service looks like; they measure nothing.",
+        "their class, or, where none got it, the one that leans to it most; `tried` says which. A blend is no film,",
+        "so abstentions are many. They show what the service looks like; they measure nothing.",
         "",
         "| file | blend of | probability of the class | verdict | tried |",
         "|---|---|---|---|---|",
