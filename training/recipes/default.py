@@ -2,8 +2,8 @@
 
 Expected, as measured once on 2026-11-28 on 2 CPU cores (intervals in MODEL_CARD.md): validation 0.975 (n 597 of 709),
 test 0.965 (n 689), test_adult 0.945 (n 200), external 0.827 (n 503 of 587, balanced 0.850); of 121 films with other
-findings (ood) 9.1 % got a verdict. Time: 19 minutes. The weights that ship are that run's. What was tried and what
-decided: DECISIONS 13, 14, 19 and 27.
+findings (ood) 9.1 % got a verdict. Time: 19 minutes. The weights that ship are that run's; a second run on the
+same machine gave the same bytes. What was tried and what decided: DECISIONS 13, 14, 19 and 27.
 """
 
 from __future__ import annotations
