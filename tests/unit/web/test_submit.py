@@ -69,9 +69,9 @@ class WatchedQueue(RecordingQueue):
 class BusyDecoder(PlainDecoder):
     """A decoder whose line is full."""
 
-    def decode(self, data: bytes, tenant: str | None = None) -> Film:
+    def decode(self, data: bytes, tenant: str | None = None, sha256: str | None = None) -> Film:
         """Refuse for now."""
-        del data, tenant
+        del data, tenant, sha256
         raise DecoderBusy("Too many films are waiting to be read; send it again in a moment.")
 
 
