@@ -49,24 +49,24 @@ class BlobStore(Protocol):
 class Queue(Protocol):
     """The doorbell: rings after commit, best effort; a lost or doubled ring does no harm.
 
-    Workers say when they sleep and when they work, since a ring for one at work wakes nobody. What is said is
-    advice: a worker looks by itself now and then, too.
+    Workers note when they are idle and when they are busy, since a ring for a busy one wakes nobody. That is advice:
+    a worker polls, too.
     """
 
     def classify(self, job_id: str, priority: Priority) -> bool:
-        """Ring for one film unless all workers are at work; False where the broker could not be reached."""
+        """Ring for one film unless all workers are busy; False where the broker could not be reached."""
 
     def explain(self, explanation_id: str) -> bool:
-        """Ring for one explanation; likewise, whoever works."""
+        """Ring for one explanation; likewise, whoever is busy."""
 
-    def sleeps(self, worker: str, classes: Sequence[Priority]) -> bool:
-        """A worker says that it waits for films of these classes; it looks once more after that. False as above."""
+    def note_idle(self, worker: str, classes: Sequence[Priority]) -> bool:
+        """The worker waits for films of these classes; it looks once more after this. False as above."""
 
-    def works(self, worker: str) -> bool:
-        """A worker says that it needs no ring until it sleeps."""
+    def note_busy(self, worker: str) -> bool:
+        """The worker needs no ring until it is idle."""
 
-    def leaves(self, worker: str) -> bool:
-        """A worker says that it has ended."""
+    def forget(self, worker: str) -> bool:
+        """The worker has ended."""
 
     def backlog(self) -> int | None:
         """How many rings for films wait; None where the broker does not say."""

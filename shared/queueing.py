@@ -21,7 +21,7 @@ from redis.retry import Retry
 
 from shared.breaker import Breaker
 from shared.domain import EXPLAIN_QUEUE, Priority
-from shared.duty import Duty
+from shared.idle_workers import IdleWorkers
 from shared.log import get_logger
 
 CLASSIFY: Final = "worker.classify"
@@ -30,6 +30,7 @@ EXPLAIN: Final = "worker.explain"
 KEY_PREFIX: Final = "plainfilm:"
 
 ALONE_S: Final = 0.05
+"""Asking before each ring cost a lone client more than it spared (DECISIONS 26)."""
 
 log = get_logger(__name__)
 
@@ -81,7 +82,7 @@ class CeleryQueue:
 
     Args:
         broker_url: of Redis.
-        alone_s: a film that comes so long after the one before is rung for without asking who sleeps.
+        alone_s: a film that comes so long after the one before is rung for without asking who is idle.
     """
 
     def __init__(self, broker_url: str, alone_s: float = ALONE_S) -> None:
@@ -89,38 +90,38 @@ class CeleryQueue:
         self._breaker = Breaker()
         at_once = Retry(NoBackoff(), 0)  # redis-py's own default tries three times more, with pauses
         self._redis = Redis.from_url(broker_url, socket_timeout=1, socket_connect_timeout=1, retry=at_once)
-        self._duty = Duty(self._redis)
+        self._idle = IdleWorkers(self._redis)
         self._alone_s, self._classified_at = alone_s, -math.inf
 
     def classify(self, job_id: str, priority: Priority) -> bool:
-        """Ring, unless all workers are at work; an unreachable broker delays the film until a worker polls.
+        """Ring, unless all workers are busy.
 
-        That is logged, not raised.
+        An unreachable broker delays the film until a worker polls, so it is logged, not raised.
         """
 
         def ring() -> None:
             now, before = time.monotonic(), self._classified_at
             self._classified_at = now
-            if now - before > self._alone_s or self._duty.is_awaited(priority):
+            if now - before > self._alone_s or self._idle.may_hear(priority):
                 self._send(CLASSIFY, job_id, priority.value)
 
         return self._try(CLASSIFY, job_id, ring)
 
     def explain(self, explanation_id: str) -> bool:
-        """Ring for an explanation; likewise, whoever works."""
+        """Ring for an explanation; likewise, whoever is busy."""
         return self._try(EXPLAIN, explanation_id, lambda: self._send(EXPLAIN, explanation_id, EXPLAIN_QUEUE))
 
-    def sleeps(self, worker: str, classes: Sequence[Priority]) -> bool:
-        """A worker says that it will look once more and then wait for a ring."""
-        return self._try("sleeps", worker, lambda: self._duty.sleeps(worker, classes))
+    def note_idle(self, worker: str, classes: Sequence[Priority]) -> bool:
+        """The worker will look once more and then wait for a ring."""
+        return self._try("note_idle", worker, lambda: self._idle.note_idle(worker, classes))
 
-    def works(self, worker: str) -> bool:
-        """A worker says that it needs no ring until it sleeps."""
-        return self._try("works", worker, lambda: self._duty.works(worker))
+    def note_busy(self, worker: str) -> bool:
+        """The worker needs no ring until it is idle."""
+        return self._try("note_busy", worker, lambda: self._idle.note_busy(worker))
 
-    def leaves(self, worker: str) -> bool:
-        """A worker says that it has ended."""
-        return self._try("leaves", worker, lambda: self._duty.leaves(worker))
+    def forget(self, worker: str) -> bool:
+        """The worker has ended."""
+        return self._try("forget", worker, lambda: self._idle.forget(worker))
 
     def backlog(self) -> int | None:
         """How many rings for films wait, over all classes."""
@@ -151,7 +152,7 @@ class CeleryQueue:
         try:
             call()
         except (OperationalError, RedisError, OSError) as error:
-            log.warning("ring.failed", task=what, subject=subject, error=type(error).__name__)
+            log.warning("queue.failed", call=what, subject=subject, error=type(error).__name__)
             self._breaker.note(worked=False)
             return False
         self._breaker.note(worked=True)

@@ -61,28 +61,28 @@ class RecordingQueue:
     down: bool = False
     explained: list[str] = field(default_factory=list)
     waiting: int | None = None
-    said: dict[str, tuple[Priority, ...]] = field(default_factory=dict)
+    noted: dict[str, tuple[Priority, ...]] = field(default_factory=dict)
 
     def classify(self, job_id: str, priority: Priority) -> bool:
-        """Remember the ring, unless all workers are at work."""
-        if not self.down and (not self.said or any(priority in classes for classes in self.said.values())):
+        """Remember the ring, unless all workers are busy."""
+        if not self.down and (not self.noted or any(priority in classes for classes in self.noted.values())):
             self.rings.append((job_id, priority))
         return not self.down
 
-    def sleeps(self, worker: str, classes: Sequence[Priority]) -> bool:
+    def note_idle(self, worker: str, classes: Sequence[Priority]) -> bool:
         """Remember it."""
         if not self.down:
-            self.said[worker] = tuple(classes)
+            self.noted[worker] = tuple(classes)
         return not self.down
 
-    def works(self, worker: str) -> bool:
+    def note_busy(self, worker: str) -> bool:
         """Likewise."""
-        return self.sleeps(worker, ())
+        return self.note_idle(worker, ())
 
-    def leaves(self, worker: str) -> bool:
+    def forget(self, worker: str) -> bool:
         """Forget it."""
         if not self.down:
-            self.said.pop(worker, None)
+            self.noted.pop(worker, None)
         return not self.down
 
     def explain(self, explanation_id: str) -> bool:

@@ -10,6 +10,8 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -62,14 +64,15 @@ SHIPPED_MODEL = Path(__file__).parent / "models" / "default"
 class Runtime:
     """A started child: its kitchen, and the turn that task and poll loop share.
 
-    `stop` ends the poll loop; `ended` is set when the last batch is done, and with it the other loops. Without a
-    `desk` it makes no explanations.
+    `stop` ends the poll loop, `woken` makes it look for films at once; `ended` is set when the last batch is done, and
+    with it the other loops. Without a `desk` it makes no explanations.
     """
 
     kitchen: Kitchen
     turn: threading.Lock
     stop: threading.Event
     started_at: float
+    woken: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     desk: Desk | None = None
     golden: GoldenState = GoldenState.ABSENT
@@ -142,10 +145,11 @@ def stop() -> None:
     if _runtime is None:
         return
     _runtime.stop.set()
+    _runtime.woken.set()
     _runtime.turn.acquire(timeout=TURN_WAIT_S)
     _runtime.ended.set()
     try:
-        _runtime.kitchen.resources.queue.leaves(_runtime.kitchen.who.worker)
+        _runtime.kitchen.resources.queue.forget(_runtime.kitchen.who.worker)
         heartbeat.retire(_runtime.kitchen.resources.database, _runtime.kitchen.who.worker)
     except AppError as error:
         log.warning("worker.not_retired", code=error.code)
@@ -245,26 +249,41 @@ def warm_up(engine: Engine, batch_limit: int) -> None:
 
 def poll_loop(runtime: Runtime) -> None:
     """Look for due films without a ring, beat, sweep and purge, until told to stop."""
-    settings = runtime.kitchen.resources.settings
     last_beat = last_purge = 0.0
     while not runtime.stop.is_set():
-        try:
+        with _logging_faults("poll.failed"):
             if time.monotonic() - last_beat >= BEAT_EVERY_S:
                 runtime.beat()
                 last_beat = time.monotonic()
-            if not runtime.turn.locked():  # else the other thread says so when it is done
-                pipeline.sleep(runtime.kitchen)
+            if not runtime.turn.locked():  # else the other thread notes it when it is done
+                pipeline.note_idle(runtime.kitchen)
             drain(runtime)
             explain_due(runtime)
             sweep.sweep(runtime.kitchen.resources, runtime.kitchen.who.worker)
             if time.monotonic() - last_purge >= PURGE_EVERY_S:
                 sweep.purge_orphans(runtime.kitchen.resources)
                 last_purge = time.monotonic()
-        except AppError as error:
-            log.warning("poll.failed", code=error.code)
-        except Exception:
-            log.exception("poll.failed")
-        runtime.stop.wait(settings.poll_s)
+        rest(runtime)
+
+
+def rest(runtime: Runtime) -> None:
+    """Wait for the next poll; woken by a task, look for films meanwhile."""
+    poll_at = time.monotonic() + runtime.kitchen.resources.settings.poll_s
+    while (left_s := poll_at - time.monotonic()) > 0 and runtime.woken.wait(left_s) and not runtime.stop.is_set():
+        runtime.woken.clear()
+        with _logging_faults("poll.failed"):
+            drain(runtime)
+
+
+@contextmanager
+def _logging_faults(event: str) -> Iterator[None]:
+    """A loop goes on, whatever fails in one turn of it."""
+    try:
+        yield
+    except AppError as error:
+        log.warning(event, code=error.code)
+    except Exception:
+        log.exception(event)
 
 
 def drain(runtime: Runtime) -> None:
@@ -304,13 +323,9 @@ def _is_map_next(kitchen: Kitchen) -> bool:
 def beat_loop(runtime: Runtime) -> None:
     """Beat while a batch or an explanation is in hand: it may take longer than a silent worker counts as alive."""
     while not runtime.ended.wait(BEAT_EVERY_S):
-        try:
+        with _logging_faults("beat.failed"):
             if runtime.turn.locked() and not runtime.stop.is_set():
                 runtime.beat()
-        except AppError as error:
-            log.warning("beat.failed", code=error.code)
-        except Exception:
-            log.exception("beat.failed")
 
 
 def lease_loop(runtime: Runtime) -> None:

@@ -20,7 +20,7 @@ BATCHES: Final = 4
 def process(kitchen: Kitchen, batches: int = BATCHES) -> BatchReport:
     """Take batches through to their results until nothing is due, at most so many.
 
-    With more than one film in hand it says that no rings are needed meanwhile, so its caller looks once more after it.
+    With more than one film in hand it notes that it is busy: somebody has to look once more after it.
 
     Returns:
         A report on all of them; `claimed` 0 where nothing was due.
@@ -37,16 +37,16 @@ def process(kitchen: Kitchen, batches: int = BATCHES) -> BatchReport:
         for batch in taken:
             batch.hold.close()
         if _is_busy(taken):
-            sleep(kitchen)
+            note_idle(kitchen)
 
 
-def sleep(kitchen: Kitchen) -> None:
-    """Say that rings are needed from now on; a look at what is due has to follow."""
-    kitchen.resources.queue.sleeps(kitchen.who.worker, kitchen.who.priorities)
+def note_idle(kitchen: Kitchen) -> None:
+    """From now on rings are needed; a look at what is due has to follow."""
+    kitchen.resources.queue.note_idle(kitchen.who.worker, kitchen.who.priorities)
 
 
 def _is_busy(taken: Sequence[Batch]) -> bool:
-    """Whether films come quicker than one by one; saying so costs more than a ring where they do not."""
+    """Whether films come quicker than one by one; noting it costs more than a ring where they do not."""
     return bool(taken) and len(taken[0].loaded) > 1
 
 
@@ -61,7 +61,7 @@ def _process(kitchen: Kitchen, batches: int, taken: list[Batch], handed: list[Fu
 
     report, storing, batch = BatchReport(), None, take_next()
     if _is_busy(taken):
-        kitchen.resources.queue.works(kitchen.who.worker)
+        kitchen.resources.queue.note_busy(kitchen.who.worker)
     while batch is not None:
         batches -= 1
         is_more = batches > 0 and len(batch.loaded) == kitchen.who.limit  # what is not full was all there was

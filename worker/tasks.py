@@ -14,7 +14,7 @@ def register(app: Celery) -> None:
 
     @app.task(name=CLASSIFY, ignore_result=True, trail=False, shared=False)  # of this app, not of every one
     def classify(job_id: str) -> None:
-        """Work while films are due if the film that rang still waits; a ring behind a batch costs one read at most."""
+        """Work some batches if the film that rang still waits; a ring behind a full batch costs one read at most."""
         runtime = boot.current()
         if runtime.kitchen.rings.settle(job_id):
             return
@@ -23,8 +23,8 @@ def register(app: Celery) -> None:
         if is_waiting:
             claimed = runtime.work().claimed
             runtime.kitchen.rings.settle(job_id)  # it rang before it was claimed
-            if claimed > 1:  # it had said that it needs no rings
-                boot.drain(runtime)
+            if claimed > 1:  # it had noted that it is busy; the look after that may take long, and Celery waits for us
+                runtime.woken.set()
 
     @app.task(name=EXPLAIN, ignore_result=True, trail=False, shared=False)
     def explain(explanation_id: str) -> None:

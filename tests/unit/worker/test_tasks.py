@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from tests.explanations import RuleExplainer
 from tests.fakes import FakeEngine, RecordingQueue, make_manifest
 from tests.jobs import claim
 from tests.kitchens import make_film
+from tests.service import wait_until
 from worker import boot, heartbeat, pipeline
 from worker.boot import Runtime
 from worker.stages import Batch, BatchReport, Kitchen, Outcome, finish
@@ -139,10 +141,10 @@ def test_a_long_queue_does_not_hide_what_a_dead_worker_held(runtime: Runtime, re
         assert session.get_one(Job, lost).state == JobState.SUCCEEDED
 
 
-def test_a_film_that_nobody_rang_for_is_answered_by_whoever_was_at_work(
+def test_a_film_that_nobody_rang_for_is_answered_by_whoever_was_busy(
     runtime: Runtime, classify: Celery, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It came with the last batch in hand, whose worker had said that it needs no ring."""
+    """It came with the last batch in hand, whose worker had noted that it is busy."""
     came: list[str] = []
 
     def finish_while_one_comes(kitchen: Kitchen, batch: Batch, outcomes: Sequence[Outcome]) -> BatchReport:
@@ -154,25 +156,72 @@ def test_a_film_that_nobody_rang_for_is_answered_by_whoever_was_at_work(
     films = [make_film(resources) for _ in range(2)]
     monkeypatch.setattr(pipeline, "finish", finish_while_one_comes)
     classify(films[0])
-    assert runtime.kitchen.engine.batches == [2, 1]
     assert resources.queue.rings == []
+    assert runtime.woken.is_set(), "the poll loop looks at once"
+    boot.drain(runtime)
+    assert runtime.kitchen.engine.batches == [2, 1]
     assert set(states(resources)) == {"succeeded"}
 
 
-def test_a_worker_says_that_it_is_busy_when_films_come_together(
+def test_a_task_ends_though_films_keep_coming(
+    runtime: Runtime, classify: Celery, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Celery waits for it at a worker's end; the poll loop, which can be told to stop, goes on with the films."""
+    came: list[str] = []
+
+    def finish_while_more_come(kitchen: Kitchen, batch: Batch, outcomes: Sequence[Outcome]) -> BatchReport:
+        if len(came) < 64:
+            came.extend(make_film(resources) for _ in range(2))
+        return finish(kitchen, batch, outcomes)
+
+    films = [make_film(resources) for _ in range(2)]
+    monkeypatch.setattr(pipeline, "finish", finish_while_more_come)
+    classify(films[0])
+    assert len(runtime.kitchen.engine.batches) <= pipeline.BATCHES
+    assert "queued" in states(resources)
+
+
+def test_a_film_alone_wakes_no_loop(runtime: Runtime, classify: Celery, resources: Resources) -> None:
+    """Its worker never noted that it is busy, so whatever comes meanwhile rings."""
+    classify(make_film(resources))
+    assert not runtime.woken.is_set()
+
+
+def test_a_woken_loop_looks_before_its_next_poll(
     runtime: Runtime, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not for a film alone, for which it would cost more than the ring that it spares; at the end it sleeps."""
-    said: list[str] = []
-    monkeypatch.setattr(RecordingQueue, "works", lambda _, worker: said.append(worker))
+    """And only for films: what else it does at a poll waits for that."""
+    settings = resources.settings.model_copy(update={"poll_s": 3600.0})
+    runtime.kitchen = replace(runtime.kitchen, resources=replace(resources, settings=settings))
+    polls: list[str] = []
+    monkeypatch.setattr(boot, "explain_due", lambda _: polls.append("poll"))
+    loop = threading.Thread(target=boot.poll_loop, args=(runtime,))
+    loop.start()
+    wait_until(lambda: polls, "the first poll", 60)
+    make_film(resources)
+    runtime.woken.set()
+    wait_until(lambda: states(resources) == ["succeeded"], "the film to be answered", 60)
+    runtime.stop.set()
+    runtime.woken.set()
+    loop.join(60)
+    assert not loop.is_alive()
+    assert polls == ["poll"]
+
+
+def test_a_worker_notes_that_it_is_busy_when_films_come_together(
+    runtime: Runtime, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for a film alone, for which it would cost more than the ring that it spares; at the end it is idle."""
+    noted: list[str] = []
+    monkeypatch.setattr(RecordingQueue, "note_busy", lambda _, worker: noted.append(worker))
     make_film(resources)
     runtime.work()
-    assert said == []
+    assert noted == []
     for _ in range(2):
         make_film(resources)
     runtime.work()
-    assert said == ["w1"]
-    assert resources.queue.said == {"w1": tuple(Priority)}
+    assert noted == ["w1"]
+    assert resources.queue.noted == {"w1": tuple(Priority)}
 
 
 def test_films_that_others_hold_do_not_keep_a_worker_looking(
