@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from shared.domain import Film, FloatArray, Priority
 from shared.errors import BlobMissing, WrongShape
-from shared.imaging.decode import decode
+from shared.imaging.decode import make_film, read_pixels
 from shared.manifest import ModelManifest, Thresholds
 from worker.engine.base import Inference
 
@@ -141,8 +141,8 @@ class PlainDecoder:
 
     def decode(self, data: bytes, tenant: str | None = None, sha256: str | None = None) -> Film:
         """Decode in this process."""
-        del tenant, sha256
-        return decode(data)
+        del tenant
+        return make_film(read_pixels(data), sha256 or hashlib.sha256(data).hexdigest())
 
     def close(self) -> None:
         """Nothing to end."""

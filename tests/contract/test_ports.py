@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -264,6 +265,12 @@ def test_a_refusal_is_the_same(decoder: Decoder, data: bytes) -> None:
             each.decode(data)
         refusals.append((type(caught.value), str(caught.value)))
     assert refusals[0] == refusals[1]
+
+
+def test_a_digest_that_is_given_is_not_worked_out_again(decoder: Decoder) -> None:
+    """The caller's stands in the film's facts; that of the pixels is worked out here all the same."""
+    own, given = decoder.decode(make_png()).facts, decoder.decode(make_png(), sha256="f" * 64).facts
+    assert given == replace(own, input_sha256="f" * 64)
 
 
 def test_closing_twice_is_harmless(decoder: Decoder) -> None:
