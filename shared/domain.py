@@ -137,10 +137,11 @@ class FilmFacts:
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """A decoded film: canonical grey `pixels`, (H, W) uint8 or uint16, and its facts."""
+    """A decoded film: canonical grey `pixels`, (H, W) uint8 or uint16; its facts; the SHA-256 of its stored form."""
 
     pixels: Pixels
     facts: FilmFacts
+    stored_sha256: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,13 @@ from shared.domain import Film, Priority
 class BlobStore(Protocol):
     """Stored bytes by reference `<tenant>/<job id>/<sha256>`; durable once `put` returns."""
 
-    def put(self, tenant: str, job_id: str, data: bytes) -> str:
+    def put(self, tenant: str, job_id: str, data: bytes, sha256: str | None = None) -> str:
         """Store durably; return the reference.
+
+        Args:
+            tenant, job_id: whose it is.
+            data: the bytes.
+            sha256: of them, in hex, where the caller has worked it out.
 
         Raises:
             StorageFull: there is no room for them.

@@ -25,9 +25,9 @@ class MemoryBlobs:
     data: dict[str, bytes] = field(default_factory=dict)
     written_at: dict[str, datetime] = field(default_factory=dict)
 
-    def put(self, tenant: str, job_id: str, data: bytes) -> str:
+    def put(self, tenant: str, job_id: str, data: bytes, sha256: str | None = None) -> str:
         """Keep the bytes."""
-        ref = f"{tenant}/{job_id}/{hashlib.sha256(data).hexdigest()}"
+        ref = f"{tenant}/{job_id}/{sha256 or hashlib.sha256(data).hexdigest()}"
         self.data[ref], self.written_at[ref] = data, datetime.now(UTC)
         return ref
 

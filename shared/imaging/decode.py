@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import numpy as np
-
 from shared.domain import Film, FilmFacts, Pixels
 from shared.errors import (
     DecodeLimit,
@@ -24,7 +22,7 @@ from shared.errors import (
     UnreadableImage,
     UnsupportedFormat,
 )
-from shared.imaging import jpeg, png
+from shared.imaging import jpeg, png, stored
 from shared.imaging.orientation import upright
 
 MAX_INPUT_BYTES: Final = 64 * 2**20
@@ -112,10 +110,10 @@ def read_pixels(data: bytes) -> Decoded:
 
 
 def make_film(decoded: Decoded, input_sha256: str) -> Film:
-    """Add the digest of the canonical pixels (C order, 16-bit as little-endian) to that of the upload."""
+    """Add the digests of the canonical pixels (C order, 16-bit as little-endian) and of their stored form."""
     pixels = decoded.pixels
     height_px, width_px = pixels.shape
-    little_endian = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
+    pixels_sha256, stored_sha256 = stored.digests(pixels)
     facts = FilmFacts(
         kind=decoded.kind,
         mode=decoded.mode,
@@ -123,9 +121,9 @@ def make_film(decoded: Decoded, input_sha256: str) -> Film:
         width_px=width_px,
         height_px=height_px,
         input_sha256=input_sha256,
-        pixels_sha256=hashlib.sha256(little_endian.data).hexdigest(),
+        pixels_sha256=pixels_sha256,
     )
-    return Film(pixels=pixels, facts=facts)
+    return Film(pixels, facts, stored_sha256)
 
 
 def check_input_size(size_bytes: int) -> None:

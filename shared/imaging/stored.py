@@ -1,35 +1,76 @@
-"""Stored forms: a film's canonical pixels and a raw saliency map, each as `.npy` bytes, quick to read."""
+"""Stored forms: a film's canonical pixels with a few bytes that describe them, and a raw saliency map as `.npy` bytes.
+
+A film's description comes last, so that one pass gives both digests: the pixels' own and that of the stored bytes.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
+from collections.abc import Mapping
+from struct import Struct
+from types import MappingProxyType
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from numpy.lib import format as npy
 
 from shared.domain import FloatArray, Pixels
 from shared.errors import BlobMissing
 
+_END: Final = Struct("<III8s")
+"""Height, width, bits a pixel, and a name."""
+_NAME: Final = b"grey-v1."
+_TYPES: Final[Mapping[int, npt.DTypeLike]] = MappingProxyType({8: np.uint8, 16: "<u2"})
+
 
 def to_bytes(pixels: Pixels) -> bytes:
-    """(H, W) uint8 or uint16 to `.npy` bytes."""
-    buffer = io.BytesIO()
-    np.save(buffer, pixels, allow_pickle=False)
-    return buffer.getvalue()
+    """(H, W) uint8 or uint16 to its pixels, row by row, 16 bits as little-endian, and their description."""
+    return b"".join((_canonical(pixels).data, _describe(pixels)))
+
+
+def digests(pixels: Pixels) -> tuple[str, str]:
+    """SHA-256, in hex, of the pixels alone and of `to_bytes`."""
+    digest = hashlib.sha256(_canonical(pixels).data)
+    of_pixels = digest.hexdigest()
+    digest.update(_describe(pixels))
+    return of_pixels, digest.hexdigest()
 
 
 def from_bytes(data: bytes) -> Pixels:
-    """`.npy` bytes to (H, W) uint8 or uint16, read-only, in place: nothing is copied.
+    """What `to_bytes` gave, or the `.npy` bytes of an older build, to (H, W) uint8 or uint16; nothing is copied.
 
     Raises:
         BlobMissing: the bytes are no film of ours.
     """
+    if len(data) < _END.size or not data.endswith(_NAME):
+        return _from_npy(data)
+    height_px, width_px, bits, _ = _END.unpack_from(data, len(data) - _END.size)
+    try:
+        pixels: Pixels = np.frombuffer(memoryview(data)[: -_END.size], _TYPES[bits]).reshape(height_px, width_px)
+    except (KeyError, ValueError) as error:
+        raise BlobMissing("The stored film cannot be read.") from error
+    return pixels
+
+
+def _canonical(pixels: Pixels) -> npt.NDArray[np.generic]:
+    """In C order, 16 bits as little-endian; the same array where it is so already."""
+    return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
+
+
+def _describe(pixels: Pixels) -> bytes:
+    height_px, width_px = pixels.shape
+    return _END.pack(height_px, width_px, pixels.dtype.itemsize * 8, _NAME)
+
+
+def _from_npy(data: bytes) -> Pixels:
     file = io.BytesIO(data)
     try:
         version = npy.read_magic(file)
         shape, is_fortran, dtype = npy.read_array_header_1_0(file)
         flat = np.frombuffer(data, dtype, offset=file.tell())
-        pixels = flat.reshape(shape, order="F" if is_fortran else "C")
+        pixels: Pixels = flat.reshape(shape, order="F" if is_fortran else "C")
     except ValueError as error:
         raise BlobMissing("The stored film cannot be read.") from error
     if version != (1, 0) or pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):  # noqa: PLR2004  height and width

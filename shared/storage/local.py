@@ -1,8 +1,9 @@
-"""Blobs as files at <root>/<tenant>/<job id>/<sha256>: temp file, fsync, rename, fsync of the folders.
+"""Blobs as files at <root>/<tenant>/<job id>/<sha256>: written once, then fsync of the file and of its folders.
 
 An object store's local adapter made no fsync call when it was measured, hence this one. A blob's name belongs to one
 job and is never shared, so a delete needs no reference count; the bytes behind the names of a film and its copies are
-one file (hard links), which is never written to again.
+one file (hard links), which is never written to again. No job has a row before its film is durable, so a file needs no
+other name while it is written: what a dead writer leaves is an orphan, half or whole.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ import errno
 import hashlib
 import os
 import re
-import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,18 +32,22 @@ class LocalBlobs:
 
     root: Path
 
-    def put(self, tenant: str, job_id: str, data: bytes) -> str:
-        """Store durably; return the reference.
+    def put(self, tenant: str, job_id: str, data: bytes, sha256: str | None = None) -> str:
+        """Store durably; return the reference. `sha256` is of `data`, in hex, where the caller has worked it out.
 
         Raises:
             StorageFull: the disk is; nothing half-written stays.
             StorageDown: the disk is read-only or away; likewise.
+            BlobMissing: it was stored before, and is damaged.
         """
-        ref = f"{tenant}/{job_id}/{hashlib.sha256(data).hexdigest()}"
+        ref = f"{tenant}/{job_id}/{sha256 or hashlib.sha256(data).hexdigest()}"
         target = self._path(ref)
         try:
-            _make_durable_folder(target.parent)
+            new_folders = _make_folder(target.parent)
             _write_durably(target, data)
+            _sync_folders([target.parent, *new_folders])
+        except FileExistsError:
+            self.get(ref)
         except OSError as error:
             raise _fault(error) from error
         return ref
@@ -62,10 +66,10 @@ class LocalBlobs:
         copied = f"{tenant}/{job_id}/{digest}"
         target = self._path(copied)
         try:
-            _make_durable_folder(target.parent)
+            new_folders = _make_folder(target.parent)
             os.utime(source)
             target.hardlink_to(source)
-            _sync_folder(target.parent)
+            _sync_folders([target.parent, *new_folders])
         except OSError:
             return self.put(tenant, job_id, data)
         return copied
@@ -95,7 +99,7 @@ class LocalBlobs:
             path.parent.rmdir()
 
     def older_than(self, moment: datetime) -> Iterator[str]:
-        """References of blobs last written before `moment`; temporary files of dead writers are removed."""
+        """References of blobs last written before `moment`; an older build's temporary files are removed."""
         for folder, _, names in os.walk(self.root):  # unlike glob, it bears with folders that vanish meanwhile
             for path in (Path(folder, name) for name in names):
                 if not _is_older(path, moment):
@@ -126,32 +130,35 @@ def _is_older(path: Path, moment: datetime) -> bool:
         return False
 
 
-def _make_durable_folder(folder: Path) -> None:
-    """Make `folder` and its missing parents, each made durable in its own parent."""
-    missing = [p for p in (folder, *folder.parents) if not p.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for made in missing:
-        _sync_folder(made.parent)
+def _make_folder(folder: Path) -> list[Path]:
+    """Make `folder` where it is missing; the folders whose names are to be synced, of the tree that was made."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return []
+    except FileNotFoundError:
+        return [*_make_folder(folder.parent), *_make_folder(folder)]
+    return [folder.parent]
 
 
 def _write_durably(target: Path, data: bytes) -> None:
-    temporary = target.parent / f".tmp-{secrets.token_hex(8)}"
-    try:
-        with temporary.open("xb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        faults.reach(Fault.BLOB_WRITTEN)
-        temporary.rename(target)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
+    """A new file and its bytes; nothing stays where they do not fit."""
+    with target.open("xb") as file:
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            target.unlink(missing_ok=True)
+            raise
+    faults.reach(Fault.BLOB_WRITTEN)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _sync_folders(folders: Sequence[Path]) -> None:
+    """Make their names durable; after the file's own sync, which on ext4 has written them, there is little left."""
+    for folder in folders:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -36,7 +36,7 @@ def test_a_blob_lies_at_its_reference(blobs: LocalBlobs) -> None:
 
 
 def test_file_and_folders_are_synced_before_the_answer(blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file first, under its temporary name; after the rename its folder, so that the name is durable too."""
+    """The file first, then every folder that has a new name in it, the nearest first."""
     synced: list[str] = []
     fsync = os.fsync
 
@@ -46,10 +46,12 @@ def test_file_and_folders_are_synced_before_the_answer(blobs: LocalBlobs, monkey
 
     monkeypatch.setattr(os, "fsync", record)
     blobs.put("default", JOB, b"film")
-    made, (file, folder) = synced[:-2], synced[-2:]
-    assert file.startswith(".tmp-")
-    assert folder == JOB
-    assert {blobs.root.parent.name, "films", "default"} <= set(made)
+    name = hashlib.sha256(b"film").hexdigest()
+    assert synced == [name, JOB, blobs.root.parent.name, "films", "default"]
+    synced.clear()
+    other = new_job_id()
+    blobs.put("default", other, b"film")
+    assert synced == [name, other, "default"]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_a_copy_is_a_second_name_made_durable(blobs: LocalBlobs, monkeypatch: py
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(Path(f"/proc/self/fd/{fd}").readlink().name))
     copied = blobs.copy(ref, other)
     assert (blobs.root / copied).samefile(blobs.root / ref)
-    assert synced == ["default", other]
+    assert synced == [other, "default"]
 
 
 def test_a_damaged_film_is_not_copied(blobs: LocalBlobs) -> None:

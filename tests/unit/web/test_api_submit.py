@@ -24,9 +24,9 @@ from tests.jobs import claim, finish, serve_model
 class FullBlobs(MemoryBlobs):
     """A store whose disk is full."""
 
-    def put(self, tenant: str, job_id: str, data: bytes) -> str:
+    def put(self, tenant: str, job_id: str, data: bytes, sha256: str | None = None) -> str:
         """Refuse."""
-        del tenant, job_id, data
+        del tenant, job_id, data, sha256
         raise StorageDown("The film could not be stored; try again shortly.", errno=28)
 
 
@@ -118,6 +118,34 @@ def test_a_body_without_a_length_is_taken_when_it_fits(api: Api) -> None:
         input_stream=io.BytesIO(make_png()), environ_overrides={"wsgi.input_terminated": True},
     )  # fmt: skip
     assert job_of(response, 202).input.kind == "png"
+
+
+class Pieces(io.BytesIO):
+    """A body that comes 512 bytes at a time, however much is asked for."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next piece."""
+        return super().read(min(size, 512) if size and size > 0 else 512)
+
+    def readinto(self, buffer: object) -> int:
+        """Likewise."""
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        piece = self.read(len(view))
+        view[: len(piece)] = piece
+        return len(piece)
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_body_that_comes_in_pieces_is_whole_or_refused(api: Api, small: Resources, missing: int) -> None:
+    """Its length says when it is whole; a client that leaves before that has sent nothing."""
+    film = make_png()
+    assert len(film) > 2 * 512
+    response = api.request(
+        "POST", "/api/v1/jobs", {"Content-Type": "image/png"}, input_stream=Pieces(film),
+        environ_overrides={"CONTENT_LENGTH": str(len(film) + missing)},
+    )  # fmt: skip
+    assert response.status_code == (400 if missing else 202)
+    assert stored(small) == ((0, 0) if missing else (1, 1))
 
 
 @pytest.mark.parametrize(

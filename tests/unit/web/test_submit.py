@@ -45,10 +45,10 @@ class WatchedBlobs(MemoryBlobs):
 
     at_put: Callable[[], object] = lambda: None
 
-    def put(self, tenant: str, job_id: str, data: bytes) -> str:
+    def put(self, tenant: str, job_id: str, data: bytes, sha256: str | None = None) -> str:
         """Tell, then keep."""
         self.at_put()
-        return MemoryBlobs.put(self, tenant, job_id, data)
+        return MemoryBlobs.put(self, tenant, job_id, data, sha256)
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 
 import numpy as np
@@ -32,6 +33,23 @@ def test_a_film_comes_back_as_it_was(pixels: Pixels) -> None:
     assert np.shares_memory(back, np.frombuffer(data, np.uint8))
 
 
+@pytest.mark.parametrize("pixels", [make_pixels(), make_pixels(dtype=np.uint16), make_pixels().T])
+def test_one_pass_gives_both_digests(pixels: Pixels) -> None:
+    """Of the pixels row by row, which the API tells, and of what is stored, which its reference names."""
+    stored_form = stored.to_bytes(pixels)
+    of_pixels = hashlib.sha256(stored_form[: pixels.nbytes]).hexdigest()
+    assert stored_form[: pixels.nbytes] == pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
+    assert stored.digests(pixels) == (of_pixels, hashlib.sha256(stored_form).hexdigest())
+
+
+@pytest.mark.parametrize("pixels", [make_pixels(), make_pixels(dtype=np.uint16), make_pixels().T])
+def test_a_film_of_an_older_build_is_read(pixels: Pixels) -> None:
+    """Those wrote `.npy`, by rows or by columns."""
+    back = stored.from_bytes(npy_bytes(pixels))
+    np.testing.assert_array_equal(back, pixels)
+    assert back.dtype == pixels.dtype
+
+
 def npy_bytes(array: object, version: tuple[int, int] = (1, 0)) -> bytes:
     """What numpy writes of it."""
     file = io.BytesIO()
@@ -50,12 +68,28 @@ FILM = stored.to_bytes(make_pixels())
         (FILM[:-1], "cannot be read"),
         (FILM + b"more", "cannot be read"),
         (FILM[:40], "cannot be read"),
+        (FILM[1:], "cannot be read"),
+        (FILM[:-12] + bytes([9, 0, 0, 0]) + FILM[-8:], "cannot be read"),
+        (FILM[-20:], "cannot be read"),
         (npy_bytes(make_pixels(), version=(2, 0)), "cannot be read"),
         (npy_bytes(np.zeros((4, 4, 3), np.uint8)), "not a grey"),
         (npy_bytes(np.zeros((4, 4), np.float32)), "not a grey"),
         (npy_bytes(np.array([["a"]], object).astype("U1")), "not a grey"),
     ],
-    ids=["nothing", "a PNG", "cut", "longer", "half a header", "another version", "colour", "fractions", "text"],
+    ids=[
+        "nothing",
+        "a PNG",
+        "cut",
+        "longer",
+        "half a film",
+        "a pixel short",
+        "9 bits",
+        "no pixels",
+        "another version",
+        "colour",
+        "fractions",
+        "text",
+    ],
 )
 def test_what_is_no_film_is_told_as_missing(data: bytes, told: str) -> None:
     """Whatever lies there, one error says so."""
