@@ -1,6 +1,7 @@
 """Blocking calls out of gevent's loop: SQLite's lock and fsync would stall every other request of the process.
 
-Under gunicorn's gevent worker they run in gevent's real thread pool; anywhere else they are just called. PostgreSQL
+Under gunicorn's gevent worker they run in gevent's real thread pool; anywhere else they are just called. Reads of a row
+or two stay in the loop, where they take less time than the turn of a thread. PostgreSQL
 is spoken to over a socket, which gevent makes cooperative, so its calls stay where they are. What runs in a thread
 must not touch Flask's `g` or `request`: take what it needs before.
 """
@@ -11,11 +12,13 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 def run_in_thread(function: Callable[[], T]) -> T:
@@ -34,6 +37,13 @@ def run_sql(database: Database, function: Callable[[], T]) -> T:
     return run_in_thread(function) if database.is_sqlite else function()
 
 
+def run_then_sql(database: Database, function: Callable[[], T], then: Callable[[T], U]) -> U:
+    """`then` of what `function` gives; both block, `then` by speaking to `database`. One thread for both on SQLite."""
+    if database.is_sqlite:
+        return run_in_thread(lambda: then(function()))
+    return then(run_in_thread(function))
+
+
 def read(database: Database, query: Callable[[Session], T]) -> T:
     """Run `query` in a reading transaction."""
 
@@ -42,6 +52,15 @@ def read(database: Database, query: Callable[[Session], T]) -> T:
             return query(session)
 
     return run_sql(database, inside)
+
+
+def read_row(database: Database, query: Callable[[Connection], T]) -> T:
+    """Run a query for a row or two by their keys: in the loop, since SQLite answers sooner than a thread has its turn.
+
+    Its readers wait for nobody (DECISIONS 28).
+    """
+    with database.read_core() as sql:
+        return query(sql)
 
 
 def write(database: Database, change: Callable[[Session], T]) -> T:

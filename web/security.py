@@ -15,7 +15,7 @@ from shared.domain import Role
 from shared.errors import Forbidden, NotAllowed
 from shared.log import bind_request
 from shared.wiring import Resources
-from web.offload import read, write
+from web.offload import read_row, write
 
 SESSION_LIFE = timedelta(hours=8)
 OPEN_PATHS = re.compile(r"/(livez|readyz|problems|enter/[^/]+|static/.*|api/v1/openapi\.json|favicon\.ico)")
@@ -96,8 +96,8 @@ def enter(resources: Resources, token: str) -> None:
 
 def _look_up(resources: Resources, *, key: str | None = None, key_id: str = "") -> Principal:
     if key is not None:
-        return read(resources.database, lambda sql: keys.get_principal(sql, key))
-    return read(resources.database, lambda sql: keys.get_principal_by_id(sql, key_id))
+        return read_row(resources.database, lambda sql: keys.get_principal(sql, key))
+    return read_row(resources.database, lambda sql: keys.get_principal_by_id(sql, key_id))
 
 
 def _is_over(since: int) -> bool:

@@ -19,7 +19,7 @@ from shared.faults import Fault
 from shared.imaging import stored
 from shared.wiring import Resources
 from web.backpressure import Backpressure, check_room
-from web.offload import read, run_in_thread, run_sql
+from web.offload import read_row, run_in_thread, run_sql, run_then_sql
 
 
 @dataclass(frozen=True)  # without slots: a cached property has nowhere to stay in them
@@ -66,7 +66,7 @@ def submit(resources: Resources, gate: Backpressure, who: Principal, upload: Upl
     limit = resources.settings.max_upload_bytes
     if len(upload.data) > limit:
         raise TooLarge(f"The file is larger than {limit} bytes; send a smaller copy.")
-    earlier, answered = run_sql(resources.database, lambda: _look_up(resources, who, upload))
+    earlier, answered = _look_up(resources, who, upload)
     if earlier is None and answered is not None:
         earlier = _answer(resources, who, upload, answered)
     if earlier is not None:
@@ -81,7 +81,7 @@ def get_job(resources: Resources, who: Principal, job_id: str) -> wire.Job:
     Raises:
         JobNotFound: unknown, or of another tenant.
     """
-    return read(resources.database, lambda session: queries.get_job(session, who.tenant, job_id))
+    return read_row(resources.database, lambda sql: queries.get_job(sql, who.tenant, job_id))
 
 
 def cancel(resources: Resources, who: Principal, job_id: str) -> None:
@@ -104,10 +104,13 @@ def _accept(resources: Resources, gate: Backpressure, who: Principal, upload: Up
     film = resources.decoder.decode(upload.data, who.tenant, upload.sha256)
     faults.reach(Fault.FILM_DECODED)
     job_id = resources.new_id()
-    ref = run_in_thread(lambda: resources.blobs.put(who.tenant, job_id, stored.to_bytes(film.pixels)))
-    faults.reach(Fault.BLOB_STORED)
-    new = _new_job(resources, who, upload, film.facts, job_id, ref)
-    accepted_id = run_sql(resources.database, lambda: _insert(resources, who, upload, new))
+
+    def store() -> NewJob:
+        ref = resources.blobs.put(who.tenant, job_id, stored.to_bytes(film.pixels), film.stored_sha256)
+        faults.reach(Fault.BLOB_STORED)
+        return _new_job(resources, who, upload, film.facts, job_id, ref)
+
+    accepted_id = run_then_sql(resources.database, store, lambda new: _insert(resources, who, upload, new))
     if accepted_id == job_id:
         gate.note_accepted(who.tenant)
         faults.reach(Fault.JOB_COMMITTED)
@@ -122,8 +125,7 @@ def _look_up(resources: Resources, who: Principal, upload: Upload) -> tuple[str 
     if earlier is not None or upload.is_fresh:
         return earlier, None
     database, digest = resources.database, upload.sha256
-    with database.read() as session:
-        return None, answers.find_answered(session, database.now(session), who.tenant, digest)
+    return None, read_row(database, lambda sql: answers.find_answered(sql, database.now(sql), who.tenant, digest))
 
 
 def _answer(resources: Resources, who: Principal, upload: Upload, answered: Answered) -> str | None:
@@ -147,8 +149,8 @@ def _find_earlier(resources: Resources, who: Principal, upload: Upload) -> str |
     """The job that the same key and film made before."""
     if upload.idempotency_key is None:
         return None
-    with resources.database.read() as session:
-        found = queries.find_by_idempotency_key(session, who.tenant, upload.idempotency_key)
+    with resources.database.read_core() as sql:
+        found = queries.find_by_idempotency_key(sql, who.tenant, upload.idempotency_key)
     if found is None:
         return None
     job_id, input_sha256 = found

@@ -1,8 +1,9 @@
 """Where requests wait for their jobs: one listener and one reader a process, however many wait. Knows no Flask.
 
 The listener hears from the notifier which jobs have changed. The reader asks SQL about those that somebody waits for,
-in one statement for all of them, and hands each waiter the events it has not seen. Once a second it asks about all
-that are waited for, so a hint that was lost, or a broker that is dead, costs a second at most and no loop a client.
+in one statement for all of them and one for those that have ended, and hands each waiter what it has not seen. Once a
+second it asks about all that are waited for, so a hint that was lost, or a broker that is dead, costs a second at most
+and no loop a client.
 Under gevent the threads here are greenlets.
 """
 
@@ -11,13 +12,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 from shared import wire
-from shared.db import event_queries
-from shared.db.engine import Database
+from shared.db import event_queries, queries
+from shared.db.engine import Database, Sql
 from shared.db.keys import Principal
 from shared.errors import AppError, TenantWaitersFull, WaitersFull
 from shared.log import get_logger
@@ -25,7 +26,7 @@ from shared.ports import Notifier
 from shared.settings import Settings
 from shared.wiring import Resources
 from web import submit
-from web.offload import read
+from web.offload import read_row
 
 LONGEST_WAIT_S: Final = 30
 """More is shortened to this: many proxies cut a silent request off after 60 s."""
@@ -41,14 +42,17 @@ class Waiter:
     def __init__(self, tenant: str, job_id: str, after: int) -> None:
         self.tenant = tenant
         self.job_id = job_id
+        self.job: wire.Job | None = None
+        """As it ended, once it has."""
         self._after = after
         self._found: list[wire.JobEvent] = []
         self._guard = threading.Lock()
         self._wake = threading.Event()
 
-    def give(self, events: Sequence[wire.JobEvent]) -> None:
-        """Hand over a job's events, in order; those that were given before are left out."""
+    def give(self, events: Sequence[wire.JobEvent], job: wire.Job | None = None) -> None:
+        """Hand over a job's events, in order, and the job if it has ended; events given before are left out."""
         with self._guard:
+            self.job = job
             fresh = [event for event in events if event.seq > self._after]
             if fresh:
                 self._after = fresh[-1].seq
@@ -142,12 +146,13 @@ class WaitingRoom:
         finally:
             self.leave(waiter)
 
-    def wait_until_done(self, waiter: Waiter, wait_s: float) -> None:
-        """Return once the waiter's job has ended, or after `wait_s`."""
+    def wait_until_done(self, waiter: Waiter, wait_s: float) -> wire.Job | None:
+        """The waiter's job once it has ended; None after `wait_s`."""
         until = self._clock() + wait_s
         while not self.is_ending and (left_s := until - self._clock()) > 0:
             if any(event.done for event in waiter.next(left_s)):
-                return
+                return waiter.job
+        return None
 
     def count(self) -> int:
         """How many wait."""
@@ -192,7 +197,7 @@ class WaitingRoom:
 
     def _tell(self, job_ids: Collection[str]) -> None:
         try:
-            found = read(self._database, lambda sql: event_queries.list_events(sql, job_ids))
+            found, ended = read_row(self._database, lambda sql: _read_events(sql, job_ids))
         except AppError as error:
             log.warning("events.not_read", code=error.code)  # they are asked for again within a second
             return
@@ -201,7 +206,7 @@ class WaitingRoom:
             return
         for job_id, events in found.items():
             for waiter in self._of(job_id):
-                waiter.give(events)
+                waiter.give(events, ended.get(job_id))
 
     def _of(self, job_id: str) -> list[Waiter]:
         with self._guard:
@@ -212,6 +217,15 @@ class WaitingRoom:
             waiters = [waiter for of_job in self._waiters.values() for waiter in of_job]
         for waiter in waiters:
             waiter.wake()
+
+
+def _read_events(
+    sql: Sql, job_ids: Collection[str]
+) -> tuple[Mapping[str, list[wire.JobEvent]], Mapping[str, wire.Job]]:
+    """What happened to these jobs, and those that have ended, in one snapshot: all waiters cost two statements."""
+    found = event_queries.list_events(sql, job_ids)
+    ended = [job_id for job_id, events in found.items() if events[-1].done]
+    return found, queries.get_jobs(sql, ended) if ended else {}
 
 
 def get_job_when_done(
@@ -231,5 +245,5 @@ def get_job_when_done(
             job = submit.get_job(resources, who, job_id)
             if job.done:
                 return job
-        room.wait_until_done(waiter, wait_s)
-    return submit.get_job(resources, who, job_id)
+        ended = room.wait_until_done(waiter, wait_s)
+    return ended or submit.get_job(resources, who, job_id)

@@ -294,8 +294,8 @@ def drain(runtime: Runtime) -> None:
     database, who = runtime.kitchen.resources.database, runtime.kitchen.who
     looks = LOOKS
     while looks and not runtime.stop.is_set():
-        with database.read() as session:
-            is_waiting = queries.has_due(session, database.now(session), who.priorities)
+        with database.read_core() as sql:
+            is_waiting = queries.has_due(sql, database.now(sql), who.priorities)
         if not is_waiting:
             return
         looks = LOOKS if runtime.work().claimed else looks - 1
@@ -314,10 +314,10 @@ def explain_due(runtime: Runtime) -> None:
 
 def _is_map_next(kitchen: Kitchen) -> bool:
     database, model_sha256 = kitchen.resources.database, kitchen.engine.manifest.weights_sha256
-    with database.read() as session:
-        now = database.now(session)
-        is_due = explanation_queries.has_due(session, now, model_sha256)
-        return is_due and not queries.has_due(session, now, kitchen.who.priorities)
+    with database.read_core() as sql:
+        now = database.now(sql)
+        is_due = explanation_queries.has_due(sql, now, model_sha256)
+        return is_due and not queries.has_due(sql, now, kitchen.who.priorities)
 
 
 def beat_loop(runtime: Runtime) -> None:

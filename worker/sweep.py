@@ -52,7 +52,7 @@ def _change(resources: Resources, worker: str) -> list[tuple[str, Priority]]:
     backlog = resources.queue.backlog()
     backlog = RINGS_A_PASS if backlog is None else backlog
     with jobs.changing(resources.database) as changes:
-        if not locks.take(changes.session, TURN, worker, timedelta(seconds=TURN_S), changes.now):
+        if not locks.take(changes.sql, TURN, worker, timedelta(seconds=TURN_S), changes.now):
             return []
         requeued, expired = changes.requeue_expired(), changes.expire_due()
         for job_id, state in requeued:

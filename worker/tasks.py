@@ -18,8 +18,8 @@ def register(app: Celery) -> None:
         runtime = boot.current()
         if runtime.kitchen.rings.settle(job_id):
             return
-        with runtime.kitchen.resources.database.read() as session:
-            is_waiting = queries.is_queued(session, job_id)
+        with runtime.kitchen.resources.database.read_core() as sql:
+            is_waiting = queries.is_queued(sql, job_id)
         if is_waiting:
             claimed = runtime.work().claimed
             runtime.kitchen.rings.settle(job_id)  # it rang before it was claimed
@@ -30,7 +30,7 @@ def register(app: Celery) -> None:
     def explain(explanation_id: str) -> None:
         """Make one map, unless a film waits: the poll loop makes the others, and a worker told to end can end."""
         runtime = boot.current()
-        with runtime.kitchen.resources.database.read() as session:
-            is_waiting = explanation_queries.is_queued(session, explanation_id)
+        with runtime.kitchen.resources.database.read_core() as sql:
+            is_waiting = explanation_queries.is_queued(sql, explanation_id)
         if is_waiting:
             runtime.explain()

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ScalarSelect, bindparam, func, select
-from sqlalchemy.orm import Session
 
+from shared.db.engine import Sql
 from shared.db.queries import alive_since, films_are_read
 from shared.db.tables import Job, Result, WorkerHeartbeat
 from shared.domain import FilmFacts, JobState
@@ -27,10 +27,10 @@ class Answered:
     facts: FilmFacts
 
 
-def find_answered(session: Session, now: datetime, tenant: str, input_sha256: str) -> Answered | None:
+def find_answered(sql: Sql, now: datetime, tenant: str, input_sha256: str) -> Answered | None:
     """The newest job that a worker answered for the same bytes with what serves now, if any."""
     sought = {"tenant": tenant, "input_sha256": input_sha256, "alive_since": alive_since(now)}
-    job = session.execute(_NEWEST_ANSWER, sought).first()
+    job = sql.execute(_NEWEST_ANSWER, sought).first()
     if job is None:
         return None
     facts = FilmFacts(job.kind, job.mode, job.bit_depth, job.width_px, job.height_px, input_sha256, job.pixels_sha256)

@@ -16,6 +16,7 @@ import rfc8785
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
+from shared.db.engine import Sql
 from shared.db.tables import AuditEvent, AuditHead, table_of
 
 GENESIS: Final = "0" * 64
@@ -48,7 +49,7 @@ class Break:
     problem: str
 
 
-def append(session: Session, stream: str, events: Sequence[Event], now: datetime) -> None:
+def append(sql: Sql, stream: str, events: Sequence[Event], now: datetime) -> None:
     """Chain `events` to `stream` in order.
 
     Args:
@@ -57,7 +58,7 @@ def append(session: Session, stream: str, events: Sequence[Event], now: datetime
     """
     if not events:
         return
-    seq, previous = session.execute(_LOCK_HEAD, {"of": stream}).one()
+    seq, previous = sql.execute(_LOCK_HEAD, {"of": stream}).one()
     at = timestamp(now)
     rows: list[dict[str, object]] = []
     for event in events:
@@ -68,8 +69,8 @@ def append(session: Session, stream: str, events: Sequence[Event], now: datetime
             "subject": event.subject, "body": body, "prev_hash": previous, "hash": own,
         })  # fmt: skip
         previous = own
-    session.execute(insert(table_of(AuditEvent)), rows)
-    session.execute(_MOVE_HEAD, {"of": stream, "to": seq, "newest": previous})
+    sql.execute(insert(table_of(AuditEvent)), rows)
+    sql.execute(_MOVE_HEAD, {"of": stream, "to": seq, "newest": previous})
 
 
 _LOCK_HEAD = select(AuditHead.seq, AuditHead.hash).where(AuditHead.stream == bindparam("of")).with_for_update()

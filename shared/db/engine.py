@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
@@ -31,15 +32,23 @@ STATEMENT_TIMEOUT_MS = 15_000
 DISK_FULL, UNDEFINED_TABLE = "53100", "42P01"
 """SQLSTATE, PostgreSQL only."""
 
-Clock = Callable[[Session], datetime]
+Sql = Session | Connection
+"""What statements are given to; a query that loads no mapped object takes either."""
+
+Clock = Callable[[Sql], datetime]
 
 
-def database_clock(session: Session) -> datetime:
+def database_clock(sql: Sql) -> datetime:
     """The database's own time, aware, UTC. SQLite's is the machine's, which it would ask for as we do here."""
-    if session.get_bind().dialect.name == "sqlite":
+    if dialect_of(sql) == "sqlite":
         return datetime.now(UTC)
-    now: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+    now: datetime = sql.execute(text("SELECT clock_timestamp()")).scalar_one()
     return now.astimezone(UTC)
+
+
+def dialect_of(sql: Sql) -> str:
+    """'sqlite' or 'postgresql'."""
+    return (sql if isinstance(sql, Connection) else sql.get_bind()).dialect.name
 
 
 def make_engine(url: str) -> Engine:
@@ -94,8 +103,11 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     """Take the write lock at once in writing transactions: a later upgrade could not wait for it."""
-    is_reading = connection.get_execution_options().get("plainfilm_read", False)
-    connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
+    if connection.get_execution_options().get("plainfilm_read", False):
+        driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+        driver.execute("BEGIN").close()  # it waits for nothing yet; by SQLAlchemy it would take longer than the query
+    else:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 class Database:
@@ -125,6 +137,18 @@ class Database:
         """
         with _translated(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
+
+    @contextmanager
+    def begin_core(self) -> Iterator[Connection]:
+        """As `begin`, without SQLAlchemy's session, which takes longer than SQLite: for what each film asks."""
+        with _translated(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read_core(self) -> Iterator[Connection]:
+        """As `read`, likewise."""
+        with _translated(), self._reader.begin() as connection:
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[Session]:

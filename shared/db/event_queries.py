@@ -15,6 +15,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from shared import wire
+from shared.db.engine import Sql
 from shared.db.tables import AuditEvent, AuditHead, Job
 from shared.domain import STATE_AFTER
 from shared.errors import JobNotFound
@@ -42,10 +43,10 @@ def get_trail(session: Session, tenant: str, job_id: str) -> Trail:
     return Trail(list_events(session, [job_id]).get(job_id, []), newest)
 
 
-def list_events(session: Session, job_ids: Collection[str]) -> Mapping[str, list[wire.JobEvent]]:
+def list_events(sql: Sql, job_ids: Collection[str]) -> Mapping[str, list[wire.JobEvent]]:
     """The events of each of these jobs, in one statement; whose they are is for the caller to know."""
     found: dict[str, list[wire.JobEvent]] = defaultdict(list)
-    rows = session.execute(_EVENTS, {"job_ids": list(job_ids)})
+    rows = sql.execute(_EVENTS, {"job_ids": list(job_ids)})
     for seq, job_id, action, at in rows:
         state = STATE_AFTER[action]
         found[job_id].append(

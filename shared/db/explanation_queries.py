@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from shared import wire
 from shared.db import tables
+from shared.db.engine import Sql
 from shared.db.queries import alive_since
 from shared.db.tables import Explanation
 from shared.domain import EXPLAIN_QUEUE, JobState
@@ -95,9 +96,9 @@ def find_id(session: Session, job_id: str, method: ExplanationMethod) -> tuple[s
     return (row.id, ExplanationState(row.state)) if row else None
 
 
-def has_due(session: Session, now: datetime, model_sha256: str) -> bool:
+def has_due(sql: Sql, now: datetime, model_sha256: str) -> bool:
     """True where an explanation waits for a worker with this model: a read, so that idle ones take no write lock."""
-    return _exists(session, is_due(now, model_sha256))
+    return _exists(sql, is_due(now, model_sha256))
 
 
 def is_due(now: datetime, model_sha256: str) -> ColumnElement[bool]:
@@ -116,9 +117,9 @@ def count_live_explainers(session: Session, now: datetime) -> int:
     return session.scalar(select(func.count()).select_from(tables.WorkerHeartbeat).where(_explains(now))) or 0
 
 
-def is_queued(session: Session, explanation_id: str) -> bool:
+def is_queued(sql: Sql, explanation_id: str) -> bool:
     """True where what the ring is for still waits."""
-    return _exists(session, _is_queued() & (Explanation.id == explanation_id))
+    return _exists(sql, _is_queued() & (Explanation.id == explanation_id))
 
 
 def needs_sweep(session: Session, now: datetime, ring_after_s: float) -> bool:
@@ -136,8 +137,8 @@ def _explains(now: datetime) -> ColumnElement[bool]:
     return is_alive & tables.WorkerHeartbeat.queues.contains(EXPLAIN_QUEUE)
 
 
-def _exists(session: Session, rule: ColumnElement[bool]) -> bool:
-    return session.scalar(select(Explanation.id).where(rule).limit(1)) is not None
+def _exists(sql: Sql, rule: ColumnElement[bool]) -> bool:
+    return sql.scalar(select(Explanation.id).where(rule).limit(1)) is not None
 
 
 def _is_queued() -> ColumnElement[bool]:

@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, bindparam, insert, select, tuple_, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Connection, bindparam, insert, select, tuple_, update
 
 from shared.db import audit, line
 from shared.db.engine import Database
@@ -68,8 +67,8 @@ class Finding:
 @contextmanager
 def changing(database: Database) -> Iterator[JobChanges]:
     """One writing transaction on jobs; commits, with its audit events, when the block ends."""
-    with database.begin() as session:
-        changes = JobChanges(session, database.now(session))
+    with database.begin_core() as sql:
+        changes = JobChanges(sql, database.now(sql))
         yield changes
         changes.chain_events()
 
@@ -77,8 +76,8 @@ def changing(database: Database) -> Iterator[JobChanges]:
 class JobChanges:
     """The job's state machine over one open transaction; see `JobState` for the picture."""
 
-    def __init__(self, session: Session, now: datetime) -> None:
-        self.session = session
+    def __init__(self, sql: Connection, now: datetime) -> None:
+        self.sql = sql
         self.now = now
         self._events: dict[str, list[audit.Event]] = defaultdict(list)
 
@@ -94,13 +93,13 @@ class JobChanges:
         """
         theirs = (Job.id == from_job) & (Job.tenant == new.tenant) & (Job.state == JobState.SUCCEEDED)
         columns = [column for column in Result.__table__.columns if column.name not in _OF_ITS_JOB]
-        found = self.session.execute(select(*columns).join(Job, Job.id == Result.job_id).where(theirs)).first()
+        found = self.sql.execute(select(*columns).join(Job, Job.id == Result.job_id).where(theirs)).first()
         if found is None:
             raise JobNotFound("There is no job with a result to answer from.")
         copied = dict(found._mapping)  # noqa: SLF001  SQLAlchemy's public name for it
         self._insert(new, state=JobState.SUCCEEDED, finished_at=self.now)
         own = {"job_id": new.id, "attempt": 0, "created_at": self.now}
-        self.session.execute(insert(table_of(Result)), [{**copied, **own}])
+        self.sql.execute(insert(table_of(Result)), [{**copied, **own}])
         self._record(new.tenant, "system", "succeeded", new.id, attempt=0, from_job=from_job,
                      **{name: copied[name] for name in _TOLD_OF_A_COPY})  # fmt: skip
 
@@ -115,7 +114,7 @@ class JobChanges:
             "not_before": self.now, "expires_at": self._in(new.expires_in_s), "last_rung_at": self.now,
             "created_at": self.now, "request_id": new.request_id,
         }  # fmt: skip
-        self.session.execute(insert(table_of(Job)), [{**values, **columns}])
+        self.sql.execute(insert(table_of(Job)), [{**values, **columns}])
         self._record(new.tenant, f"key:{new.owner}", "accepted", new.id,
                      input_sha256=facts.input_sha256, pixels_sha256=facts.pixels_sha256,
                      priority=new.priority.value, request_id=new.request_id)  # fmt: skip
@@ -129,12 +128,12 @@ class JobChanges:
         Returns:
             Up to `who.limit` claims; empty where nothing is due.
         """
-        films = line.pick(self.session, who, self.now, aged_first=aged_first)
+        films = line.pick(self.sql, who, self.now, aged_first=aged_first)
         if not films:
             return []
         until = self.now + timedelta(seconds=who.lease_s)
         claimed = {"films": [film.id for film in films], "worker": who.worker, "until": until, "now": self.now}
-        rows = self.session.execute(_CLAIM, claimed).all()
+        rows = self.sql.execute(_CLAIM, claimed).all()
         self._note_served({film.tenant for film in films})
         claims = [Claim(*row) for row in sorted(rows)]
         for held in claims:
@@ -156,7 +155,7 @@ class JobChanges:
         if not found:
             return []
         fences = [(held.id, held.attempt) for held, _ in found]
-        owned = set(self.session.scalars(_FINISH, {"fences": fences, "now": self.now}))
+        owned = set(self.sql.scalars(_FINISH, {"fences": fences, "now": self.now}))
         kept = [(held, finding) for held, finding in found if held.id in owned]
         fixed = {"worker": worker, "created_at": self.now}
         rows = [
@@ -164,7 +163,7 @@ class JobChanges:
             for held, finding in kept
         ]
         if rows:
-            self.session.execute(insert(table_of(Result)), rows)
+            self.sql.execute(insert(table_of(Result)), rows)
         for held, finding in kept:
             self._record(held.tenant, f"worker:{worker}", "succeeded", held.id,
                          attempt=held.attempt, **finding.audit_facts)  # fmt: skip
@@ -203,7 +202,7 @@ class JobChanges:
         Returns:
             (job id, new state) of each job changed.
         """
-        rows = self.session.execute(
+        rows = self.sql.execute(
             select(Job.id, Job.tenant, Job.attempt, Job.max_attempts, Job.blob_ref)
             .where(Job.state == JobState.RUNNING, Job.lease_until < self.now)
             .order_by(Job.lease_until)
@@ -221,7 +220,7 @@ class JobChanges:
             .with_for_update(skip_locked=True)
             .cte("due")
         )
-        rows = self.session.execute(
+        rows = self.sql.execute(
             update(Job)
             .where(Job.id.in_(select(due.c.id)), Job.state == JobState.QUEUED)
             .values(state=JobState.EXPIRED, finished_at=self.now)
@@ -239,7 +238,7 @@ class JobChanges:
             IllegalTransition: it ended otherwise.
         """
         mine = (Job.id == job_id) & (Job.tenant == tenant)
-        found = self.session.scalar(select(Job.state).where(mine).with_for_update())
+        found = self.sql.scalar(select(Job.state).where(mine).with_for_update())
         if found is None:
             raise JobNotFound("There is no job with this id.")
         state = JobState(found)
@@ -266,7 +265,7 @@ class JobChanges:
             .with_for_update(skip_locked=True)
             .cte("silent")
         )
-        rows = self.session.execute(
+        rows = self.sql.execute(
             update(Job)
             .where(Job.id.in_(select(silent.c.id)), Job.state == JobState.QUEUED)
             .values(last_rung_at=self.now)
@@ -280,12 +279,12 @@ class JobChanges:
     def chain_events(self) -> None:
         """Append what was recorded, stream by stream in a fixed order; called once, by `changing`."""
         for tenant in sorted(self._events):
-            audit.append(self.session, tenant, self._events[tenant], self.now)
+            audit.append(self.sql, tenant, self._events[tenant], self.now)
 
     def _note_served(self, tenants: set[str]) -> None:
         """Their turn was now. One by one in order, so that two claims cannot wait for each other."""
         for tenant in sorted(tenants):
-            self.session.execute(_SERVE, {"served": tenant, "now": self.now})
+            self.sql.execute(_SERVE, {"served": tenant, "now": self.now})
 
     def _leave_running(self, held: Claim, to: JobState, **values: object) -> None:
         if to not in TRANSITIONS[JobState.RUNNING]:
@@ -294,7 +293,7 @@ class JobChanges:
             raise LeaseLost("Another attempt owns this job now.", job_id=held.id, attempt=held.attempt)
 
     def _change(self, condition: ColumnElement[bool], **values: object) -> bool:
-        changed = self.session.execute(update(Job).where(condition).values(**values).returning(Job.id))
+        changed = self.sql.execute(update(Job).where(condition).values(**values).returning(Job.id))
         return changed.first() is not None
 
     def _record(self, tenant: str, actor: str, action: str, job_id: str, **facts: object) -> None:
@@ -309,7 +308,7 @@ _TOLD_OF_A_COPY = ("model_sha256", "verdict", "probabilities", "prediction_set",
 _NO_LEASE: dict[str, None] = {"lease_owner": None, "lease_until": None}
 
 
-# Put together once, see `line`; they go by no object of the session, so none of its objects is looked through.
+# Put together once, see `line`.
 
 _CLAIM = (
     update(Job)

@@ -13,6 +13,7 @@ from sqlalchemy import Row, bindparam, delete, insert, select
 from sqlalchemy.orm import Session
 
 from shared.db import audit
+from shared.db.engine import Sql
 from shared.db.tables import ApiKey, LoginLink
 from shared.errors import NotAllowed
 
@@ -38,26 +39,26 @@ def make_key(session: Session, tenant: str, role: str, now: datetime) -> str:
     return f"pf_{key_id}_{secret}"
 
 
-def get_principal(session: Session, key: str) -> Principal:
+def get_principal(sql: Sql, key: str) -> Principal:
     """Whose key this is.
 
     Raises:
         NotAllowed: malformed, unknown or revoked: one answer for all three.
     """
     parts = KEY_FORM.fullmatch(key)
-    row = session.execute(_KEY, {"sought": parts[1]}).first() if parts else None
+    row = sql.execute(_KEY, {"sought": parts[1]}).first() if parts else None
     if not parts or row is None or not hmac.compare_digest(row.secret_sha256, _digest(parts[2])):
         raise NotAllowed("This key is not valid.")
     return _principal(row)
 
 
-def get_principal_by_id(session: Session, key_id: str) -> Principal:
+def get_principal_by_id(sql: Sql, key_id: str) -> Principal:
     """The principal of a browser session.
 
     Raises:
         NotAllowed: the key is gone or was revoked since.
     """
-    row = session.execute(_KEY, {"sought": key_id}).first()
+    row = sql.execute(_KEY, {"sought": key_id}).first()
     if row is None:
         raise NotAllowed("This session's key no longer exists.")
     return _principal(row)

@@ -14,8 +14,8 @@ from functools import cache
 from itertools import groupby, zip_longest
 
 from sqlalchemy import BindParameter, ColumnElement, Row, Select, bindparam, literal, or_, select, true, union_all
-from sqlalchemy.orm import Session
 
+from shared.db.engine import Sql
 from shared.db.tables import Job, Tenant
 from shared.domain import JobState, Priority
 
@@ -49,35 +49,35 @@ Film = Row[str, str, int]
 """(job id, tenant, attempt)."""
 
 
-def pick(session: Session, who: Claimant, now: datetime, *, aged_first: bool = False) -> list[Film]:
+def pick(sql: Sql, who: Claimant, now: datetime, *, aged_first: bool = False) -> list[Film]:
     """Lock the next films for `who`, at most its limit; rows that another claim holds are passed over.
 
     A film whose last attempt ended without an answer comes alone, so that one which kills its process takes no
     neighbour along.
     """
-    groups = _groups(session, who, now, aged_first=aged_first)
+    groups = _groups(sql, who, now, aged_first=aged_first)
     for place, group in enumerate(groups):
-        leader = session.execute(_DUE, _asked(group[0], now, 1)).first()
+        leader = sql.execute(_DUE, _asked(group[0], now, 1)).first()
         if leader is not None:
-            return [leader] if leader.attempt else _fill(session, groups[place:], who.limit, now)
+            return [leader] if leader.attempt else _fill(sql, groups[place:], who.limit, now)
     return []
 
 
-def _groups(session: Session, who: Claimant, now: datetime, *, aged_first: bool) -> list[Group]:
+def _groups(sql: Sql, who: Claimant, now: datetime, *, aged_first: bool) -> list[Group]:
     """Who is served one after the other: the classes, each with its tenants in turn; before them the aged, if asked."""
-    waiting = _waiting(session, who, now)
+    waiting = _waiting(sql, who, now)
     classes: list[Group] = [list(group) for _, group in groupby(waiting, key=lambda found: found.rank)]
     before = now - timedelta(seconds=who.aged_after_s)
     aged = sorted((found for found in waiting if found.rank and found.since < before), key=lambda found: found.since)
     return [*([found] for found in aged), *classes] if aged_first else classes
 
 
-def _waiting(session: Session, who: Claimant, now: datetime) -> list[Waiting]:
+def _waiting(sql: Sql, who: Claimant, now: datetime) -> list[Waiting]:
     """Each tenant and class with due films, by class, then by who was served longest ago."""
-    return [Waiting(*row) for row in session.execute(_find_waiting(who.priorities), {"now": now})]
+    return [Waiting(*row) for row in sql.execute(_find_waiting(who.priorities), {"now": now})]
 
 
-def _fill(session: Session, groups: Sequence[Group], limit: int, now: datetime) -> list[Film]:
+def _fill(sql: Sql, groups: Sequence[Group], limit: int, now: datetime) -> list[Film]:
     """Up to `limit` films that were never tried, group by group; inside a group the places go round.
 
     What a tenant with few films leaves goes to the others of its group before the next group has a turn.
@@ -89,7 +89,7 @@ def _fill(session: Session, groups: Sequence[Group], limit: int, now: datetime) 
             share = -(-room // len(hungry))
             seen = {"seen": list(films)} if films else {}
             fresh = _FRESH_UNSEEN if films else _FRESH
-            queues = [session.execute(fresh, _asked(found, now, share) | seen).all() for found in hungry[:room]]
+            queues = [sql.execute(fresh, _asked(found, now, share) | seen).all() for found in hungry[:room]]
             taken = [film for turn in zip_longest(*queues) for film in turn if film is not None]
             films |= {film.id: film for film in taken[:room]}
             has_more = (found for found, queue in zip(hungry, queues, strict=False) if len(queue) == share)

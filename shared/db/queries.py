@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import BindParameter, ColumnElement, Row, ScalarSelect, Select, bindparam, func, select
-from sqlalchemy.orm import InstrumentedAttribute, Session, defer
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from shared import wire
 from shared.db import tables
+from shared.db.engine import Sql
 from shared.domain import EXPLAIN_QUEUE, JobState, Priority, Verdict
 from shared.errors import JobNotFound
 from shared.manifest import ModelManifest
@@ -27,23 +30,27 @@ WORKER_ALIVE_S = 15.0
 
 RATE_WINDOW_S = 60.0
 
-JobRow = Row[tables.Job, tables.Result, tables.Model]
+JobRow = Row[*tuple[Any, ...]]  # Any: of `_JOBS`, each column of its own type
 
 
-def get_job(session: Session, tenant: str, job_id: str) -> wire.Job:
+def get_job(sql: Sql, tenant: str, job_id: str) -> wire.Job:
     """One job with its result.
 
     Raises:
         JobNotFound: unknown, or of another tenant.
     """
-    row = session.execute(_ONE_JOB, {"tenant": tenant, "job_id": job_id}).first()
+    row = sql.execute(_ONE_JOB, {"tenant": tenant, "job_id": job_id}).first()
     if row is None:
         raise JobNotFound("There is no job with this id.")
-    job = row[0]
-    return _to_wire(row, _position(session, job) if job.state == JobState.QUEUED else None)
+    return _to_wire(row, _position(sql, row) if row.state == JobState.QUEUED else None)
 
 
-def list_jobs(session: Session, tenant: str, query: wire.ListQuery) -> wire.JobList:
+def get_jobs(sql: Sql, job_ids: Collection[str]) -> dict[str, wire.Job]:
+    """Jobs that have ended, by id, each with its result; whose they are is for the caller to know."""
+    return {row.id: _to_wire(row, None) for row in sql.execute(_SOME_JOBS, {"job_ids": list(job_ids)})}
+
+
+def list_jobs(sql: Sql, tenant: str, query: wire.ListQuery) -> wire.JobList:
     """One page, newest first; the order is stable since ids sort by the time they were made."""
     statement = _JOBS.where(tables.Job.tenant == tenant)
     order: InstrumentedAttribute[str] = tables.Job.id
@@ -54,19 +61,20 @@ def list_jobs(session: Session, tenant: str, query: wire.ListQuery) -> wire.JobL
         statement = statement.where(tables.Result.tenant == tenant, tables.Result.verdict == query.verdict)
     if query.cursor:
         statement = statement.where(order < query.cursor)
-    rows = session.execute(statement.order_by(order.desc()).limit(query.limit + 1)).all()
+    rows = sql.execute(statement.order_by(order.desc()).limit(query.limit + 1)).all()
     page = [_to_wire(row, None) for row in rows[: query.limit]]
     return wire.JobList(jobs=page, next_cursor=page[-1].id if len(rows) > query.limit else None)
 
 
-def find_by_idempotency_key(session: Session, tenant: str, key: str) -> tuple[str, str] | None:
+def find_by_idempotency_key(sql: Sql, tenant: str, key: str) -> tuple[str, str] | None:
     """(job id, input SHA-256) of the job first sent under `key`, if any."""
-    row = session.execute(
-        select(tables.Job.id, tables.Job.input_sha256).where(
-            tables.Job.tenant == tenant, tables.Job.idempotency_key == key
-        )
-    ).first()
+    row = sql.execute(_SENT_UNDER, {"tenant": tenant, "key": key}).first()
     return (row.id, row.input_sha256) if row else None
+
+
+_SENT_UNDER = select(tables.Job.id, tables.Job.input_sha256).where(
+    tables.Job.tenant == bindparam("tenant"), tables.Job.idempotency_key == bindparam("key")
+)
 
 
 def get_blob_ref(session: Session, tenant: str, job_id: str) -> str:
@@ -134,16 +142,23 @@ def golden_states(session: Session, now: datetime) -> frozenset[str]:
     return frozenset(session.scalars(select(tables.WorkerHeartbeat.golden).where(alive).distinct()))
 
 
-def has_due(session: Session, now: datetime, priorities: tuple[Priority, ...]) -> bool:
+def has_due(sql: Sql, now: datetime, priorities: tuple[Priority, ...]) -> bool:
     """True where a film of these classes waits: a read, so that idle workers never take a write lock."""
     ranks = [priority.rank for priority in priorities]
-    due = (tables.Job.state == JobState.QUEUED) & (tables.Job.not_before <= now) & tables.Job.priority.in_(ranks)
-    return session.scalar(select(tables.Job.id).where(due).limit(1)) is not None
+    return sql.scalar(_DUE_JOB, {"now": now, "ranks": ranks}) is not None
 
 
-def is_queued(session: Session, job_id: str) -> bool:
+_DUE_JOB = (
+    select(tables.Job.id)
+    .where(tables.Job.state == JobState.QUEUED, tables.Job.not_before <= bindparam("now"))
+    .where(tables.Job.priority.in_(bindparam("ranks", expanding=True)))
+    .limit(1)
+)
+
+
+def is_queued(sql: Sql, job_id: str) -> bool:
     """True where the ring's film still waits, so that a ring behind a full batch costs one read."""
-    return session.scalar(_QUEUED_JOB, {"job_id": job_id}) is not None
+    return sql.scalar(_QUEUED_JOB, {"job_id": job_id}) is not None
 
 
 _QUEUED_JOB = select(tables.Job.id).where(tables.Job.id == bindparam("job_id"), tables.Job.state == JobState.QUEUED)
@@ -195,25 +210,35 @@ def _read_report(stored: str | None) -> ModelReport | None:
         return None
 
 
-_UNREAD = (
-    defer(tables.Result.saliency, raiseload=True),
-    defer(tables.Model.manifest, raiseload=True),
-    defer(tables.Model.report, raiseload=True),
-)
-"""Columns of up to 100 kB that no job's answer needs."""
-
-_JOBS: Select[tables.Job, tables.Result, tables.Model] = (
-    select(tables.Job, tables.Result, tables.Model)
+_JOBS: Select[*tuple[Any, ...]] = (
+    select(
+        *(
+            tables.Job.id, tables.Job.state, tables.Job.priority, tables.Job.not_before, tables.Job.attempt,
+            tables.Job.created_at, tables.Job.started_at, tables.Job.finished_at, tables.Job.expires_at,
+            tables.Job.input_sha256, tables.Job.pixels_sha256, tables.Job.kind, tables.Job.width_px,
+            tables.Job.height_px, tables.Job.bit_depth, tables.Job.error_code, tables.Job.error_detail,
+        ),
+        *(
+            tables.Result.verdict, tables.Result.probabilities, tables.Result.prediction_set, tables.Result.reasons,
+            tables.Result.preprocessing, tables.Result.saliency_method, tables.Result.saliency_sha256,
+            tables.Result.border_share, tables.Result.is_degenerate,
+        ),
+        *(tables.Model.name, tables.Model.version, tables.Model.weights_sha256),
+    )
+    .select_from(tables.Job)
     .outerjoin(tables.Result, tables.Result.job_id == tables.Job.id)
     .outerjoin(tables.Model, tables.Model.weights_sha256 == tables.Result.model_sha256)
-    .options(*_UNREAD)
-)
+)  # fmt: skip
+"""A job with its result and the model that gave it: what is shown of them, and no column of 100 kB."""
 
 _ONE_JOB = _JOBS.where(tables.Job.tenant == bindparam("tenant"), tables.Job.id == bindparam("job_id"))
 """Put together once: that takes as long as to ask it, and each answer does."""
 
 
-def _position(session: Session, job: tables.Job) -> int:
+_SOME_JOBS = _JOBS.where(tables.Job.id.in_(bindparam("job_ids", expanding=True)))
+
+
+def _position(sql: Sql, job: JobRow) -> int:
     ahead = (
         select(tables.Job.id)
         .where(tables.Job.state == JobState.QUEUED)
@@ -224,11 +249,11 @@ def _position(session: Session, job: tables.Job) -> int:
         .limit(MAX_POSITION)
         .subquery()
     )
-    return session.scalar(select(func.count()).select_from(ahead)) or 0
+    return sql.scalar(select(func.count()).select_from(ahead)) or 0
 
 
-def _to_wire(row: JobRow, position: int | None) -> wire.Job:
-    job, result, model = row
+def _to_wire(job: JobRow, position: int | None) -> wire.Job:
+    has_result = job.verdict is not None
     has_failed = job.state == JobState.FAILED
     return wire.Job(
         id=job.id,
@@ -243,14 +268,14 @@ def _to_wire(row: JobRow, position: int | None) -> wire.Job:
         finished_at=job.finished_at,
         expires_at=job.expires_at,
         input=_input(job),
-        model=_model_ref(result, model) if result else None,
-        result=_result(result) if result else None,
+        model=_model_ref(job) if has_result else None,
+        result=_result(job) if has_result else None,
         error=wire.JobError(code=job.error_code or "", detail=job.error_detail or "") if has_failed else None,
         links=wire.Links(self=f"/api/v1/jobs/{job.id}", film=f"/api/v1/jobs/{job.id}/film", page=f"/jobs/{job.id}"),
     )
 
 
-def _input(job: tables.Job) -> wire.Input:
+def _input(job: JobRow) -> wire.Input:
     return wire.Input(
         sha256=job.input_sha256,
         pixels_sha256=job.pixels_sha256,
@@ -261,24 +286,22 @@ def _input(job: tables.Job) -> wire.Input:
     )
 
 
-def _model_ref(result: tables.Result, model: tables.Model) -> wire.ModelRef:
-    return wire.ModelRef(
-        name=model.name, version=model.version, sha256=model.weights_sha256, preprocessing=result.preprocessing
-    )
+def _model_ref(job: JobRow) -> wire.ModelRef:
+    return wire.ModelRef(name=job.name, version=job.version, sha256=job.weights_sha256, preprocessing=job.preprocessing)
 
 
-def _result(result: tables.Result) -> wire.Result:
+def _result(job: JobRow) -> wire.Result:
     explanation = wire.Explanation(
-        method=result.saliency_method,
-        href=f"/api/v1/jobs/{result.job_id}/explanations/{result.saliency_method}",
-        sha256=result.saliency_sha256,
-        border_share=result.border_share,
-        is_degenerate=result.is_degenerate,
+        method=job.saliency_method,
+        href=f"/api/v1/jobs/{job.id}/explanations/{job.saliency_method}",
+        sha256=job.saliency_sha256,
+        border_share=job.border_share,
+        is_degenerate=job.is_degenerate,
     )
     return wire.Result(
-        verdict=Verdict(result.verdict),
-        probabilities=result.probabilities,
-        prediction_set=result.prediction_set,
-        reasons=result.reasons,
+        verdict=Verdict(job.verdict),
+        probabilities=job.probabilities,
+        prediction_set=job.prediction_set,
+        reasons=job.reasons,
         explanations=[explanation],
     )

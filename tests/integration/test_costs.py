@@ -47,10 +47,11 @@ class CountingBlobs(MemoryBlobs):
     bytes_written: list[int] = field(default_factory=list)
     bytes_read: list[int] = field(default_factory=list)
 
-    def put(self, tenant: str, job_id: str, data: bytes) -> str:
+    def put(self, tenant: str, job_id: str, data: bytes, sha256: str | None = None) -> str:
         """Count, then keep."""
+        assert sha256 == hashlib.sha256(data).hexdigest(), "worked out once, with that of the pixels"
         self.bytes_written.append(len(data))
-        return MemoryBlobs.put(self, tenant, job_id, data)
+        return MemoryBlobs.put(self, tenant, job_id, data, sha256)
 
     def get(self, ref: str) -> bytes:
         """Count what is given back."""

@@ -126,10 +126,10 @@ def test_200_waiters_cost_a_look_a_second(resources: Resources, open_room: Calla
     assert all("audit_events" in statement for statement in statements)
 
 
-def test_a_finished_batch_costs_one_statement(
+def test_a_finished_batch_costs_two_statements(
     resources: Resources, notifier: LocalNotifier, open_room: Callable[..., WaitingRoom]
 ) -> None:
-    """200 requests wait in 200 threads, for the films of one batch: one hint, one question, all are woken."""
+    """200 requests wait in 200 threads for the films of one batch: one hint, its events, its jobs; all have theirs."""
     room = open_room(NEVER_S)
     made = [make_job(resources.database) for _ in range(8)]
     waiters = [room.join("default", made[place % 8]) for place in range(200)]
@@ -140,9 +140,18 @@ def test_a_finished_batch_costs_one_statement(
             finish(resources.database, held)
         with counting(resources.database) as seen:
             notifier.publish(made)
-            for each in ends:
-                each.result(10.0)
-    assert len([statement for statement in seen if statement.startswith("SELECT")]) == 1
+            found = [each.result(10.0) for each in ends]
+    assert len([statement for statement in seen if statement.startswith("SELECT")]) == 2
+    assert [job and job.id for job in found] == [made[place % 8] for place in range(200)]
+    assert all(job and job.result and job.model for job in found)
+
+
+def test_who_waits_in_vain_gets_no_job(resources: Resources, open_room: Callable[..., WaitingRoom]) -> None:
+    """The time is over; a job that began meanwhile is not what was waited for."""
+    room, job_id = open_room(QUICK_S), make_job(resources.database)
+    with room.waiting("default", job_id) as waiter:
+        claim(resources.database)
+        assert room.wait_until_done(waiter, 4 * QUICK_S) is None
 
 
 def test_nobody_hears_twice(
