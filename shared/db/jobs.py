@@ -321,7 +321,6 @@ _CLAIM = (
         started_at=bindparam("now"),
     )
     .returning(Job.id, Job.tenant, Job.attempt, Job.max_attempts, Job.blob_ref)
-    .execution_options(synchronize_session=False)
 )
 
 _FINISH = (
@@ -329,15 +328,9 @@ _FINISH = (
     .where(tuple_(Job.id, Job.attempt).in_(bindparam("fences", expanding=True)), Job.state == JobState.RUNNING)
     .values(state=JobState.SUCCEEDED, finished_at=bindparam("now"), **_NO_LEASE)
     .returning(Job.id)
-    .execution_options(synchronize_session=False)
 )
 
-_SERVE = (
-    update(Tenant)
-    .where(Tenant.id == bindparam("served"))
-    .values(served_at=bindparam("now"))
-    .execution_options(synchronize_session=False)
-)
+_SERVE = update(Tenant).where(Tenant.id == bindparam("served")).values(served_at=bindparam("now"))
 
 
 def _fence(held: Claim) -> ColumnElement[bool]:
