@@ -212,18 +212,14 @@ def _read_report(stored: str | None) -> ModelReport | None:
 
 _JOBS: Select[*tuple[Any, ...]] = (
     select(
-        *(
-            tables.Job.id, tables.Job.state, tables.Job.priority, tables.Job.not_before, tables.Job.attempt,
-            tables.Job.created_at, tables.Job.started_at, tables.Job.finished_at, tables.Job.expires_at,
-            tables.Job.input_sha256, tables.Job.pixels_sha256, tables.Job.kind, tables.Job.width_px,
-            tables.Job.height_px, tables.Job.bit_depth, tables.Job.error_code, tables.Job.error_detail,
-        ),
-        *(
-            tables.Result.verdict, tables.Result.probabilities, tables.Result.prediction_set, tables.Result.reasons,
-            tables.Result.preprocessing, tables.Result.saliency_method, tables.Result.saliency_sha256,
-            tables.Result.border_share, tables.Result.is_degenerate,
-        ),
-        *(tables.Model.name, tables.Model.version, tables.Model.weights_sha256),
+        tables.Job.id, tables.Job.state, tables.Job.priority, tables.Job.not_before, tables.Job.attempt,
+        tables.Job.created_at, tables.Job.started_at, tables.Job.finished_at, tables.Job.expires_at,
+        tables.Job.input_sha256, tables.Job.pixels_sha256, tables.Job.kind, tables.Job.width_px, tables.Job.height_px,
+        tables.Job.bit_depth, tables.Job.error_code, tables.Job.error_detail,
+        tables.Result.verdict, tables.Result.probabilities, tables.Result.prediction_set, tables.Result.reasons,
+        tables.Result.preprocessing, tables.Result.saliency_method, tables.Result.saliency_sha256,
+        tables.Result.border_share, tables.Result.is_degenerate,
+        tables.Model.name, tables.Model.version, tables.Model.weights_sha256,
     )
     .select_from(tables.Job)
     .outerjoin(tables.Result, tables.Result.job_id == tables.Job.id)

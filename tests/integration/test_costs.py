@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -21,8 +21,10 @@ from shared.wiring import Resources
 from tests.factories import make_pixels, make_png
 from tests.fakes import FakeEngine, MemoryBlobs
 from tests.jobs import register_model
+from web import offload
+from web import submit as web_submit
 from web.backpressure import Backpressure
-from web.submit import Upload, submit
+from web.submit import Upload, get_job, submit
 from worker.lease import LeaseKeeper
 from worker.pipeline import process
 from worker.stages import Kitchen
@@ -143,6 +145,21 @@ def test_an_upload_is_hashed_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(hashlib, "sha256", count)
     shop.send(key="once")
     assert lengths.count(len(make_png())) == 1
+
+
+def test_an_upload_has_one_turn_of_a_thread(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Storing and, on SQLite, accepting; its key is looked up and its answer read in the loop."""
+    turns: list[object] = []
+    run_in_thread = offload.run_in_thread
+
+    def count(function: Callable[[], object]) -> object:
+        turns.append(function)
+        return run_in_thread(function)
+
+    for module in (offload, web_submit):
+        monkeypatch.setattr(module, "run_in_thread", count)
+    get_job(shop.resources, WHO, shop.send(key="once"))
+    assert len(turns) == 1
 
 
 def test_an_upload_sent_again_is_not_decoded_again(shop: Shop) -> None:
