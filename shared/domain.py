@@ -9,15 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    from shared.arrays import FloatArray, Pixels
 
 DEFAULT_TENANT: Final = "default"
-
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-FloatArray = npt.NDArray[np.float32]
 
 
 class JobState(StrEnum):

@@ -6,7 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from shared.domain import Assessment, Evidence, FloatArray, Verdict
+from shared.arrays import FloatArray
+from shared.domain import Assessment, Evidence, Verdict
 from shared.manifest import ModelManifest, Thresholds
 
 LOW_CONTRAST: Final = "low_contrast"

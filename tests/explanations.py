@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from shared.arrays import FloatArray
 from shared.db import explanations
 from shared.db.engine import Database
 from shared.db.explanations import NewExplanation, Order
 from shared.db.jobs import Finding
 from shared.db.tables import WorkerHeartbeat
-from shared.domain import FloatArray
 from shared.imaging import stored
 from shared.manifest import ModelManifest
 from shared.wire import ExplanationMethod

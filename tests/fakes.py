@@ -11,7 +11,8 @@ from queue import Empty, SimpleQueue
 import numpy as np
 from sqlalchemy.orm import Session
 
-from shared.domain import Film, FloatArray, Priority
+from shared.arrays import FloatArray
+from shared.domain import Film, Priority
 from shared.errors import BlobMissing, WrongShape
 from shared.imaging.decode import make_film, read_pixels
 from shared.manifest import ModelManifest, Thresholds

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy import func, select, update
 
+from shared.arrays import FloatArray
 from shared.db import queries
 from shared.db.engine import Database
 from shared.db.tables import AuditEvent, Job
-from shared.domain import FloatArray, JobState
+from shared.domain import JobState
 from shared.errors import StorageDown
 from shared.imaging import stored
 from shared.wire import Job as WireJob

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.manifest import ModelManifest, Thresholds
 from training.export import fold, pack, write_manifest
 from training.recipe import LABELS

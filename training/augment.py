@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter, ImageOps
 
-from shared.domain import Pixels
+from shared.arrays import Pixels
 from training.recipe import Augmentation
 
 Grey = npt.NDArray[np.uint8]

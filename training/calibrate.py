@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.manifest import Thresholds
 from shared.verdict import calibrate
 

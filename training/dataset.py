@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from shared.domain import Pixels
+from shared.arrays import Pixels
 from shared.errors import DataProblem, RefusedUpload
 from shared.imaging.decode import decode
 

@@ -15,7 +15,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from shared.domain import Assessment, Evidence, FloatArray, Verdict
+from shared.arrays import FloatArray
+from shared.domain import Assessment, Evidence, Verdict
 from shared.imaging.preprocess import prepare, stack
 from shared.manifest import Rate, SplitMetrics
 from shared.verdict import assess

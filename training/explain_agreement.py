@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 import worker.engine
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.errors import Unavailable
 from worker.engine.explain import METHODS, Explainer, IntegratedGradients, Labels, SmoothGrad
 from worker.engine.quality import rank_correlation

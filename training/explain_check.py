@@ -21,7 +21,7 @@ import typer
 
 import shared.samples
 import worker.engine
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.errors import DataProblem
 from shared.imaging.preprocess import preprocess, stack
 from shared.manifest import read_manifest

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.manifest import read_manifest
 from worker.engine.explain import METHODS
 from worker.engine.keras_engine import build_whole, set_arrays

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, SplitMetrics
 from shared.model_report import REPORT_FILE
 from training.fit import Epoch, FitResult

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from shared.domain import FloatArray, Pixels
+from shared.arrays import FloatArray, Pixels
 from shared.imaging.preprocess import preprocess, stack
 from training.augment import augment
 from training.dataset import Example, ReadFilm

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.errors import DataProblem
 from shared.manifest import Thresholds
 from shared.verdict import calibrate

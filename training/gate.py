@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.imaging.preprocess import preprocess, squash, stack, window
 from training.dataset import Example, ReadFilm
 from training.negatives import draw_nothing, spoil_films

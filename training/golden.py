@@ -13,7 +13,8 @@ from typing import Final
 import numpy as np
 
 from shared import samples
-from shared.domain import Evidence, FloatArray
+from shared.arrays import FloatArray
+from shared.domain import Evidence
 from shared.manifest import ModelManifest, read_manifest
 from shared.verdict import assess
 from worker.engine.golden import GOLDEN_FILE, SAME_TOLERANCE, Golden, GoldenFilm, build_name, difference, see

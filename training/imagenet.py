@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.errors import DataProblem
 from worker.engine.architecture import LITE0_STAGES
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.linear_model import Ridge
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 
 Scores = Callable[[FloatArray], FloatArray]
 """Inputs (N, H, W, C) to one label's probability (N,)."""

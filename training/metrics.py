@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.manifest import Rate
 
 Z_95: Final = 1.959963984540054

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.imaging.preprocess import window
 
 PAGE_PX: Final = 224

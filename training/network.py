@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from training.recipe import Recipe
 from worker.engine.architecture import Architecture, array_shapes, find_architecture
 from worker.engine.keras_engine import build_halves, build_whole, get_arrays, set_arrays

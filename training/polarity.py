@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.imaging.polarity import SIDE, thumbnail
 from shared.imaging.preprocess import squash, window
 from training.dataset import read_film

@@ -19,7 +19,8 @@ from typing import Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from shared.domain import Evidence, FloatArray
+from shared.arrays import FloatArray
+from shared.domain import Evidence
 from shared.errors import DataProblem
 from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, Rate, SplitMetrics, Thresholds, read_manifest
 from training.calibrate import Aims, Held, conclude

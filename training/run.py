@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.errors import DataProblem
 from shared.manifest import ModelManifest, SplitMetrics
 from training import runs

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from shared.domain import Assessment, FloatArray, Verdict
+from shared.arrays import FloatArray
+from shared.domain import Assessment, Verdict
 from shared.errors import DataProblem
 from shared.imaging.preprocess import prepare, squash, stack, window
 from shared.verdict import assess

@@ -14,7 +14,7 @@ from celery.signals import worker_process_init, worker_process_shutdown
 from shared import queueing
 from shared.errors import QueueDown
 from shared.settings import Settings, load_settings
-from worker import boot, tasks
+from worker import tasks
 from worker.serving import Serving
 
 if TYPE_CHECKING:
@@ -63,9 +63,13 @@ def create_celery(settings: Settings, serving: Serving = ALL) -> Celery:
     tasks.register(celery)
 
     def start_child(**_sent: object) -> None:
+        from worker import boot  # noqa: PLC0415  only the child pays for numpy and SQL
+
         boot.start(settings, serving)
 
     def stop_child(**_sent: object) -> None:
+        from worker import boot  # noqa: PLC0415
+
         boot.stop()
 
     worker_process_init.connect(start_child, weak=False)

@@ -37,7 +37,7 @@ from worker.engine.weights import Weights, load_all
 from worker.explain import Desk, explain_next
 from worker.lease import LeaseKeeper
 from worker.load import choose_batch_limit, load_engine
-from worker.serving import Serving
+from worker.serving import Serving, model_folder
 from worker.stages import BatchReport, Kitchen
 
 log = get_logger(__name__)
@@ -57,7 +57,6 @@ LOOKS: Final = 2
 """Looks in a row that may find films due and none to claim: other workers have just taken them."""
 
 TURN_WAIT_S = 30.0
-SHIPPED_MODEL = Path(__file__).parent / "models" / "default"
 
 
 @dataclass(slots=True)
@@ -229,11 +228,6 @@ def check_labels(manifest: ModelManifest) -> None:
     unknown = [label for label in manifest.labels if label not in set(Verdict)]
     if unknown:
         raise ManifestMismatch(f"The model's label '{unknown[0]}' is no verdict of this build.")
-
-
-def model_folder(settings: Settings) -> Path:
-    """The set model, else the shipped one."""
-    return settings.model_dir or SHIPPED_MODEL
 
 
 def worker_name() -> str:

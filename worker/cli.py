@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from shared.log import set_up_logging
-from shared.manifest import read_manifest
 from shared.settings import load_settings
-from worker.serving import parse_queues
+from worker.serving import model_folder, parse_queues
 
 cli = typer.Typer(help="Worker pools.", no_args_is_help=True)
 
@@ -27,18 +29,25 @@ def run(
     ] = "stat,routine,bulk,explain",
 ) -> None:
     """Run a worker: claims its work from the database, films before explanations; any number against one."""
-    from worker.app import create_celery  # noqa: PLC0415  Celery loads only where it runs
-    from worker.boot import model_folder  # noqa: PLC0415
-    from worker.engine.weights import load_weights  # noqa: PLC0415
-
     settings = load_settings()
     set_up_logging(settings.log_level, "worker")
     serving = parse_queues(queues)
-    folder = model_folder(settings)
-    load_weights(folder, read_manifest(folder))  # refuse broken weights here, before a child is forked
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as apart:  # its numpy and arrays end with it
+        apart.submit(_check_weights, model_folder(settings)).result()
+
+    from worker.app import create_celery  # noqa: PLC0415  Celery loads only where it runs
+
     celery = create_celery(settings, serving)
     names = ",".join(serving.queues)
     celery.worker_main([
         "worker", "--pool=prefork", "--concurrency=1", f"--queues={names}", "--without-gossip", "--without-mingle",
         f"--hostname=plainfilm-{os.getpid()}@%h", f"--loglevel={settings.log_level}",
     ])  # fmt: skip
+
+
+def _check_weights(folder: Path) -> None:
+    """Broken weights are refused before a pool child is forked, which would fail, and its next one, for ever."""
+    from shared.manifest import read_manifest  # noqa: PLC0415
+    from worker.engine.weights import load_weights  # noqa: PLC0415
+
+    load_weights(folder, read_manifest(folder))

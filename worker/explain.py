@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from shared.arrays import FloatArray
 from shared.db import explanations
 from shared.db.explanations import Order
 from shared.db.jobs import Finding
-from shared.domain import FloatArray
 from shared.errors import AppError, LeaseLost, ModelProblem, ModelReplaced
 from shared.imaging import preprocess, stored
 from shared.log import get_logger

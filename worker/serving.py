@@ -1,11 +1,19 @@
-"""What one worker serves, as `--queues` of `plainfilm worker run` names it. Films always come before explanations."""
+"""What one worker serves: which model, and which queues. Films always come before explanations.
+
+Imported before a pool child is forked, so without numpy.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 from shared.domain import EXPLAIN_QUEUE, Priority
 from shared.errors import InvalidRequest
+from shared.settings import Settings
+
+SHIPPED_MODEL: Final = Path(__file__).parent / "models" / "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +41,8 @@ def parse_queues(text: str) -> Serving:
     if unknown or not named:
         raise InvalidRequest(f"Unknown queue {', '.join(unknown) or '(none)'}; known are {', '.join(known)}.")
     return Serving(tuple(priority for priority in Priority if priority.value in named), EXPLAIN_QUEUE in named)
+
+
+def model_folder(settings: Settings) -> Path:
+    """The set model, else the shipped one."""
+    return settings.model_dir or SHIPPED_MODEL

@@ -1,12 +1,13 @@
-"""The Celery tasks: a ring comes in, work is done. No arguments but an id, no result, no retries here."""
+"""The Celery tasks: a ring comes in, work is done. No arguments but an id, no result, no retries here.
+
+What they need is imported in the pool child: the process that forks it runs none of them (DECISIONS 29).
+"""
 
 from __future__ import annotations
 
 from celery import Celery
 
-from shared.db import explanation_queries, queries
 from shared.queueing import CLASSIFY, EXPLAIN
-from worker import boot
 
 
 def register(app: Celery) -> None:
@@ -15,6 +16,9 @@ def register(app: Celery) -> None:
     @app.task(name=CLASSIFY, ignore_result=True, trail=False, shared=False)  # of this app, not of every one
     def classify(job_id: str) -> None:
         """Work some batches if the film that rang still waits; a ring behind a full batch costs one read at most."""
+        from shared.db import queries  # noqa: PLC0415  see the module
+        from worker import boot  # noqa: PLC0415
+
         runtime = boot.current()
         if runtime.kitchen.rings.settle(job_id):
             return
@@ -29,6 +33,9 @@ def register(app: Celery) -> None:
     @app.task(name=EXPLAIN, ignore_result=True, trail=False, shared=False)
     def explain(explanation_id: str) -> None:
         """Make one map, unless a film waits: the poll loop makes the others, and a worker told to end can end."""
+        from shared.db import explanation_queries  # noqa: PLC0415
+        from worker import boot  # noqa: PLC0415
+
         runtime = boot.current()
         with runtime.kitchen.resources.database.read_core() as sql:
             is_waiting = explanation_queries.is_queued(sql, explanation_id)

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from shared.domain import Film, FilmFacts, Pixels
+from shared.arrays import Pixels
+from shared.domain import Film, FilmFacts
 from shared.errors import (
     DecodeLimit,
     Malformed,

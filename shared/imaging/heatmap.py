@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from shared.domain import FloatArray, Pixels
+from shared.arrays import FloatArray, Pixels
 from shared.errors import WrongShape
 from shared.imaging.preprocess import window
 

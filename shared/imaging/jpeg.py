@@ -18,7 +18,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
-from shared.domain import Pixels
+from shared.arrays import Pixels
 from shared.errors import UnreadableImage, UnsupportedFormat
 from shared.imaging.orientation import UPRIGHT, find_orientation
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from shared.domain import Pixels
+from shared.arrays import Pixels
 
 UPRIGHT: Final = 1
 _ORIENTATION_TAG: Final = 0x0112

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageChops
 
-from shared.domain import Pixels
+from shared.arrays import Pixels
 from shared.errors import UnreadableImage, UnsupportedFormat
 from shared.imaging.orientation import UPRIGHT, find_orientation
 

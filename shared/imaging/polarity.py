@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 
 SIDE: Final = 8
 """Cells of the thumbnail in each direction."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from shared.domain import FloatArray, Pixels
+from shared.arrays import FloatArray, Pixels
 from shared.errors import ManifestMismatch
 from shared.imaging.polarity import is_inverted
 

@@ -14,7 +14,7 @@ from shared.manifest import read_manifest
 from shared.wire import ListQuery
 from tests.bench import rows, stats
 from tests.bench.rows import Rows
-from worker.boot import SHIPPED_MODEL
+from worker.serving import SHIPPED_MODEL
 
 CLAIMS, PAGES = 200, 200
 BATCH, LEASE_S = 8, 600.0

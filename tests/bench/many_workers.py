@@ -29,7 +29,7 @@ from tests.chaos.plan import Design, Options
 from tests.chaos.stack import Stack
 from tests.chaos.standin import STAND_IN
 from tests.factories import make_pixels
-from worker.boot import SHIPPED_MODEL
+from worker.serving import SHIPPED_MODEL
 
 FILM_MS = 500
 """What the engine sleeps: long beside the worker's own work, of which 16 share two cores here."""

@@ -16,7 +16,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from tests.factories import make_png
 
 CLOCK_S = "CHAOS_CLOCK_S"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.errors import WrongShape
 from shared.manifest import ModelManifest
 from tests.chaos import hazards

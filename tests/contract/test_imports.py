@@ -42,8 +42,14 @@ def test_the_worker_loads_the_network_only_in_its_child(module: str) -> None:
     assert loaded_by(f"import {module}", (*TENSORFLOW, "flask", "web", "training")) == []
 
 
+@pytest.mark.parametrize("module", ["shared.up", "shared.supervisor", "worker.app", "worker.tasks", "worker.cli"])
+def test_a_process_that_only_starts_others_stays_small(module: str) -> None:
+    """The supervisor and the parent of a pool child touch no pixel and no table: numpy is 16 MB, SQLAlchemy 24."""
+    assert loaded_by(f"import {module}", ("numpy", "PIL", "sqlalchemy", "worker.boot")) == []
+
+
 def test_the_watch_sees_what_is_loaded() -> None:
-    """The three checks above can fail."""
+    """The checks above can fail."""
     assert loaded_by("import importlib; importlib.import_module('fl' + 'ask')", ("flask", "keras")) == ["flask"]
 
 

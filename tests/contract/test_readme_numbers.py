@@ -7,7 +7,7 @@ from pathlib import Path
 from shared.manifest import Rate, SplitMetrics, read_manifest
 from shared.model_report import ModelReport, read_report
 from training.report.card import CARD_FILE, render
-from worker.boot import SHIPPED_MODEL
+from worker.serving import SHIPPED_MODEL
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

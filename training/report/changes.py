@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from training.augment import Grey
 
 JPEG_QUALITY: Final = 40

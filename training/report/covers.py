@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from shared.domain import Pixels
+from shared.arrays import Pixels
 
 LUNG_CENTRES_X: Final = (0.29, 0.71)
 LUNG_CENTRE_Y: Final = 0.47

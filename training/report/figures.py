@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from training.fit import Epoch
 from training.metrics import Bin, Integers
 from training.report import words

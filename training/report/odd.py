@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from shared.domain import Pixels
+from shared.arrays import Pixels
 from shared.errors import DataProblem, RefusedUpload
 from shared.imaging.decode import decode
 from shared.model_report import OddInputs

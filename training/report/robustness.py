@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from shared.domain import Pixels
+from shared.arrays import Pixels
 from shared.model_report import Change, Robustness
 from training.augment import to_uint8
 from training.dataset import Example, ReadFilm, check_films, read_film

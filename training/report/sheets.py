@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 import shared
-from shared.domain import Assessment, FloatArray, Pixels
+from shared.arrays import FloatArray, Pixels
+from shared.domain import Assessment
 from shared.errors import DataProblem
 from shared.imaging.heatmap import film_png, heatmap_png, stretch
 from shared.imaging.preprocess import preprocess, stack

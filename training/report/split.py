@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.manifest import Rate, SplitMetrics
 from shared.model_report import Estimate, Failure, LabelScores, Sets, Source, SplitReport
 from training.evaluate import Answers, as_numbers, measure

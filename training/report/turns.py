@@ -21,7 +21,7 @@ import keras
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.errors import DataProblem
 from training.checkpoint import Checkpoint
 from training.dataset import Example, check_films, read_film

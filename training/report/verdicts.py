@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shared.domain import Pixels, Verdict
+from shared.arrays import Pixels
+from shared.domain import Verdict
 from shared.imaging.preprocess import prepare, stack
 from shared.verdict import assess
 from worker.engine.base import Engine

@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from shared.domain import FloatArray, Pixels
+from shared.arrays import FloatArray, Pixels
 from shared.imaging.decode import decode
 from shared.imaging.preprocess import find_preprocessing, squash, stack, window
 from shared.manifest import ModelManifest

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from worker.engine.explain import IntegratedGradients, Labels, SmoothGrad
 
 BATCH: Final = 32

@@ -7,7 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from shared.domain import Evidence, FloatArray
+from shared.arrays import FloatArray
+from shared.domain import Evidence
 from shared.errors import WrongShape
 from shared.imaging.preprocess import NetworkInput
 from shared.manifest import ModelManifest

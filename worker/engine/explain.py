@@ -14,7 +14,7 @@ from typing import Final, Literal, Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.errors import InvalidRequest, WrongShape
 from shared.manifest import ModelManifest
 

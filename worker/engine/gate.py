@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.errors import WrongShape
 
 PREFIX: Final = "gate."

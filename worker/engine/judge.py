@@ -20,7 +20,7 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import TypeAdapter
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.errors import WrongShape
 from worker.engine.explain import Explainer, Method, parameters_for
 from worker.engine.quality import Degenerate, border_share, degenerate_reason, rank_correlation

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.errors import ManifestMismatch
 from shared.manifest import ModelManifest, read_manifest
 from worker.engine import layers as rows

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.manifest import ModelManifest, read_manifest
 from worker.engine import attribution, saliency
 from worker.engine.architecture import Architecture

@@ -19,7 +19,7 @@ import numpy as np
 import openvino
 from openvino import opset13 as ops
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.errors import ManifestMismatch
 from shared.manifest import ModelManifest
 from shared.verdict import calibrate

@@ -12,7 +12,8 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from shared.domain import FloatArray, SaliencyMap
+from shared.arrays import FloatArray
+from shared.domain import SaliencyMap
 
 BORDER: Final = 0.1
 """Width of the border on each side, as a share of that side."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.errors import BadChecksum, ManifestMismatch, WrongShape
 from shared.manifest import WEIGHTS_FILE, ModelManifest
 from worker.engine.architecture import Architecture, array_shapes, find_architecture, folded, gate_features

@@ -14,7 +14,7 @@ import litserve as ls
 import numpy as np
 from fastapi import Body
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from tests.bench.peers import work
 
 PEER = "BENCH_PEER"

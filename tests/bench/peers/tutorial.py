@@ -20,10 +20,10 @@ from celery.result import AsyncResult
 from celery.signals import worker_process_init
 from flask import Flask, request
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.manifest import ModelManifest, read_manifest
 from tests.bench.peers import work
-from worker.boot import SHIPPED_MODEL
+from worker.serving import SHIPPED_MODEL
 
 REDIS_URL, THREADS = "BENCH_REDIS_URL", "BENCH_THREADS"
 

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from shared.domain import FloatArray, Pixels
+from shared.arrays import FloatArray, Pixels
 from shared.imaging import decode, preprocess
 from shared.manifest import ModelManifest, read_manifest
 from shared.verdict import calibrate
-from worker.boot import SHIPPED_MODEL
 from worker.engine.attribution import over_peak
 from worker.engine.base import Engine
 from worker.engine.weights import load_all
+from worker.serving import SHIPPED_MODEL
 
 PILLOW, PLAINFILM = "pillow", "plainfilm"
 """Who decodes: Pillow as most services do, or plainfilm's own strict decoder."""

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.imaging.decode import decode
 from shared.imaging.preprocess import PREPROCESSINGS, prepare
 from tests.chaos.hazards import CLOCK_S, Hazard, make_film, recognise

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shared import samples
-from shared.domain import Pixels
+from shared.arrays import Pixels
 from shared.imaging import polarity
 from shared.imaging.decode import decode
 from shared.imaging.preprocess import prepare

@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import select, update
 
 from shared import wire
+from shared.arrays import FloatArray
 from shared.db import audit, explanation_queries, explanations
 from shared.db.engine import Database
 from shared.db.tables import AuditEvent, Explanation, Model
-from shared.domain import FloatArray
 from shared.errors import BadChecksum
 from shared.imaging import stored
 from shared.wire import ExplanationState

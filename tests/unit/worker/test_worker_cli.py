@@ -12,6 +12,7 @@ from shared.settings import Settings
 from worker import boot
 from worker.app import create_celery
 from worker.cli import cli
+from worker.serving import model_folder
 
 
 def test_a_model_folder_without_a_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,8 +31,8 @@ def test_an_unknown_queue_is_refused_before_anything_starts() -> None:
 
 def test_the_set_model_wins_over_the_shipped_one(tmp_path: Path) -> None:
     """The folder of PLAINFILM_MODEL_DIR, else the package's own."""
-    assert boot.model_folder(Settings(model_dir=tmp_path)) == tmp_path
-    assert boot.model_folder(Settings()).parts[-3:] == ("worker", "models", "default")
+    assert model_folder(Settings(model_dir=tmp_path)) == tmp_path
+    assert model_folder(Settings()).parts[-3:] == ("worker", "models", "default")
 
 
 def test_a_worker_without_a_broker_is_told_how_to_get_one(tmp_path: Path) -> None:

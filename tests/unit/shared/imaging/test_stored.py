@@ -8,7 +8,7 @@ import io
 import numpy as np
 import pytest
 
-from shared.domain import Pixels
+from shared.arrays import Pixels
 from shared.errors import BlobMissing
 from shared.imaging import stored
 from tests.factories import make_pixels

@@ -12,7 +12,7 @@ import pytest
 
 import worker.engine
 from shared import samples
-from shared.domain import FloatArray
+from shared.arrays import FloatArray
 from shared.errors import ManifestMismatch, WrongShape
 from shared.manifest import read_manifest
 from tests.models import make_arrays, make_manifest, write_model
