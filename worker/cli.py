@@ -33,10 +33,10 @@ def run(
     set_up_logging(settings.log_level, "worker")
     serving = parse_queues(queues)
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as apart:  # its numpy and arrays end with it
-        apart.submit(_check_weights, model_folder(settings)).result()
+        checked = apart.submit(_check_weights, model_folder(settings))
+        from worker.app import create_celery  # noqa: PLC0415  Celery loads only where it runs, and meanwhile
 
-    from worker.app import create_celery  # noqa: PLC0415  Celery loads only where it runs
-
+        checked.result()
     celery = create_celery(settings, serving)
     names = ",".join(serving.queues)
     celery.worker_main([
