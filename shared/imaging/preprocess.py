@@ -34,11 +34,16 @@ def squash(pixels: Pixels, height_px: int, width_px: int) -> FloatArray:
     Returns:
         (height_px, width_px) float32 in the units of `pixels`.
     """
+    return np.asarray(_resize(pixels, height_px, width_px), dtype=np.float32)
+
+
+def _resize(pixels: Pixels, height_px: int, width_px: int) -> Image.Image:
+    """`squash` as a picture: of mode 'L' where the film has 8 bits, else 'F'."""
     source = pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
     picture = Image.fromarray(source)
     if picture.size != (width_px, height_px):
         picture = picture.resize((width_px, height_px), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    return np.asarray(picture, dtype=np.float32)
+    return picture
 
 
 def window(values: FloatArray) -> FloatArray:
@@ -57,9 +62,41 @@ def window(values: FloatArray) -> FloatArray:
     return stretched
 
 
+def window_8_bits(picture: Image.Image) -> FloatArray:
+    """To the last bit what `window` gives of an 8-bit picture, by its histogram: a quarter of the time.
+
+    Args:
+        picture: of mode 'L'.
+    """
+    low, high = _percentiles(np.cumsum(picture.histogram()))
+    if high <= low:
+        return np.zeros((picture.height, picture.width), np.float32)
+    table: FloatArray = np.clip((np.arange(256, dtype=np.float32) - low) / (high - low), 0.0, 1.0).astype(np.float32)
+    windowed: FloatArray = table[np.asarray(picture)]
+    return windowed
+
+
+def _percentiles(ranks: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """What `numpy.percentile` gives for `WINDOW_PERCENTILES`, linear between neighbours and rounded as there.
+
+    Args:
+        ranks: (256,) how many pixels are at most as bright as each grey level.
+    """
+    places = (ranks[-1] - 1) * np.true_divide(WINDOW_PERCENTILES, 100)
+    before = np.floor(places)
+    share = places - before
+    lower, upper = (np.searchsorted(ranks, place, side="right") for place in (before, before + 1))
+    step = upper - lower
+    is_nearer_below = share < 0.5  # noqa: PLR2004 - numpy rounds from the nearer side
+    found: npt.NDArray[np.float64] = np.where(is_nearer_below, lower + step * share, upper - step * (1 - share))
+    return found
+
+
 def grey_window_v1(pixels: Pixels, height_px: int, width_px: int) -> FloatArray:
     """Squash, then window; see the two functions. Returns (height_px, width_px, 1) float32 in [0, 1]."""
-    return window(squash(pixels, height_px, width_px))[:, :, np.newaxis]
+    picture = _resize(pixels, height_px, width_px)
+    windowed = window_8_bits(picture) if picture.mode == "L" else window(np.asarray(picture, np.float32))
+    return windowed[:, :, np.newaxis]
 
 
 def grey_soft_v1(pixels: Pixels, height_px: int, width_px: int) -> FloatArray:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from PIL import Image
 
 from shared.errors import ManifestMismatch
 from shared.imaging import preprocess
@@ -65,6 +66,27 @@ def test_exposure_hardly_changes_the_windowed_input(factor: float, seed: int) ->
     plain = preprocess.preprocess(pixels, "grey_scale_v1", SHAPE)
     if abs(factor - 1) > 0.1:
         assert np.abs(plain - preprocess.preprocess(scaled, "grey_scale_v1", SHAPE)).max() > 0.02
+
+
+@settings(max_examples=300, deadline=None)
+@given(pixels=arrays.arrays(np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40)))
+def test_an_8_bit_picture_is_windowed_to_the_last_bit_as_any_other(pixels: np.ndarray) -> None:
+    """The histogram is a shorter way, not another preprocessing."""
+    assert_same_window(pixels)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_so_is_a_film(seed: int) -> None:
+    """With percentiles between two grey levels, at the network's size and at another."""
+    for side in (224, 200):
+        assert_same_window(make_pixels(seed=seed, height_px=side, width_px=224))
+
+
+def assert_same_window(pixels: np.ndarray) -> None:
+    """By numpy's percentiles of the values, and by the histogram."""
+    found = preprocess.window_8_bits(Image.fromarray(pixels))
+    assert found.dtype == np.float32
+    assert np.array_equal(found, preprocess.window(pixels.astype(np.float32)))
 
 
 @pytest.mark.parametrize("name", ["grey_window_v1", "grey_soft_v1"])
