@@ -2,7 +2,8 @@
 
 Changes go through `/api/v1`, from the page's own scripts, but for the request for a map, which is a form and works
 without them. What is not done yet is asked for again by htmx: the worklist asks for the rows it does not show as they
-are now, the film page for its heatmap, and for its findings at each event of the job, or each second without events.
+are now, at once when a film that was sent from it has ended, the film page for its heatmap, and for its findings at
+each event of the job, or each second without events.
 """
 
 from __future__ import annotations

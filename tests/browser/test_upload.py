@@ -35,6 +35,11 @@ SUM_OF_COLOURS = """() => {
     return {grey, colour};
 }"""
 
+NO_POLLS = """document.addEventListener('htmx:configRequest', event => {
+    if (!event.detail.triggeringEvent) event.preventDefault();
+})"""
+"""What htmx asks by its clock is triggered by no event."""
+
 
 def sample() -> Path:
     """A film that comes with the service."""
@@ -74,6 +79,25 @@ def test_a_film_is_sent_and_its_verdict_appears_without_a_reload(open_page: Call
     expect(row).to_have_attribute("data-status", "succeeded")
     expect(row.locator(".verdict")).not_to_be_empty()
     assert page.evaluate("window.stayed")
+
+
+def test_the_worklist_learns_of_a_sent_films_end_without_waiting_for_its_next_question(
+    open_page: Callable[..., Page], running_stack: Service
+) -> None:
+    """It waits for the film it sent, and asks for the rows as soon as that has ended: here its usual asking is off."""
+    page = open_page()
+    page.evaluate(NO_POLLS)
+    group = running_stack.pids("worker", "run")[0]
+    freeze(running_stack, group)
+    try:
+        with page.expect_request(re.compile("/api/v1/jobs/[^/]*$")) as waits:
+            send(page, {"name": "film.png", "mimeType": "image/png", "buffer": film_of("told")})
+        row = row_of(page, page.locator(ACCEPTED).get_attribute("href") or "")
+        expect(row).to_have_attribute("data-status", "queued")
+        assert waits.value.headers["prefer"].startswith("wait=")
+    finally:
+        os.killpg(group, signal.SIGCONT)
+    expect(row).to_have_attribute("data-status", "succeeded")
 
 
 def test_a_waiting_film_page_listens_instead_of_polling(open_page: Callable[..., Page], running_stack: Service) -> None:

@@ -77,7 +77,7 @@ function accept(film, job) {
   show(film, "accepted", link);
   addAct(film, "Dismiss", () => dismiss(film));
   say(`${film.name} was accepted.`);
-  document.dispatchEvent(new CustomEvent("plainfilm:accepted"));
+  document.dispatchEvent(new CustomEvent("plainfilm:accepted", { detail: job }));
 }
 
 function readAnswer(request) {

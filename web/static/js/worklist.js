@@ -1,11 +1,15 @@
-// The live list: asks for what it does not show as it is now, keeps one page of rows, moves by j and k.
+// The live list: asks for what it does not show as it is now, at once when a film sent from here has ended; keeps one
+// page of rows, moves by j and k.
 
 import { isTaken, say, showTimes } from "./page.js";
 
 const PAGE_ROWS = 30;
+const WAIT_S = 20; // for one film; of one that takes longer the list learns by asking as it always does
 const rows = document.getElementById("rows");
 const live = document.getElementById("live");
 const list = rows.closest(".list");
+const sent = []; // films whose end is waited for, one after the other: a browser has few connections to one host
+let isWaiting = false;
 
 function tellWhatIsShown(event) {
   if (event.target !== live) return;
@@ -43,6 +47,28 @@ function afterSwap(event) {
   keepOnePage();
 }
 
+function onAccepted(event) {
+  htmx.trigger(live, "refresh");
+  sent.push(event.detail);
+  if (!isWaiting) waitForSent();
+}
+
+async function waitForSent() {
+  isWaiting = true;
+  while (sent.length) {
+    const job = sent.shift();
+    const row = document.getElementById(`job-${job.id}`);
+    if (job.done || (row && "done" in row.dataset)) continue;
+    try {
+      await fetch(job.links.self, { headers: { Prefer: `wait=${WAIT_S}` } });
+    } catch {
+      continue; // the list's own asking says what is wrong
+    }
+    htmx.trigger(live, "refresh");
+  }
+  isWaiting = false;
+}
+
 function move(step) {
   const links = [...rows.querySelectorAll("a")];
   const at = links.indexOf(document.activeElement);
@@ -66,6 +92,6 @@ function onKey(event) {
 document.addEventListener("htmx:configRequest", tellWhatIsShown);
 document.addEventListener("htmx:oobAfterSwap", afterSwap);
 document.addEventListener("keydown", onKey);
-document.addEventListener("plainfilm:accepted", () => htmx.trigger(live, "refresh"));
+document.addEventListener("plainfilm:accepted", onAccepted);
 keepOnePage();
 showCurrentFilters();
