@@ -2,7 +2,8 @@
 
 While all workers that have noted anything lately are busy, no ring is needed: each of them notes that it is idle, and
 then looks once more, before it waits. A film is committed before its web process asks here, so one of the two sees
-it. A worker that notes nothing (an older build, a broker that forgot) is rung for, as is one that fell silent.
+it. Where nobody has noted anything (older builds, a broker that forgot), all is rung for. A worker that notes nothing
+beside busy ones that do, an older build in a rolling upgrade, finds its films at its next poll.
 """
 
 from __future__ import annotations

@@ -6,13 +6,15 @@ are off or harmless, since the job row is the truth.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Final
 
 from celery import Celery
 from celery.signals import worker_process_init, worker_process_shutdown
 
 from shared import queueing
 from shared.errors import QueueDown
+from shared.log import get_logger
 from shared.settings import Settings, load_settings
 from worker import tasks
 from worker.serving import Serving
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
 
 
 ALL = Serving()
+
+EXIT_NO_START: Final = 78
+"""Exit status of a child that cannot start (EX_CONFIG of sysexits.h)."""
+
+log = get_logger(__name__)
 
 
 def create_celery(settings: Settings, serving: Serving = ALL) -> Celery:
@@ -63,9 +70,13 @@ def create_celery(settings: Settings, serving: Serving = ALL) -> Celery:
     tasks.register(celery)
 
     def start_child(**_sent: object) -> None:
-        from worker import boot  # noqa: PLC0415  only the child pays for numpy and SQL
+        try:
+            from worker import boot  # noqa: PLC0415  only the child pays for numpy and SQL
 
-        boot.start(settings, serving)
+            boot.start(settings, serving)
+        except BaseException:  # Celery would log it and keep a child that can do nothing
+            log.exception("worker.not_started")
+            os._exit(EXIT_NO_START)
 
     def stop_child(**_sent: object) -> None:
         from worker import boot  # noqa: PLC0415

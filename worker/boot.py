@@ -42,9 +42,6 @@ from worker.stages import BatchReport, Kitchen
 
 log = get_logger(__name__)
 
-EXIT_NO_START = 78
-"""Exit status of a child that cannot start (EX_CONFIG of sysexits.h)."""
-
 BEAT_EVERY_S = 4.0
 TEND_EVERY_S = 1.0
 """While films are due; the sweeper's turn, 3 s, is what a dead worker's films may wait longer."""
@@ -122,17 +119,13 @@ def current() -> Runtime:
 
 
 def start(settings: Settings, serving: Serving) -> Runtime:
-    """Start this process as a pool child; ends it where that fails."""
+    """Start this process as a pool child; what goes wrong is raised, and then it must end."""
     global _runtime  # noqa: PLW0603  one runtime a process, set once
     die_with_parent()
     keep_freed_memory()
     set_up_logging(settings.log_level, "worker")
-    try:
-        wait_for_database(build_database(settings))
-        _runtime = build(settings, serving)
-    except Exception:
-        log.exception("worker.not_started")
-        os._exit(EXIT_NO_START)
+    wait_for_database(build_database(settings))
+    _runtime = build(settings, serving)
     for name, loop in (("poll", poll_loop), ("lease", lease_loop), ("beat", beat_loop)):
         threading.Thread(target=loop, args=(_runtime,), name=name, daemon=True).start()
     log.info("worker.started", worker=_runtime.kitchen.who.worker, device=_runtime.kitchen.engine.device)

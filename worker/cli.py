@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from shared.log import set_up_logging
+from shared.processes import die_with_parent
 from shared.settings import load_settings
 from worker.serving import model_folder, parse_queues
 
@@ -32,7 +33,8 @@ def run(
     settings = load_settings()
     set_up_logging(settings.log_level, "worker")
     serving = parse_queues(queues)
-    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as apart:  # its numpy and arrays end with it
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork"), die_with_parent) as apart:
+        # apart, so that its numpy and arrays end with it
         checked = apart.submit(_check_weights, model_folder(settings))
         from worker.app import create_celery  # noqa: PLC0415  Celery loads only where it runs, and meanwhile
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ScalarSelect, bindparam, func, select
+from sqlalchemy import ScalarSelect, bindparam, func, literal_column, select
 
 from shared.db.engine import Sql
 from shared.db.queries import alive_since, films_are_read
 from shared.db.tables import Job, Result, WorkerHeartbeat
-from shared.domain import FilmFacts, JobState
+from shared.domain import FilmFacts
 from shared.version import CODE_VERSION
 
 
@@ -50,8 +50,8 @@ _NEWEST_ANSWER = (
     .where(
         Job.tenant == bindparam("tenant"),
         Job.input_sha256 == bindparam("input_sha256"),
-        Job.state == JobState.SUCCEEDED,
-        Job.attempt > 0,  # a copy is never copied: the trail leads to the answer itself
+        Job.state == literal_column("'succeeded'"),  # both as the index has them
+        Job.attempt > literal_column("0"),  # a copy is never copied: the trail leads to the answer itself
         Result.model_sha256 == _serving_model(),
         Result.code_version == CODE_VERSION,
     )

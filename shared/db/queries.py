@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import BindParameter, ColumnElement, Row, ScalarSelect, Select, bindparam, func, select
+from sqlalchemy import BindParameter, ColumnElement, Row, ScalarSelect, Select, bindparam, func, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from shared import wire
@@ -235,17 +235,26 @@ _SOME_JOBS = _JOBS.where(tables.Job.id.in_(bindparam("job_ids", expanding=True))
 
 
 def _position(sql: Sql, job: JobRow) -> int:
-    ahead = (
-        select(tables.Job.id)
-        .where(tables.Job.state == JobState.QUEUED)
-        .where(
-            (tables.Job.priority < job.priority)
-            | ((tables.Job.priority == job.priority) & (tables.Job.not_before < job.not_before))
-        )
-        .limit(MAX_POSITION)
-        .subquery()
+    """How many films are to be claimed before it; counted up to `MAX_POSITION`."""
+    ahead = sql.scalar(_AHEAD, {"priority": job.priority, "not_before": job.not_before, "job_id": job.id}) or 0
+    return min(ahead, MAX_POSITION)
+
+
+def _count_queued(*which: ColumnElement[bool]) -> ScalarSelect[int]:
+    """A range of the index of due films, gone through up to `MAX_POSITION`."""
+    found = select(tables.Job.id).where(tables.Job.state == JobState.QUEUED, *which).limit(MAX_POSITION).subquery()
+    return select(func.count()).select_from(found).scalar_subquery()
+
+
+_AHEAD = select(
+    _count_queued(tables.Job.priority < bindparam("priority"))
+    + _count_queued(
+        tables.Job.priority == bindparam("priority"),
+        tuple_(tables.Job.not_before, tables.Job.id)
+        < tuple_(bindparam("not_before", type_=tables.UtcDateTime), bindparam("job_id")),
     )
-    return sql.scalar(select(func.count()).select_from(ahead)) or 0
+)
+"""Two ranges: in one, with OR, all that is queued is looked at."""
 
 
 def _to_wire(job: JobRow, position: int | None) -> wire.Job:

@@ -187,7 +187,14 @@ class Job(Base):
         ),
         Index("ix_jobs_tenant_id", "tenant", "id"),
         Index("ix_jobs_state", "tenant", "state", "id"),
-        Index("ix_jobs_film", "tenant", "input_sha256"),
+        Index(
+            "ix_jobs_answered",
+            "tenant",
+            "input_sha256",
+            "id",
+            sqlite_where=text("state = 'succeeded' AND attempt > 0"),
+            postgresql_where=text("state = 'succeeded' AND attempt > 0"),
+        ),
         Index("ix_jobs_finished_at", "finished_at"),
     )
 

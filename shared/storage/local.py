@@ -12,9 +12,9 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,6 +31,8 @@ class LocalBlobs:
     """A BlobStore over one folder."""
 
     root: Path
+    _known: set[Path] = field(default_factory=set, compare=False, repr=False)
+    """Folders of tenants whose names this process has seen made durable."""
 
     def put(self, tenant: str, job_id: str, data: bytes, sha256: str | None = None) -> str:
         """Store durably; return the reference. `sha256` is of `data`, in hex, where the caller has worked it out.
@@ -42,14 +44,14 @@ class LocalBlobs:
         """
         ref = f"{tenant}/{job_id}/{sha256 or hashlib.sha256(data).hexdigest()}"
         target = self._path(ref)
-        try:
-            new_folders = _make_folder(target.parent)
-            _write_durably(target, data)
-            _sync_folders([target.parent, *new_folders])
-        except FileExistsError:
-            self.get(ref)
-        except OSError as error:
-            raise _fault(error) from error
+        with _telling_faults():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                _write_durably(target, data)
+            except FileExistsError:  # whoever wrote it may have died before it was durable
+                self.get(ref)
+                _sync(target)
+            self._sync_folders(target)
         return ref
 
     def copy(self, ref: str, job_id: str) -> str:
@@ -59,19 +61,20 @@ class LocalBlobs:
 
         Raises:
             BlobMissing, StorageDown: as `get`.
-            StorageFull: as `put`.
+            StorageFull, StorageDown: as `put`.
         """
         data, source = self.get(ref), self._path(ref)
         tenant, _, digest = ref.split("/")
         copied = f"{tenant}/{job_id}/{digest}"
         target = self._path(copied)
         try:
-            new_folders = _make_folder(target.parent)
+            target.parent.mkdir(parents=True, exist_ok=True)
             os.utime(source)
             target.hardlink_to(source)
-            _sync_folders([target.parent, *new_folders])
         except OSError:
             return self.put(tenant, job_id, data)
+        with _telling_faults():
+            self._sync_folders(target)
         return copied
 
     def get(self, ref: str) -> bytes:
@@ -110,16 +113,34 @@ class LocalBlobs:
                 elif REFERENCE.fullmatch(ref):
                     yield ref
 
+    def _sync_folders(self, target: Path) -> None:
+        """Make the names above a file durable: little is left to do after its own sync, which on ext4 has written them.
+
+        A job's folder is new with nearly each film. A tenant's is not, so its name and the root's are synced until
+        that has gone well once in this process.
+        """
+        tenant = target.parent.parent
+        above = [] if tenant in self._known else [self.root, self.root.parent]
+        for folder in (target.parent, tenant, *above):
+            _sync(folder)
+        self._known.add(tenant)
+
     def _path(self, ref: str) -> Path:
         if not REFERENCE.fullmatch(ref):
             raise BlobMissing("The stored film's reference is not valid.", ref=ref)
         return self.root / ref
 
 
-def _fault(error: OSError) -> StorageDown | StorageFull:
-    if error.errno in FULL:
-        return StorageFull("The service has no room for this film; tell its operator, and try again later.")
-    return StorageDown("The film could not be stored; try again shortly.", errno=error.errno)
+@contextmanager
+def _telling_faults() -> Iterator[None]:
+    """What the disk says, in words for the sender."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            told = "The service has no room for this film; tell its operator, and try again later."
+            raise StorageFull(told) from error
+        raise StorageDown("The film could not be stored; try again shortly.", errno=error.errno) from error
 
 
 def _is_older(path: Path, moment: datetime) -> bool:
@@ -130,19 +151,8 @@ def _is_older(path: Path, moment: datetime) -> bool:
         return False
 
 
-def _make_folder(folder: Path) -> list[Path]:
-    """Make `folder` where it is missing; the folders whose names are to be synced, of the tree that was made."""
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        return []
-    except FileNotFoundError:
-        return [*_make_folder(folder.parent), *_make_folder(folder)]
-    return [folder.parent]
-
-
 def _write_durably(target: Path, data: bytes) -> None:
-    """A new file and its bytes; nothing stays where they do not fit."""
+    """A new file and its bytes; where they do not fit nothing stays, the job's folder neither."""
     with target.open("xb") as file:
         try:
             file.write(data)
@@ -150,15 +160,16 @@ def _write_durably(target: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         except OSError:
             target.unlink(missing_ok=True)
+            with suppress(OSError):  # it holds another film
+                target.parent.rmdir()
             raise
     faults.reach(Fault.BLOB_WRITTEN)
 
 
-def _sync_folders(folders: Sequence[Path]) -> None:
-    """Make their names durable; after the file's own sync, which on ext4 has written them, there is little left."""
-    for folder in folders:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _sync(path: Path) -> None:
+    """Flush a file or a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from shared.db import jobs, queries
+from shared.db.answers import find_answered
 from shared.db.engine import Database, make_engine
-from shared.domain import JobState, Verdict
+from shared.domain import JobState, Priority, Verdict
 from shared.wire import ListQuery
 from tests.api import make_tenant
 from tests.jobs import claim, claimant, finish, make_job
@@ -67,6 +69,20 @@ def test_a_list_of_one_verdict_is_the_newest_first(database: Database) -> None:
     assert (rest.next_cursor, none.jobs) == (None, [])
 
 
+def test_a_place_in_the_queue_counts_what_is_claimed_before(database: Database) -> None:
+    """All of more urgent classes, and what came earlier in its own."""
+    order = ["routine", "bulk", "stat", "routine", "bulk", "routine"]
+    made = [make_job(database, priority=Priority(name)) for name in order]
+
+    def places() -> list[int | None]:
+        with database.read() as session:
+            return [queries.get_job(session, "default", job_id).queue_position for job_id in made]
+
+    assert places() == [1, 4, 0, 2, 5, 3]
+    claim(database, claimant(limit=1))
+    assert places() == [0, 3, None, 1, 4, 2]
+
+
 @pytest.mark.parametrize(
     ("ask", "steps"),
     [
@@ -80,12 +96,21 @@ def test_a_list_of_one_verdict_is_the_newest_first(database: Database) -> None:
             {"SEARCH results USING INDEX ix_results_verdict", "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1"},
         ),
         (lambda sql: queries.list_jobs(sql, "default", ListQuery()), {"SEARCH jobs USING INDEX ix_jobs_tenant_id"}),
+        (
+            lambda sql: find_answered(sql, datetime.now(UTC), "default", "0" * 64),
+            {"SEARCH jobs USING INDEX ix_jobs_answered"},
+        ),
+        (
+            lambda sql: queries.get_job(sql, "default", queries.list_jobs(sql, "default", ListQuery()).jobs[0].id),
+            {"SEARCH jobs USING INDEX ix_jobs_due"},
+        ),
     ],
-    ids=["counts", "state", "verdict", "all"],
+    ids=["counts", "state", "verdict", "all", "the answer to a film", "a place in the queue"],
 )
 def test_no_other_row_is_looked_at(sqlite_url: str, ask: Callable[[Session], object], steps: set[str]) -> None:
-    """By SQLite's own plan: jobs are found by an index in the order that is shown, and nothing is sorted."""
+    """By SQLite's own plan, with no statistics of the tables: an index in the order that is shown, nothing sorted."""
     database = Database(make_engine(sqlite_url))
+    make_job(database)
     plans: list[str] = []
 
     def explain(_connection: object, cursor: object, statement: str, parameters: object, *_: object) -> None:
@@ -98,4 +123,4 @@ def test_no_other_row_is_looked_at(sqlite_url: str, ask: Callable[[Session], obj
     database.close()
     assert steps <= {plan.partition(" (")[0] for plan in plans}
     assert not [plan for plan in plans if plan.startswith(("SCAN jobs", "SCAN results"))]
-    assert not [plan for plan in plans if "TEMP B-TREE" in plan]
+    assert not [plan for plan in plans if "TEMP B-TREE FOR ORDER BY" in plan]

@@ -105,10 +105,18 @@ def read_upload() -> bytes:
 
 
 def _read_body() -> bytes:
-    """The raw body, in one piece where its length is known: read by 64 KiB, what is left is copied each time."""
+    """The raw body, in one piece where its length is known: read by 64 KiB, what is left is copied each time.
+
+    Raises:
+        Malformed: it ended before its promised length; gunicorn says nothing of a client that left.
+    """
     length = request.content_length
     data = request.stream.read(length) if length else b""
-    return data if len(data) == length else data + request.get_data(cache=False)  # the rest, or who left says so
+    if len(data) != length:
+        data += request.get_data(cache=False)
+    if length and len(data) < length:
+        raise Malformed("The upload ended before all of its bytes came; send it again.")
+    return data
 
 
 def wanted_wait_s() -> int | None:

@@ -47,11 +47,54 @@ def test_file_and_folders_are_synced_before_the_answer(blobs: LocalBlobs, monkey
     monkeypatch.setattr(os, "fsync", record)
     blobs.put("default", JOB, b"film")
     name = hashlib.sha256(b"film").hexdigest()
-    assert synced == [name, JOB, blobs.root.parent.name, "films", "default"]
+    assert synced == [name, JOB, "default", "films", blobs.root.parent.name]
     synced.clear()
     other = new_job_id()
     blobs.put("default", other, b"film")
     assert synced == [name, other, "default"]
+
+
+def test_a_film_that_was_written_but_not_made_durable_is_made_so(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder's sync fails once, of a new film and of a copy: told, and done by the next one of the same name."""
+    ref, other = blobs.put("default", JOB, b"film"), new_job_id()
+    synced: list[str] = []
+
+    def record(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path.is_dir() and "failed" not in synced:
+            synced.append("failed")
+            raise OSError(errno.EIO, "Input/output error")
+        synced.append(path.name)
+
+    monkeypatch.setattr(os, "fsync", record)
+    for store in (lambda: blobs.copy(ref, other), lambda: blobs.put("default", other, b"film")):
+        synced.clear()
+        with pytest.raises(StorageDown):
+            store()
+    blobs.put("default", other, b"film")
+    assert synced[-3:] == [hashlib.sha256(b"film").hexdigest(), other, "default"]
+
+
+def test_a_tenants_folder_is_made_durable_though_its_first_film_failed(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is there already when the second film comes; nothing of the first stays."""
+    fsync, synced = os.fsync, list[str]()
+
+    def record(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        if len(synced) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    with pytest.raises(StorageFull):
+        blobs.put("default", JOB, b"film")
+    assert [path.name for path in blobs.root.rglob("*")] == ["default"]
+    blobs.put("default", new_job_id(), b"film")
+    assert synced[-3:] == ["default", "films", blobs.root.parent.name]
 
 
 @pytest.mark.parametrize(
@@ -91,9 +134,13 @@ def test_a_file_that_cannot_be_read_is_not_given_up(blobs: LocalBlobs) -> None:
         blobs.get(ref)
 
 
-def test_a_full_or_missing_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_link", [True, False], ids=["a disk that is not mounted", "a file in its place"])
+def test_a_full_or_missing_disk_is_told_and_leaves_nothing(tmp_path: Path, is_link: bool) -> None:  # noqa: FBT001
     """The root cannot be made: 503 for the caller, with the reason for the log."""
-    (tmp_path / "films").write_text("in the way")
+    if is_link:
+        (tmp_path / "films").symlink_to(tmp_path / "gone")
+    else:
+        (tmp_path / "films").write_text("in the way")
     with pytest.raises(StorageDown) as caught:
         LocalBlobs(tmp_path / "films").put("default", JOB, b"film")
     assert caught.value.retryable

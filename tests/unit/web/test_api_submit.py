@@ -53,6 +53,16 @@ def test_a_form_is_accepted_like_a_raw_body(api: Api) -> None:
     assert job_of(api.submit_form(("file", make_jpeg())), 202).input.kind == "jpeg"
 
 
+def test_an_upload_that_ended_early_is_refused(api: Api, small: Resources) -> None:
+    """As gunicorn hands it over: a body that is at its end before its promised length."""
+    film = make_png()
+    short = {"CONTENT_LENGTH": str(len(film) + 100), "wsgi.input_terminated": True}
+    kind = {"Content-Type": "image/png"}
+    response = api.request("POST", "/api/v1/jobs", kind, data=film, environ_overrides=short)
+    assert "before all of its bytes came" in problem(response, 400, "malformed_request").detail
+    assert stored(small) == (0, 0)
+
+
 def test_the_content_counts_not_its_label(api: Api) -> None:
     """A JPEG sent as image/png is a JPEG."""
     assert job_of(api.submit(make_jpeg()), 202).input.kind == "jpeg"

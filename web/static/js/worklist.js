@@ -59,11 +59,8 @@ async function waitForSent() {
     const job = sent.shift();
     const row = document.getElementById(`job-${job.id}`);
     if (job.done || (row && "done" in row.dataset)) continue;
-    try {
-      await fetch(job.links.self, { headers: { Prefer: `wait=${WAIT_S}` } });
-    } catch {
-      continue; // the list's own asking says what is wrong
-    }
+    const answer = await fetch(job.links.self, { headers: { Prefer: `wait=${WAIT_S}` } }).catch(() => null);
+    if (!answer?.ok) sent.length = 0; // too many wait, say, or the session is over: the list's own asking goes on
     htmx.trigger(live, "refresh");
   }
   isWaiting = false;
