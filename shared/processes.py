@@ -23,11 +23,15 @@ ARENAS: Final = 2
 """Each keeps memory of its own; our threads take turns at the interpreter's lock, so two are as quick as many."""
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent ends, however that ends; a no-op outside Linux."""
+def die_with_parent(parent: int | None = None) -> None:
+    """Ask the kernel to kill this process when its parent ends, however that ends; a no-op outside Linux.
+
+    Args:
+        parent: its pid, where the caller knows it: it may have ended before this process came to ask.
+    """
     if sys.platform != "linux":
         return
-    parent = os.getppid()
+    parent = parent or os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it ended between the two calls
         os.kill(os.getpid(), signal.SIGKILL)

@@ -33,7 +33,7 @@ def run(
     settings = load_settings()
     set_up_logging(settings.log_level, "worker")
     serving = parse_queues(queues)
-    with ProcessPoolExecutor(1, multiprocessing.get_context("fork"), die_with_parent) as apart:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork"), die_with_parent, (os.getpid(),)) as apart:
         # apart, so that its numpy and arrays end with it
         checked = apart.submit(_check_weights, model_folder(settings))
         from worker.app import create_celery  # noqa: PLC0415  Celery loads only where it runs, and meanwhile

@@ -1,8 +1,9 @@
-"""What our processes have in common, seen from outside: page faults, as the kernel counts them."""
+"""What our processes have in common, seen from outside: page faults, as the kernel counts them, and how they end."""
 
 from __future__ import annotations
 
 import ctypes
+import signal
 import subprocess
 import sys
 
@@ -36,3 +37,12 @@ def test_freed_memory_serves_the_next_film() -> None:
     """With it nearly no page is fetched twice; without it nearly all are."""
     assert count_faults("keep") < 500
     assert count_faults("default") > 5_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_a_process_whose_parent_ended_before_it_could_ask_ends_too() -> None:
+    """It has another parent by then, which would never end."""
+    code = "from shared.processes import die_with_parent; die_with_parent({}); print('lives')"
+    for parent, ended in (("__import__('os').getppid()", 0), ("__import__('os').getppid() + 1", -signal.SIGKILL)):
+        ran = subprocess.run([sys.executable, "-c", code.format(parent)], capture_output=True, check=False)
+        assert ran.returncode == ended
