@@ -17,11 +17,12 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from shared.arrays import FloatArray, Pixels
-from shared.errors import BlobMissing
+from shared.errors import StorageDown
 
 _END: Final = Struct("<III8s")
 """Height, width, bits a pixel, and a name."""
 _NAME: Final = b"grey-v1."
+_UNKNOWN: Final = "The film is stored in a form that this build cannot read; run one as new as what stored it."
 _TYPES: Final[Mapping[int, npt.DTypeLike]] = MappingProxyType({8: np.uint8, 16: "<u2"})
 
 
@@ -42,7 +43,8 @@ def from_bytes(data: bytes) -> Pixels:
     """What `to_bytes` gave, or the `.npy` bytes of an older build, to (H, W) uint8 or uint16; nothing is copied.
 
     Raises:
-        BlobMissing: the bytes are no film of ours.
+        StorageDown: neither. They are whole, since their checksum was right, so a newer build may have stored them:
+            another worker can read them, and the film is not given up.
     """
     if len(data) < _END.size or not data.endswith(_NAME):
         return _from_npy(data)
@@ -50,7 +52,7 @@ def from_bytes(data: bytes) -> Pixels:
     try:
         pixels: Pixels = np.frombuffer(memoryview(data)[: -_END.size], _TYPES[bits]).reshape(height_px, width_px)
     except (KeyError, ValueError) as error:
-        raise BlobMissing("The stored film cannot be read.") from error
+        raise StorageDown(_UNKNOWN) from error
     return pixels
 
 
@@ -72,9 +74,9 @@ def _from_npy(data: bytes) -> Pixels:
         flat = np.frombuffer(data, dtype, offset=file.tell())
         pixels: Pixels = flat.reshape(shape, order="F" if is_fortran else "C")
     except ValueError as error:
-        raise BlobMissing("The stored film cannot be read.") from error
+        raise StorageDown(_UNKNOWN) from error
     if version != (1, 0) or pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):  # noqa: PLR2004  height and width
-        raise BlobMissing("The stored film is not a grey picture.")
+        raise StorageDown(_UNKNOWN)
     return pixels
 
 
