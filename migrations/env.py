@@ -24,9 +24,9 @@ def run(connection: Connection) -> None:
     )
     with context.begin_transaction():
         if on_postgres:
-            connection.execute(text("SET LOCAL lock_timeout = '10s'"))
             connection.execute(text("SET LOCAL statement_timeout = 0"))  # a long table takes its time
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})  # however long
+            connection.execute(text("SET LOCAL lock_timeout = '10s'"))
         context.run_migrations()
 
 

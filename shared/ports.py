@@ -73,8 +73,8 @@ class Queue(Protocol):
     def forget(self, worker: str) -> bool:
         """The worker has ended."""
 
-    def backlog(self) -> int | None:
-        """How many rings for films wait; None where the broker does not say."""
+    def backlog(self, queues: Sequence[str] = ...) -> int | None:
+        """How many rings wait in these queues, by default those for films; None where the broker does not say."""
 
     def is_up(self) -> bool:
         """True where the broker answers."""

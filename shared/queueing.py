@@ -123,10 +123,10 @@ class CeleryQueue:
         """The worker has ended."""
         return self._try("forget", worker, lambda: self._idle.forget(worker))
 
-    def backlog(self) -> int | None:
-        """How many rings for films wait, over all classes."""
+    def backlog(self, queues: Sequence[str] = tuple(Priority)) -> int | None:
+        """How many rings wait in these queues, those for films of all classes unless others are named."""
         try:
-            return sum(int(self._redis.llen(KEY_PREFIX + name)) for name in Priority)
+            return sum(int(self._redis.llen(KEY_PREFIX + name)) for name in queues)
         except RedisError:
             return None
 

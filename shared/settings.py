@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     aged_after_s: float = Field(
         default=600.0, gt=0, description="a film of a less urgent class that waits longer gets a turn of its own"
     )
-    poll_s: float = Field(default=2.0, gt=0, description="how often a worker looks for due films without a ring")
+    poll_s: float = Field(default=2.0, gt=0, le=10, description="how often a worker looks for due films without a ring")
     ring_after_s: float = Field(default=10.0, gt=0, description="a queued film unrung for so long is rung again")
     run_limit_s: float = Field(default=60.0, gt=0, description="a batch that takes longer ends its process")
     queue_limit: int = Field(default=50_000, ge=1, description="films that may wait; more are answered 503")

@@ -12,7 +12,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from shared.arrays import FloatArray
-from shared.domain import Film, Priority
+from shared.domain import EXPLAIN_QUEUE, Film, Priority
 from shared.errors import BlobMissing, WrongShape
 from shared.imaging.decode import make_film, read_pixels
 from shared.manifest import ModelManifest, Thresholds
@@ -92,9 +92,13 @@ class RecordingQueue:
             self.explained.append(explanation_id)
         return not self.down
 
-    def backlog(self) -> int | None:
-        """Nobody takes a ring from it, so as many as were rung for films, unless told otherwise."""
-        return None if self.down else len(self.rings) if self.waiting is None else self.waiting
+    def backlog(self, queues: Sequence[str] = tuple(Priority)) -> int | None:
+        """Nobody takes a ring from it, so as many as were rung, unless told otherwise of those for films."""
+        if self.down:
+            return None
+        if EXPLAIN_QUEUE in queues:
+            return len(self.explained)
+        return len(self.rings) if self.waiting is None else self.waiting
 
     def is_up(self) -> bool:
         """As told."""

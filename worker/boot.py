@@ -10,10 +10,11 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -46,7 +47,6 @@ BEAT_EVERY_S = 4.0
 TEND_EVERY_S = 1.0
 """While films are due; the sweeper's turn, 3 s, is what a dead worker's films may wait longer."""
 
-PURGE_EVERY_S = 600.0
 DATABASE_PATIENCE_S = 90.0
 """Less than the 120 s after which Celery kills a child that has not reported."""
 
@@ -126,7 +126,7 @@ def start(settings: Settings, serving: Serving) -> Runtime:
     set_up_logging(settings.log_level, "worker")
     wait_for_database(build_database(settings))
     _runtime = build(settings, serving)
-    for name, loop in (("poll", poll_loop), ("lease", lease_loop), ("beat", beat_loop)):
+    for name, loop in LOOPS.items():
         threading.Thread(target=loop, args=(_runtime,), name=name, daemon=True).start()
     log.info("worker.started", worker=_runtime.kitchen.who.worker, device=_runtime.kitchen.engine.device)
     return _runtime
@@ -235,8 +235,8 @@ def warm_up(engine: Engine, batch_limit: int) -> None:
 
 
 def poll_loop(runtime: Runtime) -> None:
-    """Look for due films without a ring, beat, sweep and purge, until told to stop."""
-    last_beat = last_purge = 0.0
+    """Look for due films without a ring, beat and sweep, until told to stop."""
+    last_beat = 0.0
     while not runtime.stop.is_set():
         with _logging_faults("poll.failed"):
             if time.monotonic() - last_beat >= BEAT_EVERY_S:
@@ -247,9 +247,6 @@ def poll_loop(runtime: Runtime) -> None:
             drain(runtime)
             explain_due(runtime)
             sweep.sweep(runtime.kitchen.resources, runtime.kitchen.who.worker)
-            if time.monotonic() - last_purge >= PURGE_EVERY_S:
-                sweep.purge_orphans(runtime.kitchen.resources)
-                last_purge = time.monotonic()
         rest(runtime)
 
 
@@ -318,3 +315,21 @@ def beat_loop(runtime: Runtime) -> None:
 def lease_loop(runtime: Runtime) -> None:
     """Renew the leases of what is in hand."""
     runtime.kitchen.keeper.run(runtime.ended)
+
+
+def limit_loop(runtime: Runtime) -> None:
+    """End the process past the run limit, whatever the database does."""
+    runtime.kitchen.keeper.watch(runtime.ended)
+
+
+def purge_loop(runtime: Runtime) -> None:
+    """Remove orphans now and then: to go through many films takes long, and nobody waits for it."""
+    while not runtime.ended.wait(sweep.PURGE_EVERY_S):
+        with _logging_faults("purge.failed"):
+            sweep.purge_orphans(runtime.kitchen.resources, runtime.kitchen.who.worker)
+
+
+LOOPS: Final[Mapping[str, Callable[[Runtime], None]]] = MappingProxyType(
+    {"poll": poll_loop, "lease": lease_loop, "limit": limit_loop, "beat": beat_loop, "purge": purge_loop}
+)
+"""A child's threads, beside the one that Celery gives its tasks."""

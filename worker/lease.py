@@ -26,6 +26,9 @@ EXIT_RUN_LIMIT = 75
 """The process's exit status past the run limit (EX_TEMPFAIL of sysexits.h)."""
 
 
+WATCH_EVERY_S = 1.0
+
+
 def end_process() -> None:
     """End this process at once, without cleaning up: what it held is given back by the lease."""
     os._exit(EXIT_RUN_LIMIT)
@@ -81,15 +84,23 @@ class LeaseKeeper:
                 self._holdings.remove(mine)
 
     def tick(self) -> None:
-        """One renewal; called by `run`, and by tests. The run limit holds for a batch whose leases are all lost too."""
-        with self._guard:
-            holdings = list(self._holdings)
-        if any(time.monotonic() > holding.deadline for holding in holdings):
+        """One renewal; called by `run`, and by tests."""
+        if not self.enforce():
+            for holding in self._held():
+                self._renew(holding)
+
+    def enforce(self) -> bool:
+        """Give up where a run limit is passed, of a batch whose leases are all lost too; True where one was."""
+        holdings = self._held()
+        is_over = any(time.monotonic() > holding.deadline for holding in holdings)
+        if is_over:
             log.error("run_limit.reached", n=len(holdings), run_limit_s=self.run_limit_s)
             self.give_up()
-            return
-        for holding in holdings:
-            self._renew(holding)
+        return is_over
+
+    def _held(self) -> list[_Holding]:
+        with self._guard:
+            return list(self._holdings)
 
     def _renew(self, holding: _Holding) -> None:
         if not holding.claims:
@@ -105,5 +116,10 @@ class LeaseKeeper:
         while not stop.wait(self.lease_s / 3):
             try:
                 self.tick()
-            except Exception:  # this thread must outlive every fault: it alone enforces the run limit
+            except Exception:  # this thread must outlive every fault
                 log.exception("lease.failed")
+
+    def watch(self, stop: threading.Event) -> None:
+        """Enforce the run limit until `stop` is set; asks no database, whose silence would hold it up."""
+        while not stop.wait(WATCH_EVERY_S):
+            self.enforce()

@@ -21,7 +21,7 @@ from shared.db import jobs
 from shared.db.jobs import Claim, Finding
 from shared.db.line import Claimant
 from shared.domain import Assessment, SaliencyMap
-from shared.errors import AppError, LeaseLost, ModelProblem
+from shared.errors import AppError, DatabaseDown, LeaseLost, ModelProblem
 from shared.faults import Fault
 from shared.imaging import preprocess, stored
 from shared.imaging.preprocess import NetworkInput
@@ -38,6 +38,9 @@ log = get_logger(__name__)
 
 AGED_EVERY = 4
 """Every fourth claim begins with what has waited too long in a less urgent class."""
+
+
+STORE_PAUSES_S = (0.1, 0.5, 1.0, 2.0, 4.0)
 
 
 def _make_hands() -> ThreadPoolExecutor:
@@ -142,7 +145,7 @@ def answer(kitchen: Kitchen, batch: Batch) -> list[Outcome]:
 def finish(kitchen: Kitchen, batch: Batch, outcomes: Sequence[Outcome]) -> BatchReport:
     """Store, let the leases go, tell who waits."""
     with batch.hold:
-        report = _store(kitchen, outcomes, duration_ms=round(1000 * (time.monotonic() - batch.started)))
+        report = _store_patiently(kitchen, outcomes, round(1000 * (time.monotonic() - batch.started)))
     kitchen.resources.notifier.publish([item.held.id for item in outcomes])  # after the commit, best effort
     log.info("batch.done", claimed=report.claimed, succeeded=report.succeeded, failed=report.failed, lost=report.lost)
     return report
@@ -197,6 +200,17 @@ def _infer(engine: Engine, prepared: Sequence[Prepared]) -> list[Outcome]:
         )
         for place, item in enumerate(prepared)
     ]
+
+
+def _store_patiently(kitchen: Kitchen, outcomes: Sequence[Outcome], duration_ms: int) -> BatchReport:
+    """Store, again where the database is away for a moment: the answers are here, and the films need no new attempt."""
+    for pause_s in STORE_PAUSES_S:
+        try:
+            return _store(kitchen, outcomes, duration_ms=duration_ms)
+        except DatabaseDown as error:
+            log.warning("batch.not_stored", code=error.code, n=len(outcomes), again_in_s=pause_s)
+            time.sleep(pause_s)
+    return _store(kitchen, outcomes, duration_ms=duration_ms)
 
 
 def _store(kitchen: Kitchen, outcomes: Sequence[Outcome], *, duration_ms: int) -> BatchReport:

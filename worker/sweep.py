@@ -5,16 +5,18 @@ Any worker's poll loop calls it; one at a time does the work. Idle passes only r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Final
 
 from shared import faults
 from shared.db import explanation_queries, explanations, jobs, locks, queries
-from shared.domain import JobState, Priority
+from shared.domain import EXPLAIN_QUEUE, JobState, Priority
 from shared.faults import Fault
 from shared.log import get_logger
 from shared.wire import ExplanationState
-from shared.wiring import Resources
+from shared.wiring import Resources, made_at
 
 log = get_logger(__name__)
 
@@ -23,8 +25,13 @@ TURN_S = 3.0
 """A sweeper that dies leaves its turn free after this."""
 
 RINGS_A_PASS = 100
+PURGE_TURN = "purge"
+PURGE_EVERY_S = 600.0
 PURGE_BATCH = 500
 """Stored films asked about in one statement; SQLite takes 32,766 parameters, PostgreSQL 65,535."""
+
+MOST_ORPHANS: Final = 1000
+"""A web process that dies leaves as many as it was writing at that moment, a few."""
 
 
 def sweep(resources: Resources, worker: str) -> bool:
@@ -48,9 +55,8 @@ def sweep(resources: Resources, worker: str) -> bool:
 
 
 def _change(resources: Resources, worker: str) -> list[tuple[str, Priority]]:
-    """Rings for so many that no more than `RINGS_A_PASS` wait; none where the broker does not say: polls go on."""
-    backlog = resources.queue.backlog()
-    backlog = RINGS_A_PASS if backlog is None else backlog
+    """Rings for so many that no more than `RINGS_A_PASS` wait."""
+    room = _room(resources.queue.backlog())
     with jobs.changing(resources.database) as changes:
         if not locks.take(changes.sql, TURN, worker, timedelta(seconds=TURN_S), changes.now):
             return []
@@ -60,13 +66,18 @@ def _change(resources: Resources, worker: str) -> list[tuple[str, Priority]]:
         for job_id in expired:
             log.info("job.expired", job_id=job_id)
         faults.reach(Fault.LEASE_GIVEN_BACK)
-        room = RINGS_A_PASS - backlog
-        unrung = changes.mark_rung(resources.settings.ring_after_s, room) if room > 0 else []
+        unrung = changes.mark_rung(resources.settings.ring_after_s, room) if room else []
     resources.notifier.publish([*(job_id for job_id, _ in requeued), *expired])
     return unrung
 
 
+def _room(backlog: int | None) -> int:
+    """How many rings may be sent; none where the broker does not say how many wait: polls go on."""
+    return 0 if backlog is None else max(0, RINGS_A_PASS - backlog)
+
+
 def _change_explanations(resources: Resources, worker: str) -> list[str]:
+    room = _room(resources.queue.backlog([EXPLAIN_QUEUE]))
     with explanations.changing(resources.database) as changes:
         if not locks.take(changes.session, TURN, worker, timedelta(seconds=TURN_S), changes.now):
             return []
@@ -74,29 +85,47 @@ def _change_explanations(resources: Resources, worker: str) -> list[str]:
             log.warning("lease.expired", explanation=explanation_id, poisoned=state is ExplanationState.FAILED)
         if not explanation_queries.count_live_explainers(changes.session, changes.now):
             return []  # nobody would take the rings, and they would pile up in the broker
-        return changes.mark_rung(resources.settings.ring_after_s, RINGS_A_PASS)
+        return changes.mark_rung(resources.settings.ring_after_s, room) if room else []
 
 
-def purge_orphans(resources: Resources) -> int:
+def purge_orphans(resources: Resources, worker: str) -> int:
     """Remove stored films that no job row names: their web process died between the two steps.
 
+    None is removed where there are more than `MOST_ORPHANS`, and none that is older than the database: then it is the
+    rows that are missing, by a backup that was restored or another database beside the same films.
+
     Returns:
-        How many were removed.
+        How many were removed; 0 too where another worker has the turn.
     """
-    with resources.database.read() as session:
-        before = resources.database.now(session) - timedelta(seconds=resources.settings.orphan_after_s)
-    old = list(resources.blobs.older_than(before))
-    purged = sum(_purge(resources, old[start : start + PURGE_BATCH]) for start in range(0, len(old), PURGE_BATCH))
-    if purged:
-        log.info("orphans.purged", n=purged)
-    return purged
+    database = resources.database
+    with database.begin_core() as sql:
+        now = database.now(sql)
+        if not locks.take(sql, PURGE_TURN, worker, timedelta(seconds=PURGE_EVERY_S / 2), now):
+            return 0
+        born = queries.database_birth(sql)
+    old = resources.blobs.older_than(now - timedelta(seconds=resources.settings.orphan_after_s))
+    orphans: list[str] = []
+    for refs in batched(old, PURGE_BATCH):
+        orphans += _find_orphans(resources, refs, born)
+        if len(orphans) > MOST_ORPHANS:
+            log.error("orphans.too_many", most=MOST_ORPHANS, advice="is this the database of these films?")
+            return 0
+    for ref in orphans:
+        resources.blobs.delete(ref)
+    if orphans:
+        log.info("orphans.purged", n=len(orphans))
+    return len(orphans)
 
 
-def _purge(resources: Resources, refs: Sequence[str]) -> int:
+def _find_orphans(resources: Resources, refs: Sequence[str], born: datetime) -> list[str]:
     job_ids = {ref: ref.split("/")[1] for ref in refs}
     with resources.database.read() as session:
         known = queries.known_jobs(session, list(job_ids.values()))
-    orphans = [ref for ref, job_id in job_ids.items() if job_id not in known]
-    for ref in orphans:
-        resources.blobs.delete(ref)
-    return len(orphans)
+    return [ref for ref, job_id in job_ids.items() if job_id not in known and made_at(job_id) > born]
+
+
+def batched(refs: Iterable[str], size: int) -> Iterator[list[str]]:
+    """`refs` in lists of `size`, the last one shorter."""
+    rest = iter(refs)
+    while batch := list(islice(rest, size)):
+        yield batch

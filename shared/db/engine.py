@@ -63,6 +63,8 @@ def make_engine(url: str) -> Engine:
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": 3,
+            "keepalives_idle": 10,
+            "tcp_user_timeout": 20_000,  # ms; a host that vanished without a word is noticed
             "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=30000",
         },
     )
@@ -121,7 +123,8 @@ class Database:
     def __init__(self, engine: Engine, clock: Clock = database_clock) -> None:
         self.engine = engine
         self.now = clock
-        self._reader = engine.execution_options(plainfilm_read=True)
+        one_snapshot = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}  # SQLite's always is
+        self._reader = engine.execution_options(plainfilm_read=True, **one_snapshot)
 
     @property
     def is_sqlite(self) -> bool:

@@ -1,8 +1,9 @@
 """All changes of a job's state, each with its audit event in the same transaction. Nothing else may change a state.
 
 `with changing(database) as jobs:` is one short transaction at one database time. Its events are chained when the
-block ends, so that the chain's head, which orders all writers, is the last row locked: no two writers can wait for
-each other. Writes are fenced: a running job is changed only by the attempt that owns it. Reading is in `queries`.
+block ends, so that the chain's head, which orders all writers, is the last row locked; films are locked by their ids'
+order, or passed over where another has them: no two writers can wait for each other. Writes are fenced: a running job
+is changed only by the attempt that owns it. Reading is in `queries`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 from sqlalchemy import ColumnElement, Connection, bindparam, insert, select, tuple_, update
 
@@ -141,9 +143,15 @@ class JobChanges:
         return claims
 
     def renew(self, claims: Sequence[Claim], lease_s: float) -> list[Claim]:
-        """Extend the leases that are still ours; the others were cancelled or given to another attempt."""
+        """Extend the leases that are still ours; the others were cancelled or given to another attempt.
+
+        Films are locked by their ids' order, as `finish` locks them.
+        """
         until = self.now + timedelta(seconds=lease_s)
-        return [held for held in claims if self._change(_fence(held), lease_until=until)]
+        kept = {
+            held.id for held in sorted(claims, key=attrgetter("id")) if self._change(_fence(held), lease_until=until)
+        }
+        return [held for held in claims if held.id in kept]
 
     def finish(self, worker: str, found: Sequence[tuple[Claim, Finding]]) -> list[Claim]:
         """Running to succeeded, each with its result: as many statements for a batch as for one film.
@@ -211,7 +219,7 @@ class JobChanges:
         ).all()
         return [(row.id, self.retry(Claim(*row), "sweeper", "lease_expired", 0.0)) for row in rows]
 
-    def expire_due(self, limit: int = 100) -> list[str]:
+    def expire_due(self, limit: int = 500) -> list[str]:
         """Queued to expired where `expires_at` has passed; returns the job ids."""
         due = (
             select(Job.id)
@@ -323,9 +331,18 @@ _CLAIM = (
     .returning(Job.id, Job.tenant, Job.attempt, Job.max_attempts, Job.blob_ref)
 )
 
+_OURS = (
+    select(Job.id)
+    .where(tuple_(Job.id, Job.attempt).in_(bindparam("fences", expanding=True)), Job.state == JobState.RUNNING)
+    .order_by(Job.id)
+    .with_for_update()
+    .cte("ours")
+)
+"""Locked in the order in which `renew` locks them: in another one the two could wait for each other."""
+
 _FINISH = (
     update(Job)
-    .where(tuple_(Job.id, Job.attempt).in_(bindparam("fences", expanding=True)), Job.state == JobState.RUNNING)
+    .where(Job.id.in_(select(_OURS.c.id)), Job.state == JobState.RUNNING)
     .values(state=JobState.SUCCEEDED, finished_at=bindparam("now"), **_NO_LEASE)
     .returning(Job.id)
 )

@@ -57,7 +57,8 @@ def pick(sql: Sql, who: Claimant, now: datetime, *, aged_first: bool = False) ->
     """
     groups = _groups(sql, who, now, aged_first=aged_first)
     for place, group in enumerate(groups):
-        leader = sql.execute(_DUE, _asked(group[0], now, 1)).first()
+        leaders = (sql.execute(_DUE, _asked(found, now, 1)).first() for found in group)
+        leader = next((leader for leader in leaders if leader is not None), None)
         if leader is not None:
             return [leader] if leader.attempt else _fill(sql, groups[place:], who.limit, now)
     return []
@@ -122,13 +123,12 @@ def _find_waiting(priorities: tuple[Priority, ...]) -> Select[str, int, datetime
 
 
 def _is_due() -> tuple[ColumnElement[bool], ...]:
-    return Job.state == JobState.QUEUED, Job.not_before <= _NOW
+    return Job.state == JobState.QUEUED, Job.not_before <= _NOW, or_(Job.expires_at.is_(None), Job.expires_at > _NOW)
 
 
 _DUE: Select[str, str, int] = (
     select(Job.id, Job.tenant, Job.attempt)
     .where(Job.tenant == bindparam("tenant"), Job.priority == bindparam("rank"), *_is_due())
-    .where(or_(Job.expires_at.is_(None), Job.expires_at > _NOW))
     .order_by(Job.not_before, Job.id)
     .limit(bindparam("limit"))
     .with_for_update(skip_locked=True)

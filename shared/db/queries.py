@@ -107,9 +107,9 @@ _COUNTS = select(*map(_counted, JobState))
 
 def count_queued(session: Session) -> dict[str, int]:
     """How many films of each tenant wait."""
-    waits = tables.Job.state == JobState.QUEUED
-    rows = session.execute(select(tables.Job.tenant, func.count()).where(waits).group_by(tables.Job.tenant))
-    return {row[0]: row[1] for row in rows}
+    theirs = (tables.Job.tenant == tables.Tenant.id) & (tables.Job.state == JobState.QUEUED)
+    waiting = select(func.count()).select_from(tables.Job).where(theirs).scalar_subquery()  # by index, grouped not
+    return {tenant: n for tenant, n in session.execute(select(tables.Tenant.id, waiting)).all() if n}
 
 
 def finish_rate(session: Session, now: datetime) -> float:
@@ -166,16 +166,23 @@ _QUEUED_JOB = select(tables.Job.id).where(tables.Job.id == bindparam("job_id"), 
 
 def needs_sweep(session: Session, now: datetime, ring_after_s: float) -> bool:
     """True where a lease is over, a job is past its time or a due film is unrung: a read before the sweep's write."""
-    unrung = tables.Job.last_rung_at < now - timedelta(seconds=ring_after_s)
     queued = tables.Job.state == JobState.QUEUED
-    is_due = (queued & unrung & (tables.Job.not_before <= now)) | (queued & (tables.Job.expires_at <= now))
-    is_over = (tables.Job.state == JobState.RUNNING) & (tables.Job.lease_until < now)
-    return any(session.scalar(select(tables.Job.id).where(rule).limit(1)) is not None for rule in (is_over, is_due))
+    rules = (
+        (tables.Job.state == JobState.RUNNING) & (tables.Job.lease_until < now),
+        queued & (tables.Job.expires_at <= now),
+        queued & (tables.Job.last_rung_at < now - timedelta(seconds=ring_after_s)) & (tables.Job.not_before <= now),
+    )  # asked one by one: of rules joined by OR no index is used
+    return any(session.scalar(select(tables.Job.id).where(rule).limit(1)) is not None for rule in rules)
 
 
 def an_hour_before(now: datetime) -> datetime:
     """The moment before which a silent worker is forgotten."""
     return now - timedelta(hours=1)
+
+
+def database_birth(sql: Sql) -> datetime:
+    """When this database was made: no film of its jobs is older."""
+    return sql.execute(select(func.min(tables.Tenant.created_at))).scalar_one()
 
 
 def known_jobs(session: Session, job_ids: list[str]) -> set[str]:

@@ -195,6 +195,18 @@ class Job(Base):
             sqlite_where=text("state = 'succeeded' AND attempt > 0"),
             postgresql_where=text("state = 'succeeded' AND attempt > 0"),
         ),
+        Index(
+            "ix_jobs_expiry",
+            "expires_at",
+            sqlite_where=text("state = 'queued' AND expires_at IS NOT NULL"),
+            postgresql_where=text("state = 'queued' AND expires_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_jobs_unrung",
+            "last_rung_at",
+            sqlite_where=text("state = 'queued'"),
+            postgresql_where=text("state = 'queued'"),
+        ),
         Index("ix_jobs_finished_at", "finished_at"),
     )
 

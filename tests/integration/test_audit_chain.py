@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
 from shared.db import audit
 from shared.db.audit import Event
-from shared.db.engine import Database
+from shared.db.engine import Database, make_engine
 from shared.db.tables import AuditEvent, AuditHead
+from tests.jobs import make_job
 
 pytestmark = pytest.mark.integration
 
@@ -117,6 +118,27 @@ def test_tampering_past_the_triggers_is_found(chained: Database, tamper) -> None
         _, found = audit.verify(session)
     assert found is not None
     assert found.stream == "default"
+
+
+def test_a_chain_that_grows_meanwhile_holds(postgres_url: str) -> None:
+    """Head and events are of one snapshot, however long it takes to read them."""
+    database = Database(make_engine(postgres_url))
+    make_job(database)
+    heads = event.listens_for(database.engine, "before_cursor_execute")
+    grown: list[str] = []
+
+    @heads
+    def grow(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FROM audit_events" in statement and not grown:
+            grown.append(statement)
+            make_job(other)
+
+    other = Database(make_engine(postgres_url))
+    with database.read() as session:
+        assert audit.verify(session) == (1, None)
+    assert grown
+    for opened in (database, other):
+        opened.close()
 
 
 def test_two_events_of_one_transaction_are_chained_in_order(database: Database) -> None:

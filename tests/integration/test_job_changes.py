@@ -6,15 +6,17 @@ import threading
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text, update
 
 from shared.db import audit, jobs, locks, queries
-from shared.db.engine import Database, database_clock
+from shared.db.engine import Database, database_clock, make_engine
+from shared.db.jobs import Claim
 from shared.db.tables import AuditEvent, Job, Result
 from shared.domain import JobState, Priority
 from shared.errors import IllegalTransition, JobNotFound, LeaseLost
 from tests.fakes import FixedClock
 from tests.jobs import claim, claimant, finish, make_finding, make_job, register_model
+from tests.service import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -92,6 +94,40 @@ def test_parallel_claims_share_the_films_without_overlap(database_url: str, data
     for thread in threads:
         thread.join()
     assert sorted(taken) == sorted(ids)
+
+
+def test_a_batch_is_renewed_and_stored_at_once(postgres_url: str) -> None:
+    """Both lock its films in one order, whatever order they lie in: neither waits for the other for ever."""
+    database = Database(make_engine(postgres_url))
+    made = sorted(make_job(database) for _ in range(32))
+    model = register_model(database)
+    held = {one.id: one for one in claim(database, claimant(limit=32))}
+    for job_id in reversed(made):  # writes their rows anew, the last one first
+        with database.begin() as session:
+            session.execute(update(Job).where(Job.id == job_id).values(request_id="moved"))
+    with database.begin() as session:
+        session.execute(text("ANALYZE jobs"))  # or PostgreSQL goes by an index, in which they lie in order
+    lost: list[list[Claim]] = []
+
+    def store() -> None:
+        with jobs.changing(database) as changes:
+            lost.append(changes.finish("w1", [(held[job_id], make_finding(model)) for job_id in made]))
+
+    storing = threading.Thread(target=store)
+    with jobs.changing(database) as changes:
+        assert changes.renew([held[made[0]]], 60)
+        storing.start()
+        wait_until(lambda: _waits_for_a_lock(database), "the other transaction to wait for the first film")
+        assert changes.renew([held[job_id] for job_id in made[1:]], 60)
+    storing.join()
+    assert lost == [[]]
+    database.close()
+
+
+def _waits_for_a_lock(database: Database) -> bool:
+    with database.read() as session:
+        waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        return bool(session.scalar(waiting))
 
 
 def test_a_late_attempt_cannot_write(database: Database, clock: FixedClock) -> None:

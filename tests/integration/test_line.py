@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event, insert, select
 
 from shared.db import jobs
-from shared.db.engine import Database
+from shared.db.engine import Database, make_engine
 from shared.db.tables import Job
 from shared.domain import JobState, Priority
 from shared.wiring import new_job_id
@@ -124,6 +124,34 @@ def test_a_class_comes_before_a_turn(database: Database, clock: FixedClock) -> N
     make_job(database, tenant="clinic", priority=Priority.BULK)
     urgent = make_job(database, priority=Priority.STAT)
     assert [held.id for held in claim(database, claimant(limit=1))] == [urgent]
+
+
+def test_films_past_their_time_hold_nobody_up(database: Database, clock: FixedClock) -> None:
+    """A tenant whose films have all expired, and are not swept yet, leaves its turn to the others of the class."""
+    make_tenant(database, "clinic")
+    for _ in range(3):
+        make_job(database, expires_in_s=5)
+    clock.advance(6)
+    bulk = make_job(database, priority=Priority.BULK)
+    routine = make_job(database, tenant="clinic")
+    assert [held.id for held in claim(database, claimant(limit=1))] == [routine]
+    assert [held.id for held in claim(database)] == [bulk]
+
+
+def test_films_that_another_claim_holds_hold_nobody_up(postgres_url: str) -> None:
+    """While one worker locks all of a tenant's films, another takes the next tenant's of that class."""
+    database = Database(make_engine(postgres_url))
+    make_tenant(database, "clinic")
+    mine, bulk, theirs = (
+        make_job(database),
+        make_job(database, priority=Priority.BULK),
+        make_job(database, tenant="clinic"),
+    )
+    with jobs.changing(database) as first:
+        assert [held.id for held in first.claim(claimant(limit=1))] == [theirs]
+        assert [held.id for held in claim(database, claimant(limit=1))] == [mine]
+    assert [held.id for held in claim(database)] == [bulk]
+    database.close()
 
 
 def test_a_stat_film_is_next_behind_ten_thousand_bulk_films(database: Database, clock: FixedClock) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import event
@@ -104,8 +104,13 @@ def test_a_place_in_the_queue_counts_what_is_claimed_before(database: Database) 
             lambda sql: queries.get_job(sql, "default", queries.list_jobs(sql, "default", ListQuery()).jobs[0].id),
             {"SEARCH jobs USING INDEX ix_jobs_due"},
         ),
+        (
+            lambda sql: queries.needs_sweep(sql, datetime.now(UTC) - timedelta(hours=1), 10.0),
+            {f"SEARCH jobs USING INDEX ix_jobs_{name}" for name in ("leases", "expiry", "unrung")},
+        ),
+        (queries.count_queued, {"SEARCH jobs USING COVERING INDEX ix_jobs_state"}),
     ],
-    ids=["counts", "state", "verdict", "all", "the answer to a film", "a place in the queue"],
+    ids=["counts", "state", "verdict", "all", "the answer to a film", "a place in the queue", "sweep", "backlog"],
 )
 def test_no_other_row_is_looked_at(sqlite_url: str, ask: Callable[[Session], object], steps: set[str]) -> None:
     """By SQLite's own plan, with no statistics of the tables: an index in the order that is shown, nothing sorted."""

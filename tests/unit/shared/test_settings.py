@@ -56,7 +56,7 @@ BAD = {
     "secure_cookies": "perhaps",
     "batch_limit": "257",
     "lease_s": "0",
-    "poll_s": "-1",
+    "poll_s": "11",
     "ring_after_s": "soon",
     "run_limit_s": "0",
     "max_attempts": "0",

@@ -140,6 +140,14 @@ def test_a_link_opens_once(api: Api) -> None:
     assert "Set-Cookie" not in second.headers
 
 
+def test_a_look_at_a_link_does_not_use_it_up(api: Api) -> None:
+    """Mail scanners and messengers ask with HEAD whether there is something."""
+    link = api.make_link()
+    api.key = None
+    assert api.request("HEAD", link).status_code == 204
+    assert api.get(link).status_code == 303
+
+
 def test_an_old_link_does_not_open(api: Api) -> None:
     """An hour after it was made."""
     link = api.make_link()

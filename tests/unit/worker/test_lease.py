@@ -138,6 +138,24 @@ def test_the_run_limit_holds_for_a_batch_whose_films_are_all_lost(database: Data
     assert limits.given_up == 1
 
 
+def test_the_run_limit_holds_while_the_database_hangs(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that watches it asks no database: another one renews, and may wait for ever."""
+    monkeypatch.setattr(lease, "WATCH_EVERY_S", 0.01)
+    ended = threading.Event()
+    keeper = LeaseKeeper(database, 30.0, 0.0, ended.set)
+    make_job(database)
+    held = claim(database)
+    database.close()
+    monkeypatch.setattr(Database, "begin_core", lambda _: pytest.fail("it asked the database"))
+    with keeper.holding(held):
+        stop = threading.Event()
+        watcher = threading.Thread(target=keeper.watch, args=(stop,))
+        watcher.start()
+        assert ended.wait(10)
+        stop.set()
+        watcher.join()
+
+
 def test_within_the_limit_and_after_the_batch_nothing_ends(database: Database) -> None:
     """The limit is a batch's, not the process's."""
     make_job(database)

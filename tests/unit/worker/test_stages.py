@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +15,14 @@ from shared.db import audit, jobs
 from shared.db.engine import Database, make_engine
 from shared.db.tables import AuditEvent, Job, Result, WorkerHeartbeat
 from shared.domain import Priority
+from shared.errors import DatabaseDown
 from shared.imaging import stored
 from shared.wiring import new_job_id
 from tests.factories import make_pixels
 from tests.fakes import FakeEngine, LocalNotifier
 from tests.jobs import claim, make_job
 from tests.kitchens import LostEngine, MeddlingEngine, Setting, UnmountedBlobs
+from worker import stages
 from worker.stages import BatchReport
 
 BRIGHT = np.tile(np.array([[255], [0]], np.uint8).repeat(24, axis=0), (1, 64))
@@ -142,6 +145,36 @@ def test_a_batch_without_a_readable_film_does_not_ask_the_engine(setting: Settin
         setting.kitchen.resources.blobs.delete(setting.blob_ref(setting.film()))
     assert setting.process() == BatchReport(claimed=2, failed=2)
     assert setting.kitchen.engine.batches == []
+
+
+def test_an_answer_waits_for_a_database_that_is_away(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Away when the batch is to be stored: the film is neither computed again nor does it lose an attempt."""
+    store, calls = stages._store, list[int]()
+
+    def away(*arguments: Any, **named: Any) -> BatchReport:
+        calls.append(1)
+        if len(calls) < 3:
+            raise DatabaseDown("The database does not answer; try again shortly.")
+        return store(*arguments, **named)
+
+    monkeypatch.setattr(stages, "_store", away)
+    monkeypatch.setattr(stages, "STORE_PAUSES_S", (0.0, 0.0))
+    job_id = setting.film()
+    assert setting.process() == BatchReport(claimed=1, succeeded=1)
+    assert (setting.job(job_id).attempt, setting.kitchen.engine.batches) == (1, [1])
+
+
+def test_a_database_that_stays_away_is_told(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the lease gives the film back."""
+
+    def away(*_: Any, **__: Any) -> BatchReport:
+        raise DatabaseDown("The database does not answer; try again shortly.")
+
+    monkeypatch.setattr(stages, "_store", away)
+    monkeypatch.setattr(stages, "STORE_PAUSES_S", (0.0,))
+    setting.film()
+    with pytest.raises(DatabaseDown):
+        setting.process()
 
 
 def test_a_store_that_is_away_fails_no_film(make_setting: Callable[..., Setting]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from sqlalchemy import event, select, update
@@ -269,7 +270,7 @@ def test_an_old_film_without_a_row_is_removed(shelf: tuple[Resources, MemoryBlob
     """Its web process died between the two steps."""
     resources, blobs = shelf
     put(blobs, new_job_id(), timedelta(hours=2))
-    assert purge_orphans(resources) == 1
+    assert purge_orphans(resources, "w") == 1
     assert blobs.data == {}
 
 
@@ -277,7 +278,7 @@ def test_a_young_film_without_a_row_is_spared(shelf: tuple[Resources, MemoryBlob
     """Its row may be about to be committed."""
     resources, blobs = shelf
     ref = put(blobs, new_job_id(), timedelta(minutes=30))
-    assert purge_orphans(resources) == 0
+    assert purge_orphans(resources, "w") == 0
     assert set(blobs.data) == {ref}
 
 
@@ -290,7 +291,7 @@ def test_the_film_of_a_known_job_is_spared(shelf: tuple[Resources, MemoryBlobs],
     with resources.database.begin() as session:
         session.execute(update(Job).values(state=state, **lease))
     ref = put(blobs, job_id, timedelta(days=400))
-    assert purge_orphans(resources) == 0
+    assert purge_orphans(resources, "w") == 0
     assert set(blobs.data) == {ref}
 
 
@@ -303,12 +304,46 @@ def test_orphans_among_many_films_are_found(
     known = {put(blobs, make_job(resources.database), timedelta(hours=2)) for _ in range(6)}
     for _ in range(5):
         put(blobs, new_job_id(), timedelta(hours=2))
-    assert purge_orphans(resources) == 5
+    assert purge_orphans(resources, "w") == 5
     assert set(blobs.data) == known
 
 
-def test_no_statement_grows_with_the_films(shelf: tuple[Resources, MemoryBlobs]) -> None:
+def test_films_beside_another_database_are_spared(shelf: tuple[Resources, MemoryBlobs]) -> None:
+    """Somebody tries another one, or starts a new one over the old home: its rows are missing, not the films."""
+    resources, blobs = shelf
+    ref = put(blobs, str(UUID(int=(1_700_000_000_000 << 80) | (7 << 76) | (2 << 62))), timedelta(hours=2))
+    assert purge_orphans(resources, "w") == 0
+    assert set(blobs.data) == {ref}
+
+
+def test_more_orphans_than_there_can_be_are_spared(
+    shelf: tuple[Resources, MemoryBlobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup was restored that does not know the newest films: not one is removed, and the log asks."""
+    monkeypatch.setattr(sweeper, "MOST_ORPHANS", 4)
+    monkeypatch.setattr(sweeper, "PURGE_BATCH", 2)
+    resources, blobs = shelf
+    refs = {put(blobs, new_job_id(), timedelta(hours=2)) for _ in range(5)}
+    assert purge_orphans(resources, "w") == 0
+    assert set(blobs.data) == refs
+    blobs.delete(refs.pop())
+    assert purge_orphans(resources, "w") == 4
+
+
+def test_one_worker_purges_at_a_time(shelf: tuple[Resources, MemoryBlobs]) -> None:
+    """Each would go through all films."""
+    resources, blobs = shelf
+    assert purge_orphans(resources, "first") == 0
+    put(blobs, new_job_id(), timedelta(hours=2))
+    assert purge_orphans(resources, "second") == 0
+    assert purge_orphans(resources, "first") == 1
+
+
+def test_no_statement_grows_with_the_films(
+    shelf: tuple[Resources, MemoryBlobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SQLite refuses 32,767 parameters, PostgreSQL 65,536: a year of films is more."""
+    monkeypatch.setattr(sweeper, "MOST_ORPHANS", 1200)
     resources, blobs = shelf
     for _ in range(1200):
         put(blobs, new_job_id(), timedelta(hours=2))
@@ -316,7 +351,7 @@ def test_no_statement_grows_with_the_films(shelf: tuple[Resources, MemoryBlobs])
     event.listen(
         resources.database.engine, "before_cursor_execute", lambda *arguments: counts.append(len(arguments[3]))
     )
-    assert purge_orphans(resources) == 1200
+    assert purge_orphans(resources, "w") == 1200
     assert max(counts) <= 1000
 
 
@@ -335,4 +370,4 @@ def test_no_transaction_is_open_while_the_disk_is_read(resources: Resources, tmp
 
     LocalBlobs(tmp_path / "films").put("default", new_job_id(), b"x")
     later = resources.settings.model_copy(update={"orphan_after_s": -3600.0})
-    assert purge_orphans(replace(resources, settings=later, blobs=Watched(tmp_path / "films"))) == 1
+    assert purge_orphans(replace(resources, settings=later, blobs=Watched(tmp_path / "films")), "w") == 1
