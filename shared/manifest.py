@@ -127,7 +127,7 @@ def read_manifest(folder: Path) -> ModelManifest:
     """
     try:
         text = (folder / MANIFEST_FILE).read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         message = "The model folder has no readable manifest.json."
         raise ManifestMismatch(message, folder=str(folder)) from error
     try:

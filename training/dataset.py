@@ -7,9 +7,11 @@ is found here, before training starts, and named by file and line: one `DataProb
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -51,6 +53,17 @@ class Example:
 def read_film(path: Path) -> Pixels:
     """The film's canonical grey pixels (H, W), by the decoder that serves."""
     return decode(path.read_bytes()).pixels
+
+
+def film_sha256(path: Path) -> str:
+    """Of the file's bytes: two films of one name, or of one size, are not one film."""
+    facts = path.stat()
+    return _sha256_of(path, facts.st_size, facts.st_mtime_ns)
+
+
+@cache
+def _sha256_of(path: Path, _size: int, _changed_ns: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def refuse(problems: Sequence[str]) -> None:
@@ -103,6 +116,8 @@ def _row_problems(
     for column in columns:
         if not (row[column] or "").strip():
             yield f"{where}: {column} is empty."
+    if "\0" in (row["file"] or ""):
+        yield f"{where}: file is no path."
     label = (row["label"] or "").strip()
     if labels is not None and label and label not in labels:
         yield f"{where}: the label '{label}' is not one of {', '.join(sorted(labels))}."
@@ -133,7 +148,9 @@ def read_class_folders(root: Path, folders: Mapping[str, str], split: str = "tra
     problems: list[str] = []
     for folder, label in _class_folders(root, folders):
         inside = folder / "images" if (folder / "images").is_dir() else folder
-        films = sorted(path for path in inside.iterdir() if path.suffix.lower() in SUFFIXES)
+        films = _films_in(inside)
+        if inside != folder and _films_in(folder):
+            problems.append(f"{folder.name}/: films lie in it and in its images/; put all of them into one of the two.")
         problems += [] if films else [f"{folder.name}/: the folder of the class '{label}' has no film."]
         found += [
             Example(film, label, f"{folder.name}/{film.stem}", split, label, f"{folder.name}/{film.name}")
@@ -141,6 +158,13 @@ def read_class_folders(root: Path, folders: Mapping[str, str], split: str = "tra
         ]
     refuse(problems)
     return tuple(found)
+
+
+def _films_in(folder: Path) -> list[Path]:
+    """By name; hidden files, such as the '._' twins that macOS packs, are none."""
+    return sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
 
 
 def left_alone(root: Path, folders: Mapping[str, str]) -> tuple[str, ...]:
@@ -185,18 +209,25 @@ def _class_folders(root: Path, folders: Mapping[str, str]) -> list[tuple[Path, s
 
 
 def group_problems(examples: Iterable[Example]) -> Iterator[str]:
-    """Each row whose group, or whose film, is already in another split, with the row that says so."""
+    """Each row whose group, or whose film, is already in another split, with the row that says so.
+
+    A film is its file, by whatever path and link; one under two labels is a problem too.
+    """
     groups: dict[str, Example] = {}
     films: dict[Path, Example] = {}
     for example in examples:
         for what, first in (
             (f"group {example.group}", groups.setdefault(example.group, example)),
-            (f"the film {example.path.name}", films.setdefault(example.path, example)),
+            (f"the film {example.path.name}", films.setdefault(example.path.resolve(), example)),
         ):
             if first.split != example.split:
                 told = f"{what} is in split '{example.split}' but in '{first.split}' at {first.where}."
                 yield f"{example.where}: {told}"
                 break
+        else:
+            if first.label != example.label:
+                told = f"the film {example.path.name} is '{example.label}' but '{first.label}' at {first.where}."
+                yield f"{example.where}: {told}"
 
 
 def check_groups(examples: Iterable[Example]) -> None:
@@ -235,6 +266,6 @@ def check_films(examples: Iterable[Example], read: ReadFilm = read_film) -> None
 def _film_problem(example: Example, read: ReadFilm) -> str | None:
     try:
         read(example.path)
-    except (OSError, RefusedUpload) as error:
+    except (OSError, ValueError, RefusedUpload) as error:
         return f"{example.where}: the film {example.path.name} cannot be read ({error.__class__.__name__})."
     return None

@@ -35,6 +35,12 @@ OPTIONAL_FILES: Final = (GOLDEN_FILE, "learning.json", REPORT_FILE)
 
 Doubles = npt.NDArray[np.float64]
 
+SAID: Final = frozenset({
+    "architecture", "labels", "other_label", "input_shape", "preprocessing", "target_layer", "gate_layer",
+    "temperature", "thresholds",
+})  # fmt: skip
+"""What of a manifest decides, with the arrays, what a model says of a film."""
+
 ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 
@@ -88,7 +94,6 @@ def export(result: FitResult, folder: Path, version: str, trained_at: str) -> Mo
     folder.mkdir(parents=True, exist_ok=True)
     arrays = fold(result.architecture, result.arrays)
     data = pack(arrays | (to_arrays(result.gate) if result.gate else {}))
-    (folder / WEIGHTS_FILE).write_bytes(data)
     (folder / RECIPE_FILE).write_text(result.recipe.to_json() + "\n", encoding="utf-8")
     _write_history(folder / HISTORY_FILE, result.history)
     manifest = ModelManifest(
@@ -103,15 +108,36 @@ def export(result: FitResult, folder: Path, version: str, trained_at: str) -> Mo
         gate_layer=result.recipe.gate_layer,
         temperature=result.temperature,
         thresholds=result.thresholds,
-        weights_sha256=hashlib.sha256(data).hexdigest(),
+        weights_sha256=hashlib.sha256(data).hexdigest(),  # until they are sealed
         parameters=sum(array.size for array in arrays.values()),
         recipe=result.recipe.name,
         trained_at=trained_at,
         trained_on=result.trained_on,
         metrics={},
     )
-    write_manifest(folder, manifest)
-    return manifest
+    return write_model(folder, data, manifest)
+
+
+def write_model(folder: Path, data: bytes, manifest: ModelManifest) -> ModelManifest:
+    """Write weights.npz, sealed, and then manifest.json with its digest, which is given back."""
+    sealed = seal(data, manifest)
+    (folder / WEIGHTS_FILE).write_bytes(sealed)
+    written = manifest.model_copy(update={"weights_sha256": hashlib.sha256(sealed).hexdigest()})
+    write_manifest(folder, written)
+    return written
+
+
+def seal(data: bytes, manifest: ModelManifest) -> bytes:
+    """The archive with a comment that tells what the manifest makes of its arrays, so that its SHA-256 tells it too.
+
+    Two models with the same arrays and other thresholds say other things of a film: they must not share a name. The
+    version and the date play no part: two runs that learn the same write the same bytes.
+    """
+    said = manifest.model_dump_json(include=set(SAID))
+    buffer = io.BytesIO(data)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.comment = hashlib.sha256(said.encode()).hexdigest().encode()
+    return buffer.getvalue()
 
 
 def pack(arrays: Mapping[str, FloatArray]) -> bytes:

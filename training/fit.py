@@ -269,6 +269,8 @@ def _run_epochs(
         scores = calibrate(network.predict(held.stored[:, 0], PREDICT_BATCH), 1.0)
         held_loss = log_loss(scores, held.labels)
         held_accuracy = float((scores.argmax(axis=1) == held.labels).mean())
+        if not np.isfinite([loss, held_loss]).all():
+            raise DataProblem(f"The loss is no number any more in epoch {number}: set a smaller learning_rate.")
         epoch = Epoch(number, loss, accuracy, held_loss, held_accuracy, time.monotonic() - started)
         course = _after(course, epoch, network, rng, is_last_kept=recipe.choose == "last")
         keep.save(course)

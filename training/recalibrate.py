@@ -7,8 +7,6 @@ refuse pictures are only ever widened, since the films say nothing of what is to
 
 from __future__ import annotations
 
-import hashlib
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +24,7 @@ from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, Rate, Sp
 from training.calibrate import Aims, Held, conclude
 from training.dataset import Example, read_class_folders, read_manifest_csv, refuse
 from training.evaluate import Answers, ask, measure
-from training.export import RECIPE_FILE, write_manifest
+from training.export import RECIPE_FILE, write_manifest, write_model
 from training.features import Progress
 from training.golden import write_golden
 from training.model_folder import RUN_FILES, check_empty, copy_files
@@ -39,6 +37,9 @@ from worker.engine.keras_engine import load_engine
 LEAST_FILMS: Final = 20
 """Films of each label below which nothing is learned: half of them set a class's conformal quantile, and at the usual
 coverage of 0.9 nine are the fewest that can."""
+
+LONGEST_VERSION: Final = 64
+"""What the database takes; of a long one both ends are shortened, so that the new name shows."""
 
 HELD_OUT: Final = "held_out"
 SHOWN: Final = ("accuracy", "balanced_accuracy", "ece15", "coverage", "selective_accuracy")
@@ -135,7 +136,8 @@ def recalibrate(folder: Path, examples: Sequence[Example], out: Path, seed: int,
     engine = load_engine(folder)
     setting, held_out = (ask(engine, films, progress) for films in (halves.setting, halves.held_out))
     temperature, thresholds, kept = set_anew(setting, manifest, _aims(_recipe(folder)))
-    changes = {"temperature": temperature, "thresholds": thresholds, "version": f"{manifest.version}+{out.name}"[:64]}
+    version = manifest.version[: LONGEST_VERSION // 2] + f"+{out.name}"[: LONGEST_VERSION // 2]
+    changes = {"temperature": temperature, "thresholds": thresholds, "version": version}
     write_version(folder, out, manifest.model_copy(update=changes))
     measured = ask(load_engine(out), halves.held_out, progress)
     record = Record(
@@ -241,18 +243,11 @@ def _at_temperature(probability: float, before: float, after: float) -> float:
 def write_version(folder: Path, out: Path, manifest: ModelManifest) -> ModelManifest:
     """A model folder with the arrays of `folder` and this manifest, and the digest of its own weights file.
 
-    The arrays are the same bytes; the archive's comment names the version, so that the file has another SHA-256 and
-    results tell the versions apart.
+    The arrays are the same bytes; the archive's comment goes with the thresholds, so that the file has another SHA-256
+    and results tell the versions apart.
     """
     copy_files(folder, out, MODEL_ONLY)
-    target = out / WEIGHTS_FILE
-    target.write_bytes((folder / WEIGHTS_FILE).read_bytes())
-    with zipfile.ZipFile(target, "a") as archive:
-        archive.comment = manifest.version.encode()
-    digest = hashlib.sha256(target.read_bytes()).hexdigest()
-    written = manifest.model_copy(update={"weights_sha256": digest, "metrics": {}})
-    write_manifest(out, written)
-    return written
+    return write_model(out, (folder / WEIGHTS_FILE).read_bytes(), manifest.model_copy(update={"metrics": {}}))
 
 
 def _recipe(folder: Path) -> Recipe:

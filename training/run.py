@@ -23,6 +23,7 @@ from training.features import Progress
 from training.fit import FitResult, fit
 from training.golden import write_golden
 from training.imagenet import read_pretrained
+from training.model_folder import check_empty
 from training.recipe import Recipe
 from training.report.facts import Learning, write_learning
 from training.report.figures import draw_confusion, draw_curves
@@ -58,7 +59,9 @@ def run(  # noqa: PLR0913, PLR0917 - what a run is asked to do
 
     Raises:
         DataProblem: the films cannot be trained on, or the recipe's weights are not there; before training starts.
+        InvalidRequest: `out` holds something, and what another run left there would pass for this one's.
     """
+    check_empty(out)
     data = films_folder(recipe, data, out)
     if recipe.drawn_films:
         write_films(data, {"train": recipe.drawn_films, "test": recipe.drawn_films // 2}, recipe.seed)

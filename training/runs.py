@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from shared.errors import DataProblem
 from shared.manifest import MANIFEST_FILE
 from training.checkpoint import Checkpoint
-from training.dataset import Example
+from training.dataset import Example, film_sha256
 from training.export import RECIPE_FILE
 from training.features import Progress
 from training.recipe import Recipe
@@ -115,12 +115,10 @@ def read_unfinished(folder: Path) -> tuple[Recipe, RunRecord]:
 
 
 def films_digest(films: TrainingData) -> str:
-    """SHA-256 over the rows learned from and chosen by: label, group, split, pool, file name and size of each."""
+    """SHA-256 over the rows learned from and chosen by: label, group, split, pool, file name and bytes of each."""
     lines = [*_lines("train", films.train), *_lines("validation", films.validation)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _lines(part: str, examples: Sequence[Example]) -> list[str]:
-    return [
-        "\t".join((part, e.label, e.group, e.split, e.pool, e.path.name, str(e.path.stat().st_size))) for e in examples
-    ]
+    return ["\t".join((part, e.label, e.group, e.split, e.pool, e.path.name, film_sha256(e.path))) for e in examples]

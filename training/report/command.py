@@ -16,6 +16,7 @@ from shared.model_report import ModelReport
 from training.bars import show_bars
 from training.dataset import MEASURING_COLUMNS, Example, left_alone, read_class_folders, read_manifest_csv
 from training.evaluate import ask
+from training.recipe import Recipe
 from training.report.build import PAGE_FILE, Wanted, write_card, write_document, write_report
 from training.report.extras import read_extras
 from training.report.facts import read_recipe
@@ -31,8 +32,8 @@ NOMINAL: Final = 0.9
 
 evaluate = typer.Typer(add_completion=False)
 
-Csv = Annotated[Path | None, typer.Option(help="CSV with file, label, split; films relative to its folder")]
-Name = Annotated[str | None, typer.Option(help="which rows of it to measure")]
+Csv = Annotated[Path | None, typer.Option(help="CSV with file and label; films relative to its folder")]
+Name = Annotated[str | None, typer.Option(help="which of its rows to measure, by a column split; all where not named")]
 Folders = Annotated[Path | None, typer.Option(help="instead of a CSV: a folder with one folder a class")]
 Films = Annotated[Path | None, typer.Option(help="also write a CSV with one row a film")]
 Report = Annotated[bool, typer.Option("--report", help="measure everything: model.json, report.html, MODEL_CARD.md")]
@@ -67,12 +68,12 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 - one argument an option
         extras = read_extras(read_manifest(model), crossval, loso, explanations)
         wanted = Wanted(tuple(name.strip() for name in splits.split(",") if name.strip()), extras)
         _report(model, data, out or _new_folder(model), wanted, is_card_written=is_card_written)
-    elif manifest is not None and split is not None and folders is None:
-        _measure(_rows(manifest, split), manifest.parent, model, films, json_only=json_only)
+    elif manifest is not None and folders is None:
+        _measure(_rows(manifest, split, model), manifest.parent, model, films, json_only=json_only)
     elif folders is not None and manifest is None and split is None:
         _measure(_in_folders(folders, model), folders, model, films, json_only=json_only)
     else:
-        raise typer.BadParameter("name --manifest and --split, or --folders, or --report")
+        raise typer.BadParameter("name --manifest, and --split for some of its rows, or --folders, or --report")
 
 
 def _measure(examples: tuple[Example, ...], root: Path, model: Path, films: Path | None, *, json_only: bool) -> None:
@@ -86,20 +87,29 @@ def _measure(examples: tuple[Example, ...], root: Path, model: Path, films: Path
     typer.echo(json.dumps(numbers) if json_only else "\n".join(f"{name}: {value}" for name, value in numbers.items()))
 
 
-def _rows(manifest: Path, split: str) -> tuple[Example, ...]:
-    examples = tuple(e for e in read_manifest_csv(manifest, MEASURING_COLUMNS) if e.split == split)
+def _rows(manifest: Path, split: str | None, model: Path) -> tuple[Example, ...]:
+    """The films of one split, or of all rows."""
+    columns = MEASURING_COLUMNS if split else MEASURING_COLUMNS[:2]
+    rows = read_manifest_csv(manifest, columns, _labels(model))
+    examples = tuple(e for e in rows if split in {None, e.split})
     if not examples:
         raise DataProblem(f"{manifest.name} has no row of split '{split}'.")
     return examples
 
 
-def _in_folders(folders: Path, model: Path) -> tuple[Example, ...]:
-    """The films of class folders: named like the model's labels, or like those of other findings in its recipe."""
+def _labels(model: Path) -> tuple[str, ...]:
+    """The model's own, those of other findings in its recipe, and the name that it has for all of these."""
+    manifest = read_manifest(model)
     try:
         others = read_recipe(model).other_labels
     except DataProblem:
-        others = ()
-    names = class_folders((*read_manifest(model).labels, *others))
+        others = Recipe(name="unknown").other_labels
+    return (*manifest.labels, *others, *filter(None, [manifest.other_label]))
+
+
+def _in_folders(folders: Path, model: Path) -> tuple[Example, ...]:
+    """The films of class folders: named like the model's labels, or like those of other findings."""
+    names = class_folders(_labels(model))
     for name in left_alone(folders, names):
         typer.echo(f"left alone, no class of the model: {name}", err=True)
     return read_class_folders(folders, names)

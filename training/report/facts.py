@@ -56,8 +56,10 @@ def read_recipe(folder: Path) -> Recipe:
     """
     try:
         return recipe_from_json((folder / RECIPE_FILE).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataProblem(f"The model folder has no {RECIPE_FILE}: the report needs it.", folder=str(folder)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataProblem(
+            f"The model folder has no readable {RECIPE_FILE}: the report needs it.", folder=str(folder)
+        ) from error
 
 
 def read_history(folder: Path) -> tuple[Epoch, ...]:

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from shared.arrays import FloatArray
 from shared.errors import DataProblem
 from training.checkpoint import Checkpoint
-from training.dataset import Example, check_films, read_film
+from training.dataset import Example, check_films, film_sha256, read_film
 from training.evaluate import ask
 from training.export import export
 from training.features import Forms, Progress, Stored, store_features
@@ -108,9 +108,9 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def digest_turn(turn: Turn) -> str:
-    """SHA-256 of the turn's recipe and of the file, label and group of each film in each part."""
+    """SHA-256 of the turn's recipe and of the file, its bytes, label and group of each film in each part."""
     parts = (turn.data.train, turn.data.validation, turn.judged)
-    rows = [[[_name(film), film.label, film.group] for film in part] for part in parts]
+    rows = [[[*_identity(film), film.label, film.group] for film in part] for part in parts]
     return _digest([turn.name, json.loads(turn.recipe.to_json()), rows])
 
 
@@ -181,7 +181,12 @@ def _features_digest(recipe: Recipe, films: Sequence[Example], frozen: Mapping[s
     knobs = json.loads(recipe.to_json())
     chosen = [knobs[name] for name in ("architecture", "preprocessing", "frozen_until", "augmentation", "seed")]
     arrays = [[name, hashlib.sha256(frozen[name].tobytes()).hexdigest()] for name in sorted(frozen)]
-    return _digest([chosen, recipe.copies, recipe.calibration_copies, [_name(film) for film in films], arrays])
+    return _digest([chosen, recipe.copies, recipe.calibration_copies, [_identity(film) for film in films], arrays])
+
+
+def _identity(film: Example) -> tuple[str, str]:
+    """The film's name and the digest of its bytes: another hospital's films may have the same names."""
+    return _name(film), film_sha256(film.path)
 
 
 def _name(film: Example) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from shared.errors import DataProblem
+from shared.errors import DataProblem, InvalidRequest
 from training.cli import train
 from training.synth import write_films
 
@@ -142,6 +142,45 @@ def test_a_film_in_two_splits_under_two_groups(data: Path, tmp_path: Path) -> No
     rewrite(data, repeat)
     assert "line 26: the film" in (said := refused(data, tmp_path))
     assert "is in split 'test' but in 'train' at manifest.csv line 2" in said
+
+
+@pytest.mark.parametrize("is_link", [True, False], ids=["a link", "another way to it"])
+def test_a_film_in_two_splits_by_two_names(data: Path, tmp_path: Path, *, is_link: bool) -> None:
+    """What counts is the file behind the name."""
+
+    def repeat(rows: list[dict[str, str]]) -> None:
+        film = data / rows[0]["file"]
+        other = f"{film.parent.name}/../{rows[0]['file']}"
+        if is_link:
+            other = "link.png"
+            (data / other).symlink_to(film)
+        rows.append(rows[0] | {"file": other, "group": "another", "split": "test"})
+
+    rewrite(data, repeat)
+    assert "is in split 'test' but in 'train' at manifest.csv line 2" in refused(data, tmp_path)
+
+
+def test_a_film_under_two_labels(data: Path, tmp_path: Path) -> None:
+    """One of them is wrong."""
+    rewrite(data, lambda rows: rows.append(rows[0] | {"label": rows[-1]["label"]}))
+    assert "line 26: the film" in (said := refused(data, tmp_path))
+    assert "but 'covid19' at manifest.csv line 2" in said
+
+
+def test_a_path_that_is_none(data: Path, tmp_path: Path) -> None:
+    """Named by its line, like a film that is absent."""
+    rewrite(data, lambda rows: rows[0].update(file="a\0b.png"))
+    assert "manifest.csv line 2" in refused(data, tmp_path)
+
+
+def test_a_folder_that_holds_something(data: Path, tmp_path: Path) -> None:
+    """A run writes to a new one."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manifest.json").write_text("{}")
+    arguments = ["--recipe", "tiny", "--set", "drawn_films=0", "--data", str(data), "--out", str(tmp_path / "out")]
+    found = CliRunner().invoke(train, arguments)
+    assert isinstance(found.exception, InvalidRequest)
+    assert "not an empty folder" in found.exception.detail
 
 
 def test_blanks_around_a_group_do_not_hide_it(data: Path, tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from shared.errors import DataProblem
 from shared.manifest import read_manifest
+from tests.models import write_model
 from training.cli import evaluate, train
 from training.recipes import find_recipe
 from training.splits import find_examples, prepare
-from training.synth import draw_film
+from training.synth import draw_film, write_films
 
 RECIPE = replace(find_recipe("tiny"), drawn_films=0)
 KINDS = {"covid19": "COVID", "normal": "NORMAL", "viral_pneumonia": "Viral Pneumonia"}
@@ -87,6 +89,45 @@ def test_the_later_release_trains_and_is_measured_without_a_manifest(tmp_path: P
     assert result.exit_code == 0, result.output
     assert '"n": 24' in result.stdout
     assert "Lung_Opacity" in result.stderr
+
+
+def test_what_an_archive_of_macos_adds_is_no_film(tmp_path: Path) -> None:
+    """Its hidden twins of each file."""
+    root = first_release(tmp_path / "first")
+    (root / "NORMAL" / "._NORMAL (1).png").write_bytes(b"resource fork")
+    (root / "NORMAL" / ".hidden.png").write_bytes(b"")
+    assert len(find_examples(RECIPE, root)) == 24
+
+
+def test_films_in_a_class_folder_and_in_its_images_are_told(tmp_path: Path) -> None:
+    """Those beside would take no part, without a word."""
+    root = later_release(tmp_path / "later")
+    draw(root / "COVID-19_Radiography_Dataset" / "Normal" / "more", "normal", ["1.png"])
+    film = root / "COVID-19_Radiography_Dataset" / "Normal" / "more" / "1.png"
+    film.rename(film.parents[1] / "1.png")
+    with pytest.raises(DataProblem, match="Normal/: films lie in it and in its images/"):
+        find_examples(RECIPE, root)
+
+
+def test_a_csv_of_file_and_label_is_measured_and_its_labels_are_checked(tmp_path: Path) -> None:
+    """All rows where no split is named; an unknown label is named by its line instead of counting as a finding."""
+    films = write_films(tmp_path / "films", {"test": 4}, seed=1)
+    model = tmp_path / "model"
+    model.mkdir()
+    write_model(model)
+    lines = films.read_text().splitlines()
+    columns = lines[0].split(",")
+    places = [columns.index(name) for name in ("file", "label")]
+    short = [",".join(line.split(",")[place] for place in places) for line in lines]
+    (films.parent / "short.csv").write_text("\n".join(short))
+    arguments = ["--manifest", str(films.parent / "short.csv"), "--model", str(model), "--json"]
+    result = CliRunner().invoke(evaluate, arguments)
+    assert result.exit_code == 0, result.output
+    assert '"n": 12' in result.stdout
+    (films.parent / "short.csv").write_text("\n".join([*short, short[1].rpartition(",")[0] + ",Normal"]))
+    result = CliRunner().invoke(evaluate, arguments)
+    assert isinstance(result.exception, DataProblem)
+    assert "short.csv line 14: the label 'Normal' is not one of" in result.exception.detail
 
 
 def test_evaluate_takes_a_manifest_or_folders(tmp_path: Path) -> None:

@@ -200,6 +200,21 @@ def test_a_new_version_is_written_beside_the_old(model: Path, tmp_path: Path) ->
     assert check_golden(load_engine(out), read_golden(out)) is GoldenState.PASSED
 
 
+def test_other_thresholds_are_another_model(model: Path, tmp_path: Path) -> None:
+    """In folders of one name, and of names that are too long: results and answers go by the SHA-256."""
+    found = []
+    for seed, place in enumerate(("a/mine", "b/mine", "c/" + 70 * "n")):
+        films = read_manifest_csv(write_films(tmp_path / f"films{seed}", {"": 24}, seed=seed), ("file", "label"))
+        recalibrate(model, films, tmp_path / place, 0, ignore)
+        found.append(read_manifest(tmp_path / place))
+    assert len({new.thresholds.model_dump_json() for new in found}) == 3
+    assert len({new.weights_sha256 for new in found}) == 3
+    again = recalibrate(tmp_path / "c" / (70 * "n"), films, tmp_path / "other", 1, ignore)
+    assert again.version.endswith("+other")
+    assert len(again.version) <= 64
+    assert read_manifest(tmp_path / "other").weights_sha256 not in {new.weights_sha256 for new in found}
+
+
 def test_nothing_is_overwritten(model: Path, tmp_path: Path) -> None:
     """A folder that holds something is refused before any film is read."""
     out = tmp_path / "out"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.errors import DataProblem
+from shared.errors import DataProblem, InvalidRequest
 from training import run as run_module
 from training.checkpoint import Checkpoint
 from training.fit import Course, Epoch, fit, ignore
@@ -98,13 +98,26 @@ def test_films_that_changed_since_are_not_resumed_on(
         resume(broken, ignore)
 
 
-def test_a_new_run_in_the_folder_of_a_broken_one_starts_anew(broken: Path) -> None:
-    """What the broken one kept is of another recipe, and forgotten."""
-    seen: list[tuple[str, int]] = []
-    other = replace(RECIPE, epochs=1, copies=0)
-    run(other, Path(), broken, "2026-01-02", lambda stage, done, _total: seen.append((stage, done)))
-    assert ("epochs", 1) in seen
-    assert "films through the frozen layers" in {stage for stage, _ in seen}
+def test_a_new_run_takes_no_folder_of_another(broken: Path) -> None:
+    """What that one left there, a model or its card say, would pass for the new one's."""
+    before = {path: path.stat().st_mtime_ns for path in broken.rglob("*")}
+    with pytest.raises(InvalidRequest, match="not an empty folder"):
+        run(replace(RECIPE, epochs=1), Path(), broken, "2026-01-02", ignore)
+    assert {path: path.stat().st_mtime_ns for path in broken.rglob("*")} == before
+
+
+def test_another_film_of_the_same_name_and_size_is_not_resumed_on(
+    broken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stored features are of the film that was there."""
+    film = next((broken / "films").rglob("*.png"))
+    data = film.read_bytes()
+    film.write_bytes(data[:-5] + bytes([data[-5] ^ 1]) + data[-4:])
+    monkeypatch.setattr(run_module, "write_films", lambda *_: None)
+    blank = np.zeros((8, 8), np.uint8)
+    monkeypatch.setattr(run_module, "prepare", lambda recipe, data: prepare(recipe, data, lambda _: blank))
+    with pytest.raises(DataProblem, match="no longer those"):
+        resume(broken, ignore)
 
 
 def test_it_holds_for_the_other_optimiser_and_choice_too(tmp_path: Path) -> None:

@@ -171,6 +171,20 @@ def test_results_of_another_plan_are_refused(films: Path, finished: Path) -> Non
         run_turns([replace(turn, judged=turn.judged[1:])], finished, {}, ignore)
 
 
+def test_results_of_films_of_the_same_names_are_refused(films: Path, finished: Path, tmp_path: Path) -> None:
+    """Another hospital's: the features that lie there are not theirs either."""
+    other = Path(shutil.copytree(films, tmp_path / "films"))
+    write_films(other, {"train": 7, "test": 3}, seed=5)
+    with pytest.raises(DataProblem, match=r"1\.json is of another recipe or of other films"):
+        run_turns(two_turns(other), finished, {}, ignore)
+    folder = shutil.copytree(finished, tmp_path / "run")
+    before = (folder / "features.sha256").read_text()
+    (folder / "1.json").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        run_turns(two_turns(other)[:1], folder, {}, stop_after_an_epoch)
+    assert (folder / "features.sha256").read_text() != before
+
+
 def test_features_of_another_recipe_are_made_again(films: Path, finished: Path, tmp_path: Path) -> None:
     """Without results to contradict, stored features are taken only where they are of the same films and knobs."""
     folder = shutil.copytree(finished, tmp_path / "run")
