@@ -14,7 +14,6 @@ from typing import Final
 
 import numpy as np
 
-from shared.domain import Verdict
 from shared.errors import DataProblem
 from training.dataset import (
     Example,
@@ -27,6 +26,7 @@ from training.dataset import (
     read_manifest_csv,
     refuse,
 )
+from training.knobs import knob_problems
 from training.recipe import Recipe
 
 CLASS_FOLDERS: Final = MappingProxyType(
@@ -70,8 +70,9 @@ def find_examples(recipe: Recipe, folder: Path) -> tuple[Example, ...]:
     """The labelled films of a data folder: the recipe's manifest, a manifest.csv, or one folder a class.
 
     Raises:
-        DataProblem: none of the three is there, or what is there is not right.
+        DataProblem: none of the three is there, or what is there is not right; before that, knobs that are not.
     """
+    refuse(list(knob_problems(recipe)))
     labels = (*recipe.labels, *recipe.other_labels)
     manifest = find_manifest(recipe, folder)
     if manifest is not None:
@@ -89,7 +90,6 @@ def prepare(recipe: Recipe, folder: Path, read: ReadFilm = read_film) -> Trainin
     usable = [e for e in examples if e.split in recipe.train_splits and e.label in recipe.learned_labels]
     name = f"splits {', '.join(recipe.train_splits)}"
     reported = [e for e in examples if e.split in recipe.report_splits]
-    refuse(list(_split_problems(recipe)))
     refuse([*group_problems(examples), *label_problems(usable, recipe.labels, name), *_other_problems(recipe, usable)])
     data = split_by_group(usable, recipe.validation_share, np.random.default_rng(recipe.seed))
     refuse([
@@ -98,16 +98,6 @@ def prepare(recipe: Recipe, folder: Path, read: ReadFilm = read_film) -> Trainin
     ])  # fmt: skip
     check_films([*usable, *reported], read)
     return data
-
-
-def _split_problems(recipe: Recipe) -> Iterator[str]:
-    """What is learned from measures nothing, and a label that is no verdict could be given to no film."""
-    for label in recipe.labels:
-        if label not in set(Verdict):
-            yield f"The recipe '{recipe.name}' has the label '{label}', which is no verdict of this service."
-    for split in recipe.train_splits:
-        if split in recipe.report_splits:
-            yield f"The recipe '{recipe.name}' learns from split '{split}' and would be measured on it."
 
 
 def _other_problems(recipe: Recipe, usable: Sequence[Example]) -> Iterator[str]:

@@ -199,6 +199,20 @@ def test_blanks_around_a_group_do_not_hide_it(data: Path, tmp_path: Path) -> Non
     [
         ('report_splits=["test", "train"]', "learns from split 'train' and would be measured on it"),
         ('labels=["covid19", "normal", "lung_opacity"]', "'lung_opacity', which is no verdict of this service"),
+        ('labels=["covid19", "uncertain"]', "'uncertain', which is no verdict of this service"),
+        ('labels=["normal"]', "needs two or more, each once"),
+        ('labels=["normal", "normal", "covid19"]', "needs two or more, each once"),
+        ("train_splits=[]", "learns from no split"),
+        ("epochs=0", "has epochs 0; it must be at least 1"),
+        ("batch=0", "has batch 0"),
+        ("copies=-1", "has copies -1; it must be at least 0"),
+        ("seed=-1", "has seed -1"),
+        ("learning_rate=NaN", "has learning_rate nan; it must be more than 0"),
+        ("coverage=1.5", "has coverage 1.5; it must be more than 0 and at most 1"),
+        ("set_coverage=1", "has set_coverage 1.0; it must be more than 0 and less than 1"),
+        ("validation_share=-1", "has validation_share -1.0"),
+        ("label_smoothing=2", "has label_smoothing 2.0"),
+        ("augmentation.jpeg_quality=[90, 20]", "has augmentation.jpeg_quality from 90 to 20"),
     ],
 )
 def test_a_recipe_that_cannot_come_to_a_good_end(data: Path, tmp_path: Path, knob: str, said: str) -> None:

@@ -1,0 +1,81 @@
+"""Which values of a recipe's knobs can come to a good end; `splits.find_examples` asks before a film is looked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import inf, isfinite
+from types import MappingProxyType
+from typing import Final
+
+from shared.domain import Verdict
+from training.recipe import Recipe
+
+ABSTENTIONS: Final = frozenset({Verdict.UNCERTAIN, Verdict.NOT_ASSESSABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers from `low` to `high`; an open end is not one of them."""
+
+    low: float
+    high: float
+    is_low_open: bool = False
+    is_high_open: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.low if self.is_low_open else value >= self.low
+        return isfinite(value) and above and (value < self.high if self.is_high_open else value <= self.high)
+
+    def __str__(self) -> str:
+        low = f"more than {self.low:g}" if self.is_low_open else f"at least {self.low:g}"
+        if self.high == inf:
+            return low
+        return f"{low} and {'less than' if self.is_high_open else 'at most'} {self.high:g}"
+
+
+AT_LEAST_ONE: Final = Range(1, inf)
+NOT_NEGATIVE: Final = Range(0, inf)
+SHARE: Final = Range(0, 1)
+INNER_SHARE: Final = Range(0, 1, is_low_open=True, is_high_open=True)
+SOME_SHARE: Final = Range(0, 1, is_low_open=True)
+
+RANGES: Final[Mapping[str, Range]] = MappingProxyType({
+    "epochs": AT_LEAST_ONE, "batch": AT_LEAST_ONE, "copies": NOT_NEGATIVE, "calibration_copies": NOT_NEGATIVE,
+    "drawn_films": NOT_NEGATIVE, "seed": NOT_NEGATIVE, "learning_rate": Range(0, inf, is_low_open=True),
+    "weight_decay": NOT_NEGATIVE, "label_smoothing": Range(0, 1, is_high_open=True), "validation_share": INNER_SHARE,
+    "coverage": SOME_SHARE, "set_coverage": INNER_SHARE, "gate_pass": SOME_SHARE, "other_verdicts": SHARE,
+})  # fmt: skip
+
+
+def knob_problems(recipe: Recipe) -> Iterator[str]:
+    """A sentence for each knob that cannot be right, with the recipe's name."""
+    of = f"The recipe '{recipe.name}'"
+    for name, allowed in RANGES.items():
+        if (value := getattr(recipe, name)) not in allowed:
+            yield f"{of} has {name} {value}; it must be {allowed}."
+    for name, (low, high) in (
+        ("jpeg_quality", recipe.augmentation.jpeg_quality),
+        ("resample_px", recipe.augmentation.resample_px),
+    ):
+        if not 0 <= low <= high:
+            yield f"{of} has augmentation.{name} from {low} to {high}; the first must not be the larger."
+    yield from _label_problems(recipe, of)
+    yield from _split_problems(recipe, of)
+
+
+def _label_problems(recipe: Recipe, of: str) -> Iterator[str]:
+    if len(set(recipe.labels)) != len(recipe.labels) or len(recipe.labels) < 2:  # noqa: PLR2004 - two to tell apart
+        yield f"{of} has the labels {', '.join(recipe.labels)}; it needs two or more, each once."
+    for label in recipe.labels:
+        if label not in set(Verdict) - ABSTENTIONS:
+            yield f"{of} has the label '{label}', which is no verdict of this service."
+
+
+def _split_problems(recipe: Recipe, of: str) -> Iterator[str]:
+    """What is learned from measures nothing."""
+    if not recipe.train_splits:
+        yield f"{of} learns from no split; name one in train_splits."
+    for split in recipe.train_splits:
+        if split in recipe.report_splits:
+            yield f"{of} learns from split '{split}' and would be measured on it."
