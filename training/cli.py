@@ -119,3 +119,7 @@ def _summarise(folder: Path) -> None:
     for split, metrics in manifest.metrics.items():
         accuracy = "-" if metrics.accuracy is None else f"{metrics.accuracy.value:.3f}"
         typer.echo(f"  {split}: n {metrics.n}, accuracy {accuracy}, coverage {metrics.coverage.value:.3f}")
+    if all(limit >= 1 for limit in manifest.thresholds.set_quantiles.values()):
+        typer.echo(
+            "  no film gets a verdict: too few films of each class are kept for choosing (validation_share)", err=True
+        )

@@ -137,7 +137,10 @@ def reliability(probabilities: FloatArray, truth: Integers, bins: int = ECE_BINS
 
 
 def bootstrap(
-    measure: Callable[[Integers], float], groups: Sequence[str] | npt.NDArray[np.object_], seed: int = BOOTSTRAP_SEED
+    measure: Callable[[Integers], float],
+    groups: Sequence[str] | npt.NDArray[np.object_],
+    seed: int = BOOTSTRAP_SEED,
+    ends: tuple[float, float] = (0.0, 1.0),
 ) -> tuple[float, float]:
     """95 % percentile interval (Efron 1979) of a measure over films, whole groups drawn again with replacement.
 
@@ -147,10 +150,14 @@ def bootstrap(
         measure: of the films at these indices; a film may stand there several times. A draw that gives nan is left out.
         groups: the group of each film; 1 film or more.
         seed: of the `RESAMPLES` draws.
+        ends: the least and the largest that the measure can be. The films of one group tell no more: drawn again they
+            are the same, which would look like certainty.
     """
+    members = _members(groups)
+    if len(members) == 1:
+        return ends
     rng = np.random.default_rng(seed)
     value = measure(np.arange(len(groups)))
-    members = _members(groups)
     drawn = (rng.integers(0, len(members), len(members)) for _ in range(RESAMPLES))
     found = [measure(np.concatenate([members[place] for place in places])) for places in drawn]
     low, high = np.nanpercentile(found, (2.5, 97.5))

@@ -181,15 +181,15 @@ def _sets(answers: Answers, labels: Sequence[str], nominal: float) -> Sets:
     return Sets(
         nominal=nominal,
         by_label=by_label,
-        mean_size=_mean_size([len(chosen) for _, _, chosen in rows], [group for _, group, _ in rows]),
+        mean_size=_mean_size([len(chosen) for _, _, chosen in rows], [group for _, group, _ in rows], len(labels)),
     )
 
 
-def _mean_size(sizes: Sequence[int], groups: Sequence[str]) -> Estimate | None:
+def _mean_size(sizes: Sequence[int], groups: Sequence[str], most: int) -> Estimate | None:
     if not sizes:
         return None
     counts = np.array(sizes)
-    low, high = bootstrap(lambda films: float(counts[films].mean()), groups)
+    low, high = bootstrap(lambda films: float(counts[films].mean()), groups, ends=(0.0, float(most)))
     return Estimate(value=float(counts.mean()), n=len(sizes), low=low, high=high)
 
 

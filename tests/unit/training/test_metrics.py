@@ -127,6 +127,12 @@ def test_bootstrap_holds_the_measure_itself_and_leaves_nan_out() -> None:
     assert ends == (1.0, 1.0)
 
 
+def test_films_of_one_patient_alone_settle_nothing() -> None:
+    """All that the measure can be, as far as they tell: drawn again they would be the same films each time."""
+    assert bootstrap(lambda _: 0.75, ["p"] * 12) == (0.0, 1.0)
+    assert bootstrap(lambda _: 1.5, ["p"], ends=(0.0, 3.0)) == (0.0, 3.0)
+
+
 def test_films_of_one_patient_count_once_where_they_go_right_and_wrong_together() -> None:
     """40 patients of ten films, all of a patient's films alike: the intervals are those of 40 films, not of 400."""
     is_hit = np.repeat(np.arange(40) < 30, 10)
