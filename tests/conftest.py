@@ -25,6 +25,11 @@ from tests.service import Service
 
 ROOT = Path(__file__).resolve().parent.parent
 
+KEPT = ("PLAINFILM_DATA", "PLAINFILM_TEST_")
+
+for _name in [name for name in os.environ if name.startswith("PLAINFILM_") and not name.startswith(KEPT)]:
+    del os.environ[_name]  # settings of the service that a developer runs are none of a test's
+
 
 def absent(what: str) -> None:
     """A service that tests need is not here: skip on a developer's machine, fail in CI."""
