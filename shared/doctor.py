@@ -80,7 +80,7 @@ def _broker(settings: Settings) -> Finding:
 
 
 def _port(settings: Settings) -> Finding:
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
         is_open = probe.connect_ex((settings.host, settings.port)) == 0
     state = "something listens there: plainfilm itself, or set PLAINFILM_PORT" if is_open else "free"
     return Finding(f"port {settings.port}", is_fine=True, state=state)

@@ -133,7 +133,12 @@ class Settings(BaseSettings):
         """The set service, else the one running in this home, else the default address."""
         if self.url is not None:
             return str(self.url).rstrip("/")
-        return _read(self.run / "url") or f"http://{self.host}:{self.port}"
+        return _read(self.run / "url") or f"http://{self.listens_at}"
+
+    @property
+    def listens_at(self) -> str:
+        """Host and port as an address has them: an IPv6 address stands in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def client_key(self) -> str | None:

@@ -6,6 +6,7 @@ takes longer to load than all else, and half of this process's memory: hence the
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import multiprocessing
 import os
@@ -53,7 +54,7 @@ def _start(settings: Settings, supervisor: Supervisor, say: Say) -> None:
     _check_port(settings)
     broker_url = _start_broker(settings, supervisor)
     environment = {"PLAINFILM_REDIS_URL": broker_url, "PLAINFILM_HOME": str(settings.home)}
-    url = f"http://{settings.host}:{settings.port}"
+    url = f"http://{settings.listens_at}"
     private_files.write(settings.run / "redis-url", broker_url)
     private_files.write(settings.run / "url", url)
     itself = [sys.executable, "-m", "shared.cli"]
@@ -155,12 +156,15 @@ def _queue_samples(url: str, key: str, say: Say) -> None:
 def _check_port(settings: Settings) -> None:
     import socket  # noqa: PLC0415
 
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((settings.host, settings.port))
         except OSError as error:
-            raise InvalidRequest(f"Port {settings.port} is taken; choose another with PLAINFILM_PORT.") from error
+            told = f"Port {settings.port} is taken; choose another with PLAINFILM_PORT."
+            if error.errno != errno.EADDRINUSE:
+                told = f"PLAINFILM_HOST {settings.host} cannot be listened at: {error.strerror or error}."
+            raise InvalidRequest(told) from error
 
 
 class _alone:  # noqa: N801  reads as a word of the sentence

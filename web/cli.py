@@ -24,7 +24,7 @@ def run() -> None:
     options = [
         "--worker-class=gevent",
         f"--workers={settings.web_workers}",
-        f"--bind={settings.host}:{settings.port}",
+        f"--bind={settings.listens_at}",
         "--no-control-socket",
         "--worker-tmp-dir=/dev/shm" if os.path.isdir("/dev/shm") else "--worker-tmp-dir=/tmp",  # noqa: S108, PTH112
         "--graceful-timeout=20",

@@ -173,3 +173,9 @@ def test_what_is_set_wins_over_what_runs(tmp_path: Path) -> None:
         (settings.run / name).write_text("other")
     settings.key_file.write_text("other")
     assert (settings.broker_url, settings.service_url, settings.client_key) == ("redis://a", "http://b", "pf_c")
+
+
+@pytest.mark.parametrize(("host", "address"), [("127.0.0.1", "127.0.0.1:8000"), ("::1", "[::1]:8000")])
+def test_an_address_is_told_as_browsers_take_it(tmp_path: Path, host: str, address: str) -> None:
+    """One of IPv6 in brackets."""
+    assert Settings(home=tmp_path, host=host).service_url == f"http://{address}"
