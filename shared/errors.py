@@ -14,7 +14,7 @@
     ├── Conflict                 409     IllegalTransition · LeaseLost · NotExplainable · IdempotencyMismatch (422)
     ├── ModelProblem             500     ManifestMismatch · BadChecksum · WrongShape · ModelReplaced · GoldenMismatch
     ├── DataProblem              422     a manifest or folder of films that cannot be trained on
-    ├── TenantQueueFull          429     this tenant has too many films waiting
+    ├── TenantQueueFull          429     this tenant has too many films or maps waiting
     ├── TenantWaitersFull        429     this tenant has too many requests waiting for answers
     └── Unavailable              503     DatabaseDown · QueueDown · QueueFull · DecoderBusy · StorageDown
                                              WaitersFull · StorageFull (507)
@@ -283,12 +283,12 @@ class WaitersFull(Unavailable):
 
 
 class TenantQueueFull(AppError):
-    """As many films of this tenant wait as it may have."""
+    """As many films, or maps, of this tenant wait as it may have."""
 
     code = "tenant_queue_full"
     status = 429
     retryable = True
-    title = "Too many of your films are waiting"
+    title = "Too many of your films or maps are waiting"
 
 
 class TenantWaitersFull(AppError):

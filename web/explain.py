@@ -5,18 +5,23 @@ from __future__ import annotations
 from typing import Final
 
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from shared import wire
 from shared.db import explanation_queries, explanations
 from shared.db.explanation_queries import Explainable
 from shared.db.keys import Principal
-from shared.errors import NotExplainable
+from shared.errors import NotExplainable, TenantQueueFull
 from shared.wire import ExplanationMethod, ExplanationState
 from shared.wiring import Resources
 from web.offload import read, run_sql
 
 SEED: Final = 0
 """Of every random draw: the same film, model and method give the same map to whoever asks."""
+
+MOST_WAITING: Final = 200
+"""Maps of one tenant; a worker with nothing else to do makes them in minutes."""
+ASK_AGAIN_S: Final = 10
 
 
 def ask(resources: Resources, who: Principal, job_id: str, method: ExplanationMethod, request_id: str) -> None:
@@ -25,6 +30,7 @@ def ask(resources: Resources, who: Principal, job_id: str, method: ExplanationMe
     Raises:
         JobNotFound: unknown, or of another tenant.
         NotExplainable: the job has no result.
+        TenantQueueFull: too many of the tenant's maps wait.
         Unavailable: the database is away.
     """
 
@@ -66,6 +72,8 @@ def _accept(
     with explanations.changing(resources.database) as changes:
         job = explanation_queries.get_explainable(changes.session, who.tenant, job_id)
         earlier = explanation_queries.find_id(changes.session, job_id, method)
+        if earlier is None or earlier[1] is ExplanationState.FAILED:
+            _check_room(changes.session, who.tenant)
         if earlier is None:
             new = _new(resources, who, job_id, method, job, request_id)
             changes.insert_queued(new)
@@ -74,6 +82,13 @@ def _accept(
         if state is ExplanationState.FAILED and changes.ask_again(earlier_id, who.key_id, attempts, request_id):
             return earlier_id
         return None
+
+
+def _check_room(session: Session, tenant: str) -> None:
+    """A map takes seconds, and all tenants' wait in one line."""
+    if explanation_queries.count_waiting(session, tenant, MOST_WAITING) >= MOST_WAITING:
+        told = f"{MOST_WAITING} maps that you asked for wait already, which is the limit; ask again when some are made."
+        raise TenantQueueFull(told, ASK_AGAIN_S)
 
 
 def _new(  # noqa: PLR0913, PLR0917  each is a fact of the row

@@ -96,6 +96,12 @@ def find_id(session: Session, job_id: str, method: ExplanationMethod) -> tuple[s
     return (row.id, ExplanationState(row.state)) if row else None
 
 
+def count_waiting(session: Session, tenant: str, most: int) -> int:
+    """How many maps of a tenant wait, up to `most`."""
+    found = select(Explanation.id).where(_is_queued(), Explanation.tenant == tenant).limit(most).subquery()
+    return session.scalar(select(func.count()).select_from(found)) or 0
+
+
 def has_due(sql: Sql, now: datetime, model_sha256: str) -> bool:
     """True where an explanation waits for a worker with this model: a read, so that idle ones take no write lock."""
     return _exists(sql, is_due(now, model_sha256))

@@ -24,6 +24,7 @@ from tests.api import Api, make_key
 from tests.explanations import explain, fail_explanation
 from tests.factories import make_jpeg, make_png
 from tests.jobs import claim, finish, make_job
+from web import explain as explain_use_case
 from web.app import WAITING_ROOM
 
 Document = dict[str, Any]
@@ -202,6 +203,14 @@ def ask_twice(api: Api) -> TestResponse:
     return ask(api, job_id)
 
 
+def ask_too_often(api: Api) -> TestResponse:
+    """While as many wait as may."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(explain_use_case, "MOST_WAITING", 1)
+        ask(api, succeed(api))
+        return ask(api, succeed(api))
+
+
 def submit_where(api: Api, **limits: int) -> TestResponse:
     """Send a film to a service with other limits, where another film waits already."""
     make_job(api.resources.database)
@@ -282,6 +291,7 @@ CASES: dict[str, Case] = {
     "ask badly": ("POST", ALL, 400, lambda api: ask(api, succeed(api), "guess")),
     "ask unknown": ("POST", ALL, 404, lambda api: ask(api, UNKNOWN)),
     "ask too soon": ("POST", ALL, 409, lambda api: ask(api, make_job(api.resources.database))),
+    "ask too often": ("POST", ALL, 429, ask_too_often),
     "explanations": ("GET", ALL, 200, ask_and_list),
     "explanations unknown": ("GET", ALL, 404, lambda api: api.get(f"/api/v1/jobs/{UNKNOWN}/explanations")),
     "no map": ("GET", SAID, 404, lambda api: api.get(f"/api/v1/jobs/{succeed(api)}/explanations/x")),

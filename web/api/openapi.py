@@ -132,7 +132,7 @@ def _follow_job(parameters: list[Json]) -> Json:
 
 def _request_explanation(parameters: list[Json]) -> Json:
     operation = _operation("requestExplanation", "Ask for an explanation; one that is there is answered as it is",
-                           "ExplanationDetail", parameters, [400, 403, 404, 409])  # fmt: skip
+                           "ExplanationDetail", parameters, [400, 403, 404, 409, 429])  # fmt: skip
     schema = {"schema": {"$ref": "#/components/schemas/ExplanationRequest"}}
     operation["requestBody"] = {
         "required": True,

@@ -48,6 +48,20 @@ def problem(answer: TestResponse) -> tuple[int, str]:
     return answer.status_code, answer.get_json()["code"]
 
 
+def test_a_tenant_may_have_so_many_maps_waiting(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """429 with when to ask again; what was asked for before is still told, and one that is taken makes room."""
+    monkeypatch.setattr(use_case, "MOST_WAITING", 2)
+    job_ids = [make_result(api.resources.database) for _ in range(3)]
+    assert [ask(api, job_id).status_code for job_id in job_ids[:2]] == [202, 202]
+    refused = ask(api, job_ids[2])
+    assert problem(refused) == (429, "tenant_queue_full")
+    assert refused.headers["Retry-After"] == "10"
+    assert ask(api, job_ids[0]).status_code == 202
+    assert rows(api) == 2
+    take(api.resources.database)
+    assert ask(api, job_ids[2]).status_code == 202
+
+
 def test_a_request_is_accepted_recorded_and_rung(api: Api) -> None:
     """202 with where and when to look; the film's trail says who asked for what, for which label and model."""
     job_id = make_result(api.resources.database)
