@@ -20,7 +20,7 @@ SEED: Final = 0
 """Of every random draw: the same film, model and method give the same map to whoever asks."""
 
 MOST_WAITING: Final = 200
-"""Maps of one tenant; a worker with nothing else to do makes them in minutes."""
+"""Maps of one tenant; the slow methods take a worker seconds each."""
 ASK_AGAIN_S: Final = 10
 
 

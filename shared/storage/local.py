@@ -117,13 +117,16 @@ class LocalBlobs:
         """Make the names above a file durable: little is left to do after its own sync, which on ext4 has written them.
 
         A job's folder is new with nearly each film. A tenant's is not, so its name and the root's are synced until
-        that has gone well once in this process.
+        that has gone well once in this process. Where the root's folder is closed to us, somebody else made the root.
         """
         tenant = target.parent.parent
-        above = [] if tenant in self._known else [self.root, self.root.parent]
-        for folder in (target.parent, tenant, *above):
+        for folder in (target.parent, tenant):
             _sync(folder)
-        self._known.add(tenant)
+        if tenant not in self._known:
+            _sync(self.root)
+            with suppress(PermissionError):
+                _sync(self.root.parent)
+            self._known.add(tenant)
 
     def _path(self, ref: str) -> Path:
         if not REFERENCE.fullmatch(ref):

@@ -77,6 +77,23 @@ def test_a_film_that_was_written_but_not_made_durable_is_made_so(
     assert synced[-3:] == [hashlib.sha256(b"film").hexdigest(), other, "default"]
 
 
+def test_a_root_in_a_folder_that_is_closed_to_us_takes_films(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator made it there: its own name is not ours to sync; what lies in it is."""
+    opened, synced = os.open, list[str]()
+
+    def refuse(path: Path, flags: int, mode: int = 0o777) -> int:
+        if Path(path) == blobs.root.parent:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        synced.append(Path(path).name)
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert blobs.get(blobs.put("default", JOB, b"film")) == b"film"
+    assert synced == [JOB, "default", "films"]
+
+
 def test_a_tenants_folder_is_made_durable_though_its_first_film_failed(
     blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
