@@ -64,8 +64,7 @@ class LazyGroup(TyperGroup):
         try:
             return name, typer.main.get_command(found.load()), rest
         except ModuleNotFoundError as error:
-            extra = EXTRAS.get(found.name, found.name)
-            sys.stderr.write(f"'{name}' needs '{error.name}': pip install 'plainfilm[{extra}]'\n")
+            sys.stderr.write(_what_to_install(found.name, error))
             raise typer.Exit(1) from None
 
 
@@ -153,10 +152,20 @@ def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
     return {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}
 
 
+def _what_to_install(command: str, error: ModuleNotFoundError) -> str:
+    return f"'{command}' needs '{error.name}': pip install 'plainfilm[{EXTRAS.get(command, command)}]'\n"
+
+
 def main() -> None:
-    """The console script: an expected failure is one line on stderr and exit status 1."""
+    """The console script: an expected failure, a missing extra too, is one line on stderr and exit status 1."""
     try:
         cli()
+    except ModuleNotFoundError as error:
+        named = next((word for word in sys.argv[1:] if word in EXTRAS), None)
+        if named is None:
+            raise
+        sys.stderr.write(_what_to_install(named, error))
+        sys.exit(1)
     except AppError as error:
         sys.stderr.write(f"plainfilm: {error.detail}\n")
         sys.exit(1)

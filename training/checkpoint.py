@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from training.course import Course, Epoch
 from training.features import Stored
-from training.fit import Course, Epoch
 
 COURSE_FILE: Final = "course.npz"
 

@@ -1,4 +1,7 @@
-"""`plainfilm train`, `plainfilm evaluate`, `plainfilm samples`: thin doors to the workshop."""
+"""`plainfilm train`, `plainfilm evaluate`, `plainfilm samples`: thin doors to the workshop.
+
+What learns or measures is imported where it is called: TensorFlow is not loaded for a help text or a mistyped option.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +18,15 @@ from shared.manifest import read_manifest
 from training.bars import show_bars
 from training.dataset import left_alone
 from training.export import ship
-from training.golden import write_golden
 from training.recipe import Recipe
 from training.recipe_file import named_recipe
 from training.recipes import find_recipe
-from training.report.build import PAGE_FILE
 from training.report.command import SHIPPED, evaluate
-from training.report.facts import read_learning
-from training.report.of_run import report_run
+from training.report.facts import PAGE_FILE, read_learning
 from training.report.sheets import check_place
-from training.run import resume as go_on
-from training.run import run
 from training.runs import is_learned, new_id
 from training.samples import make_samples
 from training.splits import class_folders, find_examples, find_manifest
-from worker.engine.keras_engine import load_engine
 
 Data = Annotated[Path, typer.Option(envvar="PLAINFILM_DATA", help="folder of labelled films")]
 Report = Annotated[bool, typer.Option(help="at the end measure everything: report.html, model.json, the card")]
@@ -61,6 +58,10 @@ def train_model(  # noqa: PLR0913, PLR0917 - one argument an option
     folder = resume or out or RUNS / new_id(chosen, now)
     if report:
         check_place(folder)
+    from training.report.of_run import report_run  # noqa: PLC0415  TensorFlow loads only where it is needed
+    from training.run import resume as go_on  # noqa: PLC0415
+    from training.run import run  # noqa: PLC0415
+
     with show_bars() as progress:
         if resume is None:
             _tell_left_alone(chosen, data)
@@ -89,8 +90,11 @@ def sample_films(
     seed: Annotated[int, typer.Option(help="of every random draw")] = 3,
 ) -> None:
     """Make sample films: blends of several training films each, so that no person's film is shown."""
-    engine = load_engine(model)
     films = [e for e in find_examples(find_recipe("default"), data) if e.split == "train"]
+    from training.golden import write_golden  # noqa: PLC0415  TensorFlow loads only where it is needed
+    from worker.engine.keras_engine import load_engine  # noqa: PLC0415
+
+    engine = load_engine(model)
     for sample in make_samples(films, engine, out, per_class, np.random.default_rng(seed)):
         typer.echo(f"{sample.name}  {sample.probability:.3f}  tried {sample.tried}")
     if out.resolve() == Path(shared.samples.__file__).parent:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from shared.arrays import FloatArray
 from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, SplitMetrics
 from shared.model_report import REPORT_FILE
-from training.fit import Epoch, FitResult
+from training.course import Epoch, FitResult
 from worker.engine.architecture import Architecture, array_shapes, folded
 from worker.engine.gate import to_arrays
 from worker.engine.golden import GOLDEN_FILE

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Final
 
 import keras
 import numpy as np
@@ -15,108 +15,21 @@ import numpy.typing as npt
 
 from shared.arrays import FloatArray
 from shared.errors import DataProblem
-from shared.manifest import Thresholds
 from shared.verdict import calibrate
 from training.calibrate import Aims, Held, conclude, log_loss
+from training.course import Course, Epoch, FitResult, Keep, KeepNothing
 from training.dataset import Example, ReadFilm, read_film
 from training.features import Forms, Progress, Stored, draw_weights, store_features
 from training.gate import fit_gate, negative_features, pooled
 from training.network import Network, build_network
 from training.recipe import Recipe
 from training.splits import TrainingData
-from worker.engine.architecture import Architecture, find_architecture, gate_features
+from worker.engine.architecture import find_architecture, gate_features
 from worker.engine.gate import Gate
 
 PREDICT_BATCH: Final = 64
 GATE_FORMS: Final = 2
 """Forms of each film that the gate learns on: the film itself and one changed copy."""
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """One line of the history; losses are balanced log-losses of uncalibrated scores."""
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class FitResult:
-    """What a run learned.
-
-    Attributes:
-        recipe: the recipe it followed.
-        architecture: its table, BatchNorm and Dropout included.
-        arrays: by name, for that table.
-        history: one line an epoch.
-        kept_epoch: the epoch whose arrays these are, from 1.
-        temperature, thresholds: from the validation films.
-        gate: the input gate; None where the recipe asks for none.
-        trained_on: label -> films learned from; 'validation' -> films kept for choosing.
-        seconds: wall time.
-    """
-
-    recipe: Recipe
-    architecture: Architecture
-    arrays: dict[str, FloatArray]
-    history: tuple[Epoch, ...]
-    kept_epoch: int
-    temperature: float
-    thresholds: Thresholds
-    gate: Gate | None
-    trained_on: dict[str, int]
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """Where the epochs are: what a run that was cut off needs to go on as if it had not been.
-
-    Attributes:
-        history: the finished epochs.
-        kept_epoch, best_loss, best_arrays: the epoch chosen so far, its validation loss and trained arrays.
-        state: of the network after the last finished epoch, see `Network.state`.
-        rng: of the draws, as `numpy.random.Generator.bit_generator.state` gives it.
-    """
-
-    history: tuple[Epoch, ...]
-    kept_epoch: int
-    best_loss: float
-    best_arrays: list[FloatArray]
-    state: list[npt.NDArray[np.generic]]
-    rng: Mapping[str, Any]  # Any: numpy's own nesting
-
-
-class Keep(Protocol):
-    """Where a run keeps what it would be a pity to do twice."""
-
-    def features(self, name: str, make: Callable[[], Stored]) -> Stored:
-        """The stored features of that name, made where there are none yet."""
-
-    def last(self) -> Course | None:
-        """The course after the last finished epoch; None before the first."""
-
-    def save(self, course: Course) -> None:
-        """Keep it instead of the one before."""
-
-
-class KeepNothing:
-    """A `Keep` without a memory."""
-
-    def features(self, name: str, make: Callable[[], Stored]) -> Stored:  # noqa: ARG002  the port's
-        """Made anew."""
-        return make()
-
-    def last(self) -> Course | None:
-        """Never one."""
-        return None
-
-    def save(self, course: Course) -> None:
-        """Forgotten."""
 
 
 def ignore(_stage: str, _done: int, _total: int) -> None:

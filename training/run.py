@@ -16,11 +16,12 @@ from shared.errors import DataProblem
 from shared.manifest import ModelManifest, SplitMetrics
 from training import runs
 from training.checkpoint import Checkpoint
+from training.course import FitResult
 from training.dataset import Example
 from training.evaluate import ask, measure
 from training.export import add_metrics, export
 from training.features import Progress
-from training.fit import FitResult, fit
+from training.fit import fit
 from training.golden import write_golden
 from training.imagenet import read_pretrained
 from training.model_folder import check_empty

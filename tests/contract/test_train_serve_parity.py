@@ -10,10 +10,11 @@ import pytest
 from shared.imaging.preprocess import preprocess, stack
 from shared.manifest import read_manifest
 from shared.verdict import calibrate
+from training.course import FitResult
 from training.dataset import read_film
 from training.evaluate import ask, measure
 from training.export import export
-from training.fit import FitResult, fit, ignore
+from training.fit import fit, ignore
 from training.recipes import find_recipe
 from training.run import run
 from training.splits import TrainingData, find_examples, prepare

@@ -27,7 +27,7 @@ from training.recipe import Recipe
 from training.report.card import CARD_FILE, render
 from training.report.controls import measure_controls
 from training.report.extras import Extras
-from training.report.facts import Learning, read_history, read_learning, read_recipe
+from training.report.facts import PAGE_FILE, Learning, read_history, read_learning, read_recipe
 from training.report.goals import judge
 from training.report.odd import measure_odd
 from training.report.page import Shown, draw_page
@@ -40,7 +40,6 @@ from worker.engine.base import Engine
 from worker.engine.keras_engine import load_engine
 from worker.engine.keras_explainer import load_explainer
 
-PAGE_FILE: Final = "report.html"
 ODD_FOLDER: Final = "odd"
 VALIDATION: Final = "validation"
 SHAKEN: Final = "test"

@@ -17,14 +17,12 @@ from training.bars import show_bars
 from training.dataset import MEASURING_COLUMNS, Example, left_alone, read_class_folders, read_manifest_csv
 from training.evaluate import ask
 from training.recipe import Recipe
-from training.report.build import PAGE_FILE, Wanted, write_card, write_document, write_report
-from training.report.extras import read_extras
-from training.report.facts import read_recipe
+from training.report.extras import Extras, read_extras
+from training.report.facts import PAGE_FILE, read_recipe
 from training.report.films import write_films
 from training.report.sheets import ROOT
 from training.report.split import as_json, report_split
 from training.splits import class_folders
-from worker.engine.keras_engine import load_engine
 
 SHIPPED: Final = Path(worker.engine.__file__).parents[1] / "models" / "default"
 NOMINAL: Final = 0.9
@@ -66,8 +64,8 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 - one argument an option
     """Measure a model on labelled films, through the code that serves: one split, or with --report everything."""
     if report:
         extras = read_extras(read_manifest(model), crossval, loso, explanations)
-        wanted = Wanted(tuple(name.strip() for name in splits.split(",") if name.strip()), extras)
-        _report(model, data, out or _new_folder(model), wanted, is_card_written=is_card_written)
+        wanted = tuple(name.strip() for name in splits.split(",") if name.strip())
+        _report(model, data, out or _new_folder(model), wanted, extras, is_card_written=is_card_written)
     elif manifest is not None and folders is None:
         _measure(_rows(manifest, split, model), manifest.parent, model, films, json_only=json_only)
     elif folders is not None and manifest is None and split is None:
@@ -77,6 +75,8 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 - one argument an option
 
 
 def _measure(examples: tuple[Example, ...], root: Path, model: Path, films: Path | None, *, json_only: bool) -> None:
+    from worker.engine.keras_engine import load_engine  # noqa: PLC0415  TensorFlow loads only where it is needed
+
     engine = load_engine(model)
     with show_bars() as progress:
         answers = ask(engine, examples, progress)
@@ -122,9 +122,13 @@ def _nominal(model: Path) -> float:
         return NOMINAL
 
 
-def _report(model: Path, data: Path, out: Path, wanted: Wanted, *, is_card_written: bool) -> None:
+def _report(  # noqa: PLR0913  what the command was told
+    model: Path, data: Path, out: Path, splits: tuple[str, ...], extras: Extras, *, is_card_written: bool
+) -> None:
+    from training.report.build import Wanted, write_card, write_document, write_report  # noqa: PLC0415  TensorFlow loads only where it is needed
+
     with show_bars() as progress:
-        found = write_report(model, data, out, progress, wanted)
+        found = write_report(model, data, out, progress, Wanted(splits, extras))
     _tell(found, out)
     write_card(found, out)
     if is_card_written:

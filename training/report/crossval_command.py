@@ -11,7 +11,6 @@ import typer
 from shared.model_report import CrossValidation, LeftOut
 from training.bars import show_bars
 from training.recipe_file import named_recipe
-from training.report.crossval import cross_validate, find_data, leave_sources_out, shorten
 
 crossval = typer.Typer(add_completion=False)
 
@@ -41,6 +40,8 @@ def cross_validate_recipe(  # noqa: PLR0913, PLR0917 - one argument an option
 ) -> None:
     """Judge each film by networks that saw neither its group, nor its source; start again to go on."""
     asked = named_recipe(recipe).starting_from(pretrained)
+    from training.report.crossval import cross_validate, find_data, leave_sources_out, shorten  # noqa: PLC0415  TensorFlow loads only where it is needed
+
     used = shorten(asked, epochs, copies)
     folder = out or Path("var/runs") / f"crossval-{asked.name}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import DataProblem
 from shared.model_report import read_report
+from training.course import Epoch
 from training.export import HISTORY_FILE, RECIPE_FILE
-from training.fit import Epoch
 from training.recipe import Recipe, recipe_from_json
 
 LEARNING_FILE: Final = "learning.json"
+PAGE_FILE: Final = "report.html"
 
 
 class Learning(BaseModel):

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from shared.arrays import FloatArray
-from training.fit import Epoch
+from training.course import Epoch
 from training.metrics import Bin, Integers
 from training.report import words
 

@@ -15,8 +15,8 @@ from typing import Final
 
 import shared
 from shared.model_report import ModelReport
+from training.course import Epoch
 from training.evaluate import Answers
-from training.fit import Epoch
 from training.metrics import reliability
 from training.report import figures, markup, measured, sections, words
 from training.report.card import LITERATURE

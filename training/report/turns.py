@@ -24,11 +24,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from shared.arrays import FloatArray
 from shared.errors import DataProblem
 from training.checkpoint import Checkpoint
+from training.course import FitResult
 from training.dataset import Example, check_films, film_sha256, read_film
 from training.evaluate import ask
 from training.export import export
 from training.features import Forms, Progress, Stored, store_features
-from training.fit import FitResult, learn, start_network
+from training.fit import learn, start_network
 from training.network import Network
 from training.recipe import Recipe
 from training.report.folds import Turn

@@ -46,6 +46,22 @@ def test_help_loads_nothing_heavy() -> None:
     assert found.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("name", ["train", "evaluate", "samples", "crossval", "model"])
+def test_help_of_a_workshop_command_loads_no_tensorflow(name: str) -> None:
+    """It takes TensorFlow 5 s of CPU to be imported; a help text needs none of it."""
+    found = start(name, "--help")
+    assert found.returncode == 0
+    assert found.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_mistyped_recipe_is_refused_before_tensorflow_loads() -> None:
+    """The sentence comes at once."""
+    found = start("train", "--recipe", "defualt")
+    assert found.returncode == 1
+    assert found.stderr.startswith("plainfilm: There is no recipe 'defualt'")
+    assert found.stdout.splitlines()[-1] == "[]"
+
+
 def test_help_lists_every_command() -> None:
     """Ours and those of the entry points, by name, each with a line."""
     found = run("--help")

@@ -12,8 +12,8 @@ import pytest
 
 from shared.manifest import Thresholds, read_manifest
 from tests.models import make_arrays, make_folded, write_model
+from training.course import Epoch, FitResult
 from training.export import export, fold, pack, ship
-from training.fit import Epoch, FitResult
 from training.recipe import LABELS
 from training.recipes import find_recipe
 from worker.engine.architecture import Architecture, folded, lite0, seed2020, tiny

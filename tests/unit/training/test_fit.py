@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from shared.errors import DataProblem
+from training.course import KeepNothing
 from training.features import Stored
-from training.fit import KeepNothing, fit
+from training.fit import fit
 from training.recipes import find_recipe
 from training.splits import TrainingData, prepare
 from training.synth import write_films

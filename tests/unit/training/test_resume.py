@@ -13,7 +13,8 @@ import pytest
 from shared.errors import DataProblem, InvalidRequest
 from training import run as run_module
 from training.checkpoint import Checkpoint
-from training.fit import Course, Epoch, fit, ignore
+from training.course import Course, Epoch
+from training.fit import fit, ignore
 from training.network import build_network
 from training.recipes import find_recipe
 from training.run import resume, run

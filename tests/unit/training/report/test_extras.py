@@ -11,7 +11,7 @@ from shared.errors import DataProblem, ManifestMismatch
 from shared.model_report import REPORT_FILE, read_report
 from tests.fakes import make_manifest
 from tests.reports import make_report
-from training.fit import Epoch
+from training.course import Epoch
 from training.report.extras import read_extras
 from training.report.facts import Learning, read_history, read_learning, write_learning
 

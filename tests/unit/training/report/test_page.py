@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 from tests.answers import make_answers
 from tests.reports import make_report
-from training.fit import Epoch
+from training.course import Epoch
 from training.report.page import Shown, draw_page
 from training.report.sheets import Picture, Sheet
 
