@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from shared.domain import DEFAULT_TENANT, Role
 from shared.errors import AppError, NotAllowed
 from shared.settings import load_settings
 
@@ -32,8 +31,10 @@ HELP = {
     "crossval": "Cross-validate a recipe.",
     "db": "The database.",
     "evaluate": "Measure a model on labelled films.",
+    "key": "API keys and links into the pages.",
     "model": "Model folders.",
     "samples": "Make sample films.",
+    "tenant": "Tenants: each sees its own films alone.",
     "train": "Learn a model from labelled films.",
     "web": "The web server.",
     "worker": "Worker pools.",
@@ -75,8 +76,6 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     help="Classify chest X-rays asynchronously. Research use; not a medical device.",
 )
-key = typer.Typer(help="API keys and links into the pages.", no_args_is_help=True)
-cli.add_typer(key, name="key")
 
 
 @cli.command()
@@ -114,38 +113,6 @@ def classify(
         raise NotAllowed("No key: set PLAINFILM_KEY, or start the service here with `plainfilm up`.")
     with Client(settings.service_url, api_key) as client:
         raise typer.Exit(run(client, files, as_json=as_json, priority=priority))
-
-
-@key.callback()
-def key_group() -> None:
-    """API keys and links into the pages."""
-
-
-@key.command()
-def link() -> None:
-    """Print a one-time link into the pages, for the admin key of this home."""
-    from shared.db import keys  # noqa: PLC0415
-    from shared.db.engine import build_database  # noqa: PLC0415
-
-    settings = load_settings()
-    database = build_database(settings)
-    with database.begin() as session:
-        principal = keys.get_principal(session, settings.client_key or "")
-        token = keys.make_link(session, principal.key_id, database.now(session))
-    typer.echo(f"{settings.service_url}/enter/{token}")
-
-
-@key.command()
-def make(
-    role: Annotated[Role, typer.Option(help="what the key may do; an auditor reads only")] = Role.UPLOADER,
-) -> None:
-    """Make an API key and print it: the only time it is shown."""
-    from shared.db import keys  # noqa: PLC0415
-    from shared.db.engine import build_database  # noqa: PLC0415
-
-    database = build_database(load_settings())
-    with database.begin() as session:
-        typer.echo(keys.make_key(session, DEFAULT_TENANT, role, database.now(session)))
 
 
 def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:

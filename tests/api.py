@@ -10,9 +10,9 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
-from shared.db import audit, keys
+from shared.db import keys
 from shared.db.engine import Database
-from shared.db.tables import AuditHead, Job, Tenant
+from shared.db.tables import Job
 from shared.domain import DEFAULT_TENANT
 from shared.wiring import Resources
 from tests.factories import make_png
@@ -27,10 +27,9 @@ def make_key(database: Database, *, tenant: str = DEFAULT_TENANT, role: str = "a
 
 
 def make_tenant(database: Database, name: str) -> None:
-    """Another tenant, with its own empty audit chain."""
+    """Another tenant, with its own audit chain."""
     with database.begin() as session:
-        session.add(Tenant(id=name, created_at=database.now(session)))
-        session.add(AuditHead(stream=name, seq=0, hash=audit.GENESIS))
+        keys.make_tenant(session, name, database.now(session))
 
 
 class WholeAnswers(FlaskClient):

@@ -1,4 +1,4 @@
-"""API keys and one-time login links: made once, stored as SHA-256, each carrying tenant and role."""
+"""Tenants, their API keys and one-time login links: a key is made once, stored as SHA-256, and has tenant and role."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Row, bindparam, delete, insert, select
+from sqlalchemy import Row, bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from shared.db import audit
 from shared.db.engine import Sql
-from shared.db.tables import ApiKey, LoginLink
-from shared.errors import NotAllowed
+from shared.db.tables import ApiKey, AuditHead, LoginLink, Tenant
+from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound
 
 KEY_FORM = re.compile(r"pf_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 LINK_LIFE = timedelta(hours=1)
+TENANT_FORM = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+"""A tenant's name is a folder of films and an audit stream as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +33,62 @@ class Principal:
     role: str
 
 
+def make_tenant(session: Session, name: str, now: datetime) -> None:
+    """Make a tenant with an audit stream of its own.
+
+    Raises:
+        InvalidRequest: the name is not of `TENANT_FORM`.
+        Conflict: there is one of that name.
+    """
+    if not TENANT_FORM.fullmatch(name):
+        raise InvalidRequest(f"'{name}' cannot be a tenant: up to 63 of a-z, 0-9 and '-', the first no '-'.")
+    if session.get(Tenant, name) is not None:
+        raise Conflict(f"There is a tenant '{name}' already.")
+    session.execute(insert(Tenant), [{"id": name, "created_at": now}])
+    session.execute(insert(AuditHead), [{"stream": name, "seq": 0, "hash": audit.GENESIS}])
+    audit.append(session, name, [audit.Event("system", "tenant_made", name)], now)
+
+
+def list_tenants(session: Session) -> Sequence[str]:
+    """Their names, sorted."""
+    return session.scalars(select(Tenant.id).order_by(Tenant.id)).all()
+
+
 def make_key(session: Session, tenant: str, role: str, now: datetime) -> str:
-    """Make a key and return it: the only time it is seen. 32 random bytes behind a 12-digit id."""
+    """Make a key and return it: the only time it is seen. 32 random bytes behind a 12-digit id.
+
+    Raises:
+        NotFound: no such tenant.
+    """
+    if session.get(Tenant, tenant) is None:
+        raise NotFound(f"There is no tenant '{tenant}'; `plainfilm tenant make {tenant}` makes one.")
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     row = {"id": key_id, "tenant": tenant, "role": role, "secret_sha256": _digest(secret), "created_at": now}
     session.execute(insert(ApiKey), [row])
     audit.append(session, tenant, [audit.Event("system", "key_made", key_id, {"role": role})], now)
     return f"pf_{key_id}_{secret}"
+
+
+def list_keys(session: Session) -> Sequence[ApiKey]:
+    """All of them, by tenant, the oldest first."""
+    return session.scalars(select(ApiKey).order_by(ApiKey.tenant, ApiKey.created_at, ApiKey.id)).all()
+
+
+def revoke_key(session: Session, key_id: str, now: datetime) -> None:
+    """End a key for good, and the links into the pages that were made for it.
+
+    Raises:
+        NotFound: no such key.
+        Conflict: it was revoked before.
+    """
+    row = session.get(ApiKey, key_id)
+    if row is None:
+        raise NotFound(f"There is no key '{key_id}'; `plainfilm key list` prints them.")
+    ended = update(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None)).values(revoked_at=now)
+    if session.scalar(ended.returning(ApiKey.id)) is None:
+        raise Conflict(f"The key {key_id} was revoked before.")
+    session.execute(delete(LoginLink).where(LoginLink.key_id == key_id))
+    audit.append(session, row.tenant, [audit.Event("system", "key_revoked", key_id)], now)
 
 
 def get_principal(sql: Sql, key: str) -> Principal:

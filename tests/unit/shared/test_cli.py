@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from typer.testing import CliRunner, Result
 
 from shared import cli
-from shared.db import audit, schema
+from shared.db import audit, keys, schema
 from shared.db.engine import Database, make_engine
+from shared.db.tables import AuditEvent
 from shared.domain import Role
+from shared.errors import NotAllowed
 from tests.jobs import make_job
 
 HEAVY = ("tensorflow", "keras", "flask", "sklearn", "celery", "sqlalchemy")
@@ -148,6 +151,63 @@ def test_an_unknown_role_is_refused(sqlite_url: str, monkeypatch: pytest.MonkeyP
     """As a wrong option, before the database sees it."""
     monkeypatch.setenv("PLAINFILM_DATABASE_URL", sqlite_url)
     assert run("key", "make", "--role", "owner").exit_code == 2
+
+
+def test_a_tenant_and_its_keys_from_first_to_last(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made, listed, revoked: after that neither the key nor a link that was made before gets in."""
+    monkeypatch.setenv("PLAINFILM_DATABASE_URL", sqlite_url)
+    assert run("tenant", "make", "ward-7").output == "ward-7 is a tenant\n"
+    assert run("tenant", "list").output == "default\nward-7\n"
+    made = run("key", "make", "--tenant", "ward-7", "--role", "reviewer").output.strip()
+    key_id = made.split("_")[1]
+    (line,) = run("key", "list").output.splitlines()
+    assert line.startswith(f"{key_id}  ward-7  reviewer  made ")
+    assert line.endswith("valid")
+    assert made.split("_", 2)[2] not in line
+    monkeypatch.setenv("PLAINFILM_KEY", made)
+    token = run("key", "link").output.strip().rpartition("/")[2]
+    assert run("key", "revoke", key_id).output == f"{key_id} is revoked\n"
+    assert "  revoked 20" in run("key", "list").output
+    database = Database(make_engine(sqlite_url))
+    for get_in in (lambda s: keys.get_principal(s, made), lambda s: keys.use_link(s, token, database.now(s))):
+        with database.begin() as session, pytest.raises(NotAllowed):
+            get_in(session)
+    with database.read() as session:
+        actions = session.scalars(
+            select(AuditEvent.action).where(AuditEvent.stream == "ward-7").order_by(AuditEvent.seq)
+        )
+        assert list(actions) == ["tenant_made", "key_made", "key_revoked"]
+        assert audit.verify(session) == (3, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("tenant", "make", "default"), "There is a tenant 'default' already."),
+        (("tenant", "make", "../films"), "'../films' cannot be a tenant"),
+        (("key", "make", "--tenant", "wrad"), "There is no tenant 'wrad'; `plainfilm tenant make wrad` makes one."),
+        (("key", "revoke", "0123456789ab"), "There is no key '0123456789ab'; `plainfilm key list` prints them."),
+    ],
+)
+def test_what_cannot_be_made_or_revoked_is_said(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
+) -> None:
+    """In one sentence, exit 1."""
+    monkeypatch.setenv("PLAINFILM_DATABASE_URL", sqlite_url)
+    found = start(*words)
+    assert found.returncode == 1
+    assert found.stderr.startswith(f"plainfilm: {said}")
+    assert len(found.stderr.splitlines()) == 1
+
+
+def test_a_key_is_revoked_once(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The moment that stands is the first."""
+    monkeypatch.setenv("PLAINFILM_DATABASE_URL", sqlite_url)
+    key_id = run("key", "make").output.split("_")[1]
+    run("key", "revoke", key_id)
+    before = run("key", "list").output
+    assert start("key", "revoke", key_id).stderr == f"plainfilm: The key {key_id} was revoked before.\n"
+    assert run("key", "list").output == before
 
 
 def test_an_audit_chain_that_holds_is_status_0(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
