@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from shared.errors import InvalidRequest
 from shared.manifest import MANIFEST_FILE, ModelManifest, read_manifest
+from training.new_folder import check_empty, make_folder
 from worker.engine.golden import GoldenState, check_golden, read_golden
 from worker.engine.keras_engine import build_engine
 from worker.engine.weights import load_all
@@ -45,19 +45,10 @@ def export_model(folder: Path, out: Path) -> ModelManifest:
     """
     check_empty(out)
     list(verify(folder))
+    make_folder(out)
     copy_files(folder, out, RUN_FILES)
     list(verify(out))
     return read_manifest(out)
-
-
-def check_empty(out: Path) -> None:
-    """A folder that is written to must be new, so that nothing in it is overwritten.
-
-    Raises:
-        InvalidRequest: it holds something.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InvalidRequest(f"'{out.name}' is not an empty folder; name a new one.")
 
 
 def copy_files(folder: Path, out: Path, without: frozenset[str] = frozenset()) -> None:

@@ -27,7 +27,8 @@ from training.evaluate import Answers, ask, measure
 from training.export import RECIPE_FILE, write_manifest, write_model
 from training.features import Progress
 from training.golden import write_golden
-from training.model_folder import RUN_FILES, check_empty, copy_files
+from training.model_folder import RUN_FILES, copy_files
+from training.new_folder import check_empty, make_folder
 from training.recipe import Recipe
 from training.recipe_file import read_recipe
 from training.splits import class_folders, split_by_group
@@ -127,12 +128,13 @@ def recalibrate(folder: Path, examples: Sequence[Example], out: Path, seed: int,
 
     Raises:
         DataProblem: too few films of a label, or one that cannot be read.
-        InvalidRequest: `out` is not empty.
+        InvalidRequest: `out` is not empty, or cannot be written to.
         ModelProblem: the model cannot be loaded.
     """
     check_empty(out)
     manifest = read_manifest(folder)
     halves = halve(examples, manifest.labels, seed)
+    make_folder(out)
     engine = load_engine(folder)
     setting, held_out = (ask(engine, films, progress) for films in (halves.setting, halves.held_out))
     temperature, thresholds, kept = set_anew(setting, manifest, _aims(_recipe(folder)))

@@ -24,7 +24,7 @@ from training.features import Progress
 from training.fit import fit
 from training.golden import write_golden
 from training.imagenet import read_pretrained
-from training.model_folder import check_empty
+from training.new_folder import check_empty
 from training.recipe import Recipe
 from training.report.facts import Learning, write_learning
 from training.report.figures import draw_confusion, draw_curves

@@ -20,6 +20,7 @@ from training.checkpoint import Checkpoint
 from training.dataset import Example, film_sha256
 from training.export import RECIPE_FILE
 from training.features import Progress
+from training.new_folder import make_folder
 from training.recipe import Recipe
 from training.recipe_file import read_recipe
 from training.splits import TrainingData
@@ -74,7 +75,7 @@ def new_id(recipe: Recipe, now: datetime) -> str:
 
 def begin(folder: Path, recipe: Recipe, record: RunRecord) -> None:
     """Make the folder and write down what is asked; what an earlier run kept there to go on is forgotten."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     Checkpoint(folder / CHECKPOINT).forget()
     (folder / RECIPE_FILE).write_text(recipe.to_json() + "\n", encoding="utf-8")
     write_record(folder, record)

@@ -19,7 +19,7 @@ from training.evaluate import ask
 from training.recipe import Recipe
 from training.report.extras import Extras, read_extras
 from training.report.facts import PAGE_FILE, read_recipe
-from training.report.films import write_films
+from training.report.films import check_writable, write_films
 from training.report.sheets import ROOT
 from training.report.split import as_json, report_split
 from training.splits import class_folders
@@ -75,6 +75,8 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 - one argument an option
 
 
 def _measure(examples: tuple[Example, ...], root: Path, model: Path, films: Path | None, *, json_only: bool) -> None:
+    if films is not None:
+        check_writable(films)
     from worker.engine.keras_engine import load_engine  # noqa: PLC0415  TensorFlow loads only where it is needed
 
     engine = load_engine(model)

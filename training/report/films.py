@@ -7,12 +7,26 @@ from pathlib import Path
 from typing import Final
 
 from shared.domain import Assessment, Evidence
+from shared.errors import DataProblem
 from training.dataset import Example
 from training.evaluate import Answers
 from training.report.split import film_name
 
 FIRST: Final = ("file", "label", "pool", "choice", "verdict", "reasons", "prediction_set")
 LAST: Final = ("other", "film_distance", "feature_distance")
+
+
+def check_writable(path: Path) -> None:
+    """Before hours of measuring, not after them.
+
+    Raises:
+        DataProblem: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise DataProblem(f"The file '{path}' cannot be written: {error.strerror}.", path=str(path)) from error
 
 
 def write_films(path: Path, answers: Answers, labels: tuple[str, ...], root: Path) -> None:

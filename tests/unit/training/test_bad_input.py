@@ -183,6 +183,15 @@ def test_a_folder_that_holds_something(data: Path, tmp_path: Path) -> None:
     assert "not an empty folder" in found.exception.detail
 
 
+def test_a_folder_that_cannot_be_made(data: Path, tmp_path: Path) -> None:
+    """Said before anything is learned."""
+    (tmp_path / "file").write_text("")
+    out = str(tmp_path / "file" / "out")
+    found = CliRunner().invoke(train, ["--recipe", "tiny", "--set", "drawn_films=0", "--data", str(data), "--out", out])
+    assert isinstance(found.exception, InvalidRequest)
+    assert found.exception.detail == f"The folder '{out}' cannot be made: Not a directory."
+
+
 def test_blanks_around_a_group_do_not_hide_it(data: Path, tmp_path: Path) -> None:
     """'p1' and 'p1 ' are one patient."""
 

@@ -167,6 +167,16 @@ def test_films_csv_beside_the_numbers(model: Path, data: Path, tmp_path: Path) -
     assert {source["label"] for source in numbers["sources"]} == set(LABELS)
 
 
+def test_films_csv_that_cannot_be_written_is_said_before_measuring(model: Path, data: Path, tmp_path: Path) -> None:
+    """Nothing is measured for it."""
+    (tmp_path / "file").write_text("")
+    arguments = ["--manifest", str(data / "manifest.csv"), "--model", str(model), "--json"]
+    ran = CliRunner().invoke(evaluate, [*arguments, "--films", str(tmp_path / "file" / "films.csv")])
+    assert isinstance(ran.exception, DataProblem)
+    assert "cannot be written" in ran.exception.detail
+    assert not ran.stdout
+
+
 def test_without_a_manifest_or_report_the_command_says_what_to_name() -> None:
     """Neither way is a usage error."""
     ran = CliRunner().invoke(evaluate, [])

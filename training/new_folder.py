@@ -1,0 +1,32 @@
+"""The folder that a run or a new model is written to: new, and known to be writable before the work."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from shared.errors import InvalidRequest
+
+
+def check_empty(out: Path) -> None:
+    """A folder that is written to must be new, so that nothing in it is overwritten.
+
+    Raises:
+        InvalidRequest: it holds something.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InvalidRequest(f"'{out.name}' is not an empty folder; name a new one.")
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder that is written to, before the work and not after it.
+
+    Raises:
+        InvalidRequest: it cannot be made, or may not be written to.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidRequest(f"The folder '{out}' cannot be made: {error.strerror}.") from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise InvalidRequest(f"The folder '{out}' may not be written to.")
