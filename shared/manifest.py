@@ -32,7 +32,9 @@ class SplitMetrics(BaseModel):
 
     Accuracy, balanced accuracy, F1, ECE, recall and confusion (row = true, column = chosen) are of the forced choice
     among the labels on all films that have one of them, and None or empty where there is none. Coverage is the share
-    of all n films, other labels included, given a verdict that names a label; selective accuracy is that of those.
+    of all n films, other labels included, given a verdict that names a label. Of these verdicts, selective accuracy is
+    the share of right ones among those to films that have a label, verdict precision the share of right ones among all:
+    a verdict on a film with an other finding is wrong.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +48,7 @@ class SplitMetrics(BaseModel):
     coverage: Rate
     coverage_by_label: dict[str, Rate] = Field(default_factory=dict)
     selective_accuracy: Rate | None = None
+    verdict_precision: Rate | None = None
     confusion: list[list[int]] = Field(default_factory=list)
 
 

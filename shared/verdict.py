@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -53,7 +54,7 @@ def assess(evidence: Evidence, manifest: ModelManifest) -> Assessment:
         is too probable, the top probability is below the threshold, or the prediction set holds a label beside the
         most probable one; else the most probable label. `reasons` says why, and tells in any case a polarity that was
         corrected, and that no label's set holds a film which is given one: its label is then less probable than it
-        was on most validation films of that label.
+        was on most validation films of that label. A number that is none (NaN) is beyond every limit.
     """
     by_label = dict(zip(manifest.labels, map(float, evidence.probabilities), strict=True))
     chosen = prediction_set(by_label, manifest.thresholds.set_quantiles)
@@ -70,11 +71,38 @@ def assess(evidence: Evidence, manifest: ModelManifest) -> Assessment:
     return Assessment(verdict, by_label, chosen, obstacles + doubts + cautions)
 
 
+def describe_obstacles(limits: Thresholds) -> list[str]:
+    """When a film is not assessable, as ends of a sentence that begins 'where'."""
+    found = [
+        f"its contrast is below {limits.min_spread:.3f} (standard deviation of the windowed film)",
+        f"one side is more than {MAX_ELONGATION:g} times the other",
+    ]
+    if limits.max_film_distance is not None:
+        found.append(
+            f"the input gate takes it for no frontal chest film (distance above {limits.max_film_distance:.2f})"
+        )
+    if limits.max_feature_distance is not None:
+        found.append(f"the input gate finds it unlike the training films (above {limits.max_feature_distance:.2f})")
+    return found
+
+
+def describe_doubts(limits: Thresholds, name: Callable[[str], str]) -> list[str]:
+    """When a film is uncertain, likewise; `name` puts a label into words."""
+    found = [
+        f"the first label's probability is below {limits.min_probability:.3f}",
+        "the prediction set holds a label beside the first",
+    ]
+    if limits.max_other is not None:
+        each = ", ".join(f"{limit:.3f} for {name(label)}" for label, limit in limits.max_other.items())
+        found.append(f"the probability of an other finding reaches the first label's limit ({each})")
+    return found
+
+
 def _obstacles(evidence: Evidence, limits: Thresholds) -> tuple[str, ...]:
     """Why the film cannot be assessed at all."""
     found = {
-        LOW_CONTRAST: evidence.spread < limits.min_spread,
-        EXTREME_ASPECT: evidence.elongation > MAX_ELONGATION,
+        LOW_CONTRAST: not evidence.spread >= limits.min_spread,
+        EXTREME_ASPECT: not evidence.elongation <= MAX_ELONGATION,
         NOT_FRONTAL_CHEST: _exceeds(evidence.film_distance, limits.max_film_distance),
         UNLIKE_TRAINING: _exceeds(evidence.feature_distance, limits.max_feature_distance),
     }
@@ -84,12 +112,12 @@ def _obstacles(evidence: Evidence, limits: Thresholds) -> tuple[str, ...]:
 def _doubts(evidence: Evidence, leader: str, top: float, rivals: list[str], limits: Thresholds) -> tuple[str, ...]:
     """Why no label is given although the film can be assessed."""
     found = {
-        OTHER_FINDING: limits.max_other is not None and evidence.other >= limits.max_other[leader],
-        LOW_PROBABILITY: top < limits.min_probability,
+        OTHER_FINDING: limits.max_other is not None and not evidence.other < limits.max_other[leader],
+        LOW_PROBABILITY: not top >= limits.min_probability,
         AMBIGUOUS_SET: bool(rivals),
     }
     return tuple(reason for reason, holds in found.items() if holds)
 
 
 def _exceeds(distance: float, limit: float | None) -> bool:
-    return limit is not None and distance > limit
+    return limit is not None and not distance <= limit

@@ -114,7 +114,13 @@ class MapQuality(Wire):
     insertion: list[float] = Field(description="likewise while they are shown and the rest is taken away")
     deletion_auc: float = Field(ge=0, le=1, description="area under `deletion`: low where the map marks what matters")
     insertion_auc: float = Field(ge=0, le=1, description="area under `insertion`: high where it does")
-    random_auc: float = Field(ge=0, le=1, description="the area for blocks in random order: what both compare with")
+    random_auc: float = Field(ge=0, le=1, description="the area for blocks in random order, the mean of several orders")
+    random_least: float | None = Field(
+        ge=0,
+        le=1,
+        description="the least of them: a `deletion_auc` below it is better than random; null: not kept",
+    )
+    random_most: float | None = Field(ge=0, le=1, description="the largest: an `insertion_auc` above it is")
     second_method: str = Field(description="the method that `agreement` is measured with")
     agreement: float | None = Field(
         ge=-1, le=1, description="Spearman correlation with that map; null: no order in one"

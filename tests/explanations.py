@@ -31,6 +31,8 @@ QUALITY: dict[str, object] = {
     "deletion_auc": 0.31,
     "insertion_auc": 0.72,
     "random_auc": 0.58,
+    "random_least": 0.47,
+    "random_most": 0.69,
     "second_method": "grad_cam",
     "agreement": 0.4,
     "stability": None,

@@ -36,7 +36,7 @@ BATCH: Final = 16
 """Films a call; on CPUs larger ones gain nothing."""
 
 
-RATES: Final = ("accuracy", "coverage", "selective_accuracy")
+RATES: Final = ("accuracy", "coverage", "selective_accuracy", "verdict_precision")
 
 ABSTENTIONS: Final = frozenset({Verdict.UNCERTAIN, Verdict.NOT_ASSESSABLE})
 """Verdicts that name no label."""
@@ -108,9 +108,11 @@ def measure(answers: Answers, labels: Sequence[str]) -> SplitMetrics:
     if not is_ours.any():
         return everywhere
     truth = np.array([labels.index(name) for name in names[is_ours]], np.int64)
-    return everywhere.model_copy(
-        update=_forced_choice(answers.probabilities[is_ours], truth, told.among(is_ours), labels)
-    )
+    found = _forced_choice(answers.probabilities[is_ours], truth, told.among(is_ours), labels)
+    is_hit = np.zeros(len(names), bool)
+    is_hit[is_ours] = answers.probabilities[is_ours].argmax(axis=1) == truth
+    precision = share(is_hit[told.has_verdict], told.groups[told.has_verdict])
+    return everywhere.model_copy(update=found | {"verdict_precision": precision})
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ def as_numbers(metrics: SplitMetrics) -> dict[str, object]:
         "coverage": metrics.coverage.value,
         "coverage_by_label": {label: rate.value for label, rate in metrics.coverage_by_label.items()},
         "selective_accuracy": _value(metrics.selective_accuracy),
+        "verdict_precision": _value(metrics.verdict_precision),
         "confusion": metrics.confusion,
         "n_by_label": {label: rate.n for label, rate in metrics.coverage_by_label.items()},
         "intervals_95": {name: [rate.low, rate.high] for name, rate in rates.items()},

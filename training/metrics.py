@@ -88,13 +88,13 @@ def balanced_accuracy(confusion: Integers) -> float:
     return float((np.diag(confusion)[present] / sizes[present]).mean())
 
 
-def macro_f1(confusion: Integers) -> float:
+def macro_f1(confusion: Integers | npt.NDArray[np.float64]) -> float:
     """Mean F1 of the labels that have films."""
     present = confusion.sum(axis=1) > 0
     return float(f1(confusion)[present].mean())
 
 
-def f1(confusion: Integers) -> npt.NDArray[np.float64]:
+def f1(confusion: Integers | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """(K,) F1 = 2 TP / (2 TP + FP + FN) of each label; 0 for one that no film has or is given."""
     total = confusion.sum(axis=0) + confusion.sum(axis=1)
     return 2 * np.diag(confusion) / np.maximum(total, 1)

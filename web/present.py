@@ -16,7 +16,7 @@ from markupsafe import Markup
 from shared import verdict, wire
 from shared.db.queries import MOST_COUNTED
 from shared.domain import Priority, Verdict
-from shared.manifest import Rate, SplitMetrics
+from shared.manifest import Rate, SplitMetrics, Thresholds
 
 LABELS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -32,7 +32,7 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
 )
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "ambiguous_set": "Several labels remain plausible at once.",
+        "ambiguous_set": "Another label remains plausible beside the first.",
         "empty_set": "Its label is less probable here than on most validation films that carry it.",
         "extreme_aspect": "One side of the film is more than twice the other: too long a strip for the network.",
         "low_contrast": "The film has hardly any contrast, so there is nothing to compare with the training films.",
@@ -99,8 +99,14 @@ def list_rates(split: SplitMetrics) -> list[tuple[str, Rate]]:
     found += [(f"Recall of {name_label(label)}", rate) for label, rate in split.recall.items()]
     found += [("Given a label, not an abstention", split.coverage)]
     found += [(f"of {name_label(label)}", rate) for label, rate in split.coverage_by_label.items()]
-    found += [("Accuracy of the labels given", split.selective_accuracy)]
-    return [(words, rate) for words, rate in found if rate is not None]
+    found += [("Accuracy of the labels given to films that have one", split.selective_accuracy)]
+    found += [("Right, of all labels given", split.verdict_precision)]
+    return [(words, rate) for words, rate in found if rate is not None and rate.n]
+
+
+def describe_doubts(limits: Thresholds) -> list[str]:
+    """When this model answers 'uncertain'."""
+    return verdict.describe_doubts(limits, name_label)
 
 
 def percent(share: float) -> str:
@@ -187,6 +193,8 @@ FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
         "cautions": cautions,
         "list_splits": list_splits,
         "list_rates": list_rates,
+        "describe_obstacles": verdict.describe_obstacles,
+        "describe_doubts": describe_doubts,
         "percent": percent,
         "ranked": ranked,
         "list_labels": list_labels,

@@ -53,12 +53,12 @@ CORRELATIONS: Final = ((0.8, "close"), (0.5, "moderate"), (0.2, "weak"), (-0.2, 
 """From this rank correlation on, this word; ours, for reading only."""
 
 MARGIN: Final = 0.01
-"""A difference of probabilities below one percentage point is told as none."""
+"""A score that falls by less than one percentage point is told as not falling."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One line of the table of a map beside random order: areas in [0, 1], and whether the map did better."""
+    """One line of the table of a map beside random orders: areas in [0, 1], and whether the map beat each of them."""
 
     words: str
     wanted: str
@@ -79,7 +79,7 @@ def describe_method(code: str) -> str:
 
 def describe_degenerate(reason: str | None) -> str:
     """Why a map says nothing; a reason that is not known is not guessed."""
-    return DEGENERATE.get(reason or "", "The map is empty or constant.")
+    return DEGENERATE.get(reason or "", "The map is empty, constant, or all in one corner.")
 
 
 def describe_correlation(value: float | None) -> str:
@@ -90,21 +90,25 @@ def describe_correlation(value: float | None) -> str:
 
 
 def compare(quality: wire.MapQuality) -> list[Comparison]:
-    """Deletion and insertion beside random order."""
+    """Deletion and insertion beside random orders."""
     gone, shown, random = quality.deletion_auc, quality.insertion_auc, quality.random_auc
+    is_lower = quality.random_least is not None and gone < quality.random_least
+    is_higher = quality.random_most is not None and shown > quality.random_most
     return [
-        Comparison("Marked parts taken away first", "lower is better", gone, random, gone < random - MARGIN),
-        Comparison("Marked parts shown first", "higher is better", shown, random, shown > random + MARGIN),
+        Comparison("Marked parts taken away first", "lower is better", gone, random, is_lower),
+        Comparison("Marked parts shown first", "higher is better", shown, random, is_higher),
     ]
 
 
 def weigh(quality: wire.MapQuality) -> str:
     """What the comparison comes to, as a sentence or two."""
+    if quality.random_least is None or quality.random_most is None:
+        return "An earlier build measured this, beside too few random orders to tell the map from chance."
     better = sum(line.is_better for line in compare(quality))
     verdict = (
-        "Neither is better than a random order: the score reacts no more to what is marked than to the rest.",
-        "Only one of them is better than a random order: this map explains the score in part at most.",
-        "Both are better than a random order: the score reacts to what is marked.",
+        "Neither is better than all random orders: the score may react no more to what is marked than to the rest.",
+        "Only one of them is better than all random orders: this map explains the score in part at most.",
+        "Both are better than all random orders that were tried: the score reacts to what is marked.",
     )[better]
     if quality.deletion[-1] < quality.deletion[0] - MARGIN:
         return verdict

@@ -14,8 +14,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import count
 
-import numpy as np
-
 from shared import faults, verdict
 from shared.db import jobs
 from shared.db.jobs import Claim, Finding
@@ -188,9 +186,9 @@ def _conclude(engine: Engine, prepared: Sequence[Prepared]) -> list[Outcome]:
 
 
 def _infer(engine: Engine, prepared: Sequence[Prepared]) -> list[Outcome]:
-    """One call for all; probabilities that are no numbers are a fault like any other."""
+    """One call for all; an answer that holds no numbers is a fault like any other."""
     inference = engine.infer(preprocess.stack([item.film.values for item in prepared]))
-    if not np.isfinite(inference.probabilities).all():
+    if not inference.is_finite:
         raise ModelProblem("The network's answer is not finite.")
     return [
         Concluded(

@@ -198,7 +198,7 @@ def _of_verdict(result: tables.Result) -> wire.ExplanationDetail:
 
 def _to_wire(row: Explanation) -> wire.ExplanationDetail:
     state, judged = ExplanationState(row.state), row.quality or {}
-    measured = {name: judged[name] for name in wire.MapQuality.model_fields} if judged else None
+    measured = {name: judged.get(name) for name in wire.MapQuality.model_fields} if judged else None
     return wire.ExplanationDetail(
         method=ExplanationMethod(row.method),
         status=state,

@@ -61,7 +61,7 @@ def test_another_methods_map_is_asked_for_and_shown_without_a_reload(
     expect_drawn(page, "gradient")
     expect(page.locator("#said")).to_have_text("Gradient is shown.")
     expect(page.locator(".worth")).to_contain_text("Marked parts taken away first")
-    expect(page.locator("#heatmap-caution")).to_contain_text("It shows influence on the score, not where disease is.")
+    expect(page.locator("#heatmap-caution")).to_contain_text("not where disease is.")
     assert page.evaluate("window.stayed")
     assert page.url == f"{film}?map=gradient"
     assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]

@@ -6,25 +6,29 @@ that says so. Whether a goal is reached is judged by the value alone; the interv
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from shared.manifest import Rate
 from shared.model_report import Estimate, Goal, ModelReport, Source, SplitReport
+from training.metrics import macro_f1
 
 MEGABYTE: Final = 1_000_000
 """Bytes."""
 MINUTE: Final = 60
 """Seconds."""
+EXACT: Final = 9
+"""Decimals that a number is judged by: 87 of 100 sets are .03 from .9, which in binary is a little more."""
 NOT_MEASURED: Final = "Not measured."
 
 HANNOVER: Final = "x_hannover"
 NIH: Final = "x_nih"
 """Pools of the external split."""
-
-CHOICES: Final = frozenset({"balanced_accuracy", "macro_f1"})
-"""Estimates that wrong choices lower, so that it helps to know where these are."""
 
 
 Measured = Rate | Estimate
@@ -46,6 +50,9 @@ class Found:
 
 
 Find = Callable[[ModelReport], Found | None]
+Counts = npt.NDArray[np.float64]
+Weigh = Callable[[Counts, int, Rate], float]
+"""How much a measure loses by the films of a source that are named wrongly: confusion, place of their label, recall."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +83,8 @@ def _judge(line: Line, found: Found | None) -> Goal:
             reached=None,
             note=NOT_MEASURED,
         )
-    is_reached = found.value >= line.limit if line.goal == "at least" else found.value <= line.limit
+    value = round(found.value, EXACT)
+    is_reached = value >= line.limit if line.goal == "at least" else value <= line.limit
     return Goal(
         measure=line.measure,
         goal=line.goal,
@@ -104,27 +112,51 @@ def _of(measured: Measured | None, note: str = "", why: str = "") -> Found | Non
     return Found(measured.value, measured.low, measured.high, measured.n, note, why)
 
 
-def _weakest(split: SplitReport) -> str:
-    """The source and label that lose most films: where to look first for what is missing."""
+def _weakest(report: ModelReport, split: SplitReport, weigh: Weigh) -> str:
+    """The source and label that lose most: where to look first for what is missing."""
     known = [(row, row.recall) for row in split.sources if row.recall is not None and row.recall.n]
-    row, recall = max(known, key=lambda pair: (1 - pair[1].value) * pair[1].n, default=(None, None))
+    counts, places = np.array(split.metrics.confusion, np.float64), {name: i for i, name in enumerate(report.labels)}
+    row, recall = max(known, key=lambda pair: weigh(counts, places[pair[0].label], pair[1]), default=(None, None))
     if row is None or recall is None or recall.value == 1:
         return ""
-    lost = round((1 - recall.value) * recall.n)
-    return f"Most is lost on {row.label} of {row.source or 'no stated source'}: {lost} of {recall.n} wrong."
+    return f"Most is lost on {row.label} of {row.source or 'no stated source'}: {_lost(recall)} of {recall.n} wrong."
+
+
+def _lost(recall: Rate) -> int:
+    return round((1 - recall.value) * recall.n)
+
+
+def _by_film(_confusion: Counts, _place: int, recall: Rate) -> float:
+    """Each film counts alike, as in accuracy."""
+    return _lost(recall)
+
+
+def _by_label(confusion: Counts, place: int, recall: Rate) -> float:
+    """Each label counts alike, as in balanced accuracy: films lost, as a share of the label's."""
+    return _lost(recall) / max(1.0, float(confusion[place].sum()))
+
+
+def _by_f1(confusion: Counts, place: int, recall: Rate) -> float:
+    """Macro F1 were these films right; of the labels they were given it is known only for all films of theirs."""
+    mended = confusion.copy()
+    wrong = confusion[place].sum() - confusion[place, place]
+    mended[place] *= 1 - _lost(recall) / max(1.0, wrong)
+    mended[place, place] = confusion[place, place] + _lost(recall)
+    return macro_f1(mended)
 
 
 def _accuracy(split: str) -> Find:
-    return lambda report: _in(report, split, lambda found: _of(found.metrics.accuracy, why=_weakest(found)))
+    def find(report: ModelReport, found: SplitReport) -> Found | None:
+        return _of(found.metrics.accuracy, why=_weakest(report, found, _by_film))
+
+    return lambda report: _in(report, split, lambda found: find(report, found))
 
 
 def _estimate(split: str, name: str) -> Find:
-    why = _weakest if name in CHOICES else _no_reason
-    return lambda report: _in(report, split, lambda found: _of(found.estimates.get(name), why=why(found)))
+    def find(report: ModelReport, found: SplitReport) -> Found | None:
+        return _of(found.estimates.get(name), why=_weakest(report, found, WEIGHED[name]) if name in WEIGHED else "")
 
-
-def _no_reason(_split: SplitReport) -> str:
-    return ""
+    return lambda report: _in(report, split, lambda found: find(report, found))
 
 
 def _coverage(split: str) -> Find:
@@ -142,7 +174,15 @@ def _of_labels(report: ModelReport, split: SplitReport) -> str:
 
 
 def _selective(split: str) -> Find:
-    return lambda report: _in(report, split, lambda found: _of(found.metrics.selective_accuracy))
+    return lambda report: _in(report, split, lambda found: _of(found.metrics.selective_accuracy, _of_all(found)))
+
+
+def _of_all(split: SplitReport) -> str:
+    """Verdicts on films with an other finding are wrong: say what it is of all verdicts."""
+    rate = split.metrics.verdict_precision
+    if rate is None or not rate.n or rate.n == split.metrics.n:
+        return ""
+    return f"Of all {rate.n} verdicts, those on other findings among them, {rate.value:.3f} are right."
 
 
 def _recall(split: str, source: str, label: str) -> Find:
@@ -211,6 +251,9 @@ def _megabytes(report: ModelReport) -> Found | None:
     return Found(report.weights_bytes / MEGABYTE)
 
 
+WEIGHED: Final[Mapping[str, Weigh]] = MappingProxyType({"balanced_accuracy": _by_label, "macro_f1": _by_f1})
+"""Estimates that wrong choices lower, so that it helps to know where these are."""
+
 LINES: Final = (
     Line("Test: accuracy", "at least", 0.97, _accuracy("test")),
     Line("Test: macro F1", "at least", 0.97, _estimate("test", "macro_f1")),
@@ -218,7 +261,7 @@ LINES: Final = (
     Line("Adults: balanced accuracy", "at least", 0.95, _estimate("test_adult", "balanced_accuracy")),
     Line("External: balanced accuracy", "at least", 0.88, _estimate("external", "balanced_accuracy")),
     Line("External: share given a verdict", "at least", 0.80, _coverage("external")),
-    Line("External: accuracy of the verdicts given", "at least", 0.88, _selective("external")),
+    Line("External: accuracy of the verdicts given to films of the labels", "at least", 0.88, _selective("external")),
     Line("External, Hannover: recall of covid19", "at least", 0.98, _recall("external", HANNOVER, "covid19")),
     Line("External, NIH: recall of normal", "at least", 0.92, _recall("external", NIH, "normal")),
     Line("Known other findings given a verdict", "at most", 0.05, _coverage("ood")),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.model_report import Goal, ModelReport
+from shared.verdict import describe_doubts, describe_obstacles
 from training.report import words
 
 SECOND: Final = 2
@@ -98,9 +99,9 @@ def verdicts(report: ModelReport) -> Section:
         if split.sets.mean_size is not None
     )
     about = (
-        f"Scores are divided by a temperature of {report.temperature:.4f}. The verdict is *uncertain* where "
-        f"{_doubts(report)}. It is *not assessable* where contrast, shape or the input gate speak against a frontal "
-        "chest film like those learned from. All these limits belong to this version."
+        f"Scores are divided by a temperature of {report.temperature:.4f}. A film is *not assessable* where "
+        f"{', or '.join(describe_obstacles(report.thresholds))}. Else the verdict is *uncertain* where "
+        f"{', or '.join(describe_doubts(report.thresholds, words.label))}. All these limits belong to this version."
     )
     blocks = (
         about,
@@ -109,15 +110,3 @@ def verdicts(report: ModelReport) -> Section:
         Table(("split", "mean size", "n"), sizes),
     )
     return Section("verdicts", "From scores to a verdict", blocks)
-
-
-def _doubts(report: ModelReport) -> str:
-    found = report.thresholds
-    rules = [
-        f"the first label's probability is below {found.min_probability:.4f}",
-        "the prediction set holds several labels",
-    ]
-    if found.max_other is not None:
-        limits = ", ".join(f"{limit:.4f} for {words.label(label)}" for label, limit in found.max_other.items())
-        rules.append(f"the probability of an other finding reaches the first label's limit ({limits})")
-    return ", or ".join(rules)

@@ -24,7 +24,7 @@ class Inference:
         other: (N,) float32, probability in [0, 1] of an other finding, by the same temperature; 0 without that output.
         film_distance, feature_distance: (N,) float32 of the input gate, see `gate.Gate.distances`; 0 without a gate.
         saliency: (N, h, w) float32 in [0, 1], Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) of each
-            film's most probable label at the manifest's target layer; all zero where it is degenerate.
+            film's most probable label at the manifest's target layer; all zero where nothing spoke for it.
     """
 
     probabilities: FloatArray
@@ -32,6 +32,14 @@ class Inference:
     film_distance: FloatArray
     feature_distance: FloatArray
     saliency: FloatArray
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all that a verdict rests on are numbers."""
+        return all(
+            np.isfinite(each).all()
+            for each in (self.probabilities, self.other, self.film_distance, self.feature_distance)
+        )
 
     def evidence(self, index: int, film: NetworkInput) -> Evidence:
         """What was seen of the film at `index`, whose input was `film`."""

@@ -29,7 +29,9 @@ STEPS: Final = 16
 GRID: Final = 16
 """Blocks a side: 256 blocks of equal size (to a pixel), 16 a step; a Grad-CAM cell is about 2 x 2 of them."""
 
-RANDOM_ORDERS: Final = 4
+RANDOM_ORDERS: Final = 19
+"""A map that knows nothing beats all of them one time in twenty. Beside the mean of four, two in three maps of noise
+looked better in deletion or insertion (72 maps of 12 films): the areas of single orders scatter by .065 to .079."""
 NOISES: Final = 4
 NOISE: Final = 0.02
 """Standard deviation of the noise that stability is measured under, as a share of [0, 1]: five grey values of 255."""
@@ -60,8 +62,10 @@ class MapQuality:
         insertion: likewise with so many shown and the rest taken away.
         deletion_auc, insertion_auc: areas under them (trapezoid), in [0, 1]; a good map has a low first and a high
             second one (Petsiuk et al. 2018, arXiv 1806.07421).
-        random_auc: the same area for random orders, the mean of `RANDOM_ORDERS`. One number serves both: to show
-            blocks in one order is to take them away in the other, and both orders are equally random.
+        random_auc, random_least, random_most: the same area for random orders, the mean, the least and the largest of
+            `RANDOM_ORDERS`. They serve both: to show blocks in one order is to take them away in the other, and both
+            orders are equally random. A deletion below the least, or an insertion above the largest, is better than
+            random at the level of 1 / (RANDOM_ORDERS + 1).
         second_method, agreement: Spearman correlation with that method's map over the blocks; None where one has
             no order.
         stability: mean Spearman correlation of the map with those of `NOISES` slightly noisy copies; None likewise.
@@ -76,6 +80,8 @@ class MapQuality:
     deletion_auc: float
     insertion_auc: float
     random_auc: float
+    random_least: float
+    random_most: float
     second_method: str
     agreement: float | None
     stability: float | None
@@ -107,7 +113,7 @@ def judge(  # noqa: PLR0913, PLR0917 - a map is judged with all that it claims t
     marked = block_means(values)
     second = SECOND[method]
     other = explainer.explain(x[np.newaxis], second, labels, seed)[0]
-    deletion, insertion, random_auc = _take_away(lambda films: explainer.scores(films)[:, label], x, marked, rng)
+    deletion, insertion, random = _take_away(lambda films: explainer.scores(films)[:, label], x, marked, rng)
     noisy = x + np.float32(NOISE) * rng.standard_normal((NOISES, *x.shape), np.float32)
     shaken = explainer.explain(np.clip(noisy, 0, 1), method, np.repeat(labels, NOISES), seed)
     if values.shape != shaken.shape[1:]:
@@ -121,7 +127,9 @@ def judge(  # noqa: PLR0913, PLR0917 - a map is judged with all that it claims t
         insertion=tuple(insertion.tolist()),
         deletion_auc=area(deletion),
         insertion_auc=area(insertion),
-        random_auc=random_auc,
+        random_auc=float(np.mean(random)),
+        random_least=min(random),
+        random_most=max(random),
         second_method=second,
         agreement=rank_correlation(marked, block_means(other)),
         stability=_mean_correlation(values, shaken),
@@ -171,7 +179,7 @@ def area(curve: FloatArray) -> float:
 
 
 def block_means(values: FloatArray) -> FloatArray:
-    """A map (h, w) as its mean over GRID x GRID equal blocks, cells cut in part; zeros where it is not finite."""
+    """A map (h, w) on GRID x GRID blocks: means of its cells, interpolated if it has fewer; zeros if not finite."""
     if values.size == 0 or not np.isfinite(values).all():
         return np.zeros((GRID, GRID), np.float32)
     picture = Image.fromarray(np.ascontiguousarray(values, np.float32))
@@ -181,13 +189,12 @@ def block_means(values: FloatArray) -> FloatArray:
 
 def _take_away(
     scores: Scores, x: FloatArray, marked: FloatArray, rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray, float]:
-    """Deletion curve, insertion curve, and the mean area of random orders."""
+) -> tuple[FloatArray, FloatArray, list[float]]:
+    """Deletion curve, insertion curve, and the areas of random orders."""
     deletion = take_away(scores, x, marked, rng)
     insertion = take_away(scores, x, -marked, rng)[::-1]
     nothing = np.zeros_like(marked)
-    random = [area(take_away(scores, x, nothing, rng)) for _ in range(RANDOM_ORDERS)]
-    return deletion, insertion, float(np.mean(random))
+    return deletion, insertion, [area(take_away(scores, x, nothing, rng)) for _ in range(RANDOM_ORDERS)]
 
 
 def _block_of_pixels(height: int, width: int) -> Blocks:

@@ -64,6 +64,13 @@ def test_coverage_counts_every_film() -> None:
     assert measured.selective_accuracy.value == pytest.approx(2 / 3)
 
 
+def test_a_verdict_on_an_other_finding_is_no_right_one() -> None:
+    """Of the 4 verdicts one is on a film without a right label: 2 are right."""
+    precision = measure(ANSWERS, LABELS).verdict_precision
+    assert precision is not None
+    assert (precision.value, precision.n) == (0.5, 4)
+
+
 def test_only_other_labels_leave_the_forced_choice_empty() -> None:
     """No film of ours: coverage stands, the rest is null in JSON."""
     numbers = json.loads(json.dumps(as_numbers(measure(make_answers(("tuberculosis", SURE[0], True)), LABELS))))

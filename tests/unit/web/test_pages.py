@@ -220,7 +220,7 @@ def test_the_film_page_tells_all_of_a_result(browser: FlaskClient, resources: Re
     for words in ("80.0 %", "10.0 %", "The prediction set holds Normal only.", "COVID-19", "Viral pneumonia"):
         assert words in page
     assert re.search(r'<a href="/model">fake 1</a>', page)
-    assert "It shows influence on the score, not where disease is." in page
+    assert "not where disease is." in page
     assert 'data-heatmap="/api/v1/jobs/' in page
     assert "hx-get" not in page
 
@@ -229,7 +229,7 @@ def test_the_film_page_tells_all_of_a_result(browser: FlaskClient, resources: Re
     ("verdict", "reason", "words"),
     [
         ("uncertain", "low_probability", "No label reaches the probability"),
-        ("uncertain", "ambiguous_set", "Several labels remain plausible"),
+        ("uncertain", "ambiguous_set", "Another label remains plausible"),
         ("not_assessable", "low_contrast", "hardly any contrast"),
         ("uncertain", "a_reason_of_tomorrow", "a_reason_of_tomorrow"),
     ],
@@ -254,14 +254,14 @@ def test_a_film_that_was_turned_to_the_usual_grey_scale_says_so_beside_its_verdi
     assert "The model abstains" not in page
     reasons = ["ambiguous_set", "polarity_corrected"]
     page = browser.get(f"/jobs/{finish_as(resources, 'uncertain', reasons=reasons)}").text
-    assert page.index("Several labels remain plausible") < page.index("With caution") < page.index("shown inverted")
+    assert page.index("Another label remains plausible") < page.index("With caution") < page.index("shown inverted")
     assert page.count("shown inverted") == 1
 
 
 def test_a_degenerate_map_is_told_and_not_drawn(browser: FlaskClient, resources: Resources) -> None:
     """A map that says nothing gives a sentence and no heatmap."""
     page = browser.get(f"/jobs/{finish_as(resources, 'normal', is_degenerate=True)}").text
-    assert "empty or constant" in page
+    assert "empty, constant, or all in one corner" in page
     assert "data-heatmap=" not in page
     assert 'id="opacity"' not in page
 

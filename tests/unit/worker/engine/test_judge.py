@@ -87,6 +87,7 @@ def test_map_of_the_only_pixels_that_count_is_far_from_random(x: np.ndarray, mar
     assert found.deletion_auc == pytest.approx(grey + (1 - grey) / 32)
     assert found.insertion_auc == pytest.approx(1 - (1 - grey) / 32)
     assert found.deletion_auc < found.random_auc - 0.25 < found.insertion_auc - 0.5
+    assert found.deletion_auc < found.random_least <= found.random_auc <= found.random_most < found.insertion_auc
     assert found.random_auc == pytest.approx((1 + grey) / 2, abs=0.15)
 
 
@@ -94,6 +95,15 @@ def test_map_that_marks_all_but_what_counts_is_worse_than_random(x: np.ndarray, 
     """The reverse order has the areas the other way round."""
     found = ask(x, 1 - marking)
     assert found.deletion_auc > found.random_auc > found.insertion_auc
+
+
+def test_a_map_that_knows_nothing_rarely_beats_all_random_orders(x: np.ndarray) -> None:
+    """One time in twenty by chance, in deletion as in insertion; beside their mean it would be every other time."""
+    rng = np.random.default_rng(11)
+    found = [ask(x, rng.random((SIDE, SIDE), np.float32), seed) for seed in range(100)]
+    assert sum(one.deletion_auc < one.random_least for one in found) <= 12
+    assert sum(one.insertion_auc > one.random_most for one in found) <= 12
+    assert sum(one.deletion_auc < one.random_auc for one in found) > 30
 
 
 def test_constant_map_is_judged_as_a_random_order(x: np.ndarray) -> None:
