@@ -187,8 +187,10 @@ class Goal(Part):
 
 
 class Explanations(Part):
-    """What `training/explain_check.py` found for this model; see there for each number."""
+    """What `training/explain_check.py` found for this model on so many films of a folder; see there for each number."""
 
+    films: int | None = None
+    of: str = ""
     agreement: list[dict[str, object]]
     sanity: list[dict[str, object]]
     areas: list[dict[str, object]]

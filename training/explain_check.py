@@ -37,6 +37,8 @@ from worker.engine.weights import load_weights
 
 SHIPPED: Final = Path(worker.engine.__file__).parents[1] / "models" / "default"
 
+SAMPLES: Final = Path(shared.samples.__file__).parent
+
 STAGES: Final = (("last row", 0.0), ("last half", 0.5), ("all rows", 1.0))
 """How much of the network is shuffled: the last row, then so large a share of the rows that have arrays."""
 
@@ -69,7 +71,7 @@ class Areas:
 
 def main(
     model: Annotated[Path, typer.Option(help="model folder")] = SHIPPED,
-    data: Annotated[Path, typer.Option(help="folder of PNG or JPEG films")] = Path(shared.samples.__file__).parent,
+    data: Annotated[Path, typer.Option(help="folder of PNG or JPEG films")] = SAMPLES,
     out: Annotated[Path, typer.Option(help="JSON to write")] = Path("var/explain_check.json"),
     peer: Annotated[Path, typer.Option(help="folder of the second library")] = Path("var/explain-peer"),
     seed: Annotated[int, typer.Option(help="of every random draw")] = 1,
@@ -84,6 +86,7 @@ def main(
         "model": explainer.manifest.weights_sha256,
         "device": explainer.device,
         "films": len(films),
+        "of": "the sample films that ship, blends of several films each" if data == SAMPLES else data.name,
         "seed": seed,
         "agreement": [asdict(row) for row in agreements],
         "sanity": [asdict(row) for row in check_sanity(model, explainer, films, labels, seed)],

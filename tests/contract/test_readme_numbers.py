@@ -31,7 +31,7 @@ def row(name: str, split: SplitMetrics) -> str:
     """One line of the table."""
     cells = [
         f"`{name}`",
-        str(split.n),
+        f"{split.n}, {split.accuracy.n if split.accuracy else 0}",
         interval(split.accuracy),
         share(split.balanced_accuracy, ".3f"),
         share(split.macro_f1, ".3f"),

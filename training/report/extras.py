@@ -30,6 +30,8 @@ class _Explained(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     model: str
+    films: int | None = None
+    of: str = ""
     agreement: list[dict[str, object]]
     sanity: list[dict[str, object]]
     areas: list[dict[str, object]]
@@ -66,7 +68,7 @@ def _read_explanations(path: Path, weights_sha256: str) -> Explanations:
     found = _read(TypeAdapter(_Explained), path)
     if found.model != weights_sha256:
         raise DataProblem(f"{path.name} explains other weights than these.", path=str(path))
-    return Explanations(agreement=found.agreement, sanity=found.sanity, areas=found.areas)
+    return Explanations.model_validate(found.model_dump(exclude={"model"}))
 
 
 def _read(form: TypeAdapter[Form], path: Path) -> Form:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from shared.manifest import Rate
@@ -11,6 +12,9 @@ from training.report.sections import THIRD, Block, Bullets, Section, Table
 
 NOT_MEASURED = "Not measured."
 RATE = ("95 % interval", "n")
+EXTERNAL = "external"
+KNOWN_HOSPITALS = frozenset({"x_nih", "x_kermany_test"})
+"""Sources of the external split whose hospital gave training films too, other ones."""
 
 
 def splits(report: ModelReport) -> list[Section]:
@@ -39,9 +43,29 @@ def _split(name: str, split: SplitReport, labels: Sequence[str]) -> Section:
     blocks += [_by_label(split.by_label)] if split.by_label else []
     blocks.append(Table(("share of films", "value", *RATE), tuple(shares)))
     blocks += [Table(("measure", "value", *RATE), tuple(others))] if others else []
+    if name == EXTERNAL and (others_only := _newcomers(split)):
+        blocks.append(others_only)
     if split.metrics.confusion:
         blocks.append(_confusion(labels, split.metrics.confusion))
     return Section(split_key(name), f"`{name}`", tuple(blocks), THIRD)
+
+
+def _newcomers(split: SplitReport) -> str:
+    """What the forced choice gets right of the sources that share no hospital with the training films."""
+    rows = [(row, row.recall) for row in split.sources if row.recall is not None]
+    if not any(row.source in KNOWN_HOSPITALS for row, _ in rows):
+        return ""
+    right, films = Counter[str](), Counter[str]()
+    for row, recall in rows:
+        if row.source not in KNOWN_HOSPITALS:
+            right[row.label] += round(recall.value * recall.n)
+            films[row.label] += recall.n
+    known = sum(recall.n for row, recall in rows if row.source in KNOWN_HOSPITALS)
+    found = ", ".join(f"{right[label]} of {films[label]} {words.label(label)}" for label in films)
+    return (
+        f"**{known} of the {known + films.total()} films with a label are of hospitals that training films are of "
+        f"too** ({', '.join(sorted(KNOWN_HOSPITALS))}). Of the other sources' the first choice is right for {found}."
+    )
 
 
 def _by_label(found: Mapping[str, LabelScores]) -> Table:
@@ -176,10 +200,12 @@ def explanations(report: ModelReport) -> Section:
     found, title = report.explanations, "Do the explanations hold?"
     if found is None:
         return Section("explanations", title, (NOT_MEASURED,))
-    about = "Agreement with another library's maps of the same films:"
+    on = f"On {found.films} films ({found.of}), so few that these numbers are rough. " if found.films else ""
+    about = f"{on}Agreement with another library's maps of the same films:"
     shuffled = "Maps before and after weights were shuffled (a low correlation: the map shows what was learned):"
     areas = (
-        "Area under the score while pixels are taken away (low is good) or put back (high is good) in the map's order:"
+        "Area under the score while blocks of the film are taken away (low is good) or put back (high is good) in the "
+        "map's order, beside random orders. A method that is no better than these explains nothing on such films:"
     )
     blocks = (about, _records(found.agreement), shuffled, _records(found.sanity), areas, _records(found.areas))
     return Section("explanations", title, blocks)

@@ -39,11 +39,18 @@ class Gate:
     subspace: FloatArray
 
     def distances(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Of (N, D) features: log-odds of no frontal chest film (N,); mean square outside the subspace (N,)."""
+        """Of (N, D) features: log-odds of no frontal chest film (N,); mean square outside the subspace (N,).
+
+        Film by film: a product of matrices rounds otherwise for one row than for twelve, and an answer must not depend
+        on the films that it was computed with.
+        """
+        found = np.array([self._distances(row) for row in features], np.float32).reshape(-1, 2)
+        return found[:, 0], found[:, 1]
+
+    def _distances(self, features: FloatArray) -> tuple[np.float32, np.float32]:
         standard = (features - self.mean) / self.scale
         outside = standard - (standard @ self.subspace.T) @ self.subspace
-        score = standard @ self.weights + self.bias
-        return score.astype(np.float32), (outside * outside).mean(axis=1, dtype=np.float32)
+        return standard @ self.weights + self.bias[0], (outside * outside).mean(dtype=np.float32)
 
 
 def pool(rows: FloatArray) -> FloatArray:

@@ -170,3 +170,43 @@ def test_as_many_probabilities_as_labels() -> None:
     """A network of another size is refused, not cut to fit."""
     with pytest.raises(ValueError, match="zip"):
         assess(0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"other": math.nan}, "other_finding"),
+        ({"film_distance": math.nan}, "not_frontal_chest"),
+        ({"feature_distance": math.nan}, "unlike_training"),
+        ({"spread": math.nan}, "low_contrast"),
+        ({"elongation": math.nan}, "extreme_aspect"),
+    ],
+)
+def test_what_is_no_number_is_beyond_every_limit(changes: dict[str, float], reason: str) -> None:
+    """A film about which something could not be measured gets no verdict."""
+    limits = {
+        "max_other": dict.fromkeys(("covid19", "normal", "viral_pneumonia"), 0.5),
+        "max_film_distance": 1.0,
+        "max_feature_distance": 1.0,
+    }
+    sure = replace(PLAIN, probabilities=np.array([0.01, 0.98, 0.01], np.float32))
+    assert verdict.assess(sure, make_model(limits)).verdict is Verdict.NORMAL
+    told = verdict.assess(replace(sure, **changes), make_model(limits))
+    assert told.verdict is not Verdict.NORMAL
+    assert reason in told.reasons
+
+
+def test_every_limit_of_a_model_is_told_in_the_rules() -> None:
+    """Those of the gate and of other findings too, each with its number."""
+    limits = {
+        "max_other": {"covid19": 0.31, "normal": 0.52, "viral_pneumonia": 0.29},
+        "max_film_distance": 1.25,
+        "max_feature_distance": 7.75,
+    }
+    thresholds = make_model(limits).thresholds
+    told = " ".join([*verdict.describe_obstacles(thresholds), *verdict.describe_doubts(thresholds, str.upper)])
+    for words in ("0.600", "0.100", "1.25", "7.75", "0.310 for COVID19", "0.520 for NORMAL"):
+        assert words in told
+    plain = make_model().thresholds
+    assert not any("gate" in rule for rule in verdict.describe_obstacles(plain))
+    assert len(verdict.describe_doubts(plain, str)) == 2

@@ -55,6 +55,22 @@ def test_the_card_has_no_number_of_its_own() -> None:
     assert numbers("87.02 94.3 91.5") <= numbers(literature)
 
 
+def test_external_films_of_known_hospitals_are_told_from_new_ones() -> None:
+    """50 of x_nih are of a hospital of the training films; of x_hannover's 50, 49 are right."""
+    card = render(make_report())
+    assert "**50 of the 100 films with a label are of hospitals that training films are of too**" in card
+    assert "the first choice is right for 49 of 50 COVID-19." in card
+
+
+def test_explanations_tell_what_films_they_were_checked_on() -> None:
+    """Twelve blends are few."""
+    explanations = make_report().explanations
+    assert explanations is not None
+    checked = explanations.model_copy(update={"films": 12, "of": "blends"})
+    assert "On 12 films (blends), so few that these numbers are rough." in render(make_report(explanations=checked))
+    assert "so few" not in render(make_report(explanations=explanations))
+
+
 def test_the_same_report_gives_the_same_card() -> None:
     """Pure."""
     assert render(make_report()) == render(make_report())

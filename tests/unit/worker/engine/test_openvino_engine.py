@@ -179,3 +179,14 @@ def test_nothing_of_it_calls_home_and_tensorflow_stays_out() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_the_gate_measures_a_film_the_same_alone_and_in_a_batch() -> None:
+    """To the last bit, with the shipped gate: a film at its limit must not be refused for its neighbours."""
+    gate = load_all(SHIPPED, read_manifest(SHIPPED)).gate
+    assert gate is not None
+    features = np.random.default_rng(3).standard_normal((12, len(gate.mean))).astype(np.float32)
+    together = gate.distances(features)
+    alone = [gate.distances(features[place : place + 1]) for place in range(12)]
+    for which in (0, 1):
+        np.testing.assert_array_equal([one[which][0] for one in alone], together[which])
