@@ -102,7 +102,9 @@ def sources(report: ModelReport) -> Section:
         for row in split.sources
     )
     headers = ("split", "source", "label", "n", "recall", "given a verdict")
-    return Section("sources", "By source", (Table(headers, rows, words=3),))
+    named = {row.source for split in report.splits.values() for row in split.sources}
+    legend = tuple(f"`{code}`: {told}." for code, told in words.SOURCES.items() if code in named)
+    return Section("sources", "By source", (Table(headers, rows, words=3), *((Bullets(legend),) if legend else ())))
 
 
 def robustness(report: ModelReport) -> Section:

@@ -42,6 +42,14 @@ LIMITS: Final = (
         "Thresholds belong to this version. Raising the least probability, or lowering the limit for an other finding, "
         "gives fewer verdicts and fewer wrong ones; the forced choice and its accuracy stay as they are."
     ),
+    (
+        "Recipes were developed over several looks at the splits reported here (DECISIONS.md counts them). Nothing was "
+        "chosen by them, yet a set that was never looked at may give less."
+    ),
+    (
+        "On a source that it has never seen, a network may call nearly every normal film sick: see which sources were "
+        "left out in turn."
+    ),
     "A heatmap shows what moved the score, not where disease is.",
 )
 DRAWN_LIMITS: Final = ("The films are drawn by a program. Nothing here says anything about X-rays.",)
@@ -64,8 +72,9 @@ def describe_split(recipe: Recipe, examples: Sequence[Example]) -> str:
     chosen = f"{'the epoch, ' if recipe.choose == 'best' else ''}the temperature and the thresholds"
     kept = ", ".join(sorted(splits - set(recipe.train_splits)))
     return (
-        f"{len(examples)} films in {groups} groups (a patient, or films too alike to tell apart); no group is in two "
-        f"splits, which is checked before training and again before this report. Learned from: "
+        f"{len(examples)} films in {groups} groups (a patient where the source names them, else films too alike to "
+        "tell apart, so that one patient may be in two groups); no group is in two splits, which is checked before "
+        "training and again before this report. Learned from: "
         f"{', '.join(recipe.train_splits)}, of which {100 * recipe.validation_share:.0f} % of the groups of each label "
         f"and source were taken out by a seeded draw, to choose {chosen} with. "
         f"Kept apart: {kept}; the run chose nothing by these."

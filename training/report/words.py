@@ -38,12 +38,33 @@ CONTROLS: Final[Mapping[str, str]] = MappingProxyType(
 SPLITS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "test": "films held back from the study's collection, in its mix: COVID-19 of adults, the rest of children",
-        "test_adult": "adults only: no age to tell the labels by, though the hospitals differ",
+        "test_adult": (
+            "adults only: no age to tell the labels by, though the hospitals differ; neither source names patients, "
+            "so some COVID-19 films may be of patients that training films are of"
+        ),
         "external": "collections not learned from, findings outside the labels among them; some share a hospital",
         "ood": "findings that no label is right for: whatever label they are given is wrong",
         "validation": "taken out of the training films to choose and calibrate with: no test",
     }
 )
+SOURCES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "covA": "COVID-19 from papers and many sites (ieee8023, CXNet, SIRM and others, by the Radiography Database)",
+        "covB": "COVID-19 of the same database's later part (BIMCV), adults",
+        "normP": "normal films of small children, one hospital (Kermany)",
+        "normA": "normal films, mostly adults (RSNA, of NIH ChestX-ray)",
+        "vp": "viral pneumonia of small children, the hospital of `normP` (Kermany)",
+        "x_kermany_test": "the same hospital's test films",
+        "x_nih": "NIH ChestX-ray, labels read from reports by a program",
+        "x_hannover": "COVID-19, Hannover",
+        "x_actualmed": "Actualmed COVID-19 collection",
+        "x_figure1": "Figure 1 COVID-19 collection",
+        "x_ieee8023": "findings other than COVID-19 of the ieee8023 collection",
+        "x_kermany_bacteria": "bacterial pneumonia of small children (Kermany)",
+        "x_tb": "tuberculosis, origin not stated",
+    }
+)
+"""Pools of the films that shipped models are measured on, where a report names them."""
 REACHED: Final[Mapping[bool | None, str]] = MappingProxyType({True: "yes", False: "no", None: "not measured"})
 
 
