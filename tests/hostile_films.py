@@ -280,6 +280,7 @@ HOSTILE: Mapping[str, Hostile] = {
     ),
     "jpeg_1000_scans": Hostile(lambda: jpeg_of_scans(1000)[:900_000] + b"\xff\xd9", UnreadableImage),
     "jpeg_5000_comments": Hostile(lambda: with_segments(film_jpeg(), segment(0xFE, b"hi") * 5000), UnreadableImage),
+    "jpeg_fill_run": Hostile(lambda: with_segments(film_jpeg(), b"\xff" * 100_000 + b"\0"), UnreadableImage),
     "jpeg_segment_over_end": Hostile(lambda: b"\xff\xd8\xff\xe1\xff\xff" + bytes(50), UnreadableImage),
     **dict(bad_checksums()),
     **dict(bombs()),
