@@ -28,6 +28,7 @@ import numpy.typing as npt
 from shared.errors import DecoderBusy, RefusedUpload, UnreadableImage
 from shared.imaging.decode import KINDS, MODES, Decoded, check_size
 from shared.imaging.decoder_process import (
+    CHILD_END,
     CHILD_NUMBER,
     HEADER_SIZE,
     PIXELS_AT,
@@ -40,6 +41,8 @@ ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType({"OPENBLAS_NUM_THREADS"
 """All that the decoder is told: a process that forks should have one thread, and numpy would start some."""
 SHARED_KEPT_BYTES: Final = 4 << 20
 """Of the shared file; what larger films took of it is given back at once, so that idle children hold little."""
+_END_S: Final = 5.0
+"""What a decoder may take to say how a child ended."""
 _MAX_HEADER_BYTES: Final = 4096
 _MAX_DETAIL_CHARS: Final = 400
 _RESET_SIGNALS: Final = (signal.SIGALRM, signal.SIGCHLD, signal.SIGTERM, signal.SIGXCPU)
@@ -87,6 +90,14 @@ class Child:
             raise
         self.idle_since = time.monotonic()
         return decoded
+
+    def end(self) -> int | None:
+        """How it ended, see `CHILD_END`; it is killed where it runs. None where the decoder is gone, or stuck."""
+        self.close()
+        try:
+            return self.decoder.end_of(self.number)
+        except OSError:
+            return None
 
     def _check_quiet(self) -> None:
         """What a child says unasked would be taken for its answer on the next film.
@@ -166,6 +177,23 @@ class Decoder:
             socket.send_fds(self.control, [CHILD_NUMBER.pack(number)], descriptors)
         except OSError as error:
             raise ConnectionAbortedError from error
+
+    def end_of(self, number: int) -> int:
+        """See `Child.end`.
+
+        Raises:
+            ConnectionError, TimeoutError: the decoder is gone or stuck.
+        """
+        ours, its_end = socket.socketpair()
+        with ours:
+            with its_end:
+                self.tell(number, its_end.fileno())
+            ours.settimeout(_END_S)
+            answer = ours.recv(CHILD_END.size)
+        if len(answer) < CHILD_END.size:
+            raise ConnectionAbortedError
+        (end,) = CHILD_END.unpack(answer)
+        return int(end)
 
     def is_alive(self) -> bool:
         """False once its end of the control socket is closed; that comes before a film's socket closes."""
