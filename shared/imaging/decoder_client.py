@@ -132,21 +132,21 @@ class Decoder:
 
         Not by `subprocess`: under gevent that needs the main thread's event loop, and warns of objects that a
         fork copied.
+
+        Raises:
+            DecoderBusy: there is no descriptor, no memory or no such command.
         """
-        control, its_end = socket.socketpair()
-        with its_end:
-            pid = os.posix_spawn(
-                command[0],
-                list(command),
-                ENVIRONMENT,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, its_end.fileno(), 0),
-                    (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-                    (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-                ],
-                setsigmask=(),
-                setsigdef=_RESET_SIGNALS,
-            )
+        try:
+            control, its_end = socket.socketpair()
+        except OSError as error:
+            raise _without_means(error) from error
+        try:
+            pid = _spawn(command, its_end)
+        except OSError as error:
+            control.close()
+            raise _without_means(error) from error
+        finally:
+            its_end.close()
         control.setblocking(False)
         return cls(pid, control)
 
@@ -155,9 +155,14 @@ class Decoder:
 
         Raises:
             ConnectionError: the decoder is gone.
+            DecoderBusy: there is no descriptor or no memory.
         """
         memory = make_shared_file()
-        ours, its_end = socket.socketpair()
+        try:
+            ours, its_end = socket.socketpair()
+        except OSError as error:
+            memory.close()
+            raise _without_means(error) from error
         with its_end:
             child = Child(self, next(self._numbers), ours, memory, tenant)
             try:
@@ -204,17 +209,41 @@ class Decoder:
         except OSError:
             return False
 
-    def end(self) -> None:
-        """Kill it (its children die with it) and wait; safe to call again."""
+    def end(self) -> int | None:
+        """Kill it (its children die with it) and wait; safe to call again.
+
+        Returns:
+            Its exit status as `os.waitstatus_to_exitcode` has it; none where an event loop, or a call before, has it.
+        """
         self.control.close()
-        with contextlib.suppress(ChildProcessError):  # an event loop may have reaped it already
-            if os.waitpid(self.pid, os.WNOHANG) == (0, 0):
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if not pid:
                 os.kill(self.pid, signal.SIGKILL)
-                os.waitpid(self.pid, 0)
+                _, status = os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            return None
+        return os.waitstatus_to_exitcode(status)
 
     def forget(self) -> None:
         """Close this process's copy of the control socket; the decoder lives on for its owner."""
         self.control.close()
+
+
+def _spawn(command: Sequence[str], control: socket.socket) -> int:
+    """Start a decoder with this end of its control socket; its pid."""
+    return os.posix_spawn(
+        command[0],
+        list(command),
+        ENVIRONMENT,
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, control.fileno(), 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+        ],
+        setsigmask=(),
+        setsigdef=_RESET_SIGNALS,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +304,7 @@ def make_shared_file() -> FileIO:
         file = FileIO(descriptor, "r+")
         clear(file)
     except OSError as error:
-        raise _without_memory() from error
+        raise _without_means(error) from error
     return file
 
 
@@ -302,9 +331,9 @@ def exchange(film: socket.socket, memory: FileIO, data: bytes, deadline: float) 
     try:
         written = os.pwrite(memory.fileno(), data, 0)
     except OSError as error:
-        raise _without_memory() from error
+        raise _without_means(error) from error
     if written < len(data):
-        raise _without_memory()
+        raise _without_means()
     film.settimeout(max(deadline - time.monotonic(), 0.001))
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have ended, and said why
         film.sendall(UPLOAD_SIZE.pack(len(data)))
@@ -340,8 +369,12 @@ def _find_refusal(code: str, detail: str) -> RefusedUpload:
     return refusal(detail)
 
 
-def _without_memory() -> DecoderBusy:
-    return DecoderBusy("The service has no memory to read films with just now; send it again in a moment.")
+def _without_means(error: OSError | None = None) -> DecoderBusy:
+    """No memory, no descriptor, no process: the cause goes to the log."""
+    return DecoderBusy(
+        "The service lacks memory or descriptors to read films with just now; send it again in a moment.",
+        cause=error.strerror if error else None,
+    )
 
 
 def _distrusted() -> UnreadableImage:

@@ -27,6 +27,9 @@ from shared.errors import DecodeLimit, DecoderBusy, RefusedUpload
 from shared.imaging.decode import Decoded, check_input_size, make_film
 from shared.imaging.decoder_client import DECODER_COMMAND, Child, Decoder
 from shared.imaging.decoder_process import CHILD_FILMS
+from shared.log import get_logger
+
+log = get_logger(__name__)
 
 START_S: Final = 30.0
 """What a decoder may take to start on a loaded machine, above the time of a film; 0.3 s are usual."""
@@ -197,7 +200,7 @@ class _Line:
             if self._is_closed:
                 raise DecoderBusy(_CLOSING)
             if self._decoder is None or not self._decoder.is_alive():
-                self._end_decoder()
+                self._bury_decoder()
                 self._decoder = Decoder.start(self._command)
             return self._decoder
 
@@ -235,11 +238,17 @@ class _Line:
         if self._decoder:
             self._decoder.forget()
 
-    def _end_decoder(self) -> None:
+    def _bury_decoder(self) -> None:
+        """Say how a decoder ended that nobody told to end: one that cannot start does so at each film."""
+        dead = self._decoder
+        if dead:
+            log.warning("decoder.ended", decoder=dead.pid, status=self._end_decoder())
+
+    def _end_decoder(self) -> int | None:
+        """See `Decoder.end`; none where there was no decoder, too."""
         self._close_idle()
-        if self._decoder:
-            self._decoder.end()
-        self._decoder = None
+        ended, self._decoder = self._decoder, None
+        return ended.end() if ended else None
 
     def _close_idle(self) -> None:
         for child in self._idle:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from shared.errors import (
     DecodeLimit,
@@ -65,6 +68,39 @@ def test_a_decoder_that_cannot_start_is_busy() -> None:
     """When the decoder dies again and again, the answer is 503: the film is not at fault."""
     with Sandbox(command=("/bin/false",)) as sandbox, pytest.raises(DecoderBusy, match="restarted"):
         sandbox.decode(make_png())
+
+
+def test_the_end_of_a_decoder_is_logged() -> None:
+    """With its exit status, at the first film that finds it dead; nothing is logged when it is told to end."""
+    with capture_logs() as logs, Sandbox(workers=1, command=("/bin/false",)) as sandbox:
+        for _ in range(2):
+            with pytest.raises(DecoderBusy):
+                sandbox.decode(make_png())
+    assert {(entry["event"], entry["status"]) for entry in logs} == {("decoder.ended", 1)}
+    with capture_logs() as logs, Sandbox(workers=1) as sandbox:
+        sandbox.decode(make_png())
+    assert logs == []
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 2])
+def test_a_process_out_of_descriptors_is_busy(allowed: int, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 for now, no fault of ours that is told as 500; and no descriptor is lost by it."""
+    before = descriptors()
+    made = iter(range(allowed))
+    socketpair = socket.socketpair
+
+    def scarce() -> tuple[socket.socket, socket.socket]:
+        if next(made, None) is None:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return socketpair()
+
+    with monkeypatch.context() as scarcity:
+        scarcity.setattr(socket, "socketpair", scarce)
+        with contextlib.suppress(DecoderBusy):
+            sandbox.decode(make_png())
+            assert allowed == 2
+    sandbox.close()
+    assert descriptors() == before
 
 
 def test_a_stuck_decoder_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
