@@ -7,14 +7,16 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared import broker
+from shared import broker, samples
 from shared.db import schema
 from shared.db.engine import build_database
 from shared.errors import AppError
+from shared.imaging.decoder_client import DECODER_COMMAND
+from shared.imaging.sandbox import Sandbox
 from shared.settings import Settings
 
 FREE_DISK_GIB = 1.0
@@ -36,10 +38,10 @@ class Finding:
         return "ok" if self.is_fine else "!!" if self.is_needed else "--"
 
 
-def examine(settings: Settings) -> list[Finding]:
-    """Everything, in the order in which it would stop a start."""
+def examine(settings: Settings, decoder_command: Sequence[str] = DECODER_COMMAND) -> list[Finding]:
+    """Everything, in the order in which it would stop a start; tests give decoders that do not start."""
     return [*_python(), *_packages(), _home(settings), _disk(settings), _broker(settings), _port(settings),
-            *_database(settings), _gpu()]  # fmt: skip
+            *_database(settings), _decoder(decoder_command), _gpu()]  # fmt: skip
 
 
 def _python() -> Iterator[Finding]:
@@ -104,6 +106,17 @@ def _is_missing_file(url: str) -> bool:
     """True for an SQLite file that is not there: to look inside would make it."""
     sqlite = "sqlite:///"
     return url.startswith(sqlite) and not Path(url.removeprefix(sqlite)).exists()
+
+
+def _decoder(command: Sequence[str]) -> Finding:
+    """One sample film through a decoder of its own; what a broken one says to its standard error is lost."""
+    try:
+        with Sandbox(workers=1, command=command) as sandbox:
+            film = sandbox.decode(samples.paths()[0].read_bytes())
+    except AppError as error:
+        how = f"{sys.executable} -I -c 'import shared.imaging.decoder_process'"
+        return Finding("decoder", is_fine=False, state=f"{error.detail} To see why: {how}")
+    return Finding("decoder", is_fine=True, state=f"reads a film of {film.facts.width_px} x {film.facts.height_px}")
 
 
 def _gpu() -> Finding:

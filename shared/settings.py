@@ -52,7 +52,12 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="least that is logged")
 
-    max_upload_bytes: int = Field(default=32 * 2**20, ge=1024, description="largest upload accepted")
+    max_upload_bytes: int = Field(
+        default=32 * 2**20,
+        ge=1024,
+        le=64 * 2**20,  # decode.MAX_INPUT_BYTES, which is above this floor
+        description="largest upload accepted; at most 67108864, which is all that the decoder takes",
+    )
     decoders: int | None = Field(
         default=None, ge=1, description="decoder children at once; the number of cores unless set"
     )

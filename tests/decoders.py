@@ -35,6 +35,9 @@ def late():
 def crash():
     ctypes.string_at(0)
 
+def killed():
+    os.kill(os.getpid(), 9)
+
 def memory():
     bytes(4 * 2**30)
 
@@ -65,6 +68,10 @@ def unlimit():
 def spent():
     if films > 1:
         crash()
+
+def stuck():
+    if films > 1:
+        spin()
 
 def slander():
     if films > 1:

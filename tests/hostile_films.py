@@ -34,6 +34,8 @@ from tests.factories import (
 )
 
 CANARY = "DOE^JANE^19700101"
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""Left, top, step across, step down of each pass of an interlaced PNG (section 8.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +135,7 @@ def zipped(name: str) -> bytes:
 
 def adam7_columns(width_px: int, height_px: int) -> Iterator[int]:
     """How many pixels each stored row of an interlaced film has, pass by pass (PNG, section 8.2)."""
-    starts_and_steps = [
-        (0, 0, 8, 8),
-        (4, 0, 8, 8),
-        (0, 4, 4, 8),
-        (2, 0, 4, 4),
-        (0, 2, 2, 4),
-        (1, 0, 2, 2),
-        (0, 1, 1, 2),
-    ]
-    for left, top, step_x, step_y in starts_and_steps:
+    for left, top, step_x, step_y in ADAM7:
         yield from [len(range(left, width_px, step_x))] * len(range(top, height_px, step_y))
 
 
@@ -280,6 +273,7 @@ HOSTILE: Mapping[str, Hostile] = {
     ),
     "jpeg_1000_scans": Hostile(lambda: jpeg_of_scans(1000)[:900_000] + b"\xff\xd9", UnreadableImage),
     "jpeg_5000_comments": Hostile(lambda: with_segments(film_jpeg(), segment(0xFE, b"hi") * 5000), UnreadableImage),
+    "jpeg_fill_run": Hostile(lambda: with_segments(film_jpeg(), b"\xff" * 100_000 + b"\0"), UnreadableImage),
     "jpeg_segment_over_end": Hostile(lambda: b"\xff\xd8\xff\xe1\xff\xff" + bytes(50), UnreadableImage),
     **dict(bad_checksums()),
     **dict(bombs()),

@@ -8,8 +8,11 @@ must not touch Flask's `g` or `request`: take what it needs before.
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections.abc import Callable
+from functools import cache
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -30,6 +33,17 @@ def run_in_thread(function: Callable[[], T]) -> T:
 
     result: T = gevent.get_hub().threadpool.apply(function)
     return result
+
+
+def draw(function: Callable[[], T]) -> T:
+    """`run_in_thread`, in turn: of drawings, which hold a whole film each, no more than cores at once in a process."""
+    with _seats():
+        return run_in_thread(function)
+
+
+@cache
+def _seats() -> threading.Semaphore:
+    return threading.Semaphore(os.cpu_count() or 1)
 
 
 def run_sql(database: Database, function: Callable[[], T]) -> T:

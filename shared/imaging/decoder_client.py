@@ -28,6 +28,7 @@ import numpy.typing as npt
 from shared.errors import DecoderBusy, RefusedUpload, UnreadableImage
 from shared.imaging.decode import KINDS, MODES, Decoded, check_size
 from shared.imaging.decoder_process import (
+    CHILD_END,
     CHILD_NUMBER,
     HEADER_SIZE,
     PIXELS_AT,
@@ -40,6 +41,8 @@ ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType({"OPENBLAS_NUM_THREADS"
 """All that the decoder is told: a process that forks should have one thread, and numpy would start some."""
 SHARED_KEPT_BYTES: Final = 4 << 20
 """Of the shared file; what larger films took of it is given back at once, so that idle children hold little."""
+_END_S: Final = 5.0
+"""What a decoder may take to say how a child ended."""
 _MAX_HEADER_BYTES: Final = 4096
 _MAX_DETAIL_CHARS: Final = 400
 _RESET_SIGNALS: Final = (signal.SIGALRM, signal.SIGCHLD, signal.SIGTERM, signal.SIGXCPU)
@@ -88,6 +91,14 @@ class Child:
         self.idle_since = time.monotonic()
         return decoded
 
+    def end(self) -> int | None:
+        """How it ended, see `CHILD_END`; it is killed where it runs. None where the decoder is gone, or stuck."""
+        self.close()
+        try:
+            return self.decoder.end_of(self.number)
+        except OSError:
+            return None
+
     def _check_quiet(self) -> None:
         """What a child says unasked would be taken for its answer on the next film.
 
@@ -121,21 +132,21 @@ class Decoder:
 
         Not by `subprocess`: under gevent that needs the main thread's event loop, and warns of objects that a
         fork copied.
+
+        Raises:
+            DecoderBusy: there is no descriptor, no memory or no such command.
         """
-        control, its_end = socket.socketpair()
-        with its_end:
-            pid = os.posix_spawn(
-                command[0],
-                list(command),
-                ENVIRONMENT,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, its_end.fileno(), 0),
-                    (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-                    (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-                ],
-                setsigmask=(),
-                setsigdef=_RESET_SIGNALS,
-            )
+        try:
+            control, its_end = socket.socketpair()
+        except OSError as error:
+            raise _without_means(error) from error
+        try:
+            pid = _spawn(command, its_end)
+        except OSError as error:
+            control.close()
+            raise _without_means(error) from error
+        finally:
+            its_end.close()
         control.setblocking(False)
         return cls(pid, control)
 
@@ -144,9 +155,14 @@ class Decoder:
 
         Raises:
             ConnectionError: the decoder is gone.
+            DecoderBusy: there is no descriptor or no memory.
         """
         memory = make_shared_file()
-        ours, its_end = socket.socketpair()
+        try:
+            ours, its_end = socket.socketpair()
+        except OSError as error:
+            memory.close()
+            raise _without_means(error) from error
         with its_end:
             child = Child(self, next(self._numbers), ours, memory, tenant)
             try:
@@ -167,6 +183,23 @@ class Decoder:
         except OSError as error:
             raise ConnectionAbortedError from error
 
+    def end_of(self, number: int) -> int:
+        """See `Child.end`.
+
+        Raises:
+            ConnectionError, TimeoutError: the decoder is gone or stuck.
+        """
+        ours, its_end = socket.socketpair()
+        with ours:
+            with its_end:
+                self.tell(number, its_end.fileno())
+            ours.settimeout(_END_S)
+            answer = ours.recv(CHILD_END.size)
+        if len(answer) < CHILD_END.size:
+            raise ConnectionAbortedError
+        (end,) = CHILD_END.unpack(answer)
+        return int(end)
+
     def is_alive(self) -> bool:
         """False once its end of the control socket is closed; that comes before a film's socket closes."""
         try:
@@ -176,17 +209,41 @@ class Decoder:
         except OSError:
             return False
 
-    def end(self) -> None:
-        """Kill it (its children die with it) and wait; safe to call again."""
+    def end(self) -> int | None:
+        """Kill it (its children die with it) and wait; safe to call again.
+
+        Returns:
+            Its exit status as `os.waitstatus_to_exitcode` has it; none where an event loop, or a call before, has it.
+        """
         self.control.close()
-        with contextlib.suppress(ChildProcessError):  # an event loop may have reaped it already
-            if os.waitpid(self.pid, os.WNOHANG) == (0, 0):
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if not pid:
                 os.kill(self.pid, signal.SIGKILL)
-                os.waitpid(self.pid, 0)
+                _, status = os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            return None
+        return os.waitstatus_to_exitcode(status)
 
     def forget(self) -> None:
         """Close this process's copy of the control socket; the decoder lives on for its owner."""
         self.control.close()
+
+
+def _spawn(command: Sequence[str], control: socket.socket) -> int:
+    """Start a decoder with this end of its control socket; its pid."""
+    return os.posix_spawn(
+        command[0],
+        list(command),
+        ENVIRONMENT,
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, control.fileno(), 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+        ],
+        setsigmask=(),
+        setsigdef=_RESET_SIGNALS,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +304,7 @@ def make_shared_file() -> FileIO:
         file = FileIO(descriptor, "r+")
         clear(file)
     except OSError as error:
-        raise _without_memory() from error
+        raise _without_means(error) from error
     return file
 
 
@@ -274,9 +331,9 @@ def exchange(film: socket.socket, memory: FileIO, data: bytes, deadline: float) 
     try:
         written = os.pwrite(memory.fileno(), data, 0)
     except OSError as error:
-        raise _without_memory() from error
+        raise _without_means(error) from error
     if written < len(data):
-        raise _without_memory()
+        raise _without_means()
     film.settimeout(max(deadline - time.monotonic(), 0.001))
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have ended, and said why
         film.sendall(UPLOAD_SIZE.pack(len(data)))
@@ -312,8 +369,12 @@ def _find_refusal(code: str, detail: str) -> RefusedUpload:
     return refusal(detail)
 
 
-def _without_memory() -> DecoderBusy:
-    return DecoderBusy("The service has no memory to read films with just now; send it again in a moment.")
+def _without_means(error: OSError | None = None) -> DecoderBusy:
+    """No memory, no descriptor, no process: the cause goes to the log."""
+    return DecoderBusy(
+        "The service lacks memory or descriptors to read films with just now; send it again in a moment.",
+        cause=error.strerror if error else None,
+    )
 
 
 def _distrusted() -> UnreadableImage:

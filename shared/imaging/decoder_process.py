@@ -7,9 +7,10 @@ gives it some, all of one tenant. When the control socket closes or the parent c
 and itself.
 
 On the control socket: a child's number, `>I`; with two descriptors it is a new child's, without it is one that is given
-another film, so its time starts again. The descriptors are the child's socket and a file in memory that it shares
-with its client: in it the upload's bytes go in, from its start, and raw pixels come out, from `PIXELS_AT`. On the
-socket the upload's size goes in, `>Q`; `>I` size and a JSON header come out, or nothing where a limit ended the child.
+another film, so its time starts again; with one, the child is given up, and how it ended is told there, `>i`. The two
+descriptors are the child's socket and a file in memory that it shares with its client: in it the upload's bytes go in,
+from its start, and raw pixels come out, from `PIXELS_AT`. On the socket the upload's size goes in, `>Q`; `>I` size and
+a JSON header come out, or nothing where a limit ended the child.
 """
 
 from __future__ import annotations
@@ -46,12 +47,18 @@ MEMORY_HEADROOM_BYTES: Final = 640 * 2**20
 """
 CHECK_S: Final = 1.0
 """How often the parent and the children's ages are looked at; the usual end comes at once, by the socket."""
+CHILD_FILMS: Final = 64
+"""Films that one child may decode; what it cost to start it is then under a hundredth of a film."""
 CHILD_NUMBER: Final = struct.Struct(">I")
+CHILD_END: Final = struct.Struct(">i")
+"""As `os.waitstatus_to_exitcode` has it: below zero a signal's number; SIGALRM's where we killed it past its time."""
 PIXELS_AT: Final = MAX_INPUT_BYTES
 SHARED_BYTES: Final = PIXELS_AT + 2 * MAX_PIXELS
 """Of the shared file; only what a film has touched of it takes memory."""
 UPLOAD_SIZE: Final = struct.Struct(">Q")
 HEADER_SIZE: Final = struct.Struct(">I")
+_ENDS_KEPT: Final = 64
+"""Children that ended by a signal and were not asked for yet; a client asks at once."""
 _MAX_DESCRIPTORS: Final = 2**20
 _PRCTL: Final = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
@@ -64,7 +71,7 @@ class _Limits:
     """What a child may use, and its parent's pid.
 
     Attributes:
-        timeout_s: by the wall clock for each film, and of processor time for all its films together.
+        timeout_s: by the wall clock for each film; of processor time as much for each of `CHILD_FILMS`, together.
         memory_bytes: of address space.
         decoder: the parent's pid.
     """
@@ -112,17 +119,19 @@ def _serve(control: socket.socket, parent: int, timeout_s: float, read: ReadPixe
             break
         (number,) = CHILD_NUMBER.unpack(message)
         deadline = time.monotonic() + timeout_s + CHECK_S
-        if number in children:
-            children[number].deadline = deadline
-        if ends:
-            film, shared = ends
-            pid = os.fork()
-            if not pid:
-                control.detach()
-                _answer_and_exit(film, shared, limits, read)
-            os.close(film)
-            os.close(shared)
-            children[number] = _Child(pid, deadline)
+        match ends:
+            case [film, shared]:
+                pid = os.fork()
+                if not pid:
+                    control.detach()
+                    _answer_and_exit(film, shared, limits, read)
+                os.close(film)
+                os.close(shared)
+                children[number] = _Child(pid, deadline)
+            case [asking]:
+                _tell_end(asking, children.pop(number, None))
+            case _ if number in children:
+                children[number].deadline = deadline
     for child in children.values():
         child.deadline = 0.0
     _end_overdue(children)
@@ -130,19 +139,54 @@ def _serve(control: socket.socket, parent: int, timeout_s: float, read: ReadPixe
 
 @dataclass(slots=True)
 class _Child:
-    """A child as its decoder sees it: its pid, and when it is killed unless it is given another film before."""
+    """A child as its decoder sees it.
+
+    Attributes:
+        pid: its process.
+        deadline: when it is killed unless it is given another film before.
+        end: see `CHILD_END`; none while it runs.
+    """
 
     pid: int
     deadline: float
+    end: int | None = None
+
+    def look(self) -> None:
+        """Note how it ended, if it has; past its time it is killed."""
+        if self.end is not None:
+            return
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        if pid:
+            self.end = os.waitstatus_to_exitcode(status)
+        elif time.monotonic() > self.deadline:
+            self.kill()
+            self.end = -signal.SIGALRM
+
+    def kill(self) -> None:
+        """Unless it has ended; one that is about to end keeps its status."""
+        if self.end is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.end = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 def _end_overdue(children: dict[int, _Child]) -> None:
-    """Forget children that have ended and kill those that outlived their own alarm."""
-    for number, child in list(children.items()):
-        if os.waitpid(child.pid, os.WNOHANG)[0]:
-            del children[number]
-        elif time.monotonic() > child.deadline:
-            os.kill(child.pid, signal.SIGKILL)
+    """Kill children that outlived their own alarm; of those that have ended, only the last killed ones are kept."""
+    for child in children.values():
+        child.look()
+    killed = [number for number, child in children.items() if child.end is not None and child.end < 0]
+    done = [number for number, child in children.items() if child.end is not None and child.end >= 0]
+    for number in (*done, *killed[:-_ENDS_KEPT]):
+        del children[number]
+
+
+def _tell_end(asking: int, child: _Child | None) -> None:
+    """Say how a child ended that its client has given up, 0 for one that is forgotten; where it runs, it is killed."""
+    if child:
+        child.look()
+        child.kill()
+    with socket.socket(fileno=asking) as client, contextlib.suppress(OSError):
+        client.setblocking(True)
+        client.sendall(CHILD_END.pack(child.end if child and child.end else 0))
 
 
 def _answer_and_exit(film: int, shared: int, limits: _Limits, read: ReadPixels) -> NoReturn:
@@ -153,7 +197,7 @@ def _answer_and_exit(film: int, shared: int, limits: _Limits, read: ReadPixels) 
         _confine(limits)
         with socket.socket(fileno=film) as connection:
             connection.setblocking(True)  # gevent's sockets come here non-blocking
-            while _answer(connection, memory, read):
+            while _answer(connection, memory, read, limits.timeout_s):
                 signal.setitimer(signal.ITIMER_REAL, limits.timeout_s)
     finally:
         os._exit(0)
@@ -176,7 +220,7 @@ def _confine(limits: _Limits) -> None:
         os._exit(0)
     for limit, value in (
         (resource.RLIMIT_AS, limits.memory_bytes),
-        (resource.RLIMIT_CPU, math.ceil(limits.timeout_s)),
+        (resource.RLIMIT_CPU, CHILD_FILMS * math.ceil(limits.timeout_s)),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NPROC, 0),
@@ -187,11 +231,12 @@ def _confine(limits: _Limits) -> None:
         resource.setrlimit(limit, (capped, capped))
 
 
-def _answer(film: socket.socket, memory: mmap.mmap, read: ReadPixels) -> bool:
+def _answer(film: socket.socket, memory: mmap.mmap, read: ReadPixels, timeout_s: float) -> bool:
     """Read one upload, decode it, and give its pixels, or its refusal: then False, since no other film follows it."""
     size = film.recv(UPLOAD_SIZE.size, socket.MSG_WAITALL)
     if len(size) < UPLOAD_SIZE.size:
         return False
+    signal.setitimer(signal.ITIMER_REAL, timeout_s)
     try:
         (size_bytes,) = UPLOAD_SIZE.unpack(size)
         check_input_size(size_bytes)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from shared.arrays import FloatArray, Pixels
 from shared.errors import WrongShape
-from shared.imaging.preprocess import window
+from shared.imaging.preprocess import window_levels
 
 MAX_OVERLAY_SIDE_PX: Final = 1024
 MAX_ALPHA: Final = 0.65
@@ -22,6 +22,8 @@ MAX_ALPHA: Final = 0.65
 PIXEL_PERCENTILE: Final = 99.0
 FAST_COMPRESSION: Final = 1
 """zlib level: a 1024 x 1024 film takes a quarter of the time of level 6 and grows by a fifth."""
+_LEVELS: Final = 2**16
+_STRIP_ROWS: Final = 64
 
 INFERNO: Final = np.array(
     [
@@ -107,12 +109,32 @@ def film_png(pixels: Pixels, max_side_px: int | None = None) -> bytes:
     """
     height_px, width_px = pixels.shape
     if pixels.dtype == np.uint16:
-        pixels = np.rint(window(pixels.astype(np.float32)) * 255).astype(np.uint8)
+        pixels = _to_8_bits(pixels)
     picture = Image.fromarray(pixels)
     size = _fit(width_px, height_px, max_side_px or max(width_px, height_px))
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
     return _to_png(picture)
+
+
+def _to_8_bits(pixels: Pixels) -> npt.NDArray[np.uint8]:
+    """Windowed by its histogram, a strip of rows at a time: beside the film, only the 8-bit picture takes memory.
+
+    Args:
+        pixels: (H, W) uint16.
+
+    Returns:
+        (H, W) uint8: `window` times 255, rounded.
+    """
+    strips = [slice(top, top + _STRIP_ROWS) for top in range(0, len(pixels), _STRIP_ROWS)]
+    counts = np.zeros(_LEVELS, np.int64)
+    for rows in strips:
+        counts += np.bincount(pixels[rows].ravel(), minlength=_LEVELS)
+    table = np.rint(window_levels(counts) * 255).astype(np.uint8)
+    shown = np.empty(pixels.shape, np.uint8)
+    for rows in strips:
+        shown[rows] = table[pixels[rows]]
+    return shown
 
 
 def _fit(width_px: int, height_px: int, max_side_px: int) -> tuple[int, int]:

@@ -34,13 +34,20 @@ _EXIF: Final = b"Exif\0\0"
 _APP1, _END, _SCAN = 0xE1, 0xD9, 0xDA
 _HUFFMAN_FRAMES: Final = frozenset({0xC0, 0xC1, 0xC2})
 _OTHER_FRAMES: Final = frozenset({0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
+_PROGRESSIVE: Final = 0xC2
+_COEFFICIENTS: Final = 64
+_SCAN_END: Final = 3
+_LOW_BIT: Final = 0x0F
+"""A scan's header ends with first and last coefficient, and with which bit of them it sends last (T.81, B.2.3: Al)."""
 _WITHOUT_BODY: Final = frozenset({0x01, *range(0xD0, 0xD8)})
 _FRAME_SIZE: Final = 6
 MODES: Final[Mapping[int, str]] = MappingProxyType({1: "L", 3: "RGB", 4: "CMYK"})
-_NEXT_MARKER: Final = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+_NEXT_MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _STRIP_ROWS: Final = 256
 _DAMAGED: Final = "The JPEG's data is damaged; export the film again and send the whole file."
 _CUT: Final = "The JPEG ends before its last row; export it again and send the whole file."
+
+_CUT_SCANS: Final = "The progressive JPEG ends before its last scan; export it again and send the whole file."
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +98,17 @@ def parse(data: bytes) -> JpegSource:
     """Walk the markers and read the frame header.
 
     Raises:
-        UnreadableImage: no frame, no end, or too many scans or segments.
+        UnreadableImage: no frame, no end, scans that lack, or too many scans or segments.
         UnsupportedFormat: arithmetic, lossless or hierarchical coding, or not 8 bits a sample.
     """
     frame: bytes | None = None
     orientation = UPRIGHT
-    scans = 0
+    is_progressive = False
+    scans: list[bytes] = []
     for marker, body in _segments(data):
         if marker in _HUFFMAN_FRAMES:
             frame = frame or bytes(body)
+            is_progressive = marker == _PROGRESSIVE
         elif marker in _OTHER_FRAMES:
             raise UnsupportedFormat(
                 "The JPEG is arithmetic, lossless or hierarchical; export it as a usual JPEG or as a PNG."
@@ -107,12 +116,28 @@ def parse(data: bytes) -> JpegSource:
         elif marker == _APP1 and not scans and bytes(body[: len(_EXIF)]) == _EXIF:
             orientation = find_orientation(bytes(body[len(_EXIF) :]))
         elif marker == _SCAN:
-            scans += 1
-        if scans > MAX_SCANS:
+            scans.append(bytes(body))
+        if len(scans) > MAX_SCANS:
             raise UnreadableImage(f"The JPEG has more than {MAX_SCANS} scans; export it as a usual JPEG.")
     if frame is None or not scans:
         raise UnreadableImage("The JPEG holds no pixels; export the film again and send the whole file.")
-    return _source(frame, orientation, data)
+    source = _source(frame, orientation, data)
+    if is_progressive and not _is_whole(frame, scans):
+        raise UnreadableImage(_CUT_SCANS)
+    return source
+
+
+def _is_whole(frame: bytes, scans: list[bytes]) -> bool:
+    """Whether the scans of a progressive film sent each coefficient of each component down to its last bit."""
+    missing = {component: set(range(_COEFFICIENTS)) for component in frame[_FRAME_SIZE::3]}
+    for scan in scans:
+        if len(scan) < _SCAN_END:
+            return False
+        *components, first, last, bits = scan
+        if not bits & _LOW_BIT:
+            for component in components[1::2]:
+                missing.get(component, set()).difference_update(range(first, last + 1))
+    return not any(missing.values())
 
 
 def _source(frame: bytes, orientation: int, data: bytes) -> JpegSource:

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageChops
 
 from shared.arrays import Pixels
@@ -38,6 +39,11 @@ _ADAM7: Final[_Passes] = (
 """Left, top, step across, step down of each pass (PNG, section 8.2)."""
 _CUT: Final = "The PNG ends before its last row; export it again and send the whole file."
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
+_HAS_ALPHA: Final = frozenset({2, 4})
+"""Channels: grey or three colours, and alpha."""
+_STRIP_ROWS: Final = 64
+_LUMA: Final = np.array((19595, 38470, 7471), np.uint32)
+"""ITU-R 601 in 65,536ths, as Pillow's 'L' has it; together 65,536, so that a grey of equal colours stays as it is."""
 _CHANNELS: Final[Mapping[int, int]] = MappingProxyType({
     _GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGB_ALPHA: 4
 })  # fmt: skip
@@ -49,6 +55,14 @@ MODES: Final[Mapping[tuple[int, int], str]] = MappingProxyType({
     (_RGB_ALPHA, 8): "RGBA", (_RGB_ALPHA, 16): "RGBA",
 })  # fmt: skip
 """(colour type, bits a sample) to Pillow's mode: all that PNG's table 11.1 allows, as Pillow 13 opens them."""
+_RAW_16_BITS: Final[Mapping[int, tuple[str, ...]]] = MappingProxyType({
+    _RGB: ("RGB;16B", "RGB;16L"), _RGB_ALPHA: ("RGBA;16B", "RGBA;16L"), _GREY_ALPHA: ("RGBA",)
+})  # fmt: skip
+"""Colour type to the raw modes by which Pillow, which has 8 bits a colour, gives the high and the low bytes of 16.
+
+'16L' means that the first byte is the low one, so it keeps the second: PNG's low byte. Grey with alpha has as many
+bytes a pixel as RGBA of 8 bits, and is read as one: both bytes of both.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +77,7 @@ class PngSource:
         idat: the compressed pixels.
         is_interlaced: stored in Adam7's seven passes.
         filtered_size: bytes that `idat` must inflate to.
+        raw_16_bits: for 16 bits a colour, see `_RAW_16_BITS`; else empty.
     """
 
     mode: str
@@ -73,9 +88,10 @@ class PngSource:
     idat: bytes
     is_interlaced: bool
     filtered_size: int
+    raw_16_bits: tuple[str, ...]
 
     def read(self) -> Pixels:
-        """Decode to grey as stored: (H, W) uint8, or uint16 for 16-bit grey; see `_grey`.
+        """Decode to grey as stored: (H, W) uint8, or uint16 for 16 bits a colour; see `_grey` and `_grey_of_16_bits`.
 
         Raises:
             UnreadableImage: the data cannot hold, or does not hold, the pixels that the header promises.
@@ -85,10 +101,9 @@ class PngSource:
                 "The PNG's header promises more pixels than its data can hold; export the film again."
             )
         compact = b"".join([self.head, _chunk(b"IDAT", self.idat), _chunk(b"IEND", b"")])
-        with Image.open(io.BytesIO(compact), formats=("PNG",)) as picture:
-            picture.load()
-            self._check_rows(picture)
-            return _grey(picture)
+        pictures = [_load(compact, raw) for raw in self.raw_16_bits or (None,)]
+        self._check_rows(pictures[0])
+        return _grey_of_16_bits(pictures) if self.raw_16_bits else _grey(pictures[0])
 
     def _check_rows(self, picture: Image.Image) -> None:
         """Refuse missing rows, which Pillow 13 leaves black where the data ends just behind a row.
@@ -155,6 +170,7 @@ def _source(header: bytes, palette: bytes, transparency: bytes, idat: list[memor
         idat=b"".join(idat),
         is_interlaced=bool(interlace),
         filtered_size=_filtered_size(width_px, height_px, bits * _CHANNELS[colour], _ADAM7 if interlace else _ONE_PASS),
+        raw_16_bits=_RAW_16_BITS.get(colour, ()) if bits == 16 else (),  # noqa: PLR2004 - bits a sample
     )
 
 
@@ -203,12 +219,64 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     ))  # fmt: skip
 
 
-def _grey(picture: Image.Image) -> Pixels:
-    """Grey of an opened PNG.
+def _load(data: bytes, raw: str | None) -> Image.Image:
+    """The pixels of a PNG; by another raw mode than Pillow would take, where one is named."""
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+        if raw:
+            picture.tile = [tile._replace(args=raw) for tile in picture.tile]
+        picture.load()
+        return picture
 
-    16-bit grey stays 16-bit; 16-bit colour is 8-bit already (Pillow keeps the high byte). Colours become ITU-R
-    601 luma as Pillow's 'L' does. Transparency lies on black, the film's own background. A grey or RGB file's
-    single transparent colour (tRNS) is ignored: it would punch holes into the film.
+
+def _grey_of_16_bits(pictures: list[Image.Image]) -> Pixels:
+    """Grey of 16 bits a colour, to the last bit, a strip of rows at a time; colours and transparency as in `_grey`.
+
+    Args:
+        pictures: what the raw modes of `_RAW_16_BITS` gave.
+
+    Returns:
+        (H, W) uint16.
+    """
+    width_px, height_px = pictures[0].size
+    grey = np.empty((height_px, width_px), np.uint16)
+    for top in range(0, height_px, _STRIP_ROWS):
+        strip = (0, top, width_px, min(top + _STRIP_ROWS, height_px))
+        grey[top : strip[3]] = _luma_of_16_bits(_join_bytes([np.asarray(picture.crop(strip)) for picture in pictures]))
+    return grey
+
+
+def _join_bytes(parts: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint32]:
+    """High and low bytes, in two arrays (h, w, C) or in turn in one (h, w, 2 C), to (h, w, C) uint32 up to 65535."""
+    high, low = parts if len(parts) > 1 else (parts[0][..., ::2], parts[0][..., 1::2])
+    values: npt.NDArray[np.uint32] = high * np.uint32(256) + low
+    return values
+
+
+def _luma_of_16_bits(channels: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """Luma on black.
+
+    Args:
+        channels: (h, w, C) uint32 up to 65535: grey and alpha, RGB, or RGBA.
+
+    Returns:
+        (h, w) uint32 up to 65535; no product here exceeds 32 bits.
+    """
+    has_alpha = channels.shape[2] in _HAS_ALPHA
+    colours = channels[..., :-1] if has_alpha else channels
+    grey: npt.NDArray[np.uint32] = colours[..., 0]
+    if colours.shape[2] == len(_LUMA):
+        grey = (colours @ _LUMA + np.uint32(2**15)) >> np.uint32(16)
+    if has_alpha:
+        grey = (grey * channels[..., -1] + np.uint32(2**15 - 1)) // np.uint32(2**16 - 1)
+    return grey
+
+
+def _grey(picture: Image.Image) -> Pixels:
+    """Grey of a PNG of up to 8 bits a colour, or of 16-bit grey.
+
+    16-bit grey stays 16-bit. Colours become ITU-R 601 luma as Pillow's 'L' does. Transparency lies on black, the
+    film's own background. A grey or RGB file's single transparent colour (tRNS) is ignored: it would punch holes into
+    the film.
 
     Returns:
         (H, W) uint8, or uint16 for mode 'I;16'.

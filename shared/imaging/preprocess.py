@@ -68,11 +68,24 @@ def window_8_bits(picture: Image.Image) -> FloatArray:
     Args:
         picture: of mode 'L'.
     """
-    low, high = _percentiles(np.cumsum(picture.histogram()))
+    windowed: FloatArray = window_levels(np.asarray(picture.histogram()))[np.asarray(picture)]
+    return windowed
+
+
+def window_levels(counts: npt.NDArray[np.int64]) -> FloatArray:
+    """To the last bit what `window` gives of each grey level of a picture.
+
+    Args:
+        counts: (levels,) how many pixels have each level; not all zero.
+
+    Returns:
+        (levels,) float32 in [0, 1]; zeros where the picture is constant.
+    """
+    low, high = _percentiles(np.cumsum(counts))
     if high <= low:
-        return np.zeros((picture.height, picture.width), np.float32)
-    table: FloatArray = np.clip((np.arange(256, dtype=np.float32) - low) / (high - low), 0.0, 1.0).astype(np.float32)
-    windowed: FloatArray = table[np.asarray(picture)]
+        return np.zeros(len(counts), np.float32)
+    levels = np.arange(len(counts), dtype=np.float32)
+    windowed: FloatArray = np.clip((levels - low) / (high - low), 0.0, 1.0).astype(np.float32)
     return windowed
 
 
@@ -80,7 +93,7 @@ def _percentiles(ranks: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """What `numpy.percentile` gives for `WINDOW_PERCENTILES`, linear between neighbours and rounded as there.
 
     Args:
-        ranks: (256,) how many pixels are at most as bright as each grey level.
+        ranks: (levels,) how many pixels are at most as bright as each grey level.
     """
     places = (ranks[-1] - 1) * np.true_divide(WINDOW_PERCENTILES, 100)
     before = np.floor(places)

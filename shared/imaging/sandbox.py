@@ -6,7 +6,8 @@ decoder process and checks its answers; `decoder_process` is the other side.
 
 A child decodes films of one tenant only, and no other film after one that it refused; so a film that takes over its
 child reaches nobody else's. What a child that had other films before says against a film does not count: the film is
-given to a new one.
+given to a new one, unless it took all of its time. Nor does SIGKILL, which comes from outside: where memory is short,
+the kernel kills whom it likes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -24,14 +26,19 @@ from shared.domain import Film
 from shared.errors import DecodeLimit, DecoderBusy, RefusedUpload
 from shared.imaging.decode import Decoded, check_input_size, make_film
 from shared.imaging.decoder_client import DECODER_COMMAND, Child, Decoder
+from shared.imaging.decoder_process import CHILD_FILMS
+from shared.log import get_logger
+
+log = get_logger(__name__)
 
 START_S: Final = 30.0
 """What a decoder may take to start on a loaded machine, above the time of a film; 0.3 s are usual."""
-CHILD_FILMS: Final = 64
-"""Films that one child may decode; what it cost to start it is then under a hundredth of a film."""
 CHILD_IDLE_S: Final = 5.0
 """A child that had no film for so long is given none; its own alarm ends it."""
 _ATTEMPTS: Final = 2
+_NOT_THE_FILMS: Final = frozenset({None, -signal.SIGKILL})
+"""Ends of a child for which nobody blames its film: its decoder's, and one by a signal from outside."""
+_OVER_LIMIT: Final = "The film took more time or memory than we allow; export it as a plain PNG or JPEG."
 _CLOSING: Final = "The decoder is shutting down; send the film again."
 
 
@@ -101,20 +108,32 @@ class Sandbox:
         """Ask a child at hand, else a new one; of a new decoder if that died: its death says nothing of the film."""
         used = line.take(tenant)
         if used is not None:
-            with contextlib.suppress(EOFError, ConnectionError, TimeoutError, RefusedUpload):
-                return self._ask(line, used, data)
-        for _ in range(_ATTEMPTS):
-            decoder = line.living_decoder()
             try:
-                return self._ask(line, decoder.connect(tenant), data)
+                return self._ask(line, used, data)
             except (EOFError, ConnectionError) as error:
-                if decoder.is_alive():
-                    raise DecodeLimit(
-                        "The film took more time or memory than we allow; export it as a plain PNG or JPEG."
-                    ) from error
-            except TimeoutError:
+                if used.end() == -signal.SIGALRM:
+                    raise DecodeLimit(_OVER_LIMIT) from error
+            except (TimeoutError, RefusedUpload):
                 pass
+        for _ in range(_ATTEMPTS):
+            with contextlib.suppress(EOFError, ConnectionError, TimeoutError):
+                return self._ask_new(line, data, tenant)
         raise DecoderBusy("The decoder had to be restarted; send the film again.")
+
+    def _ask_new(self, line: _Line, data: bytes, tenant: str | None) -> Decoded:
+        """Ask a new child.
+
+        Raises:
+            RefusedUpload: what it said; `DecodeLimit` where it ended, and for nothing but this film.
+            EOFError, ConnectionError, TimeoutError: the film may be tried again.
+        """
+        child = line.living_decoder().connect(tenant)
+        try:
+            return self._ask(line, child, data)
+        except (EOFError, ConnectionError) as error:
+            if child.end() in _NOT_THE_FILMS:
+                raise
+            raise DecodeLimit(_OVER_LIMIT) from error
 
     def _ask(self, line: _Line, child: Child, data: bytes) -> Decoded:
         """One film; then the child is at hand for the next. A decoder whose child does not answer in time is ended."""
@@ -181,7 +200,7 @@ class _Line:
             if self._is_closed:
                 raise DecoderBusy(_CLOSING)
             if self._decoder is None or not self._decoder.is_alive():
-                self._end_decoder()
+                self._bury_decoder()
                 self._decoder = Decoder.start(self._command)
             return self._decoder
 
@@ -219,11 +238,17 @@ class _Line:
         if self._decoder:
             self._decoder.forget()
 
-    def _end_decoder(self) -> None:
+    def _bury_decoder(self) -> None:
+        """Say how a decoder ended that nobody told to end: one that cannot start does so at each film."""
+        dead = self._decoder
+        if dead:
+            log.warning("decoder.ended", decoder=dead.pid, status=self._end_decoder())
+
+    def _end_decoder(self) -> int | None:
+        """See `Decoder.end`; none where there was no decoder, too."""
         self._close_idle()
-        if self._decoder:
-            self._decoder.end()
-        self._decoder = None
+        ended, self._decoder = self._decoder, None
+        return ended.end() if ended else None
 
     def _close_idle(self) -> None:
         for child in self._idle:

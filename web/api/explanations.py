@@ -15,7 +15,7 @@ from shared.wiring import Resources
 from web import explain, submit
 from web.api.jobs import checked_id
 from web.api.pictures import png
-from web.offload import read, run_in_thread
+from web.offload import draw, read
 
 
 def create_blueprint(resources: Resources) -> Blueprint:
@@ -83,7 +83,7 @@ def _answer_map(
     size = submit.get_job(resources, who, job_id).input
     values = stored.saliency_from_bytes(raw)
     seen = stretch(values) if found.method in wire.PIXEL_METHODS else values
-    return png(run_in_thread(lambda: heatmap_png(seen, size.width_px, size.height_px)))
+    return png(draw(lambda: heatmap_png(seen, size.width_px, size.height_px)))
 
 
 def _detail_response(found: wire.ExplanationDetail) -> Response:

@@ -10,7 +10,7 @@ from shared.imaging import stored
 from shared.imaging.heatmap import film_png
 from shared.wiring import Resources
 from web.api.jobs import checked_id
-from web.offload import read, run_in_thread
+from web.offload import draw, read
 
 MIN_SIDE_PX, MAX_SIDE_PX = 16, 4096
 
@@ -23,7 +23,7 @@ def create_blueprint(resources: Resources) -> Blueprint:
     def get_film(job_id: str) -> Response:
         tenant, side = g.principal.tenant, _max_side()
         ref = read(resources.database, lambda sql: queries.get_blob_ref(sql, tenant, checked_id(job_id)))
-        return png(run_in_thread(lambda: film_png(stored.from_bytes(resources.blobs.get(ref)), max_side_px=side)))
+        return png(draw(lambda: film_png(stored.from_bytes(resources.blobs.get(ref)), max_side_px=side)))
 
     return pictures
 

@@ -95,3 +95,13 @@ def test_an_address_that_is_none_is_told(tmp_path: Path) -> None:
     finding = found(Settings(home=tmp_path, database_url="nonsense", port=free_port()), "database")
     assert not finding.is_fine
     assert "PLAINFILM_DATABASE_URL" in finding.state
+
+
+def test_a_decoder_that_does_not_start_is_told(tmp_path: Path) -> None:
+    """Its films would be answered 503 for ever; one that works has read a film."""
+    settings = Settings(home=tmp_path, port=free_port())
+    assert found(settings, "decoder").is_fine
+    for command in ("/bin/false", "/nowhere/python"):
+        (finding,) = [finding for finding in examine(settings, [command]) if finding.what == "decoder"]
+        assert finding.mark == "!!"
+        assert "shared.imaging.decoder_process" in finding.state

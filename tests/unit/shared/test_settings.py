@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from shared.errors import InvalidRequest
+from shared.imaging.decode import MAX_INPUT_BYTES
 from shared.settings import Settings, load_settings
 
 GOOD: dict[str, tuple[str, object]] = {
@@ -99,6 +100,13 @@ def test_a_bad_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: s
     monkeypatch.setenv(f"PLAINFILM_{name.upper()}", BAD[name])
     with pytest.raises(InvalidRequest, match=f"PLAINFILM_{name.upper()}: "):
         load_settings()
+
+
+def test_no_upload_is_accepted_that_the_decoder_would_not_take() -> None:
+    """The two limits are one number, on two floors of the house."""
+    assert Settings(max_upload_bytes=MAX_INPUT_BYTES).max_upload_bytes == MAX_INPUT_BYTES
+    with pytest.raises(ValidationError):
+        Settings(max_upload_bytes=MAX_INPUT_BYTES + 1)
 
 
 def test_all_bad_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,15 +74,16 @@ def test_a_hostile_film_is_refused(hostile: Hostile) -> None:
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # the reference decoder's, not ours
 @pytest.mark.parametrize("make", ODD.values(), ids=ODD.keys())
 def test_an_odd_film_is_decoded(make: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each odd but valid film comes out as Pillow's own decoder sees it."""
+    """Each odd but valid film comes out as Pillow's own decoder sees it, which keeps the high byte of 16-bit colour."""
     data = make()
     film = decode(data)
     monkeypatch.setattr("PIL.PngImagePlugin.MAX_TEXT_CHUNK", 2**30)
     monkeypatch.setattr("PIL.PngImagePlugin.MAX_TEXT_MEMORY", 2**30)
     with Image.open(io.BytesIO(data)) as picture:
         expected = np.asarray(picture if picture.mode == "I;16" else picture.convert("L"))
-    assert film.pixels.dtype == expected.dtype
-    assert np.abs(film.pixels.astype(int) - expected).max() <= 1
+    pixels = film.pixels >> 8 if film.facts.mode == "RGB" and film.facts.bit_depth == 16 else film.pixels
+    assert pixels.dtype.itemsize >= expected.dtype.itemsize
+    assert np.abs(pixels.astype(int) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("orientation", STORED)
@@ -208,7 +209,7 @@ def test_grey_with_alpha_lies_on_black() -> None:
     rows = (b"\0" + b"\xc8\x80" * 40) * 40
     wide = (b"\0" + b"\xc8\xc8\x80\x80" * 40) * 40
     assert (decode(make_raw_png(colour=GREY_ALPHA, rows=rows)).pixels == 100).all()
-    assert (decode(make_raw_png(colour=GREY_ALPHA, bits=16, rows=wide)).pixels == 100).all()
+    assert (decode(make_raw_png(colour=GREY_ALPHA, bits=16, rows=wide)).pixels == round(0xC8C8 * 0x8080 / 0xFFFF)).all()
 
 
 def test_palette_with_transparency_lies_on_black() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from tests.hostile_films import (
     cut_jpeg,
     film_jpeg,
     film_png,
+    segment,
     zero_run,
 )
 
@@ -42,6 +44,26 @@ def test_no_cut_or_zeroed_jpeg_passes() -> None:
         for broken in (cut_jpeg(data, share, end=b"\xff\xd9"), zero_run(data, share)):
             with pytest.raises(UnreadableImage):
                 decode(broken)
+
+
+@pytest.mark.parametrize("mode", [None, "RGB", "CMYK"])
+def test_no_progressive_jpeg_that_lacks_a_scan_passes(mode: str | None) -> None:
+    """Cut at the end of each scan with an end marker put behind: all rows are there, in less detail than was sent."""
+    data = film_jpeg(mode=mode, progressive=True)
+    assert decode(data).facts.kind == "jpeg"
+    scans = [found.start() for found in re.finditer(rb"\xff\xda", data)]
+    for start in scans[1:]:
+        tables = data.rfind(b"\xff\xc4", 0, start)
+        for end in (start, tables):
+            with pytest.raises(UnreadableImage):
+                decode(data[:end] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("body", [b"", b"\x01", b"\x01\x01\x00", b"\x01\x01\x00\xff\x00\xff"])
+def test_a_scan_without_its_header_is_refused(body: bytes) -> None:
+    """Or with one that makes no sense."""
+    with pytest.raises(UnreadableImage):
+        decode(film_jpeg(progressive=True)[:-2] + segment(0xDA, body) + b"\xff\xd9")
 
 
 def decode_or_refuse(data: bytes) -> Film | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from PIL import Image
 
 from shared.errors import WrongShape
 from shared.imaging.heatmap import INFERNO, MAX_ALPHA, MAX_OVERLAY_SIDE_PX, film_png, heatmap_png, stretch
+from shared.imaging.preprocess import window
 from tests.factories import make_pixels
 
 
@@ -90,6 +92,36 @@ def test_a_16_bit_film_is_windowed() -> None:
     assert (shown.min(), shown.max()) == (0, 255)
     order = np.argsort(pixels, axis=None)
     assert (np.diff(shown.ravel()[order].astype(int)) >= 0).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (33, 47), (64, 64), (65, 300), (200, 1031)])
+@pytest.mark.parametrize("top", [1, 2, 300, 4096, 65536])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_16_bit_film_is_windowed_to_the_last_level_as_any_other(shape: tuple[int, int], top: int, seed: int) -> None:
+    """The histogram in strips is a shorter way to the picture that `window` gives."""
+    pixels = np.random.default_rng(seed).integers(0, top, shape, np.uint16) + np.uint16(65536 - top)
+    expected = np.rint(window(pixels.astype(np.float32)) * 255)
+    np.testing.assert_array_equal(opened(film_png(pixels), "L"), expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_so_is_one_with_borders_and_burnt_in_marks(seed: int) -> None:
+    """With both ends of the range in it, and 12 of 16 bits used."""
+    pixels = make_pixels(seed=seed, height_px=301, width_px=407, dtype=np.uint16) // 16
+    pixels[:20], pixels[-5:, :30] = 0, 65535
+    expected = np.rint(window(pixels.astype(np.float32)) * 255)
+    np.testing.assert_array_equal(opened(film_png(pixels), "L"), expected)
+
+
+def test_a_thumbnail_of_a_16_bit_film_takes_little_memory() -> None:
+    """Less than the film itself beside it: its 8-bit picture and some strips."""
+    pixels = make_pixels(height_px=1500, width_px=2000, dtype=np.uint16)
+    film_png(make_pixels(dtype=np.uint16), 96)
+    tracemalloc.start()
+    film_png(pixels, 96)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < pixels.nbytes
 
 
 def test_a_flat_16_bit_film_is_black() -> None:

@@ -20,6 +20,7 @@ from shared.errors import (
     UnreadableImage,
 )
 from shared.imaging.decode import MAX_INPUT_BYTES, decode
+from shared.imaging.decoder_process import CHILD_FILMS
 from shared.imaging.sandbox import Sandbox
 from tests.decoders import EVIL, EVIL_COMMAND, decoder_pid, seated_child, until
 from tests.factories import make_jpeg, make_pixels, make_png
@@ -128,7 +129,7 @@ def test_the_limits_are_set(evil: Sandbox, pool: ThreadPoolExecutor) -> None:
     }
     for name in ("Max file size", "Max core file size", "Max processes", "Max open files"):
         assert limits[name] == ["0", "0"], name
-    assert limits["Max cpu time"] == ["30", "30"]
+    assert limits["Max cpu time"] == [str(30 * CHILD_FILMS)] * 2
     assert 640 * 2**20 < int(limits["Max address space"][1]) < 2**31
-    os.kill(child, signal.SIGKILL)
+    os.kill(child, signal.SIGALRM)
     assert isinstance(film.exception(), DecodeLimit)

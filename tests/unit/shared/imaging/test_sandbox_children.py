@@ -7,6 +7,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -74,6 +75,15 @@ def test_a_film_is_not_blamed_for_those_before_it(sandbox: Sandbox, deed: bytes)
     assert after != before
     with pytest.raises(DecodeLimit):
         sandbox.decode(b"crash", "ward")
+
+
+def test_a_film_has_all_of_its_time_in_a_used_child_and_no_more(sandbox: Sandbox) -> None:
+    """It is not tried in a new one then: it would hold its seat for twice that long."""
+    child_of(sandbox, "ward")
+    time.sleep(0.6)
+    assert child_of(sandbox, "ward", b"late")
+    with pytest.raises(DecodeLimit):
+        sandbox.decode(b"stuck", "ward")
 
 
 def test_a_child_that_spoke_unasked_is_given_no_film(sandbox: Sandbox) -> None:

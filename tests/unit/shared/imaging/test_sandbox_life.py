@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from shared.errors import (
     DecodeLimit,
@@ -46,10 +49,58 @@ def test_a_film_survives_the_death_of_its_decoder(evil: Sandbox, pool: ThreadPoo
     until(lambda: not is_running(child))
 
 
+def test_a_film_survives_the_death_of_its_child(evil: Sandbox, pool: ThreadPoolExecutor) -> None:
+    """SIGKILL comes from outside, as when memory is short: the film is read by another child of the same decoder."""
+    film = pool.submit(evil.decode, b"late")
+    child, decoder = seated_child(evil), decoder_pid(evil)
+    os.kill(child, signal.SIGKILL)
+    assert film.result().pixels.shape == (40, 40)
+    assert decoder_pid(evil) == decoder
+
+
+def test_a_film_whose_children_are_all_killed_may_come_again(evil: Sandbox) -> None:
+    """Twice, and it is 503; nobody can say that it is the film's fault."""
+    with pytest.raises(DecoderBusy):
+        evil.decode(b"killed")
+
+
 def test_a_decoder_that_cannot_start_is_busy() -> None:
     """When the decoder dies again and again, the answer is 503: the film is not at fault."""
     with Sandbox(command=("/bin/false",)) as sandbox, pytest.raises(DecoderBusy, match="restarted"):
         sandbox.decode(make_png())
+
+
+def test_the_end_of_a_decoder_is_logged() -> None:
+    """With its exit status, at the first film that finds it dead; nothing is logged when it is told to end."""
+    with capture_logs() as logs, Sandbox(workers=1, command=("/bin/false",)) as sandbox:
+        for _ in range(2):
+            with pytest.raises(DecoderBusy):
+                sandbox.decode(make_png())
+    assert {(entry["event"], entry["status"]) for entry in logs} == {("decoder.ended", 1)}
+    with capture_logs() as logs, Sandbox(workers=1) as sandbox:
+        sandbox.decode(make_png())
+    assert logs == []
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 2])
+def test_a_process_out_of_descriptors_is_busy(allowed: int, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 for now, no fault of ours that is told as 500; and no descriptor is lost by it."""
+    before = descriptors()
+    made = iter(range(allowed))
+    socketpair = socket.socketpair
+
+    def scarce() -> tuple[socket.socket, socket.socket]:
+        if next(made, None) is None:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return socketpair()
+
+    with monkeypatch.context() as scarcity:
+        scarcity.setattr(socket, "socketpair", scarce)
+        with contextlib.suppress(DecoderBusy):
+            sandbox.decode(make_png())
+            assert allowed == 2
+    sandbox.close()
+    assert descriptors() == before
 
 
 def test_a_stuck_decoder_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +119,7 @@ def test_a_full_line_is_busy(evil: Sandbox, pool: ThreadPoolExecutor) -> None:
     child = seated_child(evil)
     with pytest.raises(DecoderBusy, match="waiting"):
         evil.decode(b"late")
-    os.kill(child, signal.SIGKILL)
+    os.kill(child, signal.SIGALRM)
     assert isinstance(film.exception(), DecodeLimit)
     assert evil.decode(b"late").pixels.shape == (40, 40)
 
@@ -120,7 +171,7 @@ def test_a_child_holds_its_own_film_only(pool: ThreadPoolExecutor) -> None:
             until(lambda child=child: "Max open files            0 " in Path(f"/proc/{child}/limits").read_text())
             links = [str(entry.readlink()) for entry in Path(f"/proc/{child}/fd").iterdir()]
             held.append([link for link in links if link != "/dev/null"])
-            os.kill(child, signal.SIGKILL)
+            os.kill(child, signal.SIGALRM)
         assert [len(sockets) for sockets in held] == [1, 1]
         assert all(link.startswith("socket:") for sockets in held for link in sockets)
         assert held[0] != held[1]
