@@ -7,76 +7,13 @@ contract besides: a refusal of a good film, an answer that is another film's, a 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable, Iterator, Sequence
 
 from shared.domain import JobState
+from tests.chaos.facts import TERMINAL, AuditRow, Evidence, Fault, JobRow, Kind, ResultRow, trails_of
 from tests.chaos.history import Action, Event, Outcome
 
-TERMINAL = frozenset(state.value for state in JobState if state.is_terminal)
 NOT_FOUND = 404
-
-
-class Kind(StrEnum):
-    """What a fault is."""
-
-    LOST = "lost"
-    DOUBLED = "doubled"
-    STALE = "stale"
-    CHAIN = "chain"
-    OTHER = "other"
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One broken promise; `subject` is a job's id or a key."""
-
-    kind: Kind
-    subject: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class JobRow:
-    """A job as the database has it in the end."""
-
-    id: str
-    key: str | None
-    state: str
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class ResultRow:
-    """A result; `is_own` is False where it is not the answer to its film."""
-
-    job: str
-    attempt: int
-    is_own: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRow:
-    """An audit event: `at` in s since 1970, `attempt` where it names one."""
-
-    seq: int
-    at: float
-    actor: str
-    action: str
-    subject: str
-    attempt: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """All that is judged."""
-
-    events: Sequence[Event]
-    jobs: Sequence[JobRow]
-    results: Sequence[ResultRow]
-    audit: Sequence[AuditRow]
-    chain_break: str | None = None
 
 
 def check(evidence: Evidence) -> list[Fault]:
@@ -171,14 +108,6 @@ def check_clients(events: Sequence[Event]) -> Iterator[Fault]:
 def accepted(events: Iterable[Event]) -> Iterator[Event]:
     """The submissions that were answered 202."""
     return (event for event in events if event.action is Action.SUBMIT and event.outcome is Outcome.OK)
-
-
-def trails_of(audit: Iterable[AuditRow]) -> Mapping[str, list[AuditRow]]:
-    """The events of each subject, in the order of the chain."""
-    trails: dict[str, list[AuditRow]] = defaultdict(list)
-    for row in sorted(audit, key=lambda row: row.seq):
-        trails[row.subject].append(row)
-    return trails
 
 
 def _check_result(job: JobRow, results: Sequence[ResultRow]) -> Iterator[Fault]:

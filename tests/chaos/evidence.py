@@ -20,8 +20,8 @@ from shared.db.tables import AuditEvent, Job, Result, WorkerHeartbeat
 from shared.errors import DatabaseDown
 from shared.imaging.preprocess import prepare, stack
 from shared.manifest import ModelManifest
-from tests.chaos.checker import AuditRow, JobRow, ResultRow
 from tests.chaos.client import FILM_SIDE_PX
+from tests.chaos.facts import AuditRow, JobRow, ResultRow
 from tests.chaos.keeper import Part
 from tests.chaos.plan import Order
 from tests.chaos.recovery import Span

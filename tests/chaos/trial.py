@@ -10,8 +10,9 @@ from random import Random
 
 from shared.manifest import read_manifest
 from tests.chaos import evidence, plan
-from tests.chaos.checker import AuditRow, Evidence, JobRow, check
+from tests.chaos.checker import check
 from tests.chaos.client import Client, Target
+from tests.chaos.facts import AuditRow, Evidence, JobRow
 from tests.chaos.history import History, Outcome
 from tests.chaos.keeper import Keeper
 from tests.chaos.monkey import Monkey

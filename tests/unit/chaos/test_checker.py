@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.checker import AuditRow, Evidence, JobRow, Kind, ResultRow, check
+from tests.chaos.checker import check
+from tests.chaos.facts import AuditRow, Evidence, JobRow, Kind, ResultRow
 from tests.chaos.history import Action, Event, Outcome
 
 A, B = "job-a", "job-b"
