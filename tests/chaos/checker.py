@@ -1,7 +1,7 @@
 """Did the promise hold? Pure functions over what clients were told, what the database says and its audit trail.
 
 Each fault names its film and why. `lost`, `doubled`, `stale` and `chain` are the promise; `other` is a broken client
-contract besides: a refusal of a good film, an answer that is another film's, a key that was never accepted.
+contract besides: a good film that is refused or fails, an answer that is another film's, a key that was never accepted.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from shared.domain import JobState
+from tests.chaos.ends import check_ends
 from tests.chaos.facts import TERMINAL, AuditRow, Evidence, Fault, JobRow, Kind, ResultRow, trails_of
 from tests.chaos.history import Action, Event, Outcome
 
@@ -23,6 +24,7 @@ def check(evidence: Evidence) -> list[Fault]:
         *check_keys(evidence.events, evidence.jobs),
         *check_results(evidence.jobs, evidence.results),
         *check_trails(evidence.jobs, evidence.audit),
+        *check_ends(evidence),
         *check_reads(evidence.events, evidence.jobs),
         *check_clients(evidence.events),
         *([Fault(Kind.CHAIN, "audit", evidence.chain_break)] if evidence.chain_break else []),

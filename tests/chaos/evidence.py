@@ -59,7 +59,8 @@ def count_open(session: Session) -> int:
 
 def job_rows(session: Session) -> list[JobRow]:
     """All jobs."""
-    rows = session.execute(select(Job.id, Job.idempotency_key, Job.state, Job.attempt))
+    columns = (Job.id, Job.idempotency_key, Job.state, Job.attempt, Job.max_attempts, Job.error_code)
+    rows = session.execute(select(*columns))
     return [JobRow(*row) for row in rows]
 
 

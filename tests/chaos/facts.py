@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from shared.domain import JobState
 from tests.chaos.history import Event
+from tests.chaos.plan import Order
 
 TERMINAL = frozenset(state.value for state in JobState if state.is_terminal)
 
@@ -34,12 +35,14 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """A job as the database has it in the end."""
+    """A job as the database has it in the end; `error_code` where it failed."""
 
     id: str
     key: str | None
     state: str
     attempt: int
+    max_attempts: int = 3
+    error_code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +68,9 @@ class AuditRow:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is judged."""
+    """All that is judged; `orders` is what clients were to send."""
 
+    orders: Sequence[Order]
     events: Sequence[Event]
     jobs: Sequence[JobRow]
     results: Sequence[ResultRow]

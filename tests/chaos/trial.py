@@ -109,6 +109,7 @@ def _judge(options: Options, stack: Stack, orders: Sequence[Order], history: His
     jobs = evidence.ask(database, evidence.job_rows)
     audit = evidence.ask(database, evidence.audit_rows)
     found = Evidence(
+        orders=orders,
         events=history.events,
         jobs=jobs,
         results=evidence.ask(database, lambda session: evidence.result_rows(session, answers)),

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from shared.domain import Priority
 from tests.chaos.checker import check
 from tests.chaos.facts import AuditRow, Evidence, JobRow, Kind, ResultRow
 from tests.chaos.history import Action, Event, Outcome
+from tests.chaos.plan import Order
 
 A, B = "job-a", "job-b"
 
@@ -26,9 +28,15 @@ def audit(seq: int, action: str, job: str, attempt: int | None = None) -> AuditR
     return AuditRow(seq, float(seq), actor, action, job, attempt)
 
 
+def order(key: str, cancel_after_s: float | None = None) -> Order:
+    """One film that a client was to send."""
+    return Order(key, 1, Priority.ROUTINE, 0.0, "", cancel_after_s)
+
+
 def sound() -> Evidence:
     """Film a succeeds at its second attempt after an unknown submission; film b is cancelled."""
     return Evidence(
+        orders=[order("a"), order("b", cancel_after_s=0.5)],
         events=[
             event(1, 1.0, Action.SUBMIT, Outcome.INVOKE, "a"),
             event(1, 1.5, Action.SUBMIT, Outcome.UNKNOWN, "a", error="ReadError"),
@@ -76,6 +84,33 @@ def with_audit(*added: AuditRow, left_out: int | None = None) -> Evidence:
     return replace(sound(), audit=[*(row for row in sound().audit if row.seq != left_out), *added])
 
 
+def poisoned(*, by: str = "sweeper", code: str = "poisoned", attempts: int = 3) -> Evidence:
+    """The sound history, and film c that ended as failed after so many attempts."""
+    trail = [AuditRow(10, 10.0, "key:k", "accepted", "job-c")]
+    for attempt in range(1, attempts + 1):
+        at, end = 10 + 2 * attempt, "failed" if attempt == attempts else "requeued"
+        trail += [AuditRow(at, float(at), "worker:vm:1", "claimed", "job-c", attempt),
+                  AuditRow(at + 1, at + 1.0, by, end, "job-c", attempt)]  # fmt: skip
+    told = {"job": "job-c", "state": "queued", "attempt": 0, "http": 202}
+    found = with_events(
+        event(9, 9.0, Action.SUBMIT, Outcome.INVOKE, "c"),
+        event(9, 9.5, Action.SUBMIT, Outcome.OK, "c", **told),
+        event(10, 9.6, Action.READ, Outcome.INVOKE, "c", job="job-c"),
+        event(10, 30.0, Action.READ, Outcome.OK, "c", **{**told, "state": "failed", "attempt": attempts, "http": 200}),
+    )
+    row = JobRow("job-c", "c", "failed", attempts, error_code=code)
+    orders = [order("c", cancel_after_s=9.0), *found.orders]
+    return replace(found, orders=orders, jobs=[*found.jobs, row], audit=[*found.audit, *trail])
+
+
+def unanswered() -> Evidence:
+    """The sound history, and nine more films that were to be answered, of which eight are not."""
+    more = [order(f"k{number}") for number in range(9)]
+    return replace(
+        sound(), orders=[*sound().orders, *more], jobs=[*sound().jobs, JobRow("job-k", "k0", "succeeded", 1)]
+    )
+
+
 def late_read(job: str, key: str, state: str, attempt: int) -> Evidence:
     """The sound history, read once more in the end."""
     asked = event(9, 9.0, Action.READ, Outcome.INVOKE, key, job=job)
@@ -93,6 +128,28 @@ def test_an_overlapping_read_may_be_older() -> None:
     asked = event(9, 4.2, Action.READ, Outcome.INVOKE, "a", job=A)
     told = event(9, 4.8, Action.READ, Outcome.OK, "a", job=A, state="running", attempt=2, http=200)
     assert check(with_events(asked, told)) == []
+
+
+def test_a_film_may_be_used_up_by_kills() -> None:
+    """Three workers went silent with it in hand: poisoned is a fair end."""
+    assert check(poisoned()) == []
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (lambda: poisoned(code="inference_failed"), "a good film that failed with inference_failed"),
+        (lambda: poisoned(by="worker:vm:1"), "poisoned after 0 of 3 attempts"),
+        (lambda: poisoned(attempts=2), "poisoned after 2 of 3 attempts"),
+        (lambda: with_job(0, state="expired"), "expired, though"),
+        (lambda: with_job(0, state="cancelled"), "cancelled, though"),
+        (unanswered, "2 of 10 films succeeded, 9 at least"),
+        (lambda: Evidence([], [], [], [], []), "no film was planned"),
+    ],
+)
+def test_an_end_that_no_good_film_may_have_is_found_out(made: Callable[[], Evidence], why: str) -> None:
+    """A service that fails, expires or cancels what it is sent keeps no promise."""
+    assert [fault for fault in check(made()) if fault.why.startswith(why)]
 
 
 def test_an_unknown_submission_that_went_in_must_end_too() -> None:
