@@ -26,7 +26,8 @@ def check(evidence: Evidence) -> list[Fault]:
         *check_trails(evidence.jobs, evidence.audit),
         *check_ends(evidence),
         *check_reads(evidence.events, evidence.jobs),
-        *check_clients(evidence.events),
+        *check_clients(evidence),
+        *check_ends_read(evidence.events),
         *([Fault(Kind.CHAIN, "audit", evidence.chain_break)] if evidence.chain_break else []),
     ]
 
@@ -96,15 +97,28 @@ def check_reads(events: Sequence[Event], jobs: Sequence[JobRow]) -> Iterator[Fau
         yield from _check_order(job, sorted(reads, key=lambda read: read[0]), ends.get(job))
 
 
-def check_clients(events: Sequence[Event]) -> Iterator[Fault]:
-    """Every key was accepted in the end, and none refused: all films are good."""
-    done = {event.key for event in accepted(events)}
-    for key in sorted({event.key for event in events if event.action is Action.SUBMIT} - done):
+def check_clients(evidence: Evidence) -> Iterator[Fault]:
+    """Every film was sent and accepted in the end, none refused, since all are good; no client ended early."""
+    sent = {event.key for event in evidence.events if event.action is Action.SUBMIT}
+    done = {event.key for event in accepted(evidence.events)}
+    for key in sorted({order.key for order in evidence.orders} - sent):
+        yield Fault(Kind.OTHER, key, "never sent")
+    for key in sorted(sent - done):
         yield Fault(Kind.OTHER, key, "never accepted")
-    for event in events:
+    for line in evidence.raised:
+        yield Fault(Kind.OTHER, "client", line)
+    for event in evidence.events:
         is_refused = event.outcome is Outcome.FAIL and event.http not in {NOT_FOUND, 409, 429}
         if is_refused:
             yield Fault(Kind.OTHER, event.key, f"{event.action.value} refused with {event.http}")
+
+
+def check_ends_read(events: Sequence[Event]) -> Iterator[Fault]:
+    """Of every film that was accepted the end was read; clients ask as long as the trial has patience."""
+    reads = [event for event in events if event.action is Action.READ and event.outcome is Outcome.OK]
+    ended = {event.job for event in reads if event.state in TERMINAL}
+    for job in sorted({event.job for event in accepted(events) if event.job} - ended):
+        yield Fault(Kind.OTHER, job, "its end was never read")
 
 
 def accepted(events: Iterable[Event]) -> Iterator[Event]:

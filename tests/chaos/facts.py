@@ -68,7 +68,12 @@ class AuditRow:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is judged; `orders` is what clients were to send."""
+    """All that is judged.
+
+    Attributes:
+        orders: what clients were to send.
+        raised: why a client's thread ended before its time, one line each.
+    """
 
     orders: Sequence[Order]
     events: Sequence[Event]
@@ -76,6 +81,7 @@ class Evidence:
     results: Sequence[ResultRow]
     audit: Sequence[AuditRow]
     chain_break: str | None = None
+    raised: Sequence[str] = ()
 
 
 def trails_of(audit: Iterable[AuditRow]) -> Mapping[str, list[AuditRow]]:

@@ -115,6 +115,7 @@ def _judge(options: Options, stack: Stack, orders: Sequence[Order], history: His
         results=evidence.ask(database, lambda session: evidence.result_rows(session, answers)),
         audit=audit,
         chain_break=evidence.ask(database, evidence.chain_break),
+        raised=[line for client in seen.clients for line in client.raised],
     )
     evidence.write(options.out / "jobs.jsonl", jobs)
     evidence.write(options.out / "results.jsonl", found.results)

@@ -52,6 +52,8 @@ def sound() -> Evidence:
             event(6, 6.5, Action.CANCEL, Outcome.OK, "b", job=B, state="cancelled", attempt=0, http=200),
             event(7, 7.0, Action.CANCEL, Outcome.INVOKE, "a", job=A),
             event(7, 7.5, Action.CANCEL, Outcome.FAIL, "a", job=A, http=409),
+            event(8, 8.0, Action.READ, Outcome.INVOKE, "b", job=B),
+            event(8, 8.5, Action.READ, Outcome.OK, "b", job=B, state="cancelled", attempt=0, http=200),
         ],
         jobs=[JobRow(A, "a", "succeeded", 2), JobRow(B, "b", "cancelled", 0)],
         results=[ResultRow(A, 2)],
@@ -150,6 +152,19 @@ def test_a_film_may_be_used_up_by_kills() -> None:
 def test_an_end_that_no_good_film_may_have_is_found_out(made: Callable[[], Evidence], why: str) -> None:
     """A service that fails, expires or cancels what it is sent keeps no promise."""
     assert [fault for fault in check(made()) if fault.why.startswith(why)]
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (lambda: replace(sound(), orders=[*sound().orders, order("c")]), "never sent"),
+        (lambda: replace(sound(), raised=["client0: ValidationError()"]), "client0: ValidationError()"),
+        (lambda: replace(sound(), events=[e for e in sound().events if e.op != 4]), "its end was never read"),
+    ],
+)
+def test_a_client_that_did_not_do_its_work_is_found_out(made: Callable[[], Evidence], why: str) -> None:
+    """An order that was never sent, a client that died, an end that nobody read: a trial of nothing proves nothing."""
+    assert why in [fault.why for fault in check(made())]
 
 
 def test_an_unknown_submission_that_went_in_must_end_too() -> None:
