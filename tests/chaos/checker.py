@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from shared.domain import JobState
 from tests.chaos.ends import check_ends
-from tests.chaos.facts import TERMINAL, AuditRow, Evidence, Fault, JobRow, Kind, ResultRow, trails_of
+from tests.chaos.facts import TERMINAL, Evidence, Fault, JobRow, Kind, ResultRow
 from tests.chaos.history import Action, Event, Outcome
+from tests.chaos.trails import check_trails
 
 NOT_FOUND = 404
 
@@ -67,17 +68,6 @@ def check_results(jobs: Sequence[JobRow], results: Sequence[ResultRow]) -> Itera
         yield from _check_result(job, found.pop(job.id, []))
     for stray in found:
         yield Fault(Kind.DOUBLED, stray, "a result without a job")
-
-
-def check_trails(jobs: Sequence[JobRow], audit: Sequence[AuditRow]) -> Iterator[Fault]:
-    """The trail of each job: accepted once, ended once, nothing after the end, and the end is the row's state."""
-    trails = trails_of(audit)
-    for job in jobs:
-        trail = trails.get(job.id, [])
-        count = sum(row.action == "accepted" for row in trail)
-        if count != 1:
-            yield Fault(Kind.LOST if count == 0 else Kind.DOUBLED, job.id, f"{count} events 'accepted'")
-        yield from _check_end(job, trail)
 
 
 def check_reads(events: Sequence[Event], jobs: Sequence[JobRow]) -> Iterator[Fault]:
@@ -137,22 +127,6 @@ def _check_result(job: JobRow, results: Sequence[ResultRow]) -> Iterator[Fault]:
             yield Fault(Kind.STALE, job.id, f"the result is of attempt {result.attempt}, the job at {job.attempt}")
         if not result.is_own:
             yield Fault(Kind.OTHER, job.id, "the result is not the answer to its film")
-
-
-def _check_end(job: JobRow, trail: Sequence[AuditRow]) -> Iterator[Fault]:
-    ends = [row for row in trail if row.action in TERMINAL]
-    if len(ends) > 1:
-        yield Fault(Kind.STALE, job.id, "ended more than once: " + ", ".join(row.action for row in ends))
-    if not ends:
-        return
-    last = trail[-1]
-    if last.action not in TERMINAL:
-        yield Fault(Kind.STALE, job.id, f"'{last.action}' after the end")
-    if ends[-1].action != job.state:
-        yield Fault(Kind.STALE, job.id, f"the trail ends with {ends[-1].action}, the row says {job.state}")
-    claims = [row.attempt for row in trail if row.action == "claimed"]
-    if ends[-1].attempt is not None and claims and ends[-1].attempt != claims[-1]:
-        yield Fault(Kind.STALE, job.id, f"attempt {ends[-1].attempt} ended it, attempt {claims[-1]} had it")
 
 
 def _check_order(job: str, reads: Sequence[tuple[float, Event]], end: JobRow | None) -> Iterator[Fault]:

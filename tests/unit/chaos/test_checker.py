@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,7 @@ def event(op: int, at: float, action: Action, outcome: Outcome, key: str, **told
 
 def audit(seq: int, action: str, job: str, attempt: int | None = None) -> AuditRow:
     """One audit event, a second after the one before."""
-    actor = "key:k" if action == "accepted" else "worker:vm:1"
+    actor = "key:k" if action in {"accepted", "cancelled"} else "worker:vm:1"
     return AuditRow(seq, float(seq), actor, action, job, attempt)
 
 
@@ -81,9 +81,25 @@ def with_job(index: int, **changed: Any) -> Evidence:
     return replace(sound(), jobs=jobs)
 
 
-def with_audit(*added: AuditRow, left_out: int | None = None) -> Evidence:
-    """The sound history, its trail longer by `added` and without the event `left_out`."""
-    return replace(sound(), audit=[*(row for row in sound().audit if row.seq != left_out), *added])
+def with_audit(*added: AuditRow, left_out: int | Container[int] = ()) -> Evidence:
+    """The sound history, its trail longer by `added` and without the event, or the events, `left_out`."""
+    gone = {left_out} if isinstance(left_out, int) else left_out
+    return replace(sound(), audit=[*(row for row in sound().audit if row.seq not in gone), *added])
+
+
+def with_claims(first: int, last: int) -> Evidence:
+    """The sound history, its first film claimed as these attempts."""
+    claims = (audit(2, "claimed", A, first), audit(3, "requeued", A, first), audit(4, "claimed", A, last))
+    return with_audit(*claims, left_out={2, 3, 4})
+
+
+def stored() -> Evidence:
+    """The sound history, its first film answered from the store at its submission, without a claim."""
+    answered = AuditRow(5, 5.0, "system", "succeeded", A, 0)
+    found = with_audit(answered, left_out={2, 3, 4, 5})
+    events = [replace(told, attempt=0 if told.job == A else told.attempt) for told in found.events]
+    return replace(found, events=events, jobs=[replace(found.jobs[0], attempt=0), found.jobs[1]],
+                   results=[ResultRow(A, 0)])  # fmt: skip
 
 
 def poisoned(*, by: str = "sweeper", code: str = "poisoned", attempts: int = 3) -> Evidence:
@@ -132,6 +148,18 @@ def test_an_overlapping_read_may_be_older() -> None:
     assert check(with_events(asked, told)) == []
 
 
+def test_a_stored_answer_needs_no_claim() -> None:
+    """The same film again begins as succeeded."""
+    assert check(stored()) == []
+
+
+def test_other_events_are_none_of_a_jobs_steps() -> None:
+    """A map that is asked for after the end, and keys that are made."""
+    asked = AuditRow(8, 8.0, "key:k", "explanation_requested", A)
+    claimed = AuditRow(9, 9.0, "worker:vm:2", "explanation_claimed", A, 1)
+    assert check(with_audit(AuditRow(0, 0.0, "system", "key_made", "k"), asked, claimed)) == []
+
+
 def test_a_film_may_be_used_up_by_kills() -> None:
     """Three workers went silent with it in hand: poisoned is a fair end."""
     assert check(poisoned()) == []
@@ -172,7 +200,8 @@ def test_an_unknown_submission_that_went_in_must_end_too() -> None:
     unknown = event(9, 9.0, Action.SUBMIT, Outcome.UNKNOWN, "c", http=503)
     more = with_events(unknown)
     row = JobRow("job-c", "c", "running", 1)
-    found = check(replace(more, jobs=[*more.jobs, row], audit=[*more.audit, audit(8, "accepted", "job-c")]))
+    trail = [audit(8, "accepted", "job-c"), audit(9, "claimed", "job-c", 1)]
+    found = check(replace(more, jobs=[*more.jobs, row], audit=[*more.audit, *trail]))
     assert {(fault.kind, fault.subject) for fault in found} == {(Kind.LOST, "job-c"), (Kind.OTHER, "c")}
 
 
@@ -207,6 +236,29 @@ DOCTORED: dict[str, tuple[Callable[[], Evidence], Kind]] = {
         lambda: with_audit(audit(5, "succeeded", A, 1), left_out=5),
         Kind.STALE,
     ),
+    "an end that no event tells": (lambda: with_audit(left_out=5), Kind.LOST),
+    "a result that nobody claimed": (lambda: with_audit(left_out={2, 3, 4}), Kind.STALE),
+    "a stored answer written by a worker": (
+        lambda: replace(stored(), audit=with_audit(audit(5, "succeeded", A, 0), left_out={2, 3, 4, 5}).audit),
+        Kind.STALE,
+    ),
+    "an attempt claimed twice": (lambda: with_claims(2, 2), Kind.STALE),
+    "claimed again, though nobody gave it back": (lambda: with_audit(left_out=3), Kind.STALE),
+    "attempts that fall": (lambda: with_claims(3, 2), Kind.STALE),
+    "given back by another attempt": (lambda: with_audit(audit(3, "requeued", A, 2), left_out=3), Kind.STALE),
+    "ended by a worker that never had it": (
+        lambda: with_audit(AuditRow(5, 5.0, "worker:vm:2", "succeeded", A, 2), left_out=5),
+        Kind.STALE,
+    ),
+    "answered by the sweeper": (
+        lambda: with_audit(AuditRow(5, 5.0, "sweeper", "succeeded", A, 2), left_out=5),
+        Kind.STALE,
+    ),
+    "cancelled by a worker": (
+        lambda: with_audit(AuditRow(7, 7.0, "worker:vm:1", "cancelled", B), left_out=7),
+        Kind.STALE,
+    ),
+    "accepted in the trail, and no row": (lambda: with_audit(audit(8, "accepted", "x")), Kind.LOST),
     "the row says another end": (lambda: with_job(1, state="expired"), Kind.STALE),
     "an end that did not stay": (lambda: late_read(A, "a", "running", 2), Kind.STALE),
     "an attempt that fell": (lambda: late_read(A, "a", "succeeded", 1), Kind.STALE),
