@@ -19,6 +19,7 @@ from sqlalchemy import func, select
 
 from shared.db.tables import Job
 from shared.domain import JobState
+from tests.chaos import proc
 from tests.chaos.keeper import Keeper, Part
 from tests.chaos.plan import Design, Options
 from tests.chaos.stack import Stack
@@ -38,6 +39,7 @@ Samples = Mapping[tuple[str, str], Sequence[Sample]]
 def main(arguments: Sequence[str]) -> int:
     """The exit status: 1 where something grew, died, or was not answered."""
     given = parse(arguments)
+    proc.end_on_sigterm()
     out = (given.out or Path(tempfile.mkdtemp(prefix="soak-logs-"))).absolute()
     (out / "logs").mkdir(parents=True, exist_ok=True)
     say(f"logs in {out}")
