@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 TOLERANCE = 1e-3
@@ -15,7 +16,10 @@ class Unequal(Exception):
 
 
 def worst(reference: Sequence[Probabilities], others: Sequence[Probabilities]) -> float:
-    """The largest difference over films and labels; infinite where films or labels do not pair up."""
+    """The largest difference over films and labels; infinite where films or labels do not pair up, or one is no number.
+
+    `max` alone would drop a NaN that is not the first.
+    """
     if len(reference) != len(others):
         return float("inf")
     differences = [
@@ -23,7 +27,7 @@ def worst(reference: Sequence[Probabilities], others: Sequence[Probabilities]) -
         for one, other in zip(reference, others, strict=True)
         for label in one
     ]
-    return max(differences, default=0.0)
+    return max((found if math.isfinite(found) else math.inf for found in differences), default=0.0)
 
 
 def check(reference: Sequence[Probabilities], design: str, answers: Sequence[Probabilities]) -> float:

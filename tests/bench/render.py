@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tests.bench import stats
 from tests.bench.goals import GOALS, Goal, Results
 from tests.bench.plan import Kind
 from tests.bench.stats import CEILING, DESIGNS, PLAINFILM, reported
@@ -21,10 +22,16 @@ COLUMNS = {
 }
 RATIOS = {
     "throughput_vs_tutorial": "films/s, plainfilm's divided by the tutorial design's",
+    "throughput_vs_tutorial_slow": "films/s, plainfilm's divided by the tutorial design's, asked every 0.5 s",
     "throughput_vs_litserve": "films/s, plainfilm's divided by LitServe's",
     "cpu_vs_tutorial": "CPU a film, the tutorial design's divided by plainfilm's",
+    "cpu_vs_tutorial_slow": "CPU a film, the tutorial design's, asked every 0.5 s, divided by plainfilm's",
     "share_of_ceiling": "films/s, plainfilm's divided by the in-process ceiling's",
 }
+
+RANGES_TEXT = """\
+Ratios are of the medians over all rounds. In brackets are the least and the most of any round, each round's designs
+compared with each other."""
 
 DESIGN_TEXT = """\
 * **plainfilm**: `plainfilm up` as it is, nothing set but its folder and port; SQLite, queue, audit trail and heatmap
@@ -52,12 +59,14 @@ def markdown(results: Results) -> str:
     parts = [
         "# Results",
         "Written by `make bench` from `results.json` beside it; not edited by hand. Ratios are what counts.",
-        _machine(machine),
+        "The loads: " + _machine(machine),
         "## Headline: 32 clients, 1024 x 1024",
-        _table(["", "PNG", "JPEG"], _ratio_rows(results["ratios"])),
+        _table(["", "PNG", "JPEG"], _ratio_rows(results)),
+        *([RANGES_TEXT] if stats.ratio_ranges(results.get("rows", [])) else []),
         "## Goals",
         _table(["measure", "goal", "found", "reached"], [_goal_row(goal, results) for goal in GOALS]),
         f"## Every load: medians of {results['rounds']} rounds",
+        *_films(results.get("films_a_round")),
         _table(["load", "design", *COLUMNS.values()], _load_rows(results["medians"])),
         "## Cold start: from the first process to the first answer, and the answer after that",
         _table(["design", "first s", "second s"], _cold_rows(results["cold_start"])),
@@ -75,7 +84,7 @@ def markdown(results: Results) -> str:
 def printed(results: Results) -> str:
     """What the terminal shows at the end."""
     rows = [[row[0], row[1], *row[2:]] for row in _load_rows(results["medians"])]
-    ratios = [[name, *values] for name, *values in _ratio_rows(results["ratios"])]
+    ratios = [[name, *values] for name, *values in _ratio_rows(results)]
     goals = [list(_goal_row(goal, results)) for goal in GOALS if goal.value(results) is not None]
     return "\n\n".join((
         _aligned([["load", "design", *COLUMNS.values()], *rows]),
@@ -99,12 +108,33 @@ def _machine(machine: Mapping[str, Any]) -> str:
     return (
         f"{machine['date']}, {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
         f"{machine['system']}, Python {machine['python']}; load average before the run {machine['load_before']}.\n"
-        f"{versions}."
+        f"{versions}.{_build(machine)}"
     )
 
 
-def _ratio_rows(ratios: Mapping[str, float | None]) -> list[list[str]]:
-    return [[text, *(number(ratios[f"{name}_{kind.value}"]) for kind in Kind)] for name, text in RATIOS.items()]
+def _build(machine: Mapping[str, Any]) -> str:
+    """Which commit was measured; nothing where an older run did not say."""
+    if "commit" not in machine:
+        return ""
+    changed = "with changes that are in no commit" if machine["is_dirty"] else "nothing changed since"
+    return f"\nBuild: commit {machine['commit']}, {changed}."
+
+
+def _films(counts: Mapping[str, int] | None) -> list[str]:
+    """How many films each load sends in a round; nothing where an older run did not say."""
+    return ["Films a round: " + ", ".join(f"{load} {count}" for load, count in counts.items()) + "."] if counts else []
+
+
+def _ratio_rows(results: Results) -> list[list[str]]:
+    ratios, ranges = stats.ratios(results["medians"]), stats.ratio_ranges(results.get("rows", []))
+    return [
+        [text, *(_with_range(ratios[key], ranges.get(key)) for kind in Kind if (key := f"{name}_{kind.value}"))]
+        for name, text in RATIOS.items()
+    ]
+
+
+def _with_range(value: float | None, found: tuple[float, float] | None) -> str:
+    return number(value) + (f" ({number(found[0])} to {number(found[1])})" if found else "")
 
 
 def _goal_row(goal: Goal, results: Results) -> list[str]:
@@ -161,8 +191,13 @@ def _words(setting: Mapping[str, Any]) -> str:
 def _scale(found: Mapping[str, Any] | None) -> list[str]:
     if not found:
         return []
-    rows = [[name, number(value)] for name, value in _flat("", found)]
-    return ["## Long tables and many workers (`make bench-scale`)", _table(["measure", "value"], rows)]
+    machine = found.get("machine")
+    rows = [[name, number(value)] for name, value in _flat("", {**found, "machine": None})]
+    return [
+        "## Long tables and many workers (`make bench-scale`)",
+        *(["The long tables: " + _machine(machine)] if machine else []),
+        _table(["measure", "value"], rows),
+    ]
 
 
 def _flat(above: str, found: Mapping[str, Any]) -> Iterable[tuple[str, float]]:

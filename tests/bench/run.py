@@ -59,10 +59,11 @@ def run(plan: Plan, folder: Path, say: Say) -> Json:
     for number in range(plan.rounds):
         for design in all_servers():
             _turn(bench, design, tuning[design.name]["chosen"], number, notes)
-        _ceiling_turn(bench, tuning[CEILING]["chosen"], notes)
+        _ceiling_turn(bench, tuning[CEILING]["chosen"], number, notes)
     return {
         "machine": described,
         "rounds": plan.rounds,
+        "films_a_round": {load.name: load.films for load in plan.loads},
         "took_s": round(time.monotonic() - started),
         **summary(notes),
         "heatmap_cost": measure.heatmap_cost(),
@@ -141,7 +142,7 @@ def _ask_less_often(bench: Bench, server: Server, number: int, notes: Notes) -> 
             notes.rows.append({"round": number, "load": load.name, "design": TUTORIAL_SLOW, **found})
 
 
-def _ceiling_turn(bench: Bench, setting: Setting, notes: Notes) -> None:
+def _ceiling_turn(bench: Bench, setting: Setting, number: int, notes: Notes) -> None:
     """The bare loop has no clients: what it reached on a sort of film stands beside each load of that sort."""
     plan = bench.plan
     for sort in bench.films:
@@ -149,7 +150,7 @@ def _ceiling_turn(bench: Bench, setting: Setting, notes: Notes) -> None:
         longest = max(loads, key=lambda load: load.films)
         paths = measure.films_of(longest, bench.films, plan)
         found = measure.run_ceiling(paths, os.cpu_count() or 1, setting["batch"])
-        notes.rows += [{"load": load.name, "design": CEILING, "measures": found} for load in loads]
+        notes.rows += [{"round": number, "load": load.name, "design": CEILING, "measures": found} for load in loads]
         bench.say(f"           {CEILING:<9}  {sort.name:<13}  {found['films_per_s']:6.1f} films/s")
 
 

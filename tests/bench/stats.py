@@ -11,10 +11,21 @@ from tests.bench.plan import REPORTED_CLIENTS, REPORTED_SIDE_PX, Kind
 
 PLAINFILM, TUTORIAL, LITSERVE, CEILING = "plainfilm", "tutorial", "litserve", "ceiling"
 TUTORIAL_SLOW = "tutorial, asked every 0.5 s"
+"""The tutorial design with clients that ask less often."""
+
 PLAINFILM_COMPUTED = "plainfilm, nothing from its store"
-"""The tutorial design with clients that ask less often: beside the others, for no ratio."""
 
 DESIGNS = (PLAINFILM, TUTORIAL, TUTORIAL_SLOW, LITSERVE, CEILING)
+
+HEADLINE = (
+    ("throughput_vs_tutorial", "films_per_s", PLAINFILM, TUTORIAL),
+    ("throughput_vs_tutorial_slow", "films_per_s", PLAINFILM, TUTORIAL_SLOW),
+    ("throughput_vs_litserve", "films_per_s", PLAINFILM, LITSERVE),
+    ("cpu_vs_tutorial", "cpu_ms_per_film", TUTORIAL, PLAINFILM),
+    ("cpu_vs_tutorial_slow", "cpu_ms_per_film", TUTORIAL_SLOW, PLAINFILM),
+    ("share_of_ceiling", "films_per_s", PLAINFILM, CEILING),
+)
+"""Each ratio: its name, the measure, whose is divided, and by whose."""
 
 Row = Mapping[str, Any]  # Any: a row of the JSON
 Table = Mapping[str, Mapping[str, Mapping[str, float]]]
@@ -55,16 +66,25 @@ def ratios(table: Table) -> dict[str, float | None]:
     Throughput is plainfilm's films a second divided by the peer's. CPU is the tutorial's CPU a film divided by
     plainfilm's. The share of the ceiling is plainfilm's films a second divided by the bare loop's.
     """
-    found: dict[str, float | None] = {}
-    for name, measure, above, below in (
-        ("throughput_vs_tutorial", "films_per_s", PLAINFILM, TUTORIAL),
-        ("throughput_vs_litserve", "films_per_s", PLAINFILM, LITSERVE),
-        ("cpu_vs_tutorial", "cpu_ms_per_film", TUTORIAL, PLAINFILM),
-        ("share_of_ceiling", "films_per_s", PLAINFILM, CEILING),
-    ):
-        for kind in Kind:
-            found[f"{name}_{kind.value}"] = ratio(table, reported(kind), measure, above, below)
-    return found
+    return {
+        f"{name}_{kind.value}": ratio(table, reported(kind), measure, above, below)
+        for name, measure, above, below in HEADLINE
+        for kind in Kind
+    }
+
+
+def ratio_ranges(rows: Sequence[Row]) -> dict[str, tuple[float, float]]:
+    """The least and the most of each headline ratio over the rounds, each round's designs compared with each other.
+
+    A ratio is left out where no round says both of its sides.
+    """
+    rounds = sorted({row["round"] for row in rows if row.get("round") is not None})
+    found: dict[str, list[float]] = {}
+    for number in rounds:
+        for name, value in ratios(medians(row for row in rows if row.get("round") == number)).items():
+            if value is not None:
+                found.setdefault(name, []).append(value)
+    return {name: (min(values), max(values)) for name, values in found.items()}
 
 
 def reported(kind: Kind, clients: int = REPORTED_CLIENTS) -> str:

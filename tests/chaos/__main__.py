@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.chaos import report, rival_trial, trial
+from tests.chaos import proc, report, rival_trial, trial
 from tests.chaos.plan import Design, Options
 from tests.chaos.servers import PERSISTENCE
 from tests.chaos.standin import STAND_IN
@@ -22,6 +22,7 @@ from tests.chaos.standin import STAND_IN
 def main(arguments: Sequence[str]) -> int:
     """The exit status."""
     options = parse(arguments)
+    proc.end_on_sigterm()
     (options.out / "logs").mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="plainfilm-chaos-"))
     try:

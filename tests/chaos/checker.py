@@ -1,82 +1,21 @@
 """Did the promise hold? Pure functions over what clients were told, what the database says and its audit trail.
 
 Each fault names its film and why. `lost`, `doubled`, `stale` and `chain` are the promise; `other` is a broken client
-contract besides: a refusal of a good film, an answer that is another film's, a key that was never accepted.
+contract besides: a good film that is refused or fails, an answer that is another film's, a key that was never accepted.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable, Iterator, Sequence
 
 from shared.domain import JobState
+from tests.chaos.ends import check_ends
+from tests.chaos.facts import TERMINAL, Evidence, Fault, JobRow, Kind, ResultRow
 from tests.chaos.history import Action, Event, Outcome
+from tests.chaos.trails import check_trails
 
-TERMINAL = frozenset(state.value for state in JobState if state.is_terminal)
 NOT_FOUND = 404
-
-
-class Kind(StrEnum):
-    """What a fault is."""
-
-    LOST = "lost"
-    DOUBLED = "doubled"
-    STALE = "stale"
-    CHAIN = "chain"
-    OTHER = "other"
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One broken promise; `subject` is a job's id or a key."""
-
-    kind: Kind
-    subject: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class JobRow:
-    """A job as the database has it in the end."""
-
-    id: str
-    key: str | None
-    state: str
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class ResultRow:
-    """A result; `is_own` is False where it is not the answer to its film."""
-
-    job: str
-    attempt: int
-    is_own: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRow:
-    """An audit event: `at` in s since 1970, `attempt` where it names one."""
-
-    seq: int
-    at: float
-    actor: str
-    action: str
-    subject: str
-    attempt: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """All that is judged."""
-
-    events: Sequence[Event]
-    jobs: Sequence[JobRow]
-    results: Sequence[ResultRow]
-    audit: Sequence[AuditRow]
-    chain_break: str | None = None
 
 
 def check(evidence: Evidence) -> list[Fault]:
@@ -86,8 +25,10 @@ def check(evidence: Evidence) -> list[Fault]:
         *check_keys(evidence.events, evidence.jobs),
         *check_results(evidence.jobs, evidence.results),
         *check_trails(evidence.jobs, evidence.audit),
+        *check_ends(evidence),
         *check_reads(evidence.events, evidence.jobs),
-        *check_clients(evidence.events),
+        *check_clients(evidence),
+        *check_ends_read(evidence.events),
         *([Fault(Kind.CHAIN, "audit", evidence.chain_break)] if evidence.chain_break else []),
     ]
 
@@ -129,17 +70,6 @@ def check_results(jobs: Sequence[JobRow], results: Sequence[ResultRow]) -> Itera
         yield Fault(Kind.DOUBLED, stray, "a result without a job")
 
 
-def check_trails(jobs: Sequence[JobRow], audit: Sequence[AuditRow]) -> Iterator[Fault]:
-    """The trail of each job: accepted once, ended once, nothing after the end, and the end is the row's state."""
-    trails = trails_of(audit)
-    for job in jobs:
-        trail = trails.get(job.id, [])
-        count = sum(row.action == "accepted" for row in trail)
-        if count != 1:
-            yield Fault(Kind.LOST if count == 0 else Kind.DOUBLED, job.id, f"{count} events 'accepted'")
-        yield from _check_end(job, trail)
-
-
 def check_reads(events: Sequence[Event], jobs: Sequence[JobRow]) -> Iterator[Fault]:
     """What was read never goes back: an end stays, attempts never fall, and what was there is not gone.
 
@@ -157,28 +87,33 @@ def check_reads(events: Sequence[Event], jobs: Sequence[JobRow]) -> Iterator[Fau
         yield from _check_order(job, sorted(reads, key=lambda read: read[0]), ends.get(job))
 
 
-def check_clients(events: Sequence[Event]) -> Iterator[Fault]:
-    """Every key was accepted in the end, and none refused: all films are good."""
-    done = {event.key for event in accepted(events)}
-    for key in sorted({event.key for event in events if event.action is Action.SUBMIT} - done):
+def check_clients(evidence: Evidence) -> Iterator[Fault]:
+    """Every film was sent and accepted in the end, none refused, since all are good; no client ended early."""
+    sent = {event.key for event in evidence.events if event.action is Action.SUBMIT}
+    done = {event.key for event in accepted(evidence.events)}
+    for key in sorted({order.key for order in evidence.orders} - sent):
+        yield Fault(Kind.OTHER, key, "never sent")
+    for key in sorted(sent - done):
         yield Fault(Kind.OTHER, key, "never accepted")
-    for event in events:
+    for line in evidence.raised:
+        yield Fault(Kind.OTHER, "client", line)
+    for event in evidence.events:
         is_refused = event.outcome is Outcome.FAIL and event.http not in {NOT_FOUND, 409, 429}
         if is_refused:
             yield Fault(Kind.OTHER, event.key, f"{event.action.value} refused with {event.http}")
 
 
+def check_ends_read(events: Sequence[Event]) -> Iterator[Fault]:
+    """Of every film that was accepted the end was read; clients ask as long as the trial has patience."""
+    reads = [event for event in events if event.action is Action.READ and event.outcome is Outcome.OK]
+    ended = {event.job for event in reads if event.state in TERMINAL}
+    for job in sorted({event.job for event in accepted(events) if event.job} - ended):
+        yield Fault(Kind.OTHER, job, "its end was never read")
+
+
 def accepted(events: Iterable[Event]) -> Iterator[Event]:
     """The submissions that were answered 202."""
     return (event for event in events if event.action is Action.SUBMIT and event.outcome is Outcome.OK)
-
-
-def trails_of(audit: Iterable[AuditRow]) -> Mapping[str, list[AuditRow]]:
-    """The events of each subject, in the order of the chain."""
-    trails: dict[str, list[AuditRow]] = defaultdict(list)
-    for row in sorted(audit, key=lambda row: row.seq):
-        trails[row.subject].append(row)
-    return trails
 
 
 def _check_result(job: JobRow, results: Sequence[ResultRow]) -> Iterator[Fault]:
@@ -192,22 +127,6 @@ def _check_result(job: JobRow, results: Sequence[ResultRow]) -> Iterator[Fault]:
             yield Fault(Kind.STALE, job.id, f"the result is of attempt {result.attempt}, the job at {job.attempt}")
         if not result.is_own:
             yield Fault(Kind.OTHER, job.id, "the result is not the answer to its film")
-
-
-def _check_end(job: JobRow, trail: Sequence[AuditRow]) -> Iterator[Fault]:
-    ends = [row for row in trail if row.action in TERMINAL]
-    if len(ends) > 1:
-        yield Fault(Kind.STALE, job.id, "ended more than once: " + ", ".join(row.action for row in ends))
-    if not ends:
-        return
-    last = trail[-1]
-    if last.action not in TERMINAL:
-        yield Fault(Kind.STALE, job.id, f"'{last.action}' after the end")
-    if ends[-1].action != job.state:
-        yield Fault(Kind.STALE, job.id, f"the trail ends with {ends[-1].action}, the row says {job.state}")
-    claims = [row.attempt for row in trail if row.action == "claimed"]
-    if ends[-1].attempt is not None and claims and ends[-1].attempt != claims[-1]:
-        yield Fault(Kind.STALE, job.id, f"attempt {ends[-1].attempt} ended it, attempt {claims[-1]} had it")
 
 
 def _check_order(job: str, reads: Sequence[tuple[float, Event]], end: JobRow | None) -> Iterator[Fault]:

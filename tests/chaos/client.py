@@ -10,6 +10,7 @@ import heapq
 import itertools
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -52,7 +53,12 @@ def film_bytes(film: int) -> bytes:
 
 
 class Client(threading.Thread):
-    """A thread that lives until its films have ended, or until `deadline` (monotonic)."""
+    """A thread that lives until its films have ended, or until `deadline` (monotonic).
+
+    Attributes:
+        retries: how often it asked again.
+        raised: what ended it, or a twin, before its time: a fault of the service, or of the harness.
+    """
 
     def __init__(  # noqa: PLR0913, PLR0917  each is said once, by the trial
         self, name: str, orders: Sequence[Order], target: Target, history: History, began: float, deadline: float
@@ -64,11 +70,25 @@ class Client(threading.Thread):
         self._numbers = itertools.count()
         self._twins: list[threading.Thread] = []
         self.retries = 0
+        self.raised: list[str] = []
         for order in orders:
             self._plan(began + order.due_s - time.monotonic(), self._submit, Track(order))
 
     def run(self) -> None:
         """Do what is due, until nothing is left to do."""
+        self._guarded(self.name, self._work_off)
+        for twin in self._twins:
+            twin.join()
+
+    def _guarded(self, name: str, work: Callable[[], None]) -> None:
+        """A thread's whole work; what ends it early is for the checker to tell."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  a dead thread must not look like a quiet one
+            told = "".join(traceback.format_exception_only(error))
+            self.raised.append(f"{name} ended early: {told.splitlines()[0]}")
+
+    def _work_off(self) -> None:
         with self._connect() as self._http:
             while self._agenda and time.monotonic() < self._deadline:
                 when, _, step, track = self._agenda[0]
@@ -77,8 +97,6 @@ class Client(threading.Thread):
                     continue
                 heapq.heappop(self._agenda)
                 step(track)
-        for twin in self._twins:
-            twin.join()
 
     def _submit(self, track: Track) -> None:
         if track.order.twice == "together" and track.tries == 0:
@@ -120,11 +138,13 @@ class Client(threading.Thread):
             self._again(self._cancel, track, answer)
 
     def _start_twin(self, order: Order) -> None:
+        name = f"{self.name} twin"
+
         def send_once() -> None:
             with self._connect() as http:
-                self._post(http, f"{self.name} twin", order)
+                self._post(http, name, order)
 
-        twin = threading.Thread(target=send_once, daemon=True)
+        twin = threading.Thread(target=self._guarded, args=(name, send_once), daemon=True)
         self._twins.append(twin)
         twin.start()
 

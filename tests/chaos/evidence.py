@@ -20,8 +20,8 @@ from shared.db.tables import AuditEvent, Job, Result, WorkerHeartbeat
 from shared.errors import DatabaseDown
 from shared.imaging.preprocess import prepare, stack
 from shared.manifest import ModelManifest
-from tests.chaos.checker import AuditRow, JobRow, ResultRow
 from tests.chaos.client import FILM_SIDE_PX
+from tests.chaos.facts import AuditRow, JobRow, ResultRow
 from tests.chaos.keeper import Part
 from tests.chaos.plan import Order
 from tests.chaos.recovery import Span
@@ -59,7 +59,8 @@ def count_open(session: Session) -> int:
 
 def job_rows(session: Session) -> list[JobRow]:
     """All jobs."""
-    rows = session.execute(select(Job.id, Job.idempotency_key, Job.state, Job.attempt))
+    columns = (Job.id, Job.idempotency_key, Job.state, Job.attempt, Job.max_attempts, Job.error_code)
+    rows = session.execute(select(*columns))
     return [JobRow(*row) for row in rows]
 
 

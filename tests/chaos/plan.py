@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +15,9 @@ JOBS_A_KILL = 14
 SPREAD_S_A_JOB = 0.28
 SHORTEST_SPREAD_S = 25.0
 """A trial with few films still lasts longer than a lease."""
+
+LEAST_SHARE = 0.9
+"""So many of the films that no client cancels are answered at least: few are so unlucky that kills use them up."""
 
 TWICE_SHARE = 0.2
 CANCEL_SHARE = 0.1
@@ -129,6 +133,11 @@ def make_orders(options: Options) -> list[Order]:
     draw = Random(f"orders {options.seed}")  # noqa: S311  repeatable, not secret
     dues = sorted(draw.uniform(0, options.spread) for _ in range(options.jobs))
     return [_order(draw, options.seed, number, due_s) for number, due_s in enumerate(dues)]
+
+
+def least_succeeded(orders: Sequence[Order]) -> int:
+    """How many of the films that no client cancels must be answered."""
+    return math.ceil(LEAST_SHARE * sum(order.cancel_after_s is None for order in orders))
 
 
 def make_blows(options: Options) -> list[Planned]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 CONFIRM_WAIT_S = 5.0
 _PARENT, _STARTED = 1, 19
@@ -19,6 +21,16 @@ class Process:
 
     pid: int
     started: int
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM end this program as an error would: what it started is stopped, its folders go, once."""
+    signal.signal(signal.SIGTERM, _end)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def find(pid: int) -> Process | None:

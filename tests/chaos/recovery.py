@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.chaos.checker import AuditRow, trails_of
+from tests.chaos.facts import AuditRow, trails_of
 
 GAP_S = 0.5
 """Two spans with a smaller gap count as one: a process is looked at a few times a second."""

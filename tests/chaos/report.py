@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.chaos.checker import Fault, Kind
+from tests.chaos.facts import Fault, Kind
 from tests.chaos.monkey import Strike
 from tests.chaos.recovery import percentile
 

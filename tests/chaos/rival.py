@@ -13,7 +13,7 @@ from pathlib import Path
 
 from celery import Celery
 
-from tests.chaos.checker import AuditRow
+from tests.chaos.facts import AuditRow
 from tests.chaos.plan import Design
 from tests.chaos.standin import FILM_MS
 

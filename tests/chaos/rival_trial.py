@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from shared import broker
 from tests.chaos import plan, rival, servers
-from tests.chaos.checker import AuditRow, Fault, Kind
+from tests.chaos.facts import AuditRow, Fault, Kind
 from tests.chaos.history import Action, History, Outcome
 from tests.chaos.keeper import Keeper, Part
 from tests.chaos.monkey import Monkey

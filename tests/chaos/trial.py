@@ -10,8 +10,9 @@ from random import Random
 
 from shared.manifest import read_manifest
 from tests.chaos import evidence, plan
-from tests.chaos.checker import AuditRow, Evidence, JobRow, check
+from tests.chaos.checker import check
 from tests.chaos.client import Client, Target
+from tests.chaos.facts import AuditRow, Evidence, JobRow
 from tests.chaos.history import History, Outcome
 from tests.chaos.keeper import Keeper
 from tests.chaos.monkey import Monkey
@@ -108,11 +109,13 @@ def _judge(options: Options, stack: Stack, orders: Sequence[Order], history: His
     jobs = evidence.ask(database, evidence.job_rows)
     audit = evidence.ask(database, evidence.audit_rows)
     found = Evidence(
+        orders=orders,
         events=history.events,
         jobs=jobs,
         results=evidence.ask(database, lambda session: evidence.result_rows(session, answers)),
         audit=audit,
         chain_break=evidence.ask(database, evidence.chain_break),
+        raised=[line for client in seen.clients for line in client.raised],
     )
     evidence.write(options.out / "jobs.jsonl", jobs)
     evidence.write(options.out / "results.jsonl", found.results)

@@ -5,7 +5,9 @@ The first trial is `make chaos JOBS=300 SEED=1`; `JOBS=1000` and `make nightly` 
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -13,8 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos import proc
 from tests.chaos.keeper import ROOT
 from tests.conftest import absent
+from tests.service import wait_until
+from tests.soak.watch import tree
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -57,6 +62,21 @@ def test_no_film_is_lost_on_sqlite(tmp_path: Path) -> None:
     status, numbers, told = trial(tmp_path, "--jobs", "50", "--kills", "6", "--seed", "4", "--database", "sqlite")
     assert status == 0, told
     assert numbers == {"lost": 0, "doubled": 0, "stale": 0, "breaks": 0, "kills": 6}
+
+
+def test_a_trial_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+    """SIGTERM in its middle: its servers are stopped and its folder goes."""
+    made, out = tmp_path / "temporary", tmp_path / "out"
+    made.mkdir()
+    command = [sys.executable, "-m", "tests.chaos", "--out", str(out), "--jobs", "50", "--database", "sqlite"]
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "TMPDIR": str(made)}) as process:
+        wait_until(lambda: process.poll() is not None or (out / "history.jsonl").exists(), "the trial to begin", 180.0)
+        started = tree(process.pid)
+        process.terminate()
+        assert process.wait(60.0) == 128 + signal.SIGTERM
+    assert len(started) > 3
+    assert not [pid for pid in started if proc.find(pid)]
+    assert not list(made.glob("plainfilm-chaos-*"))
 
 
 def test_celery_alone_loses_what_a_killed_worker_had_in_hand(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy import func, select
 
 from shared.db.tables import Job
 from shared.domain import JobState
+from tests.chaos import proc
 from tests.chaos.keeper import Keeper, Part
 from tests.chaos.plan import Design, Options
 from tests.chaos.stack import Stack
@@ -38,6 +39,7 @@ Samples = Mapping[tuple[str, str], Sequence[Sample]]
 def main(arguments: Sequence[str]) -> int:
     """The exit status: 1 where something grew, died, or was not answered."""
     given = parse(arguments)
+    proc.end_on_sigterm()
     out = (given.out or Path(tempfile.mkdtemp(prefix="soak-logs-"))).absolute()
     (out / "logs").mkdir(parents=True, exist_ok=True)
     say(f"logs in {out}")
@@ -82,7 +84,14 @@ def soak(service: Stack, duration_s: float) -> int:
     wait_until_quiet(service)
     answers = ", ".join(f"{number} x {told}" for told, number in sorted(load.statuses.items()))
     say(f"{len(load.accepted)} films accepted; {answers}")
-    faults = [*growing(watch.samples), *deaths([*service.webs, *service.workers]), *unanswered(service, load)]
+    webs, workers = ([part.name for part in parts] for parts in (service.webs, service.workers))
+    faults = [
+        *unseen(webs, workers, watch),
+        *growing(watch.samples),
+        *deaths([*service.webs, *service.workers]),
+        *watch.died(),
+        *unanswered(service, load),
+    ]
     say("; ".join(faults) or "nothing grows")
     return int(bool(faults))
 
@@ -109,6 +118,15 @@ def count_states(service: Stack) -> Counter[JobState]:
     return Counter({JobState(state): number for state, number in rows})
 
 
+def unseen(webs: Sequence[str], workers: Sequence[str], watch: Watch) -> list[str]:
+    """Who was not judged: each part, what it started, each web server's decoder, each in every quantity."""
+    sampled = [*webs, *workers, *(f"{name} decoder" for name in webs)]
+    missing = [f"no {quantity} of {role} was seen" for role in sampled for quantity in LIMITS
+               if not watch.samples.get((role, quantity))]  # fmt: skip
+    children = [f"{name} child" for name in (*webs, *workers)]
+    return [*missing, *(f"no {role} was seen" for role in children if role not in watch.sightings)]
+
+
 def growing(samples: Samples) -> Iterator[str]:
     """Say how each quantity went; those that grew."""
     for (role, quantity), seen in sorted(samples.items()):
@@ -122,8 +140,8 @@ def line(role: str, quantity: str, trend: Trend) -> str:
     """One line of the table."""
     told = "GROWS" if trend.is_growing else "steady"
     return (
-        f"{role:14} {quantity:12} {trend.level:8.1f}, {trend.gain:+7.2f} while judged, {trend.per_hour:+8.1f} an hour:"
-        f" {told}"
+        f"{role:14} {quantity:12} {trend.level:8.1f}, {trend.gain:+7.2f} while judged, {trend.per_hour:+8.1f} an hour,"
+        f" {trend.step:+7.2f} from start to end: {told}"
     )
 
 

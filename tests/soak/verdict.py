@@ -1,4 +1,8 @@
-"""Does something grow? By the median of all slopes between two samples (Theil and Sen). Pure; called by `__main__`."""
+"""Does something grow? Pure; called by `__main__`.
+
+By the median of all slopes between two samples (Theil and Sen), which sees a slow leak in noise; and by the end beside
+the start, which sees a single step that leaves most slopes as they are.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,10 @@ MOST_SAMPLES = 200
 
 SETTLING = 0.5
 """So much of a run is not judged: caches, pools and arenas fill up."""
+
+
+EDGE = 0.1
+"""So much of what is judged is its start, and its end: in half an hour 90 s each, many times a short spike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +49,15 @@ class Trend:
     Attributes:
         level: its median while judged.
         per_hour: by how much it grows in an hour.
-        gain: by how much it grew while judged.
-        is_growing: more than its limit.
+        gain: by how much it grew while judged, at that pace.
+        step: how much higher the end is than the start, medians of both.
+        is_growing: gain or step is more than its limit.
     """
 
     level: float
     per_hour: float
     gain: float
+    step: float
     is_growing: bool
 
 
@@ -62,8 +72,8 @@ def judge(samples: Sequence[Sample], limit: Limit) -> Trend:
         raise ValueError("too few samples to judge: let it run longer")
     level = median(sample.value for sample in judged)
     slope = slope_per_s(judged)
-    gain = slope * (judged[-1].at_s - judged[0].at_s)
-    return Trend(level, slope * 3600, gain, gain > limit.absolute + limit.share * level)
+    gain, step = slope * (judged[-1].at_s - judged[0].at_s), rise(judged)
+    return Trend(level, slope * 3600, gain, step, max(gain, step) > limit.absolute + limit.share * level)
 
 
 def settled(samples: Sequence[Sample]) -> Sequence[Sample]:
@@ -72,6 +82,13 @@ def settled(samples: Sequence[Sample]) -> Sequence[Sample]:
         return []
     since = samples[0].at_s + SETTLING * (samples[-1].at_s - samples[0].at_s)
     return [sample for sample in samples if sample.at_s >= since]
+
+
+def rise(samples: Sequence[Sample]) -> float:
+    """From the median of the first samples to that of the last."""
+    edge = max(1, round(EDGE * len(samples)))
+    start, end = samples[:edge], samples[-edge:]
+    return median(sample.value for sample in end) - median(sample.value for sample in start)
 
 
 def slope_per_s(samples: Sequence[Sample]) -> float:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.chaos import proc
 from tests.chaos.keeper import Part
+from tests.chaos.proc import Process
 from tests.soak.verdict import Sample
 
 DECODER = b"shared.imaging.decoder_process"
@@ -27,11 +28,15 @@ class Watch(threading.Thread):
 
     Attributes:
         samples: by (role, quantity); roles are parts by name, and 'decoder' behind the web server's.
+        sightings: of each process that is to live on, by role: at how many looks it was seen. What a part started is
+            'child' behind its name; a decoder's own children come and go with films.
     """
 
     def __init__(self, parts: Sequence[Part], every_s: float) -> None:
         super().__init__(name="watch", daemon=True)
         self.samples: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+        self.sightings: dict[str, Counter[Process]] = defaultdict(Counter)
+        self._last: set[Process] = set()
         self._parts, self._every_s = parts, every_s
         self._over = threading.Event()
         self._began = time.monotonic()
@@ -47,14 +52,41 @@ class Watch(threading.Thread):
         self.join()
 
     def look(self) -> None:
-        """One sample of each role."""
-        at_s = time.monotonic() - self._began
+        """One sample of each role, and one sighting of each process."""
+        at_s, self._last = time.monotonic() - self._began, set()
         for part in self._parts:
             if part.process is None:
                 continue
+            for role, processes in standing(part.name, part.process.pid).items():
+                self.sightings[role].update(processes)
+                self._last.update(processes)
             for role, pids in split(part.name, tree(part.process.pid)).items():
                 self.samples[role, "memory_mib"].append(Sample(at_s, sum(map(resident_mib, pids))))
                 self.samples[role, "descriptors"].append(Sample(at_s, sum(map(count_descriptors, pids))))
+
+    def died(self) -> list[str]:
+        """Processes that were seen at two looks or more, and not at the last: whoever was put in their place."""
+        return [
+            f"a process of {role} ended (pid {process.pid})"
+            for role, seen in sorted(self.sightings.items())
+            for process, looks in seen.items()
+            if looks > 1 and process not in self._last
+        ]
+
+
+def standing(name: str, pid: int) -> dict[str, list[Process]]:
+    """The processes of a part that live as long as it does, by role."""
+    below = [process for child in proc.children(pid) for process in _below(child)]
+    decoders = [process for process in below if is_decoder(process.pid)]
+    children = [process for process in below if process not in decoders]
+    found = {name: [own] if (own := proc.find(pid)) else [], f"{name} child": children, f"{name} decoder": decoders}
+    return {role: processes for role, processes in found.items() if processes}
+
+
+def _below(process: Process) -> list[Process]:
+    """A process and all that it started; of a decoder not what it started."""
+    started = [] if is_decoder(process.pid) else proc.children(process.pid)
+    return [process, *(found for child in started for found in _below(child))]
 
 
 def tree(pid: int) -> list[int]:

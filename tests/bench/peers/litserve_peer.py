@@ -15,6 +15,7 @@ import numpy as np
 from fastapi import Body
 
 from shared.arrays import FloatArray
+from shared.processes import die_with_parent
 from tests.bench.peers import work
 
 PEER = "BENCH_PEER"
@@ -50,8 +51,9 @@ class FilmApi(ls.LitAPI):
         self.tuning = tuning
 
     def setup(self, device: str) -> None:
-        """Load the network, in the worker."""
+        """Load the network, in the worker: a spawned process."""
         del device
+        die_with_parent()
         self.engine = work.open_engine(self.tuning.threads)
         shape = self.engine.manifest.input_shape
         for films in {1, self.tuning.batch}:
@@ -73,7 +75,8 @@ class FilmApi(ls.LitAPI):
 
 
 def main() -> None:
-    """Serve on loopback until told to stop."""
+    """Serve on loopback until told to stop; no process of it outlives this one."""
+    os.register_at_fork(after_in_child=die_with_parent)
     given = json.loads(os.environ[PEER])
     tuning = Tuning(**given["tuning"])
     server = ls.LitServer(

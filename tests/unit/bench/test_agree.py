@@ -22,11 +22,20 @@ def test_equal_probabilities_pass() -> None:
         [{"normal": 0.6, "covid19": 0.4}, {"normal": 0.1, "covid19": 0.9}],
         [{"normal": 0.7, "other": 0.3}, {"normal": 0.1, "covid19": 0.9}],
         [{"normal": float("nan"), "covid19": 0.3}, {"normal": 0.1, "covid19": 0.9}],
+        [{"normal": 0.7, "covid19": 0.3}, {"normal": 0.1, "covid19": float("nan")}],
         REFERENCE[:1],
         list(reversed(REFERENCE)),
         [],
     ],
-    ids=["other numbers", "other labels", "no number", "one film less", "films mixed up", "no film"],
+    ids=[
+        "other numbers",
+        "other labels",
+        "no number",
+        "no number behind others",
+        "one film less",
+        "films mixed up",
+        "no film",
+    ],
 )
 def test_unequal_probabilities_are_refused(answers: list[dict[str, float]]) -> None:
     """The design is named and nothing is measured."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.bench import render, stats, store
+from tests.bench import machine, render, stats, store
 from tests.bench.goals import GOALS
 from tests.bench.plan import Kind
 
@@ -66,6 +67,49 @@ def test_markdown_tells_the_machine_the_ratios_and_the_tuning() -> None:
     assert "| png-1024-32 | litserve | 50.0 |" in text
     assert "`workers: 2`" in text
     assert "taken as found best before: `threads: 1`" in text
+
+
+def test_markdown_tells_which_build_which_films_and_how_far_rounds_differ() -> None:
+    """Of the loads and of the long tables, each with its own date and machine; a dash where nobody asked less often."""
+    found = results()
+    found["machine"] |= {"commit": "0123abc", "is_dirty": False}
+    later = {**found["machine"], "date": "2026-11-28", "cpu": "Another", "is_dirty": True}
+    rows = [
+        {"round": number, "load": stats.reported(Kind.PNG), "design": name, "measures": {"films_per_s": speed}}
+        for number, speeds in enumerate([(40.0, 10.0), (42.0, 7.0)])
+        for name, speed in zip(("plainfilm", "tutorial"), speeds, strict=True)
+    ]
+    text = render.markdown({
+        **found, "rows": rows, "films_a_round": {"png-1024-32": 128}, "scale": {"machine": later, "queued": 5},
+    })  # fmt: skip
+    assert "Build: commit 0123abc, nothing changed since." in text
+    assert "The long tables: 2026-11-28, Another" in text
+    assert "Build: commit 0123abc, with changes that are in no commit." in text
+    assert "Films a round: png-1024-32 128." in text
+    assert "| films/s, plainfilm's divided by the tutorial design's | 5.00 (4.00 to 6.00) | 5.00 |" in text
+    assert "| films/s, plainfilm's divided by the tutorial design's, asked every 0.5 s | - | - |" in text
+    assert "| machine cores |" not in text
+
+
+def test_what_an_older_run_did_not_say_is_left_out() -> None:
+    """No build, no films a round, no spread is made up."""
+    text = render.markdown(results())
+    assert "Build:" not in text
+    assert "Films a round" not in text
+    assert "in brackets" not in text
+
+
+def test_a_build_is_a_commit_and_whether_files_differ_from_it(tmp_path: Path) -> None:
+    """Nothing outside a repository."""
+    assert machine.build(tmp_path) == {}
+    git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
+    subprocess.run([*git, "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], cwd=tmp_path, check=True)
+    found = machine.build(tmp_path)
+    assert re.fullmatch("[0-9a-f]{40,64}", found["commit"])
+    assert not found["is_dirty"]
+    (tmp_path / "new").touch()
+    assert machine.build(tmp_path) == {**found, "is_dirty": True}
 
 
 def test_goals_say_whether_they_were_reached() -> None:

@@ -12,7 +12,8 @@ from tests.bench.plan import Kind
 HEADLINE = {
     "throughput_vs_tutorial_png", "throughput_vs_tutorial_jpeg", "throughput_vs_litserve_png",
     "throughput_vs_litserve_jpeg", "cpu_vs_tutorial_png", "cpu_vs_tutorial_jpeg", "share_of_ceiling_png",
-    "share_of_ceiling_jpeg",
+    "share_of_ceiling_jpeg", "throughput_vs_tutorial_slow_png", "throughput_vs_tutorial_slow_jpeg",
+    "cpu_vs_tutorial_slow_png", "cpu_vs_tutorial_slow_jpeg",
 }  # fmt: skip
 
 
@@ -59,14 +60,31 @@ def test_median_measures_need_no_load() -> None:
 
 def test_ratios_have_the_agreed_names_and_directions() -> None:
     """Throughput and share are ours over theirs, CPU is theirs over ours: more is better in all of them."""
-    cells = {"plainfilm": (40, 10), "tutorial": (8, 50), "litserve": (20, 12), "ceiling": (80, 9)}
+    cells = {"plainfilm": (40, 10), "tutorial": (8, 50), "tutorial, asked every 0.5 s": (10, 30),
+             "litserve": (20, 12), "ceiling": (80, 9)}  # fmt: skip
     table = stats.medians(row(stats.reported(kind), name, *cell) for kind in Kind for name, cell in cells.items())
     found = stats.ratios(table)
     assert found.keys() == HEADLINE
     assert found["throughput_vs_tutorial_png"] == 5
+    assert found["throughput_vs_tutorial_slow_png"] == 4
     assert found["throughput_vs_litserve_jpeg"] == 2
     assert found["cpu_vs_tutorial_png"] == 5
+    assert found["cpu_vs_tutorial_slow_jpeg"] == 3
     assert found["share_of_ceiling_jpeg"] == 0.5
+
+
+def test_ranges_compare_the_designs_of_one_round() -> None:
+    """A machine that is slow in one round is so for both; what no round says of both has none."""
+    load = stats.reported(Kind.PNG)
+    rows = [
+        {**row(load, name, speed, 10), "round": number}
+        for name, speeds in {"plainfilm": (40, 10, 30), "tutorial": (8, 2, 5)}.items()
+        for number, speed in enumerate(speeds)
+    ]
+    found = stats.ratio_ranges([*rows, row(load, "ceiling", 50, 10)])
+    assert found["throughput_vs_tutorial_png"] == (5, 6)
+    assert "share_of_ceiling_png" not in found
+    assert stats.ratio_ranges([]) == {}
 
 
 def test_ratios_of_what_was_not_measured_are_none() -> None:

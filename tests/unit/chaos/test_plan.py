@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.chaos.__main__ import parse
-from tests.chaos.checker import Fault, Kind
+from tests.chaos.facts import Fault, Kind
 from tests.chaos.history import Action, History, Outcome, read
 from tests.chaos.monkey import Strike
 from tests.chaos.plan import KILLS, OF_CELERY, OF_POSTGRESQL, Blow, Design, Options, make_blows, make_orders

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tests.chaos.checker import AuditRow
+from tests.chaos.facts import AuditRow
 from tests.chaos.recovery import Death, Span, held_at_death, is_covered, percentile, recoveries, without
 
 

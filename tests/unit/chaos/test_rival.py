@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import rival
-from tests.chaos.checker import Kind
+from tests.chaos.facts import Kind
 from tests.chaos.rival_trial import judge
 
 

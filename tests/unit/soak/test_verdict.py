@@ -43,6 +43,17 @@ def test_spikes_are_steady() -> None:
     assert not judge(series([50 + 40 * (place % 3 == 0) for place in range(360)]), LIMIT).is_growing
 
 
+@pytest.mark.parametrize("share", [0.15, 0.05])
+def test_a_single_step_near_the_end_is_growth(share: float) -> None:
+    """A gigabyte in the last seventh or the last twentieth leaves the median slope at nothing."""
+    late = round(360 * (1 - share))
+    values = [400 + 1024 * (place >= late) for place in range(360)]
+    assert slope_per_s(series(values)) == 0
+    trend = judge(series(values), LIMIT)
+    assert trend.step == 1024
+    assert trend.is_growing
+
+
 def test_one_descriptor_a_minute_is_a_leak() -> None:
     """In half an hour."""
     trend = judge(series([30 + place // 12 for place in range(360)]), LIMITS["descriptors"])

@@ -204,18 +204,20 @@ def test_an_ending_process_lets_go(
 def test_a_database_that_is_away_is_asked_again(resources: Resources, open_room: Callable[..., WaitingRoom]) -> None:
     """The reader outlives it: what happened meanwhile is told once it is back."""
     room, job_id = open_room(QUICK_S), make_job(resources.database)
-    broken = threading.Event()
+    broken, refused = threading.Event(), threading.Event()
 
     def refuse(*_arguments: object) -> None:
         if broken.is_set():
+            refused.set()
             raise RuntimeError("the database is away")
 
-    event.listen(resources.database.engine, "do_connect", refuse)
+    event.listen(resources.database.engine, "before_cursor_execute", refuse)  # connections are kept and used again
     with room.waiting("default", job_id) as waiter:
         waiter.next(5.0)
         end(resources.database)
         waiter.next(5.0)
         broken.set()
+        assert refused.wait(10.0)
         time.sleep(4 * QUICK_S)
         broken.clear()
         other = room.join("default", make_job(resources.database))
