@@ -198,6 +198,8 @@ class ModelReport(Part):
     """Everything.
 
     `train_seconds` is the wall time of learning, None where it was not recorded; `device` is where it was measured.
+    `learned_films` is how many films were learned from and chosen by, none of which, by its bytes, is measured outside
+    'validation'; None where the model's folder has no record of them, so that this was not checked.
     """
 
     name: str
@@ -223,6 +225,7 @@ class ModelReport(Part):
     leave_one_source_out: list[LeftOut]
     explanations: Explanations | None
     goals: list[Goal]
+    learned_films: int | None = Field(default=None, ge=1)
     notice: Literal["research use; not a medical device"] = "research use; not a medical device"
 
 

@@ -20,9 +20,10 @@ from shared.model_report import (
     OddInputs,
     SplitReport,
 )
-from training.dataset import Example, check_groups
+from training.dataset import Example, check_groups, refuse
 from training.evaluate import Answers, ask
 from training.features import Progress
+from training.learned import LearnedFilms, check_unseen, read_learned
 from training.recipe import Recipe
 from training.report.card import CARD_FILE, render
 from training.report.controls import measure_controls
@@ -73,7 +74,7 @@ def write_report(model: Path, data: Path, out: Path, progress: Progress, wanted:
 
     Raises:
         DataProblem: the folder has no recipe, the films cannot be used, a group is in two splits, a named split has
-            no films, or `out` would put films into the project.
+            no films or was learned from, the model knows a film, or `out` would put films into the project.
         ModelProblem: the model cannot be loaded.
     """
     check_place(out)
@@ -81,9 +82,13 @@ def write_report(model: Path, data: Path, out: Path, progress: Progress, wanted:
     examples = find_examples(recipe, data)
     check_groups(examples)
     parts = find_parts(recipe, data, examples, wanted.splits)
+    learned = read_learned(model)
+    check_unseen(
+        {split: films for split, films in parts.items() if split != VALIDATION}, learned.known if learned else {}
+    )
     answers = {split: ask(engine, films, progress) for split, films in parts.items()}
     learning = read_learning(model, engine.manifest.weights_sha256)
-    subject = _Subject(model, data, engine, recipe, examples, learning)
+    subject = _Subject(model, data, engine, recipe, examples, learning, learned)
     report = _compose(subject, answers, parts, wanted.extras, progress)
     out.mkdir(parents=True, exist_ok=True)
     write_document(report, out)
@@ -112,8 +117,10 @@ def find_parts(recipe: Recipe, data: Path, examples: tuple[Example, ...], splits
     """The films of each split that is measured, in the order named.
 
     Raises:
-        DataProblem: a named split has no films, or none of the recipe's has.
+        DataProblem: a named split was learned from or has no films, or none of the recipe's has.
     """
+    learned = [split for split in splits if split in recipe.train_splits]
+    refuse([f"The model learned from split '{split}': it cannot be measured on." for split in learned])
     parts = {split: tuple(e for e in examples if e.split == split) for split in splits or recipe.report_splits}
     if VALIDATION in parts and not parts[VALIDATION]:
         parts[VALIDATION] = prepare(recipe, data).validation
@@ -133,6 +140,7 @@ class _Subject:
     recipe: Recipe
     examples: tuple[Example, ...]
     learning: Learning | None
+    learned: LearnedFilms | None
 
 
 def _compose(
@@ -168,6 +176,7 @@ def _compose(
         leave_one_source_out=extras.leave_one_source_out,
         explanations=extras.explanations,
         goals=[],
+        learned_films=len(subject.learned.known) if subject.learned else None,
     )
     return report.model_copy(update={"goals": judge(report)})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.models import write_model
 from training.dataset import read_manifest_csv
 from training.evaluate import ask, measure
 from training.fit import ignore
+from training.learned import list_learned, write_learned
 from training.recipe import LABELS
 from training.recipes import find_recipe
 from training.report import build, sheets
@@ -130,6 +132,39 @@ def test_validation_is_what_the_recipe_takes_out_of_its_training_films(data: Pat
     rows = read_manifest_csv(data / "manifest.csv")
     parts = build.find_parts(RECIPE, data, rows, ("validation",))
     assert parts["validation"] == prepare(RECIPE, data).validation
+
+
+def test_a_split_that_was_learned_from_is_not_measured(data: Path) -> None:
+    """By its name, whatever else is asked for."""
+    rows = read_manifest_csv(data / "manifest.csv")
+    with pytest.raises(DataProblem, match="learned from split 'train'"):
+        build.find_parts(RECIPE, data, rows, ("test", "train"))
+
+
+def test_films_that_were_learned_from_stop_the_report(model: Path, data: Path, tmp_path: Path) -> None:
+    """Put into another split they are the same films; found before any is asked about."""
+    known = tmp_path / "model"
+    shutil.copytree(model, known)
+    write_learned(known, list_learned(prepare(RECIPE, data)))
+    text = (data / "manifest.csv").read_text(encoding="utf-8")
+    (tmp_path / "manifest.csv").write_text(text.replace(",external,", ",other,").replace(",train,", ",external,"))
+    (tmp_path / "images").symlink_to(data / "images")
+    with pytest.raises(DataProblem, match=r"line 2: the film .* of split 'external' was (learned from|chosen by)"):
+        build.write_report(known, tmp_path, tmp_path / "out", ignore)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_document_says_whether_films_were_compared_with_those_learned_from(
+    out: Path, model: Path, data: Path, tmp_path: Path
+) -> None:
+    """How many were, where the model's folder has a record of them; else that nothing was."""
+    assert ModelReport.model_validate_json((out / "model.json").read_bytes()).learned_films is None
+    known = tmp_path / "model"
+    shutil.copytree(model, known)
+    write_learned(known, list_learned(prepare(RECIPE, data)))
+    wanted = build.Wanted(splits=("validation",))
+    assert build.write_report(known, data, tmp_path / "out", ignore, wanted).learned_films == 8 * len(LABELS)
 
 
 def test_a_group_in_two_splits_stops_the_report(model: Path, data: Path, tmp_path: Path) -> None:
