@@ -211,7 +211,7 @@ def _class_folders(root: Path, folders: Mapping[str, str]) -> list[tuple[Path, s
 def group_problems(examples: Iterable[Example]) -> Iterator[str]:
     """Each row whose group, or whose film, is already in another split, with the row that says so.
 
-    A film is its file, by whatever path and link; one under two labels is a problem too.
+    A film is its file, by whatever path and link; one under two labels, or in two groups, is a problem too.
     """
     groups: dict[str, Example] = {}
     films: dict[Path, Example] = {}
@@ -228,6 +228,9 @@ def group_problems(examples: Iterable[Example]) -> Iterator[str]:
             if first.label != example.label:
                 told = f"the film {example.path.name} is '{example.label}' but '{first.label}' at {first.where}."
                 yield f"{example.where}: {told}"
+            elif first.group != example.group:
+                told = f"is in group {example.group} but in {first.group} at {first.where}."
+                yield f"{example.where}: the film {example.path.name} {told}"
 
 
 def check_groups(examples: Iterable[Example]) -> None:
@@ -237,6 +240,25 @@ def check_groups(examples: Iterable[Example]) -> None:
         DataProblem: naming each such group and both rows.
     """
     refuse(list(group_problems(examples)))
+
+
+def repeat_problems(examples: Iterable[Example]) -> Iterator[str]:
+    """Each row whose film, by whatever path and link, has a row already: it would count twice."""
+    films: dict[Path, Example] = {}
+    for example in examples:
+        first = films.setdefault(example.path.resolve(), example)
+        if first is not example:
+            label = "" if first.label == example.label else f", as '{first.label}' and not '{example.label}'"
+            yield f"{example.where}: the film {example.path.name} has a row already at {first.where}{label}."
+
+
+def check_once(examples: Iterable[Example]) -> None:
+    """Each film has one row.
+
+    Raises:
+        DataProblem: naming each further row of a film, and its first.
+    """
+    refuse(list(repeat_problems(examples)))
 
 
 def label_problems(examples: Iterable[Example], labels: Sequence[str], name: str) -> Iterator[str]:

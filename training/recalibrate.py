@@ -22,7 +22,7 @@ from shared.domain import Evidence
 from shared.errors import DataProblem
 from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, Rate, SplitMetrics, Thresholds, read_manifest
 from training.calibrate import Aims, Held, conclude
-from training.dataset import Example, read_class_folders, read_manifest_csv, refuse
+from training.dataset import Example, check_once, read_class_folders, read_manifest_csv, refuse
 from training.evaluate import Answers, ask, measure
 from training.export import RECIPE_FILE, write_manifest, write_model
 from training.features import Progress
@@ -87,14 +87,17 @@ def find_films(folder: Path, manifest: Path | None, folders: Path | None) -> tup
     """The labelled films of a CSV, else of class folders, for the model in `folder`.
 
     Raises:
-        DataProblem: see `dataset`; a label is neither the model's nor one of other findings that it knows.
+        DataProblem: see `dataset`; a film has two rows, or a label is neither the model's nor one of other findings.
     """
     labels = accepted_labels(folder)
     if manifest is not None:
-        return read_manifest_csv(manifest, ("file", "label"), labels)
-    if folders is not None:
-        return read_class_folders(folders, class_folders(labels))
-    raise DataProblem("No films are named.")
+        films = read_manifest_csv(manifest, ("file", "label"), labels)
+    elif folders is not None:
+        films = read_class_folders(folders, class_folders(labels))
+    else:
+        raise DataProblem("No films are named.")
+    check_once(films)
+    return films
 
 
 def as_lines(record: Record) -> Iterator[str]:

@@ -20,7 +20,7 @@ from shared.model_report import (
     OddInputs,
     SplitReport,
 )
-from training.dataset import Example, check_groups, refuse
+from training.dataset import Example, check_groups, check_once, refuse
 from training.evaluate import Answers, ask
 from training.features import Progress
 from training.learned import LearnedFilms, check_unseen, read_learned
@@ -82,6 +82,7 @@ def write_report(model: Path, data: Path, out: Path, progress: Progress, wanted:
     examples = find_examples(recipe, data)
     check_groups(examples)
     parts = find_parts(recipe, data, examples, wanted.splits)
+    check_once(film for films in parts.values() for film in films)
     learned = read_learned(model)
     check_unseen(
         {split: films for split, films in parts.items() if split != VALIDATION}, learned.known if learned else {}

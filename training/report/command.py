@@ -14,7 +14,7 @@ from shared.errors import DataProblem
 from shared.manifest import read_manifest
 from shared.model_report import ModelReport
 from training.bars import show_bars
-from training.dataset import MEASURING_COLUMNS, Example, left_alone, read_class_folders, read_manifest_csv
+from training.dataset import MEASURING_COLUMNS, Example, check_once, left_alone, read_class_folders, read_manifest_csv
 from training.evaluate import ask
 from training.recipe import Recipe
 from training.report.extras import Extras, read_extras
@@ -75,6 +75,7 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 - one argument an option
 
 
 def _measure(examples: tuple[Example, ...], root: Path, model: Path, films: Path | None, *, json_only: bool) -> None:
+    check_once(examples)
     if films is not None:
         check_writable(films)
     from worker.engine.keras_engine import load_engine  # noqa: PLC0415  TensorFlow loads only where it is needed

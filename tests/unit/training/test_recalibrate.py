@@ -238,3 +238,17 @@ def test_films_are_found_in_a_csv_or_in_folders(model: Path, tmp_path: Path) -> 
         (tmp_path / "folders" / name).mkdir(parents=True)
         (tmp_path / "folders" / name / "1.png").write_bytes(b"")
     assert [film.label for film in find_films(model, None, tmp_path / "folders")] == ["normal", "tuberculosis"]
+
+
+@pytest.mark.parametrize("other", ["./a.png", "a.png", "link.png"])
+def test_a_film_has_one_row(model: Path, tmp_path: Path, other: str) -> None:
+    """By another path, by a link, or simply twice it would be in both halves."""
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
+    path = tmp_path / "films.csv"
+    path.write_text(f"file,label\na.png,normal\n{other},normal\n")
+    with pytest.raises(DataProblem, match=r"films\.csv line 3: the film .* has a row already at films\.csv line 2\."):
+        find_films(model, path, None)
+    path.write_text(f"file,label\na.png,normal\n{other},covid19\n")
+    with pytest.raises(DataProblem, match=r"line 2, as 'normal' and not 'covid19'"):
+        find_films(model, path, None)
