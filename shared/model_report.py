@@ -194,12 +194,23 @@ class Explanations(Part):
     areas: list[dict[str, object]]
 
 
+class Recalibration(Part):
+    """Temperature and thresholds were set on `films` other films than the training run's.
+
+    `is_checked`: no measured film is one of them, by its bytes; False where the model's folder does not tell which.
+    """
+
+    films: int = Field(ge=1)
+    is_checked: bool
+
+
 class ModelReport(Part):
     """Everything.
 
     `train_seconds` is the wall time of learning, None where it was not recorded; `device` is where it was measured.
     `learned_films` is how many films were learned from and chosen by, none of which, by its bytes, is measured outside
     'validation'; None where the model's folder has no record of them, so that this was not checked.
+    `recalibration` is None where temperature and thresholds are the training run's.
     """
 
     name: str
@@ -226,6 +237,7 @@ class ModelReport(Part):
     explanations: Explanations | None
     goals: list[Goal]
     learned_films: int | None = Field(default=None, ge=1)
+    recalibration: Recalibration | None = None
     notice: Literal["research use; not a medical device"] = "research use; not a medical device"
 
 

@@ -18,12 +18,13 @@ from shared.model_report import (
     Control,
     ModelReport,
     OddInputs,
+    Recalibration,
     SplitReport,
 )
 from training.dataset import Example, check_groups, check_once, refuse
 from training.evaluate import Answers, ask
 from training.features import Progress
-from training.learned import LearnedFilms, check_unseen, read_learned
+from training.learned import LearnedFilms, RecalibratedOn, check_unseen, read_learned, read_recalibrated
 from training.recipe import Recipe
 from training.report.card import CARD_FILE, render
 from training.report.controls import measure_controls
@@ -83,13 +84,11 @@ def write_report(model: Path, data: Path, out: Path, progress: Progress, wanted:
     check_groups(examples)
     parts = find_parts(recipe, data, examples, wanted.splits)
     check_once(film for films in parts.values() for film in films)
-    learned = read_learned(model)
-    check_unseen(
-        {split: films for split, films in parts.items() if split != VALIDATION}, learned.known if learned else {}
-    )
+    known = _Known(read_learned(model), read_recalibrated(model))
+    known.check(parts)
     answers = {split: ask(engine, films, progress) for split, films in parts.items()}
     learning = read_learning(model, engine.manifest.weights_sha256)
-    subject = _Subject(model, data, engine, recipe, examples, learning, learned)
+    subject = _Subject(model, data, engine, recipe, examples, learning, known)
     report = _compose(subject, answers, parts, wanted.extras, progress)
     out.mkdir(parents=True, exist_ok=True)
     write_document(report, out)
@@ -132,6 +131,24 @@ def find_parts(recipe: Recipe, data: Path, examples: tuple[Example, ...], splits
 
 
 @dataclass(frozen=True, slots=True)
+class _Known:
+    """Records of the films that the model knows, as far as its folder has them."""
+
+    learned: LearnedFilms | None
+    recalibrated: RecalibratedOn | None
+
+    def check(self, parts: Parts) -> None:
+        """No film of theirs is measured, but in 'validation'."""
+        known = {
+            digest: use
+            for record in (self.recalibrated, self.learned)
+            if record
+            for digest, use in record.known.items()
+        }
+        check_unseen({split: films for split, films in parts.items() if split != VALIDATION}, known)
+
+
+@dataclass(frozen=True, slots=True)
 class _Subject:
     """What is measured, and with what films."""
 
@@ -141,7 +158,7 @@ class _Subject:
     recipe: Recipe
     examples: tuple[Example, ...]
     learning: Learning | None
-    learned: LearnedFilms | None
+    known: _Known
 
 
 def _compose(
@@ -177,9 +194,14 @@ def _compose(
         leave_one_source_out=extras.leave_one_source_out,
         explanations=extras.explanations,
         goals=[],
-        learned_films=len(subject.learned.known) if subject.learned else None,
+        learned_films=len(subject.known.learned.known) if subject.known.learned else None,
+        recalibration=_tell_recalibration(subject.known.recalibrated),
     )
     return report.model_copy(update={"goals": judge(report)})
+
+
+def _tell_recalibration(found: RecalibratedOn | None) -> Recalibration | None:
+    return Recalibration(films=sum(found.films.values()), is_checked=bool(found.films_sha256)) if found else None
 
 
 def _measure_odd(subject: _Subject, progress: Progress) -> OddInputs | None:
