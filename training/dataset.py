@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ ReadFilm = Callable[[Path], Pixels]
 TRAINING_COLUMNS: Final = ("file", "label", "group", "split")
 MEASURING_COLUMNS: Final = ("file", "label", "split")
 SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg"})
+
+SPLIT_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""A split's name becomes part of file names and of links."""
 
 LISTED: Final = 20
 """Problems named in one message; of further ones it tells the number."""
@@ -118,9 +122,19 @@ def _row_problems(
             yield f"{where}: {column} is empty."
     if "\0" in (row["file"] or ""):
         yield f"{where}: file is no path."
+    split = (row.get("split") or "").strip()
+    if split:
+        yield from split_name_problems([split], f"{where}: ")
     label = (row["label"] or "").strip()
     if labels is not None and label and label not in labels:
         yield f"{where}: the label '{label}' is not one of {', '.join(sorted(labels))}."
+
+
+def split_name_problems(names: Iterable[str], where: str = "") -> Iterator[str]:
+    """Each name that no split can have."""
+    for name in names:
+        if not SPLIT_NAME.fullmatch(name):
+            yield f"{where}the split name '{name}' may only have letters, digits, '_' and '-', at most 64 of them."
 
 
 def _example(path: Path, where: str, row: Mapping[str, str | None]) -> Example:

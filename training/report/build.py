@@ -21,7 +21,7 @@ from shared.model_report import (
     Recalibration,
     SplitReport,
 )
-from training.dataset import Example, check_groups, check_once, refuse
+from training.dataset import Example, check_groups, check_once, refuse, split_name_problems
 from training.evaluate import Answers, ask
 from training.features import Progress
 from training.learned import LearnedFilms, RecalibratedOn, check_unseen, read_learned, read_recalibrated
@@ -117,8 +117,9 @@ def find_parts(recipe: Recipe, data: Path, examples: tuple[Example, ...], splits
     """The films of each split that is measured, in the order named.
 
     Raises:
-        DataProblem: a named split was learned from or has no films, or none of the recipe's has.
+        DataProblem: a named split was learned from, has no films or cannot be one's name, or none of the recipe's has.
     """
+    refuse(list(split_name_problems(splits)))
     learned = [split for split in splits if split in recipe.train_splits]
     refuse([f"The model learned from split '{split}': it cannot be measured on." for split in learned])
     parts = {split: tuple(e for e in examples if e.split == split) for split in splits or recipe.report_splits}

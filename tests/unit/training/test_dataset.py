@@ -75,6 +75,15 @@ def test_unknown_label_is_named_with_its_line(tmp_path: Path) -> None:
         read_manifest_csv(path, labels=LABELS)
 
 
+@pytest.mark.parametrize("split", ["../../pwn", "site A/2024", "<b>", r"\d", 65 * "x"])
+def test_a_split_that_is_no_name_is_named_with_its_line(tmp_path: Path, split: str) -> None:
+    """It becomes part of file names; so it is where the column is not needed."""
+    path = write_csv(tmp_path, "a.png,normal,g1,test_adult-2,", f"b.png,normal,g2,{split},")
+    for columns in (("file", "label", "group", "split"), ("file", "label")):
+        with pytest.raises(DataProblem, match=r"films\.csv line 3: the split name '.*' may only have letters"):
+            read_manifest_csv(path, columns)
+
+
 @pytest.mark.parametrize("row", ["a.png,,g1,train,", "a.png,normal", ",normal,g1,train,"])
 def test_empty_cell_is_named_with_its_line(tmp_path: Path, row: str) -> None:
     """An empty or absent cell is refused where it stands."""

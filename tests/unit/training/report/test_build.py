@@ -141,6 +141,12 @@ def test_a_split_that_was_learned_from_is_not_measured(data: Path) -> None:
         build.find_parts(RECIPE, data, rows, ("test", "train"))
 
 
+def test_a_split_that_is_no_name_is_not_measured(data: Path) -> None:
+    """Said of the name, not that it has no films."""
+    with pytest.raises(DataProblem, match=r"the split name '\.\./x' may only"):
+        build.find_parts(RECIPE, data, read_manifest_csv(data / "manifest.csv"), ("../x",))
+
+
 def test_films_that_were_learned_from_stop_the_report(model: Path, data: Path, tmp_path: Path) -> None:
     """Put into another split they are the same films; found before any is asked about."""
     known = tmp_path / "model"
