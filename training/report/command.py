@@ -16,11 +16,12 @@ from shared.model_report import ModelReport
 from training.bars import show_bars
 from training.dataset import MEASURING_COLUMNS, Example, check_once, left_alone, read_class_folders, read_manifest_csv
 from training.evaluate import ask
+from training.new_folder import check_empty, make_folder
 from training.recipe import Recipe
 from training.report.extras import Extras, read_extras
 from training.report.facts import PAGE_FILE, read_recipe
 from training.report.films import check_writable, write_films
-from training.report.sheets import ROOT
+from training.report.sheets import ROOT, check_place
 from training.report.split import as_json, report_split
 from training.splits import class_folders
 
@@ -37,7 +38,7 @@ Films = Annotated[Path | None, typer.Option(help="also write a CSV with one row 
 Report = Annotated[bool, typer.Option("--report", help="measure everything: model.json, report.html, MODEL_CARD.md")]
 Names = Annotated[str, typer.Option(help="with --report: which splits, by commas; the recipe's where not named")]
 Data = Annotated[Path, typer.Option(envvar="PLAINFILM_DATA", help="with --report: folder of labelled films")]
-Out = Annotated[Path | None, typer.Option(help="with --report: folder to write; one in var/runs where not named")]
+Out = Annotated[Path | None, typer.Option(help="with --report: new folder to write; one in var/runs where not named")]
 Given = Annotated[Path | None, typer.Option(help="with --report: what that long run wrote")]
 Card = Annotated[
     bool, typer.Option("--write-card", help="put model.json beside the weights, the card into the project")
@@ -128,6 +129,9 @@ def _nominal(model: Path) -> float:
 def _report(  # noqa: PLR0913  what the command was told
     model: Path, data: Path, out: Path, splits: tuple[str, ...], extras: Extras, *, is_card_written: bool
 ) -> None:
+    check_place(out)
+    check_empty(out)
+    make_folder(out)
     from training.report.build import Wanted, write_card, write_document, write_report  # noqa: PLC0415  TensorFlow loads only where it is needed
 
     with show_bars() as progress:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from shared.errors import DataProblem
+from shared.errors import DataProblem, InvalidRequest
 from shared.model_report import ModelReport
 from tests.models import write_model
 from training.dataset import read_manifest_csv
@@ -196,6 +196,27 @@ def test_a_card_is_refused_and_nothing_shipped_without_the_external_split(
     assert (tmp_path / "report.html").exists()
     assert not (tmp_path / "MODEL_CARD.md").exists()
     assert not (model / "model.json").exists()
+
+
+def test_a_report_is_written_to_a_new_folder(model: Path, data: Path, tmp_path: Path) -> None:
+    """An older card beside this model's numbers would pass for its own; said before anything is measured."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "MODEL_CARD.md").write_text("of another model")
+    arguments = ["--report", "--splits", "test", "--model", str(model), "--data", str(data)]
+    ran = CliRunner().invoke(evaluate, [*arguments, "--out", str(tmp_path / "out")])
+    assert isinstance(ran.exception, InvalidRequest)
+    assert ran.exception.detail == "'out' is not an empty folder; name a new one."
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["MODEL_CARD.md"]
+
+
+def test_a_report_that_cannot_be_written_is_said_before_measuring(model: Path, data: Path, tmp_path: Path) -> None:
+    """Nothing is measured for it."""
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "out"
+    arguments = ["--report", "--splits", "test", "--model", str(model), "--data", str(data), "--out", str(out)]
+    ran = CliRunner().invoke(evaluate, arguments)
+    assert isinstance(ran.exception, InvalidRequest)
+    assert ran.exception.detail == f"The folder '{out}' cannot be made: Not a directory."
 
 
 def test_films_csv_beside_the_numbers(model: Path, data: Path, tmp_path: Path) -> None:
