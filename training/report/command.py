@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Final
 
 import typer
@@ -29,6 +30,16 @@ SHIPPED: Final = Path(worker.engine.__file__).parents[1] / "models" / "default"
 NOMINAL: Final = 0.9
 """Coverage that prediction sets are held to where the model's folder has no recipe to name it."""
 
+EVERYTHING: Final = MappingProxyType({
+    "splits": "--splits", "data": "--data", "out": "--out", "crossval": "--crossval", "loso": "--loso",
+    "explanations": "--explanations", "is_card_written": "--write-card",
+})  # fmt: skip
+"""Options that go with --report."""
+ONE_SPLIT: Final = MappingProxyType({
+    "manifest": "--manifest", "split": "--split", "folders": "--folders", "json_only": "--json", "films": "--films",
+})  # fmt: skip
+"""Options that go without it."""
+
 evaluate = typer.Typer(add_completion=False)
 
 Csv = Annotated[Path | None, typer.Option(help="CSV with file and label; films relative to its folder")]
@@ -47,6 +58,7 @@ Card = Annotated[
 
 @evaluate.command("evaluate")
 def evaluate_model(  # noqa: PLR0913, PLR0917 - one argument an option
+    context: typer.Context,
     manifest: Csv = None,
     split: Name = None,
     folders: Folders = None,
@@ -63,6 +75,7 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 - one argument an option
     is_card_written: Card = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Measure a model on labelled films, through the code that serves: one split, or with --report everything."""
+    _check_options(context, report=report)
     if report:
         extras = read_extras(read_manifest(model), crossval, loso, explanations)
         wanted = tuple(name.strip() for name in splits.split(",") if name.strip())
@@ -73,6 +86,15 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 - one argument an option
         _measure(_in_folders(folders, model), folders, model, films, json_only=json_only)
     else:
         raise typer.BadParameter("name --manifest, and --split for some of its rows, or --folders, or --report")
+
+
+def _check_options(context: typer.Context, *, report: bool) -> None:
+    """No option is passed over in silence."""
+    others = ONE_SPLIT if report else EVERYTHING
+    sources = {name: context.get_parameter_source(name) for name in others}
+    given = [others[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if given:
+        raise typer.BadParameter(f"{', '.join(given)}: {'not together with' if report else 'only with'} --report")
 
 
 def _measure(examples: tuple[Example, ...], root: Path, model: Path, films: Path | None, *, json_only: bool) -> None:

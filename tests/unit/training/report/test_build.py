@@ -244,3 +244,22 @@ def test_without_a_manifest_or_report_the_command_says_what_to_name() -> None:
     ran = CliRunner().invoke(evaluate, [])
     assert ran.exit_code == 2
     assert "--report" in ran.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--report", "--json", "--manifest", "x.csv"), "--manifest, --json: not together with --report"),
+        (("--report", "--films", "x.csv", "--folders", "x"), "--folders, --films: not together with --report"),
+        (("--manifest", "x.csv", "--write-card", "--splits", "test"), "--splits, --write-card: only with --report"),
+        (("--manifest", "x.csv", "--loso", "x", "--data", "x"), "--data, --loso: only with --report"),
+    ],
+)
+def test_no_option_is_passed_over_in_silence(
+    arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes with the report does not go without it; a variable of the environment is no option given."""
+    monkeypatch.setenv("PLAINFILM_DATA", "elsewhere")
+    ran = CliRunner().invoke(evaluate, arguments, env={"COLUMNS": "200"})
+    assert ran.exit_code == 2
+    assert said in ran.output
