@@ -29,6 +29,9 @@ SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg"})
 SPLIT_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """A split's name becomes part of file names and of links."""
 
+OTHER_MARKS: Final = ((";", "semicolons"), ("\t", "tabs"))
+"""What spreadsheets separate columns by, where it is no comma."""
+
 LISTED: Final = 20
 """Problems named in one message; of further ones it tells the number."""
 
@@ -100,6 +103,8 @@ def read_manifest_csv(
             reader = csv.DictReader(file)
             _check_columns(path, reader.fieldnames or (), columns)
             rows = [(f"{path.name} line {reader.line_num}", row) for row in reader]
+    except FileNotFoundError as error:
+        raise DataProblem(f"The CSV file {path.name} is not there.", path=str(path)) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         message = f"{path.name} cannot be read as a CSV file."
         raise DataProblem(message, path=str(path)) from error
@@ -110,7 +115,9 @@ def read_manifest_csv(
 def _check_columns(path: Path, found: Collection[str], needed: Sequence[str]) -> None:
     missing = [column for column in needed if column not in found]
     if missing:
-        message = f"{path.name} line 1: column {', '.join(missing)} is missing."
+        mark = next((name for sign, name in OTHER_MARKS if set(needed) <= set("".join(found).split(sign))), None)
+        hint = f" It seems to be separated by {mark}; commas are read." if mark else ""
+        message = f"{path.name} line 1: column {', '.join(missing)} is missing.{hint}"
         raise DataProblem(message, path=str(path))
 
 

@@ -119,7 +119,9 @@ def _rows(manifest: Path, split: str | None, model: Path) -> tuple[Example, ...]
     rows = read_manifest_csv(manifest, columns, _labels(model))
     examples = tuple(e for e in rows if split in {None, e.split})
     if not examples:
-        raise DataProblem(f"{manifest.name} has no row of split '{split}'.")
+        raise DataProblem(
+            f"{manifest.name} has no row of split '{split}'." if split else f"{manifest.name} has no row."
+        )
     return examples
 
 

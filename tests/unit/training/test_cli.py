@@ -50,6 +50,9 @@ def test_evaluate_names_an_empty_split(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.evaluate, ["--manifest", str(manifest), "--split", "tset"])
     assert isinstance(result.exception, DataProblem)
     assert "'tset'" in str(result.exception)
+    manifest.write_text(manifest.read_text().splitlines()[0] + "\n")
+    result = CliRunner().invoke(cli.evaluate, ["--manifest", str(manifest)])
+    assert str(result.exception) == "manifest.csv has no row."
 
 
 def test_evaluate_counts_no_film_twice(tmp_path: Path) -> None:
