@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 import worker.engine
-from shared.errors import DataProblem
+from shared.errors import DataProblem, InvalidRequest
 from shared.manifest import read_manifest
 from shared.model_report import ModelReport
 from training.bars import show_bars
@@ -22,7 +22,7 @@ from training.recipe import Recipe
 from training.report.extras import Extras, read_extras
 from training.report.facts import PAGE_FILE, read_recipe
 from training.report.films import check_writable, write_films
-from training.report.sheets import ROOT, check_place
+from training.report.sheets import check_place, find_checkout
 from training.report.split import as_json, report_split
 from training.splits import class_folders
 
@@ -79,7 +79,9 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 - one argument an option
     if report:
         extras = read_extras(read_manifest(model), crossval, loso, explanations)
         wanted = tuple(name.strip() for name in splits.split(",") if name.strip())
-        _report(model, data, out or _new_folder(model), wanted, extras, is_card_written=is_card_written)
+        project = find_checkout()
+        place = card_place(project) if is_card_written else None
+        _report(model, data, out or new_folder(project, model), wanted, extras, place)
     elif manifest is not None and folders is None:
         _measure(_rows(manifest, split, model), manifest.parent, model, films, json_only=json_only)
     elif folders is not None and manifest is None and split is None:
@@ -150,9 +152,10 @@ def _nominal(model: Path) -> float:
         return NOMINAL
 
 
-def _report(  # noqa: PLR0913  what the command was told
-    model: Path, data: Path, out: Path, splits: tuple[str, ...], extras: Extras, *, is_card_written: bool
+def _report(  # noqa: PLR0913, PLR0917  what the command was told
+    model: Path, data: Path, out: Path, splits: tuple[str, ...], extras: Extras, card: Path | None
 ) -> None:
+    """The report in `out`; with a folder for the card also there, and the document beside the weights."""
     check_place(out)
     check_empty(out)
     make_folder(out)
@@ -162,8 +165,8 @@ def _report(  # noqa: PLR0913  what the command was told
         found = write_report(model, data, out, progress, Wanted(splits, extras))
     _tell(found, out)
     write_card(found, out)
-    if is_card_written:
-        write_card(found, ROOT)
+    if card is not None:
+        write_card(found, card)
         write_document(found, model)
 
 
@@ -175,5 +178,19 @@ def _tell(report: ModelReport, out: Path) -> None:
     typer.echo(f"{out / PAGE_FILE}")
 
 
-def _new_folder(model: Path) -> Path:
-    return ROOT / "var" / "runs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{model.resolve().name}"
+def card_place(project: Path | None) -> Path:
+    """Where --write-card puts the card.
+
+    Raises:
+        InvalidRequest: there is no checkout.
+    """
+    if project is None:
+        raise InvalidRequest(
+            "--write-card writes into the project's checkout, and this is an installed package; use --out."
+        )
+    return project
+
+
+def new_folder(project: Path | None, model: Path) -> Path:
+    """A folder for the report in the checkout's var/runs, or the current folder's where there is no checkout."""
+    return (project or Path()) / "var" / "runs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{model.resolve().name}"

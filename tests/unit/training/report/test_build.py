@@ -23,7 +23,7 @@ from training.recipe import LABELS
 from training.recipes import find_recipe
 from training.report import build, sheets
 from training.report.card import render
-from training.report.command import evaluate
+from training.report.command import card_place, evaluate, new_folder
 from training.splits import prepare
 from training.synth import write_films
 from worker.engine.keras_engine import load_engine
@@ -115,6 +115,17 @@ def test_films_are_not_drawn_into_the_project() -> None:
         sheets.check_place(sheets.ROOT / "docs" / "report")
     sheets.check_place(sheets.ROOT / "var" / "runs" / "x")
     sheets.check_place(sheets.ROOT.parent / "elsewhere")
+
+
+def test_an_installed_package_has_no_place_for_a_card(tmp_path: Path) -> None:
+    """There the card is refused before the work, and a report goes below the current folder."""
+    assert sheets.find_checkout(tmp_path) is None
+    with pytest.raises(InvalidRequest, match="an installed package"):
+        card_place(None)
+    assert not new_folder(None, tmp_path).is_absolute()
+    assert new_folder(None, tmp_path).parent == Path("var/runs")
+    assert card_place(sheets.find_checkout()) == sheets.ROOT
+    assert new_folder(sheets.ROOT, tmp_path).parent == sheets.ROOT / "var" / "runs"
 
 
 def test_parts_are_the_named_splits(data: Path) -> None:
