@@ -140,9 +140,14 @@ class Fold(Part):
 
 
 class CrossValidation(Part):
-    """k folds by group: every film judged once by a network that saw none of its group."""
+    """k folds by group: every film judged once by a network that saw none of its group.
+
+    `recipe_sha256`, here and in `LeftOut`, is the digest of the knobs of the recipe asked for, before its epochs or
+    copies were shortened; None in files of older builds.
+    """
 
     recipe: str
+    recipe_sha256: str | None = None
     films: str
     folds: list[Fold]
     accuracy: Rate
@@ -155,6 +160,7 @@ class LeftOut(Part):
     """Films of one pool, judged by a network trained without it; `recipe` is named with what was changed in it."""
 
     recipe: str
+    recipe_sha256: str | None = None
     pool: str
     label: str
     recall: Rate | None

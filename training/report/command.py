@@ -77,7 +77,9 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 - one argument an option
     """Measure a model on labelled films, through the code that serves: one split, or with --report everything."""
     _check_options(context, report=report)
     if report:
-        extras = read_extras(read_manifest(model), crossval, loso, explanations)
+        extras = read_extras(read_manifest(model), read_recipe(model), crossval, loso, explanations)
+        for note in extras.notes:
+            typer.echo(note, err=True)
         wanted = tuple(name.strip() for name in splits.split(",") if name.strip())
         project = find_checkout()
         place = card_place(project) if is_card_written else None
