@@ -124,7 +124,7 @@ def _what_to_install(command: str, error: ModuleNotFoundError) -> str:
 
 
 def main() -> None:
-    """The console script: an expected failure, a missing extra too, is one line on stderr and exit status 1."""
+    """The console script: an expected failure, a missing extra or a full disk too, is one line and exit status 1."""
     try:
         cli()
     except ModuleNotFoundError as error:
@@ -135,6 +135,10 @@ def main() -> None:
         sys.exit(1)
     except AppError as error:
         sys.stderr.write(f"plainfilm: {error.detail}\n")
+        sys.exit(1)
+    except OSError as error:
+        file = f"{error.filename}: " if error.filename is not None else ""
+        sys.stderr.write(f"plainfilm: {file}{error.strerror or error}\n")
         sys.exit(1)
 
 

@@ -140,9 +140,14 @@ class Fold(Part):
 
 
 class CrossValidation(Part):
-    """k folds by group: every film judged once by a network that saw none of its group."""
+    """k folds by group: every film judged once by a network that saw none of its group.
+
+    `recipe_sha256`, here and in `LeftOut`, is the digest of the knobs of the recipe asked for, before its epochs or
+    copies were shortened; None in files of older builds.
+    """
 
     recipe: str
+    recipe_sha256: str | None = None
     films: str
     folds: list[Fold]
     accuracy: Rate
@@ -155,6 +160,7 @@ class LeftOut(Part):
     """Films of one pool, judged by a network trained without it; `recipe` is named with what was changed in it."""
 
     recipe: str
+    recipe_sha256: str | None = None
     pool: str
     label: str
     recall: Rate | None
@@ -196,10 +202,23 @@ class Explanations(Part):
     areas: list[dict[str, object]]
 
 
+class Recalibration(Part):
+    """Temperature and thresholds were set on `films` other films than the training run's.
+
+    `is_checked`: no measured film is one of them, by its bytes; False where the model's folder does not tell which.
+    """
+
+    films: int = Field(ge=1)
+    is_checked: bool
+
+
 class ModelReport(Part):
     """Everything.
 
     `train_seconds` is the wall time of learning, None where it was not recorded; `device` is where it was measured.
+    `learned_films` is how many films were learned from and chosen by, none of which, by its bytes, is measured outside
+    'validation'; None where the model's folder has no record of them, so that this was not checked.
+    `recalibration` is None where temperature and thresholds are the training run's.
     """
 
     name: str
@@ -225,6 +244,8 @@ class ModelReport(Part):
     leave_one_source_out: list[LeftOut]
     explanations: Explanations | None
     goals: list[Goal]
+    learned_films: int | None = Field(default=None, ge=1)
+    recalibration: Recalibration | None = None
     notice: Literal["research use; not a medical device"] = "research use; not a medical device"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,12 @@ ReadFilm = Callable[[Path], Pixels]
 TRAINING_COLUMNS: Final = ("file", "label", "group", "split")
 MEASURING_COLUMNS: Final = ("file", "label", "split")
 SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg"})
+
+SPLIT_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""A split's name becomes part of file names and of links."""
+
+OTHER_MARKS: Final = ((";", "semicolons"), ("\t", "tabs"))
+"""What spreadsheets separate columns by, where it is no comma."""
 
 LISTED: Final = 20
 """Problems named in one message; of further ones it tells the number."""
@@ -96,6 +103,8 @@ def read_manifest_csv(
             reader = csv.DictReader(file)
             _check_columns(path, reader.fieldnames or (), columns)
             rows = [(f"{path.name} line {reader.line_num}", row) for row in reader]
+    except FileNotFoundError as error:
+        raise DataProblem(f"The CSV file {path.name} is not there.", path=str(path)) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         message = f"{path.name} cannot be read as a CSV file."
         raise DataProblem(message, path=str(path)) from error
@@ -106,7 +115,9 @@ def read_manifest_csv(
 def _check_columns(path: Path, found: Collection[str], needed: Sequence[str]) -> None:
     missing = [column for column in needed if column not in found]
     if missing:
-        message = f"{path.name} line 1: column {', '.join(missing)} is missing."
+        mark = next((name for sign, name in OTHER_MARKS if set(needed) <= set("".join(found).split(sign))), None)
+        hint = f" It seems to be separated by {mark}; commas are read." if mark else ""
+        message = f"{path.name} line 1: column {', '.join(missing)} is missing.{hint}"
         raise DataProblem(message, path=str(path))
 
 
@@ -118,9 +129,19 @@ def _row_problems(
             yield f"{where}: {column} is empty."
     if "\0" in (row["file"] or ""):
         yield f"{where}: file is no path."
+    split = (row.get("split") or "").strip()
+    if split:
+        yield from split_name_problems([split], f"{where}: ")
     label = (row["label"] or "").strip()
     if labels is not None and label and label not in labels:
         yield f"{where}: the label '{label}' is not one of {', '.join(sorted(labels))}."
+
+
+def split_name_problems(names: Iterable[str], where: str = "") -> Iterator[str]:
+    """Each name that no split can have."""
+    for name in names:
+        if not SPLIT_NAME.fullmatch(name):
+            yield f"{where}the split name '{name}' may only have letters, digits, '_' and '-', at most 64 of them."
 
 
 def _example(path: Path, where: str, row: Mapping[str, str | None]) -> Example:
@@ -211,7 +232,7 @@ def _class_folders(root: Path, folders: Mapping[str, str]) -> list[tuple[Path, s
 def group_problems(examples: Iterable[Example]) -> Iterator[str]:
     """Each row whose group, or whose film, is already in another split, with the row that says so.
 
-    A film is its file, by whatever path and link; one under two labels is a problem too.
+    A film is its file, by whatever path and link; one under two labels, or in two groups, is a problem too.
     """
     groups: dict[str, Example] = {}
     films: dict[Path, Example] = {}
@@ -228,6 +249,9 @@ def group_problems(examples: Iterable[Example]) -> Iterator[str]:
             if first.label != example.label:
                 told = f"the film {example.path.name} is '{example.label}' but '{first.label}' at {first.where}."
                 yield f"{example.where}: {told}"
+            elif first.group != example.group:
+                told = f"is in group {example.group} but in {first.group} at {first.where}."
+                yield f"{example.where}: the film {example.path.name} {told}"
 
 
 def check_groups(examples: Iterable[Example]) -> None:
@@ -237,6 +261,25 @@ def check_groups(examples: Iterable[Example]) -> None:
         DataProblem: naming each such group and both rows.
     """
     refuse(list(group_problems(examples)))
+
+
+def repeat_problems(examples: Iterable[Example]) -> Iterator[str]:
+    """Each row whose film, by whatever path and link, has a row already: it would count twice."""
+    films: dict[Path, Example] = {}
+    for example in examples:
+        first = films.setdefault(example.path.resolve(), example)
+        if first is not example:
+            label = "" if first.label == example.label else f", as '{first.label}' and not '{example.label}'"
+            yield f"{example.where}: the film {example.path.name} has a row already at {first.where}{label}."
+
+
+def check_once(examples: Iterable[Example]) -> None:
+    """Each film has one row.
+
+    Raises:
+        DataProblem: naming each further row of a film, and its first.
+    """
+    refuse(list(repeat_problems(examples)))
 
 
 def label_problems(examples: Iterable[Example], labels: Sequence[str], name: str) -> Iterator[str]:

@@ -152,20 +152,21 @@ def as_numbers(metrics: SplitMetrics) -> dict[str, object]:
     rates = {name: value for name in RATES if (value := getattr(metrics, name)) is not None}
     return {
         "n": metrics.n,
-        "accuracy": _value(metrics.accuracy),
+        "accuracy": number(metrics.accuracy),
         "balanced_accuracy": metrics.balanced_accuracy,
         "macro_f1": metrics.macro_f1,
         "ece15": metrics.ece15,
         "recall": {label: rate.value for label, rate in metrics.recall.items()},
         "coverage": metrics.coverage.value,
         "coverage_by_label": {label: rate.value for label, rate in metrics.coverage_by_label.items()},
-        "selective_accuracy": _value(metrics.selective_accuracy),
-        "verdict_precision": _value(metrics.verdict_precision),
+        "selective_accuracy": number(metrics.selective_accuracy),
+        "verdict_precision": number(metrics.verdict_precision),
         "confusion": metrics.confusion,
         "n_by_label": {label: rate.n for label, rate in metrics.coverage_by_label.items()},
         "intervals_95": {name: [rate.low, rate.high] for name, rate in rates.items()},
     }
 
 
-def _value(rate: Rate | None) -> float | None:
+def number(rate: Rate | None) -> float | None:
+    """A share as a plain number; None where nothing was counted: the share of no film is no share."""
     return None if rate is None or rate.n == 0 else rate.value

@@ -22,6 +22,7 @@ from shared.arrays import FloatArray
 from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, SplitMetrics
 from shared.model_report import REPORT_FILE
 from training.course import Epoch, FitResult
+from training.learned import LEARNED_FILE, RECALIBRATION_FILE
 from worker.engine.architecture import Architecture, array_shapes, folded
 from worker.engine.gate import to_arrays
 from worker.engine.golden import GOLDEN_FILE
@@ -30,8 +31,8 @@ from worker.engine.weights import check_arrays
 
 RECIPE_FILE: Final = "recipe.json"
 HISTORY_FILE: Final = "history.csv"
-OPTIONAL_FILES: Final = (GOLDEN_FILE, "learning.json", REPORT_FILE)
-"""What a model's folder may hold beside these: its golden set, how its learning went, the report on it."""
+OPTIONAL_FILES: Final = (GOLDEN_FILE, "learning.json", LEARNED_FILE, RECALIBRATION_FILE, REPORT_FILE)
+"""What a model's folder may hold beside these: golden set, how its learning went, films it knows, the report on it."""
 
 Doubles = npt.NDArray[np.float64]
 

@@ -22,11 +22,12 @@ from shared.domain import Evidence
 from shared.errors import DataProblem
 from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, Rate, SplitMetrics, Thresholds, read_manifest
 from training.calibrate import Aims, Held, conclude
-from training.dataset import Example, read_class_folders, read_manifest_csv, refuse
+from training.dataset import Example, check_once, read_class_folders, read_manifest_csv, refuse
 from training.evaluate import Answers, ask, measure
 from training.export import RECIPE_FILE, write_manifest, write_model
 from training.features import Progress
 from training.golden import write_golden
+from training.learned import RECALIBRATION_FILE, digests, read_recalibrated
 from training.model_folder import RUN_FILES, copy_files
 from training.new_folder import check_empty, make_folder
 from training.recipe import Recipe
@@ -44,7 +45,6 @@ LONGEST_VERSION: Final = 64
 
 HELD_OUT: Final = "held_out"
 SHOWN: Final = ("accuracy", "balanced_accuracy", "ece15", "coverage", "selective_accuracy")
-RECORD_FILE: Final = "recalibration.json"
 LEAST_PROBABILITY: Final = 1e-30
 NEARLY_ONE: Final = 1 - 1e-7
 """Ends within which probabilities are turned back into logits; float32 tells nothing beyond them."""
@@ -61,6 +61,7 @@ class Record(BaseModel):
     Attributes:
         version: of the new model; version_before, weights_before: of the one it was made from.
         films: label to films that set the thresholds; before, after: measured on `HELD_OUT` films.
+        films_sha256: SHA-256s of their bytes, and of those of earlier recalibrations, whose limits may have been kept.
         kept: what the films could not tell, a sentence each.
     """
 
@@ -70,6 +71,7 @@ class Record(BaseModel):
     version_before: str
     weights_before: str
     films: dict[str, int]
+    films_sha256: tuple[str, ...]
     before: SplitMetrics
     after: SplitMetrics
     kept: tuple[str, ...]
@@ -87,14 +89,17 @@ def find_films(folder: Path, manifest: Path | None, folders: Path | None) -> tup
     """The labelled films of a CSV, else of class folders, for the model in `folder`.
 
     Raises:
-        DataProblem: see `dataset`; a label is neither the model's nor one of other findings that it knows.
+        DataProblem: see `dataset`; a film has two rows, or a label is neither the model's nor one of other findings.
     """
     labels = accepted_labels(folder)
     if manifest is not None:
-        return read_manifest_csv(manifest, ("file", "label"), labels)
-    if folders is not None:
-        return read_class_folders(folders, class_folders(labels))
-    raise DataProblem("No films are named.")
+        films = read_manifest_csv(manifest, ("file", "label"), labels)
+    elif folders is not None:
+        films = read_class_folders(folders, class_folders(labels))
+    else:
+        raise DataProblem("No films are named.")
+    check_once(films)
+    return films
 
 
 def as_lines(record: Record) -> Iterator[str]:
@@ -147,14 +152,21 @@ def recalibrate(folder: Path, examples: Sequence[Example], out: Path, seed: int,
         version_before=manifest.version,
         weights_before=manifest.weights_sha256,
         films=dict(Counter(film.label for film in halves.setting)),
+        films_sha256=_setting_digests(folder, halves.setting),
         before=measure(held_out, manifest.labels),
         after=measure(measured, manifest.labels),
         kept=kept,
     )
     write_manifest(out, read_manifest(out).model_copy(update={"metrics": {HELD_OUT: record.after}}))
     write_golden(out)
-    (out / RECORD_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (out / RECALIBRATION_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return record
+
+
+def _setting_digests(folder: Path, films: Sequence[Example]) -> tuple[str, ...]:
+    """Of the films that set thresholds now, and of those that set them in the version before."""
+    before = read_recalibrated(folder)
+    return tuple(sorted({*digests(films), *(before.films_sha256 if before else ())}))
 
 
 def halve(examples: Sequence[Example], labels: Sequence[str], seed: int) -> Halves:

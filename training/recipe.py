@@ -6,6 +6,7 @@ that was used is stored beside the weights, so that a model says exactly how it 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -156,6 +157,13 @@ class Recipe:
     def starting_from(self, weights: Path | None) -> Recipe:
         """The recipe with its pretrained weights elsewhere; one that starts from nothing still does."""
         return replace(self, pretrained=str(weights.absolute())) if weights and self.pretrained else self
+
+    @property
+    def sha256(self) -> str:
+        """Digest of every knob but where the pretrained weights lie, whose own digest is one."""
+        knobs = json.loads(recipe_from_json(self.to_json()).to_json())  # there and back: 6 and 6.0 are one number
+        del knobs["pretrained"]
+        return hashlib.sha256(json.dumps(knobs, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:
         """The recipe as JSON, one key a knob."""

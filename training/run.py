@@ -24,6 +24,7 @@ from training.features import Progress
 from training.fit import fit
 from training.golden import write_golden
 from training.imagenet import read_pretrained
+from training.learned import check_unseen, list_learned, write_learned
 from training.new_folder import check_empty
 from training.recipe import Recipe
 from training.report.facts import Learning, write_learning
@@ -103,7 +104,9 @@ def _inputs(recipe: Recipe, record: RunRecord) -> tuple[dict[str, FloatArray] | 
             "with --pretrained, or take a recipe that starts from nothing (--recipe seed2020)."
         )
     arrays = read_pretrained(record.pretrained, recipe.pretrained_sha256) if record.pretrained else None
-    return arrays, prepare(recipe, record.data)
+    films = prepare(recipe, record.data)
+    check_unseen(_reported(recipe, find_examples(recipe, record.data)), list_learned(films).known)
+    return arrays, films
 
 
 def _carry_out(
@@ -122,6 +125,7 @@ def _carry_out(
         seconds += result.seconds
         manifest = _finish(result, record, films, out, log)
         write_learning(out, Learning(seconds=seconds, kept_epoch=result.kept_epoch))
+        write_learned(out, list_learned(films))
     except BaseException as error:
         log.note(f"stopped: {type(error).__name__}")
         raise

@@ -25,6 +25,7 @@ from training.dataset import (
     read_film,
     read_manifest_csv,
     refuse,
+    repeat_problems,
 )
 from training.knobs import knob_problems
 from training.recipe import Recipe
@@ -90,7 +91,12 @@ def prepare(recipe: Recipe, folder: Path, read: ReadFilm = read_film) -> Trainin
     usable = [e for e in examples if e.split in recipe.train_splits and e.label in recipe.learned_labels]
     name = f"splits {', '.join(recipe.train_splits)}"
     reported = [e for e in examples if e.split in recipe.report_splits]
-    refuse([*group_problems(examples), *label_problems(usable, recipe.labels, name), *_other_problems(recipe, usable)])
+    refuse([
+        *group_problems(examples),
+        *repeat_problems(reported),
+        *label_problems(usable, recipe.labels, name),
+        *_other_problems(recipe, usable),
+    ])  # fmt: skip
     data = split_by_group(usable, recipe.validation_share, np.random.default_rng(recipe.seed))
     refuse([
         *label_problems(data.train, recipe.labels, "training part"),

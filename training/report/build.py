@@ -18,11 +18,13 @@ from shared.model_report import (
     Control,
     ModelReport,
     OddInputs,
+    Recalibration,
     SplitReport,
 )
-from training.dataset import Example, check_groups
+from training.dataset import Example, check_groups, check_once, refuse, split_name_problems
 from training.evaluate import Answers, ask
 from training.features import Progress
+from training.learned import LearnedFilms, RecalibratedOn, check_unseen, read_learned, read_recalibrated
 from training.recipe import Recipe
 from training.report.card import CARD_FILE, render
 from training.report.controls import measure_controls
@@ -73,7 +75,7 @@ def write_report(model: Path, data: Path, out: Path, progress: Progress, wanted:
 
     Raises:
         DataProblem: the folder has no recipe, the films cannot be used, a group is in two splits, a named split has
-            no films, or `out` would put films into the project.
+            no films or was learned from, the model knows a film, or `out` would put films into the project.
         ModelProblem: the model cannot be loaded.
     """
     check_place(out)
@@ -81,9 +83,12 @@ def write_report(model: Path, data: Path, out: Path, progress: Progress, wanted:
     examples = find_examples(recipe, data)
     check_groups(examples)
     parts = find_parts(recipe, data, examples, wanted.splits)
+    check_once(film for films in parts.values() for film in films)
+    known = _Known(read_learned(model), read_recalibrated(model))
+    known.check(parts)
     answers = {split: ask(engine, films, progress) for split, films in parts.items()}
     learning = read_learning(model, engine.manifest.weights_sha256)
-    subject = _Subject(model, data, engine, recipe, examples, learning)
+    subject = _Subject(model, data, engine, recipe, examples, learning, known)
     report = _compose(subject, answers, parts, wanted.extras, progress)
     out.mkdir(parents=True, exist_ok=True)
     write_document(report, out)
@@ -112,8 +117,11 @@ def find_parts(recipe: Recipe, data: Path, examples: tuple[Example, ...], splits
     """The films of each split that is measured, in the order named.
 
     Raises:
-        DataProblem: a named split has no films, or none of the recipe's has.
+        DataProblem: a named split was learned from, has no films or cannot be one's name, or none of the recipe's has.
     """
+    refuse(list(split_name_problems(splits)))
+    learned = [split for split in splits if split in recipe.train_splits]
+    refuse([f"The model learned from split '{split}': it cannot be measured on." for split in learned])
     parts = {split: tuple(e for e in examples if e.split == split) for split in splits or recipe.report_splits}
     if VALIDATION in parts and not parts[VALIDATION]:
         parts[VALIDATION] = prepare(recipe, data).validation
@@ -121,6 +129,24 @@ def find_parts(recipe: Recipe, data: Path, examples: tuple[Example, ...], splits
     if empty and (splits or len(empty) == len(parts)):
         raise DataProblem(f"There is no film of split {', '.join(empty)}.")
     return {split: films for split, films in parts.items() if films}
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Records of the films that the model knows, as far as its folder has them."""
+
+    learned: LearnedFilms | None
+    recalibrated: RecalibratedOn | None
+
+    def check(self, parts: Parts) -> None:
+        """No film of theirs is measured, but in 'validation'."""
+        known = {
+            digest: use
+            for record in (self.recalibrated, self.learned)
+            if record
+            for digest, use in record.known.items()
+        }
+        check_unseen({split: films for split, films in parts.items() if split != VALIDATION}, known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +159,7 @@ class _Subject:
     recipe: Recipe
     examples: tuple[Example, ...]
     learning: Learning | None
+    known: _Known
 
 
 def _compose(
@@ -168,8 +195,14 @@ def _compose(
         leave_one_source_out=extras.leave_one_source_out,
         explanations=extras.explanations,
         goals=[],
+        learned_films=len(subject.known.learned.known) if subject.known.learned else None,
+        recalibration=_tell_recalibration(subject.known.recalibrated),
     )
     return report.model_copy(update={"goals": judge(report)})
+
+
+def _tell_recalibration(found: RecalibratedOn | None) -> Recalibration | None:
+    return Recalibration(films=sum(found.films.values()), is_checked=bool(found.films_sha256)) if found else None
 
 
 def _measure_odd(subject: _Subject, progress: Progress) -> OddInputs | None:

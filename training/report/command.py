@@ -5,28 +5,40 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Final
 
 import typer
 
 import worker.engine
-from shared.errors import DataProblem
+from shared.errors import DataProblem, InvalidRequest
 from shared.manifest import read_manifest
 from shared.model_report import ModelReport
 from training.bars import show_bars
-from training.dataset import MEASURING_COLUMNS, Example, left_alone, read_class_folders, read_manifest_csv
+from training.dataset import MEASURING_COLUMNS, Example, check_once, left_alone, read_class_folders, read_manifest_csv
 from training.evaluate import ask
+from training.new_folder import check_empty, make_folder
 from training.recipe import Recipe
 from training.report.extras import Extras, read_extras
 from training.report.facts import PAGE_FILE, read_recipe
 from training.report.films import check_writable, write_films
-from training.report.sheets import ROOT
+from training.report.sheets import check_place, find_checkout
 from training.report.split import as_json, report_split
 from training.splits import class_folders
 
 SHIPPED: Final = Path(worker.engine.__file__).parents[1] / "models" / "default"
 NOMINAL: Final = 0.9
 """Coverage that prediction sets are held to where the model's folder has no recipe to name it."""
+
+EVERYTHING: Final = MappingProxyType({
+    "splits": "--splits", "data": "--data", "out": "--out", "crossval": "--crossval", "loso": "--loso",
+    "explanations": "--explanations", "is_card_written": "--write-card",
+})  # fmt: skip
+"""Options that go with --report."""
+ONE_SPLIT: Final = MappingProxyType({
+    "manifest": "--manifest", "split": "--split", "folders": "--folders", "json_only": "--json", "films": "--films",
+})  # fmt: skip
+"""Options that go without it."""
 
 evaluate = typer.Typer(add_completion=False)
 
@@ -37,7 +49,7 @@ Films = Annotated[Path | None, typer.Option(help="also write a CSV with one row 
 Report = Annotated[bool, typer.Option("--report", help="measure everything: model.json, report.html, MODEL_CARD.md")]
 Names = Annotated[str, typer.Option(help="with --report: which splits, by commas; the recipe's where not named")]
 Data = Annotated[Path, typer.Option(envvar="PLAINFILM_DATA", help="with --report: folder of labelled films")]
-Out = Annotated[Path | None, typer.Option(help="with --report: folder to write; one in var/runs where not named")]
+Out = Annotated[Path | None, typer.Option(help="with --report: new folder to write; one in var/runs where not named")]
 Given = Annotated[Path | None, typer.Option(help="with --report: what that long run wrote")]
 Card = Annotated[
     bool, typer.Option("--write-card", help="put model.json beside the weights, the card into the project")
@@ -46,6 +58,7 @@ Card = Annotated[
 
 @evaluate.command("evaluate")
 def evaluate_model(  # noqa: PLR0913, PLR0917 - one argument an option
+    context: typer.Context,
     manifest: Csv = None,
     split: Name = None,
     folders: Folders = None,
@@ -62,10 +75,15 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 - one argument an option
     is_card_written: Card = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Measure a model on labelled films, through the code that serves: one split, or with --report everything."""
+    _check_options(context, report=report)
     if report:
-        extras = read_extras(read_manifest(model), crossval, loso, explanations)
+        extras = read_extras(read_manifest(model), read_recipe(model), crossval, loso, explanations)
+        for note in extras.notes:
+            typer.echo(note, err=True)
         wanted = tuple(name.strip() for name in splits.split(",") if name.strip())
-        _report(model, data, out or _new_folder(model), wanted, extras, is_card_written=is_card_written)
+        project = find_checkout()
+        place = card_place(project) if is_card_written else None
+        _report(model, data, out or new_folder(project, model), wanted, extras, place)
     elif manifest is not None and folders is None:
         _measure(_rows(manifest, split, model), manifest.parent, model, films, json_only=json_only)
     elif folders is not None and manifest is None and split is None:
@@ -74,7 +92,17 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 - one argument an option
         raise typer.BadParameter("name --manifest, and --split for some of its rows, or --folders, or --report")
 
 
+def _check_options(context: typer.Context, *, report: bool) -> None:
+    """No option is passed over in silence."""
+    others = ONE_SPLIT if report else EVERYTHING
+    sources = {name: context.get_parameter_source(name) for name in others}
+    given = [others[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if given:
+        raise typer.BadParameter(f"{', '.join(given)}: {'not together with' if report else 'only with'} --report")
+
+
 def _measure(examples: tuple[Example, ...], root: Path, model: Path, films: Path | None, *, json_only: bool) -> None:
+    check_once(examples)
     if films is not None:
         check_writable(films)
     from worker.engine.keras_engine import load_engine  # noqa: PLC0415  TensorFlow loads only where it is needed
@@ -95,7 +123,9 @@ def _rows(manifest: Path, split: str | None, model: Path) -> tuple[Example, ...]
     rows = read_manifest_csv(manifest, columns, _labels(model))
     examples = tuple(e for e in rows if split in {None, e.split})
     if not examples:
-        raise DataProblem(f"{manifest.name} has no row of split '{split}'.")
+        raise DataProblem(
+            f"{manifest.name} has no row of split '{split}'." if split else f"{manifest.name} has no row."
+        )
     return examples
 
 
@@ -124,17 +154,21 @@ def _nominal(model: Path) -> float:
         return NOMINAL
 
 
-def _report(  # noqa: PLR0913  what the command was told
-    model: Path, data: Path, out: Path, splits: tuple[str, ...], extras: Extras, *, is_card_written: bool
+def _report(  # noqa: PLR0913, PLR0917  what the command was told
+    model: Path, data: Path, out: Path, splits: tuple[str, ...], extras: Extras, card: Path | None
 ) -> None:
+    """The report in `out`; with a folder for the card also there, and the document beside the weights."""
+    check_place(out)
+    check_empty(out)
+    make_folder(out)
     from training.report.build import Wanted, write_card, write_document, write_report  # noqa: PLC0415  TensorFlow loads only where it is needed
 
     with show_bars() as progress:
         found = write_report(model, data, out, progress, Wanted(splits, extras))
     _tell(found, out)
     write_card(found, out)
-    if is_card_written:
-        write_card(found, ROOT)
+    if card is not None:
+        write_card(found, card)
         write_document(found, model)
 
 
@@ -146,5 +180,19 @@ def _tell(report: ModelReport, out: Path) -> None:
     typer.echo(f"{out / PAGE_FILE}")
 
 
-def _new_folder(model: Path) -> Path:
-    return ROOT / "var" / "runs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{model.resolve().name}"
+def card_place(project: Path | None) -> Path:
+    """Where --write-card puts the card.
+
+    Raises:
+        InvalidRequest: there is no checkout.
+    """
+    if project is None:
+        raise InvalidRequest(
+            "--write-card writes into the project's checkout, and this is an installed package; use --out."
+        )
+    return project
+
+
+def new_folder(project: Path | None, model: Path) -> Path:
+    """A folder for the report in the checkout's var/runs, or the current folder's where there is no checkout."""
+    return (project or Path()) / "var" / "runs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{model.resolve().name}"

@@ -62,7 +62,8 @@ def cross_validate(asked: Recipe, used: Recipe, data: Path, out: Path, progress:
     recipe = fold_recipe(used)
     turns = make_folds(recipe, find_examples(recipe, data))
     results = _run(turns, recipe, data, out / "folds", progress)
-    found = summarise_folds(results, recipe.labels, describe_recipe(asked, recipe), describe_films(turns))
+    summary = summarise_folds(results, recipe.labels, describe_recipe(asked, recipe), describe_films(turns))
+    found = summary.model_copy(update={"recipe_sha256": asked.sha256})
     write_whole(out / CROSSVAL_FILE, found.model_dump_json(indent=2) + "\n")
     return found
 
@@ -79,7 +80,8 @@ def leave_sources_out(asked: Recipe, used: Recipe, data: Path, out: Path, progre
     turns = make_sources(used, find_examples(used, data))
     results = _run(turns, used, data, out / "sources", progress)
     recipe = describe_recipe(asked, used)
-    found = [row for result in results for row in summarise_source(result, recipe)]
+    rows = [row for result in results for row in summarise_source(result, recipe)]
+    found = [row.model_copy(update={"recipe_sha256": asked.sha256}) for row in rows]
     write_whole(out / LOSO_FILE, TypeAdapter(list[LeftOut]).dump_json(found, indent=2).decode() + "\n")
     return found
 

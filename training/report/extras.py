@@ -11,17 +11,19 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from shared.errors import DataProblem
 from shared.manifest import ModelManifest
 from shared.model_report import CrossValidation, Explanations, LeftOut
+from training.recipe import Recipe
 
 Form = TypeVar("Form")
 
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """Each part as far as it was found."""
+    """Each part as far as it was found; `notes` are sentences on what could not be checked of it."""
 
     cross_validation: CrossValidation | None = None
     leave_one_source_out: list[LeftOut] = field(default_factory=list)
     explanations: Explanations | None = None
+    notes: tuple[str, ...] = ()
 
 
 class _Explained(BaseModel):
@@ -38,22 +40,30 @@ class _Explained(BaseModel):
 
 
 def read_extras(
-    manifest: ModelManifest, crossval: Path | None = None, loso: Path | None = None, explanations: Path | None = None
+    manifest: ModelManifest,
+    recipe: Recipe,
+    crossval: Path | None = None,
+    loso: Path | None = None,
+    explanations: Path | None = None,
 ) -> Extras:
     """What stands in these files; a part whose file is not named is missing in the report.
 
     Raises:
-        DataProblem: a file cannot be read, is not of its form, is of another recipe, or explains other weights.
+        DataProblem: a file cannot be read, is not of its form, is of another recipe or of one of the same name with
+            other knobs, or explains other weights.
     """
     folds = _read(TypeAdapter(CrossValidation), crossval) if crossval else None
     sources = _read(TypeAdapter(list[LeftOut]), loso) if loso else []
+    notes: list[str] = []
     for path, rows in ((crossval, [folds] if folds else []), (loso, sources)):
         if path is not None:
             _check_recipe(path, {row.recipe for row in rows}, manifest.recipe)
+            notes += _check_knobs(path, {row.recipe_sha256 for row in rows}, recipe)
     return Extras(
         cross_validation=folds,
         leave_one_source_out=sources,
         explanations=_read_explanations(explanations, manifest.weights_sha256) if explanations else None,
+        notes=tuple(notes),
     )
 
 
@@ -62,6 +72,15 @@ def _check_recipe(path: Path, told: set[str], recipe: str) -> None:
     others = sorted(name for name in told if name.split(",")[0] != recipe)
     if others:
         raise DataProblem(f"{path.name} is of the recipe {others[0]}, the model of {recipe}.", path=str(path))
+
+
+def _check_knobs(path: Path, told: set[str | None], recipe: Recipe) -> list[str]:
+    """A recipe's name stays while its knobs change; a sentence where the file does not tell which they were."""
+    if told - {None, recipe.sha256}:
+        message = f"{path.name} is of a recipe {recipe.name} with other knobs than the model's."
+        raise DataProblem(message, path=str(path))
+    note = f"{path.name} names its recipe and not its knobs: whether they are the model's cannot be checked."
+    return [note] if None in told else []
 
 
 def _read_explanations(path: Path, weights_sha256: str) -> Explanations:

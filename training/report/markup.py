@@ -9,36 +9,32 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Final
 
+from training.report.marks import inline
 from training.report.sections import Block, Bullets, Section, Table
 
 WIDE: Final = 5
 """A table with so many columns folds on a phone."""
 SHADES: Final = 5
 
-MARKS: Final = (
-    (re.compile(r"`([^`]+)`"), r"<code>\1</code>"),
-    (re.compile(r"\*\*(.+?)\*\*"), r"<strong>\1</strong>"),
-    (re.compile(r"\*(.+?)\*"), r"<em>\1</em>"),
-)
-
 
 def draw_contents(found: Sequence[Section]) -> str:
     """Links to the sections."""
-    links = "".join(f'<li><a href="#{section.key}">{inline(section.title)}</a></li>' for section in found)
+    links = "".join(f'<li><a href="#{html.escape(section.key)}">{inline(section.title)}</a></li>' for section in found)
     return f'<nav aria-label="Contents"><ul>{links}</ul></nav>'
 
 
 def draw_section(section: Section, more: str = "", kind: str = "") -> str:
     """A section with its blocks, then `more` as it is; `kind` stands in its tag."""
-    heading = f'<h{section.level} id="{section.key}-title">{inline(section.title)}</h{section.level}>'
+    key = html.escape(section.key)
+    heading = f'<h{section.level} id="{key}-title">{inline(section.title)}</h{section.level}>'
     inside = "\n".join([heading, _blocks(section), more])
-    return f'<section id="{section.key}"{kind} aria-labelledby="{section.key}-title">\n{inside}\n</section>'
+    return f'<section id="{key}"{kind} aria-labelledby="{key}-title">\n{inside}\n</section>'
 
 
 def draw_fold(section: Section) -> str:
     """The same, folded away behind its title."""
     inside = _blocks(section)
-    return f'<details id="{section.key}"><summary>{inline(section.title)}</summary>{inside}</details>'
+    return f'<details id="{html.escape(section.key)}"><summary>{inline(section.title)}</summary>{inside}</details>'
 
 
 def _blocks(section: Section) -> str:
@@ -103,11 +99,3 @@ def _shades(counts: Sequence[str]) -> list[int]:
 
 def _cell_kind(kind: str, text: str) -> str:
     return f"reached reached-{text.partition(' ')[0]}" if kind == "reached" else kind
-
-
-def inline(text: str) -> str:
-    """Escaped text, with its marks as elements."""
-    found = html.escape(text)
-    for mark, element in MARKS:
-        found = mark.sub(element, found)
-    return found

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from shared.manifest import Rate
 from shared.model_report import Control, LabelScores, ModelReport, SplitReport
 from training.report import words
+from training.report.marks import code, plain
 from training.report.sections import THIRD, Block, Bullets, Section, Table
 
 NOT_MEASURED = "Not measured."
@@ -47,7 +48,7 @@ def _split(name: str, split: SplitReport, labels: Sequence[str]) -> Section:
         blocks.append(others_only)
     if split.metrics.confusion:
         blocks.append(_confusion(labels, split.metrics.confusion))
-    return Section(split_key(name), f"`{name}`", tuple(blocks), THIRD)
+    return Section(split_key(name), code(name), tuple(blocks), THIRD)
 
 
 def _newcomers(split: SplitReport) -> str:
@@ -91,8 +92,8 @@ def sources(report: ModelReport) -> Section:
     """Every split by source and label."""
     rows = tuple(
         (
-            f"`{name}`",
-            words.source(row.source),
+            code(name),
+            plain(words.source(row.source)),
             words.label(row.label),
             words.count(row.coverage.n),
             words.share_with_ends(row.recall),
@@ -114,7 +115,7 @@ def robustness(report: ModelReport) -> Section:
         return Section("robustness", title, (NOT_MEASURED,))
     rows = [(change.name, words.share(change.flips), *_ends(change.flips)) for change in found.changes]
     rows.append(("all together", words.share(found.any_change), *_ends(found.any_change)))
-    about = f"How often the verdict on a film of `{found.split}` is another after a change that should not matter:"
+    about = f"How often the verdict on a film of {code(found.split)} is another after a change that should not matter:"
     return Section("robustness", title, (about, Table(("change", "verdict flips", *RATE), tuple(rows))))
 
 
@@ -124,7 +125,7 @@ def odd(report: ModelReport) -> Section:
     if found is None:
         return Section("odd", title, (NOT_MEASURED,))
     told = f"Given a verdict that names a label: {words.share_with_ends(found.answered)}, n = {found.answered.n}."
-    files = tuple(f"`{name}`" for name in found.answered_files)
+    files = tuple(code(name) for name in found.answered_files)
     return Section("odd", title, (told, *((Bullets(files),) if files else ())))
 
 
@@ -151,7 +152,7 @@ def controls(report: ModelReport) -> Section:
 
 
 def _control(control: Control) -> tuple[str, ...]:
-    names = (f"`{control.split}`", words.CONTROLS[control.name], "yes" if control.is_near else "no")
+    names = (code(control.split), words.CONTROLS[control.name], "yes" if control.is_near else "no")
     own = control.balanced_accuracy
     return (*names, words.number(own), f"{control.model_balanced_accuracy:.3f}", words.count(own.n))
 
@@ -162,8 +163,8 @@ def cross_validation(report: ModelReport) -> Section:
     if found is None:
         return Section("folds", title, (NOT_MEASURED,))
     about = (
-        f"Recipe `{found.recipe}`, {found.films}; {len(found.folds)} folds, no group in two of them: each film is "
-        "judged once, by a network that saw none of its group."
+        f"Recipe {code(found.recipe)}, {plain(found.films)}; {len(found.folds)} folds, no group in two of them: each "
+        "film is judged once, by a network that saw none of its group."
     )
     rows = [
         (str(fold.fold), words.share(fold.accuracy), *_ends(fold.accuracy), words.number(fold.macro_f1))
@@ -183,7 +184,7 @@ def left_out(report: ModelReport) -> Section:
         return Section("left-out", title, (NOT_MEASURED,))
     rows = tuple(
         (
-            words.source(row.pool),
+            plain(words.source(row.pool)),
             words.label(row.label),
             words.count(row.coverage.n),
             words.share_with_ends(row.recall),
@@ -193,7 +194,7 @@ def left_out(report: ModelReport) -> Section:
     )
     table = Table(("source", "label", "n", "recall", "given a verdict"), rows, words=2)
     recipe = report.leave_one_source_out[0].recipe
-    about = f"Films of a source, judged by a network trained without it, by the recipe {recipe}:"
+    about = f"Films of a source, judged by a network trained without it, by the recipe {plain(recipe)}:"
     return Section("left-out", title, (about, table))
 
 
@@ -223,13 +224,13 @@ def _failures(name: str, split: SplitReport) -> Section:
     headers = ("film", "label", "first choice", "verdict", "probability")
     rows = tuple(
         (
-            f"`{film.file}`",
+            code(film.file),
             *map(words.label, (film.label, film.choice, film.verdict)),
             words.probability(film.probability),
         )
         for film in split.failures
     )
-    title = f"`{name}`: {len(rows)} of {split.metrics.n} films"
+    title = f"{code(name)}: {len(rows)} of {split.metrics.n} films"
     return Section(f"failures-{name}", title, (Table(headers, rows, words=4),), THIRD)
 
 
@@ -242,10 +243,10 @@ def _records(rows: Sequence[dict[str, object]]) -> Table:
     names = tuple(rows[0]) if rows else ()
     cells = tuple(tuple(_plain(row.get(name)) for name in names) for row in rows)
     leading = sum(isinstance(rows[0][name], str) for name in names) if rows else 0
-    return Table(tuple(name.replace("_", " ") for name in names), cells, words=leading)
+    return Table(tuple(plain(name.replace("_", " ")) for name in names), cells, words=leading)
 
 
 def _plain(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return words.NOTHING if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+    return words.NOTHING if value is None else f"{value:.3f}" if isinstance(value, float) else plain(str(value))

@@ -46,7 +46,7 @@ def _cross_validate(recipe: Recipe, data: Path, out: Path, progress: Progress) -
     folder = out / CROSSVAL_FOLDER
     folder.mkdir(exist_ok=True)
     cross_validate(recipe, recipe, data, folder, progress)
-    return read_extras(read_manifest(out), crossval=folder / CROSSVAL_FILE)
+    return read_extras(read_manifest(out), recipe, crossval=folder / CROSSVAL_FILE)
 
 
 def _splits(recipe: Recipe, data: Path) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from shared.model_report import ModelReport
 from training.course import Epoch
 from training.evaluate import Answers
 from training.metrics import reliability
-from training.report import figures, markup, measured, sections, words
+from training.report import figures, marks, markup, measured, sections, words
 from training.report.card import LITERATURE
 from training.report.sections import THIRD, Section
 from training.report.sheets import Picture, Sheet
@@ -66,7 +66,7 @@ def _head(report: ModelReport) -> str:
     return (
         '<p class="overline">Report on a model</p>\n'
         f'<h1>{html.escape(report.name)} <span class="version">{html.escape(report.version)}</span></h1>\n'
-        f'<p class="lead">{markup.inline(report.intended_use)}</p>\n'
+        f'<p class="lead">{marks.inline(report.intended_use)}</p>\n'
         '<p class="fine">Intervals are of 95 %: by Wilson for shares, of 1,000 bootstrap resamples for the rest, '
         "groups (patients) whole; one of no width means that no film went wrong, not that none would. "
         "n is how many films a number is of.</p>"
@@ -169,7 +169,7 @@ def _sheet(sheet: Sheet) -> str:
     key = f"films-{sheet.split}"
     kinds = (("Right", sheet.right), ("Wrong", sheet.wrong))
     inner = "".join(f"<h4>{kind}</h4>{_strips(pictures)}" for kind, pictures in kinds if pictures)
-    return markup.draw_section(Section(key, f"`{sheet.split}`", (), THIRD), inner)
+    return markup.draw_section(Section(key, marks.code(sheet.split), (), THIRD), inner)
 
 
 def _strips(pictures: Sequence[Picture]) -> str:

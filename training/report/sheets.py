@@ -27,6 +27,7 @@ from training.report.split import film_name
 from worker.engine.explain import Explainer
 
 ROOT: Final = Path(shared.__file__).resolve().parents[1]
+"""The checkout; where the packages are installed, their folder: see `find_checkout`."""
 
 RIGHT_A_LABEL: Final = 2
 WRONG: Final = 8
@@ -54,15 +55,19 @@ class Sheet:
     wrong: tuple[Picture, ...]
 
 
+def find_checkout(root: Path = ROOT) -> Path | None:
+    """The project's folder; None where the packages are installed without it."""
+    return root if (root / "pyproject.toml").is_file() else None
+
+
 def check_place(out: Path) -> None:
     """Films must not be written into the project.
 
     Raises:
         DataProblem: the folder lies in the checkout, and not below its `var/`.
     """
-    place = out.resolve()
-    is_checkout = (ROOT / "pyproject.toml").is_file()
-    if is_checkout and place.is_relative_to(ROOT) and not place.is_relative_to(ROOT / "var"):
+    place, project = out.resolve(), find_checkout()
+    if project and place.is_relative_to(project) and not place.is_relative_to(project / "var"):
         raise DataProblem("The report shows films: inside the project it can only be written below var/.")
 
 

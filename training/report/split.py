@@ -11,7 +11,7 @@ import numpy as np
 from shared.arrays import FloatArray
 from shared.manifest import Rate, SplitMetrics
 from shared.model_report import Estimate, Failure, LabelScores, Sets, Source, SplitReport
-from training.evaluate import Answers, as_numbers, measure
+from training.evaluate import Answers, as_numbers, measure, number
 from training.metrics import (
     Booleans,
     Integers,
@@ -55,7 +55,7 @@ def as_json(split: SplitReport) -> dict[str, object]:
     intervals = {name: [found.low, found.high] for name, found in estimates.items()}
     return numbers | {
         "intervals_95": (rates if isinstance(rates, dict) else {}) | intervals,
-        "precision": {label: found.precision.value for label, found in split.by_label.items()},
+        "precision": {label: number(found.precision) for label, found in split.by_label.items()},
         "f1": {label: found.f1.value for label, found in split.by_label.items()},
         "groups": split.groups,
         "recall_by_label": {label: rate.model_dump() for label, rate in split.metrics.recall.items()},

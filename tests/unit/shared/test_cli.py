@@ -123,6 +123,22 @@ def test_an_expected_failure_is_one_line() -> None:
     assert found.stderr == "plainfilm: No key: set PLAINFILM_KEY, or start the service here with `plainfilm up`.\n"
 
 
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        ("OSError(28, 'No space left on device', 'x/y.npz')", "x/y.npz: No space left"),
+        ("OSError('cut off')", "cut off"),
+    ],
+)
+def test_a_disk_that_fails_is_one_line(failure: str, said: str) -> None:
+    """The file and what the system says of it; no traceback."""
+    code = f"import shared.settings\ndef fail():\n    raise {failure}\nshared.settings.load_settings = fail"
+    found = start("doctor", code=code)
+    assert found.returncode == 1
+    assert found.stderr.startswith(f"plainfilm: {said}")
+    assert len(found.stderr.splitlines()) == 1
+
+
 def test_a_bad_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """The variable is named."""
     monkeypatch.setenv("PLAINFILM_PORT", "many")

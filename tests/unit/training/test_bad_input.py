@@ -167,6 +167,18 @@ def test_a_film_under_two_labels(data: Path, tmp_path: Path) -> None:
     assert "but 'covid19' at manifest.csv line 2" in said
 
 
+def test_a_film_in_two_groups(data: Path, tmp_path: Path) -> None:
+    """It could be learned from and chosen by."""
+    rewrite(data, lambda rows: rows.append(rows[0] | {"file": "./" + rows[0]["file"], "group": "another"}))
+    assert "is in group another but in s0 at manifest.csv line 2." in refused(data, tmp_path)
+
+
+def test_a_film_that_would_be_measured_twice(data: Path, tmp_path: Path) -> None:
+    """The same row of a split that is reported."""
+    rewrite(data, lambda rows: rows.append(rows[-1]))
+    assert "has a row already at manifest.csv line 25." in refused(data, tmp_path)
+
+
 def test_a_path_that_is_none(data: Path, tmp_path: Path) -> None:
     """Named by its line, like a film that is absent."""
     rewrite(data, lambda rows: rows[0].update(file="a\0b.png"))

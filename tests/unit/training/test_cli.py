@@ -50,6 +50,20 @@ def test_evaluate_names_an_empty_split(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.evaluate, ["--manifest", str(manifest), "--split", "tset"])
     assert isinstance(result.exception, DataProblem)
     assert "'tset'" in str(result.exception)
+    manifest.write_text(manifest.read_text().splitlines()[0] + "\n")
+    result = CliRunner().invoke(cli.evaluate, ["--manifest", str(manifest)])
+    assert str(result.exception) == "manifest.csv has no row."
+
+
+def test_evaluate_counts_no_film_twice(tmp_path: Path) -> None:
+    """A film in two rows, under two labels here, is named before anything is measured."""
+    manifest = write_films(tmp_path, {"test": 1}, seed=1)
+    lines = manifest.read_text().splitlines()
+    again = "./" + lines[1].replace("covid19", "normal", 1)
+    manifest.write_text("\n".join([*lines, again]) + "\n")
+    result = CliRunner().invoke(cli.evaluate, ["--manifest", str(manifest), "--split", "test"])
+    assert isinstance(result.exception, DataProblem)
+    assert "line 5: the film s0000.png has a row already" in str(result.exception)
 
 
 def test_train_refuses_an_absent_data_folder(tmp_path: Path) -> None:

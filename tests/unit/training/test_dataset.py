@@ -75,6 +75,15 @@ def test_unknown_label_is_named_with_its_line(tmp_path: Path) -> None:
         read_manifest_csv(path, labels=LABELS)
 
 
+@pytest.mark.parametrize("split", ["../../pwn", "site A/2024", "<b>", r"\d", 65 * "x"])
+def test_a_split_that_is_no_name_is_named_with_its_line(tmp_path: Path, split: str) -> None:
+    """It becomes part of file names; so it is where the column is not needed."""
+    path = write_csv(tmp_path, "a.png,normal,g1,test_adult-2,", f"b.png,normal,g2,{split},")
+    for columns in (("file", "label", "group", "split"), ("file", "label")):
+        with pytest.raises(DataProblem, match=r"films\.csv line 3: the split name '.*' may only have letters"):
+            read_manifest_csv(path, columns)
+
+
 @pytest.mark.parametrize("row", ["a.png,,g1,train,", "a.png,normal", ",normal,g1,train,"])
 def test_empty_cell_is_named_with_its_line(tmp_path: Path, row: str) -> None:
     """An empty or absent cell is refused where it stands."""
@@ -82,14 +91,24 @@ def test_empty_cell_is_named_with_its_line(tmp_path: Path, row: str) -> None:
         read_manifest_csv(write_csv(tmp_path, row), labels=LABELS)
 
 
-@pytest.mark.parametrize("data", [b"\xff\xfe\x00", None], ids=["not text", "absent"])
-def test_manifest_that_cannot_be_read_is_named(tmp_path: Path, data: bytes | None) -> None:
+def test_manifest_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     """Bytes that are no text, or no file at all, are refused by name."""
     path = tmp_path / "films.csv"
-    if data is not None:
-        path.write_bytes(data)
+    with pytest.raises(DataProblem, match=r"^The CSV file films\.csv is not there\.$"):
+        read_manifest_csv(path)
+    path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataProblem, match=r"films\.csv cannot be read"):
         read_manifest_csv(path)
+
+
+@pytest.mark.parametrize(("sign", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_other_separators_are_recognised(tmp_path: Path, sign: str, name: str) -> None:
+    """As spreadsheets of some countries write them; a column that is simply not there is no matter of separators."""
+    path = write_csv(tmp_path, sign.join(("a.png", "normal")), header=sign.join(("file", "label")))
+    with pytest.raises(DataProblem, match=rf"column file, label is missing\. It seems to be separated by {name};"):
+        read_manifest_csv(path, ("file", "label"))
+    with pytest.raises(DataProblem, match=r"missing\.$"):
+        read_manifest_csv(write_csv(tmp_path, "a.png", header="file"), ("file", "label"))
 
 
 def test_group_in_two_splits_is_named_with_both_rows() -> None:

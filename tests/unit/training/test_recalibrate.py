@@ -12,6 +12,7 @@ import pytest
 from shared.domain import Assessment, Evidence, Verdict
 from shared.errors import DataProblem, InvalidRequest
 from shared.manifest import ModelManifest, Thresholds, read_manifest
+from shared.model_report import Recalibration
 from shared.verdict import calibrate
 from tests.models import make_arrays, make_manifest, write_model
 from training.calibrate import Aims, Held, conclude
@@ -19,8 +20,11 @@ from training.dataset import Example, read_manifest_csv
 from training.evaluate import Answers, ask
 from training.export import fold
 from training.fit import ignore
+from training.learned import RECALIBRATION_FILE, read_recalibrated
 from training.recalibrate import LEAST_FILMS, as_logits, find_films, halve, recalibrate, set_anew
 from training.recipe import LABELS
+from training.recipes import find_recipe
+from training.report.build import write_report
 from training.synth import write_films
 from worker.engine.architecture import tiny
 from worker.engine.golden import GoldenState, check_golden, read_golden
@@ -238,3 +242,49 @@ def test_films_are_found_in_a_csv_or_in_folders(model: Path, tmp_path: Path) -> 
         (tmp_path / "folders" / name).mkdir(parents=True)
         (tmp_path / "folders" / name / "1.png").write_bytes(b"")
     assert [film.label for film in find_films(model, None, tmp_path / "folders")] == ["normal", "tuberculosis"]
+
+
+@pytest.mark.parametrize("other", ["./a.png", "a.png", "link.png"])
+def test_a_film_has_one_row(model: Path, tmp_path: Path, other: str) -> None:
+    """By another path, by a link, or simply twice it would be in both halves."""
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
+    path = tmp_path / "films.csv"
+    path.write_text(f"file,label\na.png,normal\n{other},normal\n")
+    with pytest.raises(DataProblem, match=r"films\.csv line 3: the film .* has a row already at films\.csv line 2\."):
+        find_films(model, path, None)
+    path.write_text(f"file,label\na.png,normal\n{other},covid19\n")
+    with pytest.raises(DataProblem, match=r"line 2, as 'normal' and not 'covid19'"):
+        find_films(model, path, None)
+
+
+def test_a_report_names_films_that_set_the_thresholds(model: Path, tmp_path: Path) -> None:
+    """Those of this recalibration and of the one before; held-out ones are measured, and the report tells of it."""
+    recipe = replace(find_recipe("tiny"), drawn_films=0, report_splits=("external",))
+    (model / "recipe.json").write_text(recipe.to_json())
+    (model / "history.csv").unlink()
+    manifests = [write_films(tmp_path / f"films{seed}", {"train": 4, "external": 24}, seed=seed) for seed in (1, 2)]
+    before = model
+    halves = []
+    for number, manifest in enumerate(manifests):
+        films = [film for film in read_manifest_csv(manifest) if film.split == "external"]
+        recalibrate(before, films, before := tmp_path / f"new{number}", 0, ignore)
+        halves.append(halve(films, LABELS, 0))
+    for manifest, half in zip(manifests, halves, strict=True):
+        with pytest.raises(DataProblem, match=f"36 problems:\\n.*{half.setting[0].path.name} .* set the thresholds"):
+            write_report(before, manifest.parent, tmp_path / "out", ignore)
+    gone = {film.path.name for film in halves[1].setting}
+    kept = [line for line in manifests[1].read_text().splitlines() if Path(line.partition(",")[0]).name not in gone]
+    manifests[1].write_text("\n".join(kept) + "\n")
+    found = write_report(before, manifests[1].parent, tmp_path / "out", ignore)
+    assert found.recalibration == Recalibration(films=36, is_checked=True)
+    assert found.learned_films is None
+
+
+def test_a_record_of_an_older_build_is_read(tmp_path: Path) -> None:
+    """It tells how many films set the thresholds, not which."""
+    assert read_recalibrated(tmp_path) is None
+    (tmp_path / RECALIBRATION_FILE).write_text('{"version": "1+b", "films": {"normal": 12}, "kept": []}')
+    found = read_recalibrated(tmp_path)
+    assert found
+    assert (found.films, found.known) == ({"normal": 12}, {})

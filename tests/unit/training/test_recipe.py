@@ -75,3 +75,17 @@ def test_pretrained_weights_may_lie_elsewhere(tmp_path: Path) -> None:
     assert moved == replace(default, pretrained=str(weights))
     assert default.starting_from(None) == default
     assert study.starting_from(weights) == study
+
+
+def test_the_digest_is_of_every_knob_but_the_place_of_weights() -> None:
+    """The same through JSON, wherever the weights lie; another knob, however deep, is another digest."""
+    recipe = find_recipe("default")
+    assert recipe_from_json(recipe.to_json()).sha256 == recipe.sha256
+    assert recipe.starting_from(Path("elsewhere.npz")).sha256 == recipe.sha256
+    assert replace(recipe, learning_rate=1).sha256 == replace(recipe, learning_rate=1.0).sha256
+    others = [
+        replace(recipe, epochs=99),
+        replace(recipe, augmentation=replace(recipe.augmentation, noise=99)),
+        replace(recipe, pool_shares={"covA": 99}),
+    ]
+    assert len({recipe.sha256, *(other.sha256 for other in others)}) == 4

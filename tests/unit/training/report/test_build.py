@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,17 +12,18 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from shared.errors import DataProblem
+from shared.errors import DataProblem, InvalidRequest
 from shared.model_report import ModelReport
 from tests.models import write_model
 from training.dataset import read_manifest_csv
 from training.evaluate import ask, measure
 from training.fit import ignore
+from training.learned import list_learned, write_learned
 from training.recipe import LABELS
 from training.recipes import find_recipe
 from training.report import build, sheets
 from training.report.card import render
-from training.report.command import evaluate
+from training.report.command import card_place, evaluate, new_folder
 from training.splits import prepare
 from training.synth import write_films
 from worker.engine.keras_engine import load_engine
@@ -115,6 +117,17 @@ def test_films_are_not_drawn_into_the_project() -> None:
     sheets.check_place(sheets.ROOT.parent / "elsewhere")
 
 
+def test_an_installed_package_has_no_place_for_a_card(tmp_path: Path) -> None:
+    """There the card is refused before the work, and a report goes below the current folder."""
+    assert sheets.find_checkout(tmp_path) is None
+    with pytest.raises(InvalidRequest, match="an installed package"):
+        card_place(None)
+    assert not new_folder(None, tmp_path).is_absolute()
+    assert new_folder(None, tmp_path).parent == Path("var/runs")
+    assert card_place(sheets.find_checkout()) == sheets.ROOT
+    assert new_folder(sheets.ROOT, tmp_path).parent == sheets.ROOT / "var" / "runs"
+
+
 def test_parts_are_the_named_splits(data: Path) -> None:
     """The recipe's where none is named; an empty one is refused by name only where it was named."""
     rows = read_manifest_csv(data / "manifest.csv")
@@ -130,6 +143,45 @@ def test_validation_is_what_the_recipe_takes_out_of_its_training_films(data: Pat
     rows = read_manifest_csv(data / "manifest.csv")
     parts = build.find_parts(RECIPE, data, rows, ("validation",))
     assert parts["validation"] == prepare(RECIPE, data).validation
+
+
+def test_a_split_that_was_learned_from_is_not_measured(data: Path) -> None:
+    """By its name, whatever else is asked for."""
+    rows = read_manifest_csv(data / "manifest.csv")
+    with pytest.raises(DataProblem, match="learned from split 'train'"):
+        build.find_parts(RECIPE, data, rows, ("test", "train"))
+
+
+def test_a_split_that_is_no_name_is_not_measured(data: Path) -> None:
+    """Said of the name, not that it has no films."""
+    with pytest.raises(DataProblem, match=r"the split name '\.\./x' may only"):
+        build.find_parts(RECIPE, data, read_manifest_csv(data / "manifest.csv"), ("../x",))
+
+
+def test_films_that_were_learned_from_stop_the_report(model: Path, data: Path, tmp_path: Path) -> None:
+    """Put into another split they are the same films; found before any is asked about."""
+    known = tmp_path / "model"
+    shutil.copytree(model, known)
+    write_learned(known, list_learned(prepare(RECIPE, data)))
+    text = (data / "manifest.csv").read_text(encoding="utf-8")
+    (tmp_path / "manifest.csv").write_text(text.replace(",external,", ",other,").replace(",train,", ",external,"))
+    (tmp_path / "images").symlink_to(data / "images")
+    with pytest.raises(DataProblem, match=r"line 2: the film .* of split 'external' was (learned from|chosen by)"):
+        build.write_report(known, tmp_path, tmp_path / "out", ignore)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_document_says_whether_films_were_compared_with_those_learned_from(
+    out: Path, model: Path, data: Path, tmp_path: Path
+) -> None:
+    """How many were, where the model's folder has a record of them; else that nothing was."""
+    assert ModelReport.model_validate_json((out / "model.json").read_bytes()).learned_films is None
+    known = tmp_path / "model"
+    shutil.copytree(model, known)
+    write_learned(known, list_learned(prepare(RECIPE, data)))
+    wanted = build.Wanted(splits=("validation",))
+    assert build.write_report(known, data, tmp_path / "out", ignore, wanted).learned_films == 8 * len(LABELS)
 
 
 def test_a_group_in_two_splits_stops_the_report(model: Path, data: Path, tmp_path: Path) -> None:
@@ -157,6 +209,27 @@ def test_a_card_is_refused_and_nothing_shipped_without_the_external_split(
     assert not (model / "model.json").exists()
 
 
+def test_a_report_is_written_to_a_new_folder(model: Path, data: Path, tmp_path: Path) -> None:
+    """An older card beside this model's numbers would pass for its own; said before anything is measured."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "MODEL_CARD.md").write_text("of another model")
+    arguments = ["--report", "--splits", "test", "--model", str(model), "--data", str(data)]
+    ran = CliRunner().invoke(evaluate, [*arguments, "--out", str(tmp_path / "out")])
+    assert isinstance(ran.exception, InvalidRequest)
+    assert ran.exception.detail == "'out' is not an empty folder; name a new one."
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["MODEL_CARD.md"]
+
+
+def test_a_report_that_cannot_be_written_is_said_before_measuring(model: Path, data: Path, tmp_path: Path) -> None:
+    """Nothing is measured for it."""
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "out"
+    arguments = ["--report", "--splits", "test", "--model", str(model), "--data", str(data), "--out", str(out)]
+    ran = CliRunner().invoke(evaluate, arguments)
+    assert isinstance(ran.exception, InvalidRequest)
+    assert ran.exception.detail == f"The folder '{out}' cannot be made: Not a directory."
+
+
 def test_films_csv_beside_the_numbers(model: Path, data: Path, tmp_path: Path) -> None:
     """`--films` writes a row for each film of the split; the JSON has its sources."""
     arguments = ["--manifest", str(data / "manifest.csv"), "--split", "test", "--model", str(model), "--json"]
@@ -182,3 +255,22 @@ def test_without_a_manifest_or_report_the_command_says_what_to_name() -> None:
     ran = CliRunner().invoke(evaluate, [])
     assert ran.exit_code == 2
     assert "--report" in ran.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--report", "--json", "--manifest", "x.csv"), "--manifest, --json: not together with --report"),
+        (("--report", "--films", "x.csv", "--folders", "x"), "--folders, --films: not together with --report"),
+        (("--manifest", "x.csv", "--write-card", "--splits", "test"), "--splits, --write-card: only with --report"),
+        (("--manifest", "x.csv", "--loso", "x", "--data", "x"), "--data, --loso: only with --report"),
+    ],
+)
+def test_no_option_is_passed_over_in_silence(
+    arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes with the report does not go without it; a variable of the environment is no option given."""
+    monkeypatch.setenv("PLAINFILM_DATA", "elsewhere")
+    ran = CliRunner().invoke(evaluate, arguments, env={"COLUMNS": "200"})
+    assert ran.exit_code == 2
+    assert said in ran.output

@@ -36,6 +36,20 @@ def test_the_card_holds_every_part_of_the_report() -> None:
         assert words in card
 
 
+def test_names_of_others_break_no_table() -> None:
+    """A pool and an odd file with a bar, HTML and marks: the row keeps its cells, and all of it shows."""
+    report = make_report()
+    source = report.splits["external"].sources[0].model_copy(update={"source": "a|b <script>*x*"})
+    odd = report.odd_inputs.model_copy(update={"answered_files": ["**bold** `x`.png"]}) if report.odd_inputs else None
+    left = [row.model_copy(update={"pool": "a|b"}) for row in report.leave_one_source_out]
+    split = report.splits["external"].model_copy(update={"sources": [source]})
+    changes = {"splits": report.splits | {"external": split}, "odd_inputs": odd, "leave_one_source_out": left}
+    card = render(report.model_copy(update=changes))
+    assert r"| `external` | a\|b \<script\>\*x\* |" in card
+    assert r"| a\|b | COVID-19 | 40 |" in card
+    assert r"* \*\*bold\*\* \`x\`.png" in card
+
+
 def test_a_control_that_is_not_near_is_not_held_against_the_model() -> None:
     """Only the near one has its sentence."""
     assert "Border only comes near" not in render(make_report())

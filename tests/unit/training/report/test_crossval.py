@@ -224,13 +224,15 @@ def test_a_source_left_out_keeps_other_output_and_gate(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_command_writes_both_documents(tmp_path: Path) -> None:
     """A recipe in a file, one epoch: every drawn film judged, the recipe's text says what was cut short."""
-    (tmp_path / "short.json").write_text(replace(SHORT, name="short", drawn_films=10).to_json())
+    recipe = replace(SHORT, name="short", drawn_films=10)
+    (tmp_path / "short.json").write_text(recipe.to_json())
     arguments = ["--recipe", str(tmp_path / "short.json"), "--out", str(tmp_path / "out"), "--epochs", "1"]
     found = CliRunner().invoke(crossval, [*arguments, "--copies", "0"])
     assert found.exit_code == 0, found.output
     document = CrossValidation.model_validate_json((tmp_path / "out" / "crossval.json").read_text())
     assert document.accuracy.n == sum(fold.accuracy.n for fold in document.folds) == 45
     assert document.recipe == "short, copies 0 instead of 1, epochs 1 instead of 2"
+    assert document.recipe_sha256 == recipe.sha256
     assert document.films == "45 films of splits train and test in 45 groups, 5 folds"
     assert json.loads((tmp_path / "out" / "loso.json").read_text()) == []
     assert "accuracy" in found.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,13 @@ from shared.model_report import REPORT_FILE, read_report
 from tests.fakes import make_manifest
 from tests.reports import make_report
 from training.course import Epoch
+from training.recipe import Recipe
 from training.report.extras import read_extras
 from training.report.facts import Learning, read_history, read_learning, write_learning
 
 SHA256 = "0" * 64
 MODEL = make_manifest().model_copy(update={"recipe": "test", "weights_sha256": SHA256})
+RECIPE = Recipe(name="test", epochs=12)
 
 
 def write(path: Path, value: object) -> Path:
@@ -32,7 +35,7 @@ def test_files_of_other_runs_are_read(tmp_path: Path) -> None:
     crossval = write(tmp_path / "crossval.json", report.cross_validation.model_dump())
     loso = write(tmp_path / "loso.json", [row.model_dump() for row in report.leave_one_source_out])
     checked = {"model": SHA256, "films": 12, "agreement": [{"method": "gradient"}], "sanity": [], "areas": []}
-    found = read_extras(MODEL, crossval, loso, write(tmp_path / "explanations.json", checked))
+    found = read_extras(MODEL, RECIPE, crossval, loso, write(tmp_path / "explanations.json", checked))
     assert found.cross_validation == report.cross_validation
     assert found.leave_one_source_out == report.leave_one_source_out
     assert found.explanations
@@ -43,7 +46,7 @@ def test_explanations_of_other_weights_are_refused(tmp_path: Path) -> None:
     """A check of another model says nothing of this one."""
     path = write(tmp_path / "explanations.json", {"model": "1" * 64, "agreement": [], "sanity": [], "areas": []})
     with pytest.raises(DataProblem, match="other weights"):
-        read_extras(MODEL, explanations=path)
+        read_extras(MODEL, RECIPE, explanations=path)
 
 
 @pytest.mark.parametrize("part", ["crossval", "loso"])
@@ -53,9 +56,27 @@ def test_folds_and_sources_of_another_recipe_are_refused(tmp_path: Path, part: s
     assert report.cross_validation
     rows = [row.model_dump() for row in report.leave_one_source_out]
     path = write(tmp_path / "file.json", report.cross_validation.model_dump() if part == "crossval" else rows)
-    read_extras(MODEL, **{part: path})
+    read_extras(MODEL, RECIPE, **{part: path})
     with pytest.raises(DataProblem, match=r"file\.json is of the recipe test.*, the model of default"):
-        read_extras(MODEL.model_copy(update={"recipe": "default"}), **{part: path})
+        read_extras(MODEL.model_copy(update={"recipe": "default"}), RECIPE, **{part: path})
+
+
+@pytest.mark.parametrize("part", ["crossval", "loso"])
+def test_folds_and_sources_of_other_knobs_are_refused(tmp_path: Path, part: str) -> None:
+    """The recipe's name is the same; a file of an older build, which does not tell, is taken and said to be so."""
+    report = make_report()
+    assert report.cross_validation
+    row = report.cross_validation if part == "crossval" else report.leave_one_source_out[0]
+
+    def written(sha256: str | None) -> dict[str, Path]:
+        told = row.model_dump() | {"recipe_sha256": sha256}
+        return {part: write(tmp_path / "file.json", told if part == "crossval" else [told])}
+
+    assert not read_extras(MODEL, RECIPE, **written(RECIPE.sha256)).notes
+    with pytest.raises(DataProblem, match=r"file\.json is of a recipe test with other knobs than the model's"):
+        read_extras(MODEL, RECIPE, **written(replace(RECIPE, epochs=3).sha256))
+    (note,) = read_extras(MODEL, RECIPE, **written(None)).notes
+    assert note.startswith("file.json names its recipe and not its knobs")
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[1]"])
@@ -64,9 +85,9 @@ def test_a_file_of_another_form_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "crossval.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(DataProblem, match=r"crossval\.json is not of the form"):
-        read_extras(MODEL, crossval=path)
+        read_extras(MODEL, RECIPE, crossval=path)
     with pytest.raises(DataProblem, match=r"gone\.json cannot be read"):
-        read_extras(MODEL, crossval=tmp_path / "gone.json")
+        read_extras(MODEL, RECIPE, crossval=tmp_path / "gone.json")
 
 
 def test_learning_is_read_back_or_taken_from_an_earlier_report(tmp_path: Path) -> None:

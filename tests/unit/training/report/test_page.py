@@ -110,3 +110,21 @@ def test_the_page_tells_what_the_document_holds() -> None:
 def test_a_model_without_history_says_so() -> None:
     """No chart of a course that is not known."""
     assert "has no history" in draw_page(make_report(), Shown({}, [], (), None))
+
+
+def test_names_show_as_they_are_and_break_nothing() -> None:
+    """A file and a pool with marks and HTML, and a split that no manifest lets through: ids stay ids."""
+    report = make_report()
+    name = 'x"><u>\\d'
+    films = [film.model_copy(update={"file": "**bold**.png"}) for film in report.splits["test"].failures]
+    sources = [row.model_copy(update={"source": "<i>*pool*"}) for row in report.splits["test"].sources]
+    split = report.splits["test"].model_copy(update={"failures": films, "sources": sources})
+    page = draw_page(
+        report.model_copy(update={"splits": {name: split}, "controls": []}),
+        Shown({name: ANSWERS}, [Sheet(name, SHEET.right, SHEET.wrong)], HISTORY, 2),
+    )
+    tags = {tag for tag, _ in parse(page).found}
+    assert films
+    assert "<code>**bold**.png</code>" in page
+    assert "&lt;i&gt;*pool*" in page
+    assert not tags & {"u", "i"}

@@ -120,3 +120,11 @@ def test_a_film_is_one_row_of_the_csv(tmp_path: Path) -> None:
 def test_a_film_elsewhere_is_told_by_its_bare_name() -> None:
     """No path of the machine that measured gets into a report."""
     assert film_name(Path("/home/someone/f.png"), Path("/films")) == "f.png"
+
+
+def test_the_precision_of_a_label_that_nothing_is_called_is_none() -> None:
+    """A film of it there was; no share of no film."""
+    answers = make_answers(("covid19", "a", NORMAL, True, ("normal",)), ("normal", "a", NORMAL, True, ("normal",)))
+    numbers = json.loads(json.dumps(as_json(report_split(answers, LABELS, 0.9, ROOT))))
+    assert numbers["precision"] == {"covid19": None, "normal": 0.5}
+    assert numbers["recall"] == {"covid19": 0.0, "normal": 1.0}

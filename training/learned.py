@@ -1,0 +1,122 @@
+"""Films that a model knows, by the SHA-256 of their bytes: learned from, chosen by, or what set its thresholds.
+
+A run and a recalibration leave these digests beside the weights, so that no report measures a model on films it knows,
+whatever split they are put into and whatever they are called. Loads no TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.errors import DataProblem
+from training.dataset import Example, film_sha256, refuse
+from training.splits import TrainingData
+
+LEARNED_FILE: Final = "learned_films.json"
+RECALIBRATION_FILE: Final = "recalibration.json"
+
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Known = Mapping[str, str]
+"""A film's SHA-256 to what it was used for, as it is said of the film: 'was learned from'."""
+
+
+class LearnedFilms(BaseModel):
+    """SHA-256s of the films of a run, sorted, each once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learned_from: tuple[Digest, ...]
+    chosen_by: tuple[Digest, ...]
+
+    @property
+    def known(self) -> Known:
+        """Each film and what it was used for."""
+        return dict.fromkeys(self.chosen_by, "was chosen by") | dict.fromkeys(self.learned_from, "was learned from")
+
+
+class RecalibratedOn(BaseModel):
+    """Of `recalibration.json` what tells which films set the thresholds.
+
+    Attributes:
+        films: label to number of films.
+        films_sha256: their SHA-256s, sorted; empty where an older build recalibrated.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    films: dict[str, int]
+    films_sha256: tuple[Digest, ...] = ()
+
+    @property
+    def known(self) -> Known:
+        """Each film and what it was used for."""
+        return dict.fromkeys(self.films_sha256, "set the thresholds")
+
+
+Form = TypeVar("Form", bound=BaseModel)
+
+
+def digests(films: Iterable[Example]) -> tuple[str, ...]:
+    """SHA-256s of the films' bytes, sorted, each once."""
+    return tuple(sorted({film_sha256(film.path) for film in films}))
+
+
+def list_learned(data: TrainingData) -> LearnedFilms:
+    """The films of a run by their bytes."""
+    return LearnedFilms(learned_from=digests(data.train), chosen_by=digests(data.validation))
+
+
+def write_learned(folder: Path, found: LearnedFilms) -> None:
+    """`folder/learned_films.json`."""
+    (folder / LEARNED_FILE).write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def read_learned(folder: Path) -> LearnedFilms | None:
+    """The films that the model in `folder` learned from; None where it has no record of them.
+
+    Raises:
+        DataProblem: the record is not of its form.
+    """
+    return _read(LearnedFilms, folder / LEARNED_FILE)
+
+
+def read_recalibrated(folder: Path) -> RecalibratedOn | None:
+    """The films that set the thresholds of the model in `folder`; None where it was not recalibrated.
+
+    Raises:
+        DataProblem: the record is not of its form.
+    """
+    return _read(RecalibratedOn, folder / RECALIBRATION_FILE)
+
+
+def check_unseen(parts: Mapping[str, Sequence[Example]], known: Known) -> None:
+    """No film of these splits is one that the model knows; one that cannot be read is left to whoever reads it.
+
+    Raises:
+        DataProblem: naming each such film by its row.
+    """
+    rows = [(film, known.get(_sha256_or_none(film) or "")) for films in parts.values() for film in films]
+    refuse([
+        f"{film.where}: the film {film.path.name} of split '{film.split}' {use}: it cannot be measured on."
+        for film, use in rows if use
+    ])  # fmt: skip
+
+
+def _sha256_or_none(film: Example) -> str | None:
+    try:
+        return film_sha256(film.path)
+    except OSError:
+        return None
+
+
+def _read(form: type[Form], path: Path) -> Form | None:
+    if not path.is_file():
+        return None
+    try:
+        return form.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise DataProblem(f"The model's {path.name} is not valid.", folder=str(path.parent)) from error
