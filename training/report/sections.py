@@ -76,7 +76,27 @@ def films(report: ModelReport) -> Section:
     names = {"validation": "kept for choosing"}
     rows = tuple((names.get(name, words.label(name)), str(count)) for name, count in report.trained_on.items())
     table = Table(("learned from", "films"), rows)
-    return Section("films", "Films, and how they were set apart", (report.split_method or "Not stated.", table))
+    told = (report.split_method or "Not stated.", _checked(report), *_recalibrated(report))
+    return Section("films", "Films, and how they were set apart", (*told, table))
+
+
+def _checked(report: ModelReport) -> str:
+    if report.learned_films is None:
+        return (
+            "This model keeps no record of the films it learned from: that none of them is measured was not checked."
+        )
+    return (
+        f"No measured film outside `validation` is, byte for byte, one of the {report.learned_films} that were learned "
+        "from or chosen by. A film that was saved anew would not be found so."
+    )
+
+
+def _recalibrated(report: ModelReport) -> tuple[str, ...]:
+    found = report.recalibration
+    if found is None:
+        return ()
+    kept = "none of them is measured here" if found.is_checked else "the model does not keep which: one may be measured"
+    return (f"**Temperature and thresholds were set anew** by {found.films} other films; {kept}.",)
 
 
 def goals(report: ModelReport) -> Section:
