@@ -89,9 +89,10 @@ class Worklist:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a shown worklist has to change: its own rows, and rows above them."""
+    """What a shown worklist has to change: its own rows, ids of those to take away, and rows that it lacks."""
 
     changed: list[wire.Job]
+    gone: list[str]
     new: list[wire.Job]
     worklist: Worklist
 
@@ -226,19 +227,19 @@ def get_worklist(session: Session, now: datetime, tenant: str, query: WorklistQu
 
 
 def get_changes(session: Session, now: datetime, tenant: str, query: LiveQuery) -> Changes:
-    """The rows whose status is no longer the shown one, and those of the first page that are not shown yet.
+    """The rows whose status is no longer the shown one, and what makes of the shown rows those of the first page.
 
-    A row older than all that are shown is not new: it moved up because one above it no longer passes the filter.
+    A row goes where its job no longer passes the filter, or is no longer there.
     """
     worklist = get_worklist(session, now, tenant, query)
     by_id = {job.id: job for job in worklist.page.jobs}
     waiting = dict(entry.partition(".")[::2] for entry in query.waiting.split())
-    current = [by_id.get(job_id) or _find_job(session, tenant, job_id) for job_id in waiting]
-    changed = [job for job in current if job is not None and job.status != waiting[job.id]]
+    found = {job_id: by_id.get(job_id) or _find_job(session, tenant, job_id) for job_id in waiting}
+    current = {id_: job for id_, job in found.items() if job and query.status in {None, job.status}}
+    changed = [job for job in current.values() if job.status != waiting[job.id]]
     known = waiting.keys() | set(query.shown.split())
-    oldest = min(known, default="")
-    new = [job for job in worklist.page.jobs if job.id not in known and job.id > oldest and not query.cursor]
-    return Changes(changed=changed, new=new, worklist=worklist)
+    new = [job for job in worklist.page.jobs if job.id not in known and not query.cursor]
+    return Changes(changed=changed, gone=[id_ for id_ in found if id_ not in current], new=new, worklist=worklist)
 
 
 def list_errors() -> list[tuple[type[AppError], str]]:

@@ -175,7 +175,8 @@ def test_older_films_are_on_linked_pages_each_film_once(browser: FlaskClient, re
     assert link
     second = browser.get(link[1].replace("&amp;", "&")).text
     assert rows(first) + rows(second) == made[::-1]
-    assert 'id="older"' not in second
+    assert re.search(r'id="older"[^>]* hidden>', second)
+    assert not re.search(r'id="older"[^>]* hidden>', first)
 
 
 def test_live_answers_only_rows_whose_status_changed(browser: FlaskClient, resources: Resources) -> None:
@@ -189,14 +190,25 @@ def test_live_answers_only_rows_whose_status_changed(browser: FlaskClient, resou
     assert re.search(rf'<tr [^>]*id="job-{held.id}"[^>]*hx-swap-oob="true"', answer)
 
 
-def test_live_brings_new_films_above_those_shown(browser: FlaskClient, resources: Resources) -> None:
-    """A film that came since is added; one older than all that are shown is not taken for new."""
+def test_live_brings_the_films_of_the_first_page_that_are_not_shown(browser: FlaskClient, resources: Resources) -> None:
+    """Those that came since, and those that move up where a row went; on an older page none."""
     older, shown, newer = (make_job(resources.database) for _ in range(3))
     answer = browser.get("/live", query_string={"waiting": f"{shown}.queued"}).text
-    assert rows(answer) == [newer]
+    assert rows(answer) == [newer, older]
     assert 'hx-swap-oob="afterbegin:#rows"' in answer
     on_older_page = browser.get("/live", query_string={"waiting": f"{older}.queued", "cursor": shown}).text
     assert rows(on_older_page) == []
+
+
+def test_live_takes_away_rows_that_no_longer_pass_the_filter(browser: FlaskClient, resources: Resources) -> None:
+    """Among the queued films, one that is read now goes, and so does one that is no longer there."""
+    running, lost = make_job(resources.database), "00000000-0000-7000-8000-000000000000"
+    claim(resources.database)
+    shown = f"{running}.queued {lost}.queued {(queued := make_job(resources.database))}.queued"
+    answer = browser.get("/live", query_string={"waiting": shown, "status": "queued"}).text
+    assert set(re.findall(r'<tr id="job-([^"]+)" hx-swap-oob="delete">', answer)) == {running, lost}
+    assert rows(answer) == []
+    assert queued not in answer
 
 
 def test_live_tells_the_counts_of_all_states(browser: FlaskClient, resources: Resources) -> None:
