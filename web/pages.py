@@ -133,16 +133,19 @@ def _add_film(pages: Blueprint, resources: Resources) -> None:
     @pages.get("/jobs/<job_id>")
     def film(job_id: str) -> str:
         query, job = parse_query(FilmQuery), submit.get_job(resources, g.principal, checked_id(job_id))
-        shown = read_heatmap(resources, g.principal, job, query.map)
-        return render_template("film.html", job=job, heatmap=shown, csrf_token=generate_csrf())
+        shown, workers = read_heatmap(resources, g.principal, job, query.map), read_live_workers(resources, job)
+        values = {"job": job, "heatmap": shown, "live_workers": workers, "csrf_token": generate_csrf()}
+        return render_template("film.html", **values)
 
     @pages.get("/jobs/<job_id>/findings")
     def findings(job_id: str) -> ResponseReturnValue:
         job = submit.get_job(resources, g.principal, checked_id(job_id))
-        if request.args.get("seen") == present.seen_mark(job):
+        workers = read_live_workers(resources, job)
+        if request.args.get("seen") == present.seen_mark(job, workers):
             return "", 204
         shown = read_heatmap(resources, g.principal, job, None)
-        return render_template("findings.html", job=job, heatmap=shown, csrf_token=generate_csrf())
+        values = {"job": job, "heatmap": shown, "live_workers": workers, "csrf_token": generate_csrf()}
+        return render_template("findings.html", **values)
 
 
 def _add_heatmap(pages: Blueprint, resources: Resources) -> None:
@@ -215,6 +218,12 @@ def read_heatmap(
         return Heatmap(chosen, made.get(chosen), made, explainers)
 
     return read(database, query)
+
+
+def read_live_workers(resources: Resources, job: wire.Job) -> int:
+    """How many workers may take a job that is not done; not asked for one that is."""
+    database = resources.database
+    return 0 if job.done else read(database, lambda sql: queries.count_live_workers(sql, database.now(sql)))
 
 
 def get_worklist(session: Session, now: datetime, tenant: str, query: WorklistQuery) -> Worklist:

@@ -132,6 +132,13 @@ def test_a_verdict_outside_its_own_set_says_so_in_its_row(browser: FlaskClient, 
     assert "Set:" not in page
 
 
+def test_an_empty_worklist_promises_no_moment(browser: FlaskClient) -> None:
+    """There may be no worker; the verdict comes once one has read the film."""
+    page = browser.get("/").text
+    assert "a moment later" not in page
+    assert "once a worker has read it" in page
+
+
 def test_a_film_that_cannot_be_assessed_shows_no_probability_in_its_row(
     browser: FlaskClient, resources: Resources
 ) -> None:
@@ -177,53 +184,6 @@ def test_older_films_are_on_linked_pages_each_film_once(browser: FlaskClient, re
     assert rows(first) + rows(second) == made[::-1]
     assert re.search(r'id="older"[^>]* hidden>', second)
     assert not re.search(r'id="older"[^>]* hidden>', first)
-
-
-def test_live_answers_only_rows_whose_status_changed(browser: FlaskClient, resources: Resources) -> None:
-    """Of two shown films the one that went on comes back, marked for its place; the other does not."""
-    first, second = make_job(resources.database), make_job(resources.database)
-    [held] = claim(resources.database)[:1]
-    waiting = f"{held.id}.queued {second if held.id == first else first}.running"
-    answer = browser.get("/live", query_string={"waiting": waiting}).text
-    assert rows(answer) == [held.id]
-    assert 'data-status="running" data-say="Film' in answer
-    assert re.search(rf'<tr [^>]*id="job-{held.id}"[^>]*hx-swap-oob="true"', answer)
-
-
-def test_live_brings_the_films_of_the_first_page_that_are_not_shown(browser: FlaskClient, resources: Resources) -> None:
-    """Those that came since, and those that move up where a row went; on an older page none."""
-    older, shown, newer = (make_job(resources.database) for _ in range(3))
-    answer = browser.get("/live", query_string={"waiting": f"{shown}.queued"}).text
-    assert rows(answer) == [newer, older]
-    assert 'hx-swap-oob="afterbegin:#rows"' in answer
-    on_older_page = browser.get("/live", query_string={"waiting": f"{older}.queued", "cursor": shown}).text
-    assert rows(on_older_page) == []
-
-
-def test_live_takes_away_rows_that_no_longer_pass_the_filter(browser: FlaskClient, resources: Resources) -> None:
-    """Among the queued films, one that is read now goes, and so does one that is no longer there."""
-    running, lost = make_job(resources.database), "00000000-0000-7000-8000-000000000000"
-    claim(resources.database)
-    shown = f"{running}.queued {lost}.queued {(queued := make_job(resources.database))}.queued"
-    answer = browser.get("/live", query_string={"waiting": shown, "status": "queued"}).text
-    assert set(re.findall(r'<tr id="job-([^"]+)" hx-swap-oob="delete">', answer)) == {running, lost}
-    assert rows(answer) == []
-    assert queued not in answer
-
-
-def test_live_tells_the_counts_of_all_states(browser: FlaskClient, resources: Resources) -> None:
-    """The counts of the filters follow: one queued, one succeeded, two in all."""
-    make_job(resources.database)
-    finish(resources.database, claim(resources.database)[0])
-    make_job(resources.database)
-    answer = browser.get("/live").text
-    counts = dict(re.findall(r'id="count-(\w+)" class="count" hx-swap-oob="true">(\d+)<', answer))
-    assert (counts["queued"], counts["succeeded"], counts["failed"], counts["all"]) == ("1", "1", "0", "2")
-
-
-def test_live_says_when_no_worker_is_alive(browser: FlaskClient) -> None:
-    """Films that would wait for ever are not shown as if all were well."""
-    assert "No worker is alive" in browser.get("/live").text
 
 
 def test_the_film_page_tells_all_of_a_result(browser: FlaskClient, resources: Resources) -> None:
