@@ -24,6 +24,7 @@ pytestmark = pytest.mark.browser
 SAMPLES = sorted((Path(shared.__file__).parent / "samples").glob("*.png"))
 ACCEPTED = '.upload[data-state="accepted"] a'
 REFUSED = '.upload[data-state="refused"]'
+UNSENT = '.upload[data-state="unsent"]'
 SUM_OF_COLOURS = """() => {
     const canvas = document.querySelector('#viewer canvas');
     const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
@@ -187,7 +188,7 @@ def test_a_film_whose_sending_broke_off_can_be_sent_again(
 
     page.route("**/api/v1/jobs?*", lose_the_answer)
     send(page, {"name": "film.png", "mimeType": "image/png", "buffer": make_png()})
-    page.locator(REFUSED).get_by_role("button", name="Retry").click()
+    page.locator(UNSENT).get_by_role("button", name="Retry").click()
     expect(page.locator(ACCEPTED)).to_be_visible()
     assert len(set(keys)) == 1
     assert len(running_stack.jobs()) == count + 1

@@ -61,9 +61,16 @@ function afterSwap(event) {
   const row = event.target.closest?.("#rows tr");
   if (row) {
     row.classList.add("fresh");
-    if ("done" in row.dataset) say(row.dataset.say);
+    if ("done" in row.dataset) {
+      say(row.dataset.say);
+      tellEnded(row.dataset.job);
+    }
     showTimes(row);
   }
+}
+
+function tellEnded(jobId) {
+  document.dispatchEvent(new CustomEvent("plainfilm:ended", { detail: jobId }));
 }
 
 function onAccepted(event) {
@@ -77,9 +84,13 @@ async function waitForSent() {
   while (sent.length) {
     const job = sent.shift();
     const row = document.getElementById(`job-${job.id}`);
-    if (job.done || (row && "done" in row.dataset)) continue;
+    if (job.done || (row && "done" in row.dataset)) {
+      tellEnded(job.id);
+      continue;
+    }
     const answer = await fetch(job.links.self, { headers: { Prefer: `wait=${WAIT_S}` } }).catch(() => null);
     if (!answer?.ok) sent.length = 0; // too many wait, say, or the session is over: the list's own asking goes on
+    else if ((await answer.json()).done) tellEnded(job.id);
     htmx.trigger(live, "refresh");
   }
   isWaiting = false;
