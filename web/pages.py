@@ -21,7 +21,7 @@ from shared import wire
 from shared.db import explanation_queries, jobs, queries
 from shared.db.keys import Principal
 from shared.domain import JobState, Verdict
-from shared.errors import AppError, JobNotFound, NotFound, all_errors
+from shared.errors import AppError, JobNotFound, NotAllowed, NotFound, all_errors
 from shared.wire import ExplanationMethod
 from shared.wiring import Resources
 from web import explain, present, present_maps, present_report, security, submit
@@ -194,12 +194,25 @@ def _add_open_pages(pages: Blueprint, resources: Resources) -> None:
     def enter(token: str) -> ResponseReturnValue:
         if request.method == "HEAD":  # a look at the link, by a scanner say, does not use it up
             return "", 204
-        security.enter(resources, token)
+        try:
+            security.enter(resources, token)
+        except NotAllowed:
+            if not is_signed_in(resources):
+                raise
         return redirect(url_for("pages.worklist"), 303)
 
     @pages.get("/favicon.ico")
     def favicon() -> Response:
         return current_app.send_static_file("favicon.svg")
+
+
+def is_signed_in(resources: Resources) -> bool:
+    """True for a browser whose session is valid; a used link, opened there once more, has nothing to refuse."""
+    try:
+        security.identify(resources)
+    except NotAllowed:
+        return False
+    return True
 
 
 def read_heatmap(

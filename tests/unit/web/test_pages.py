@@ -74,15 +74,19 @@ def test_without_a_session_a_page_tells_how_to_get_in(visitor: FlaskClient) -> N
     """A browser that is not known gets 401 and the command that prints a link."""
     answer = visitor.get("/", headers={"Accept": "text/html"})
     assert answer.status_code == 401
-    assert "plainfilm key link" in answer.text
+    assert "<code>plainfilm key link</code>" in answer.text
+    assert "<code>.venv/bin/plainfilm key link</code>" in answer.text
 
 
 def test_a_one_time_link_opens_the_worklist_once(visitor: FlaskClient, login: Callable[..., str]) -> None:
-    """The link redirects to the worklist and begins a session; used again it is refused with the reason."""
+    """The link redirects to the worklist and begins a session; another browser is refused it with the reason."""
     link = login()
     entered = visitor.get(link)
     assert (entered.status_code, entered.headers["Location"]) == (303, "/")
     assert visitor.get("/").status_code == 200
+    again = visitor.get(link, headers={"Accept": "text/html"})
+    assert again.status_code == 303  # for the browser that is signed in there is nothing to refuse
+    visitor.delete_cookie("plainfilm")
     again = visitor.get(link, headers={"Accept": "text/html"})
     assert again.status_code == 401
     assert "used before or is too old" in again.text
