@@ -60,7 +60,7 @@ def test_leaving_while_a_film_is_on_its_way_asks_first(open_page: Callable[..., 
     """The browser's own question comes while the answer is awaited, and no longer once it is there."""
     page = open_page()
     held: list[Route] = []
-    page.route("**/api/v1/jobs?*", lambda route: held.append(route))
+    page.route("**/api/v1/jobs?*", lambda route: held.append(route))  # noqa: PLW0108  Playwright marks it
     page.locator("#intake-title").click()  # a page that nobody touched may not ask
     send(page, films("leave")[0])
     page.wait_for_timeout(500)

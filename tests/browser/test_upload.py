@@ -246,10 +246,20 @@ def test_the_whole_way_can_be_gone_by_keys(open_page: Callable[..., Page]) -> No
 
 
 def test_a_session_that_ended_is_told(open_page: Callable[..., Page]) -> None:
-    """When the session is gone, a page that is left open says how to get in again."""
+    """When the session is gone, a page that is left open says how to get in again, and is quiet."""
     page = open_page(allowed=(401,))
-    page.route("**/live*", lambda route: route.fulfill(status=401, content_type="application/problem+json", body="{}"))
+    asked: list[str] = []
+
+    def refuse(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=401, content_type="application/problem+json", body="{}")
+
+    page.route("**/live*", refuse)
     expect(page.locator("#trouble")).to_contain_text("plainfilm key link")
+    page.wait_for_timeout(4000)
+    assert len(asked) == 1  # and it asks no more, until somebody is there again
+    with page.expect_request("**/live*"):
+        page.keyboard.press("j")
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

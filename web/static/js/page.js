@@ -22,9 +22,11 @@ export function isTaken(event) {
 function setUpTheme() {
   const button = document.getElementById("theme");
   const root = document.documentElement;
+  const sheet = document.getElementById("light");
   const show = () => button.setAttribute("aria-pressed", String(root.dataset.theme === "light"));
   button.addEventListener("click", () => {
     root.dataset.theme = root.dataset.theme === "light" ? "dark" : "light";
+    sheet.media = root.dataset.theme === "light" ? "all" : "print";
     try {
       localStorage.setItem("plainfilm-theme", root.dataset.theme);
     } catch {
@@ -76,16 +78,23 @@ function tell(words) {
 }
 
 function setUpLive() {
+  let isOver = false; // the session: nothing is asked by the clock any more, until the reader does something
+  for (const act of ["pointerdown", "keydown", "visibilitychange"]) {
+    document.addEventListener(act, () => (isOver = false), true);
+  }
   document.addEventListener("htmx:configRequest", (event) => {
     if (event.detail.verb === "get") {
-      if (document.hidden) event.preventDefault();
+      if (document.hidden || (isOver && !event.detail.triggeringEvent)) event.preventDefault();
     } else {
       event.detail.headers["X-CSRFToken"] = csrfToken();
     }
   });
   document.addEventListener("htmx:afterRequest", (event) => event.detail.successful && tell(""));
   document.addEventListener("htmx:sendError", () => tell("The service does not answer; this page keeps trying."));
-  document.addEventListener("htmx:responseError", (event) => tell(describe(event.detail.xhr)));
+  document.addEventListener("htmx:responseError", (event) => {
+    isOver = event.detail.xhr.status === 401;
+    tell(describe(event.detail.xhr));
+  });
   document.addEventListener("htmx:afterSettle", () => showTimes());
 }
 
