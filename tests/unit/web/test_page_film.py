@@ -7,7 +7,7 @@ import re
 import pytest
 
 from shared.db.tables import WorkerHeartbeat
-from tests.api import Api, Browser
+from tests.api import Api, Browser, make_key
 from tests.jobs import make_job, register_model
 from tests.unit.web.test_pages import finish_as
 
@@ -60,3 +60,35 @@ def test_a_waiting_film_says_when_no_worker_is_alive(api: Api, person: Browser) 
     answer = person.request("GET", f"/jobs/{job_id}/findings?seen={seen[1]}")
     assert "No worker is alive" not in answer.text
     assert 'class="scan"' in answer.text
+
+
+def test_the_map_of_a_film_that_cannot_be_assessed_is_folded_away_with_its_scores(api: Api, person: Browser) -> None:
+    """Neither means anything for it; a map that was asked for opens the fold."""
+    job_id = finish_as(api.resources, "not_assessable", reasons=["low_contrast"])
+    page = person.request("GET", f"/jobs/{job_id}").text
+    assert page.index('<details class="moot">') < page.index('id="heatmap"') < page.index("</details>")
+    assert '<details class="moot" open>' in person.request("GET", f"/jobs/{job_id}?map=grad_cam").text
+
+
+def test_a_key_that_may_only_look_sees_no_control_that_changes_anything(api: Api) -> None:
+    """An auditor can choose a map that is there, and neither sends, cancels, asks nor measures."""
+    finished = finish_as(api.resources, "normal")
+    waiting = make_job(api.resources.database)
+    key = make_key(api.resources.database, role="auditor")
+    auditor = Api(api.resources, key).browse()
+    page = auditor.request("GET", "/").text
+    assert 'id="upload"' not in page
+    assert "js/upload.js" not in page
+    assert "Cancel this job" not in auditor.request("GET", f"/jobs/{waiting}").text
+    page = auditor.request("GET", f"/jobs/{finished}?map=gradient").text
+    assert "hx-post" not in page
+    assert 'method="post"' not in page
+    assert '<select id="method" name="map"' in page
+    assert "may look only" in page
+
+
+def test_a_page_without_a_session_carries_no_token(api: Api) -> None:
+    """In particular not the words for a function."""
+    page = api.app.test_client().get("/problems").text
+    assert "csrf-token" not in page
+    assert "generate_csrf" not in page

@@ -50,7 +50,7 @@ def page(person: Browser, job_id: str, method: str = "gradient") -> str:
 
 def options(html: str) -> dict[str, str]:
     """The picker's methods and words; the chosen one's are marked with a star."""
-    found = re.findall(r'<option value="(\w+)"( selected)?>([^<]+)</option>', html)
+    found = re.findall(r'<option value="(\w+)"[^>]*?( selected)?>([^<]+)</option>', html)
     return {value: words + ("*" if chosen else "") for value, chosen, words in found}
 
 
@@ -241,3 +241,16 @@ def test_the_section_holds_nothing_that_the_policy_forbids(api: Api, person: Bro
     states.append(page(person, job_id))
     for html in states:
         assert not re.search(r"<style|\sstyle=|<script(?![^>]*\ssrc=)|\son\w+=|hx-on|javascript:", html)
+
+
+def test_the_verdicts_map_stays_ready_while_it_is_measured(api: Api, person: Browser, job_id: str) -> None:
+    """It is on the screen, so the picker does not call it waiting; each option carries what its method shows."""
+    show(person, job_id, "grad_cam", form="worth")
+    html = page(person, job_id, "grad_cam")
+    assert options(html)["grad_cam"] == "Grad-CAM (ready, to be measured)*"
+    assert 'data-map-say="Grad-CAM is shown, to be measured."' in html
+    assert take(api.resources.database) is not None
+    html = page(person, job_id, "grad_cam")
+    assert options(html)["grad_cam"] == "Grad-CAM (ready, being measured)*"
+    assert len(re.findall(r'<option [^>]*data-words="(?:Pixels: |Regions: |Regions, )', html)) == 5
+    assert re.findall(r'<option value="(\w+)"[^>]* data-ready', html) == ["grad_cam"]

@@ -1,7 +1,8 @@
 // The film page: the film and its heatmap as two layers, their controls and keys. The film itself is never hidden.
 
 import { follow, isNeedless } from "./follow.js";
-import { isTaken, say } from "./page.js";
+import { setUpFocus, setUpPicker } from "./heatmap.js";
+import { isTaken, recall, say } from "./page.js";
 
 const FULL_OPACITY = 65; // per cent that the drawn overlay has where the map is highest
 const KEYS = { "+": "in", "=": "in", "-": "out", 0: "reset", i: "invert" };
@@ -34,6 +35,10 @@ const viewer = OpenSeadragon({
   animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 0.4,
   gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
 });
+
+viewer.canvas.setAttribute("role", "img");
+viewer.canvas.setAttribute("aria-label", "The film");
+viewer.canvas.setAttribute("aria-describedby", "viewer-help");
 
 function findings() {
   return document.getElementById("findings");
@@ -85,14 +90,25 @@ function showHeatmap() {
   holder.dataset.heatmapOpacity = heatmap ? heatmap.opacity : "";
 }
 
+/** Scores that mean nothing are folded away, and their map with them. */
+function isFolded() {
+  return Boolean(document.querySelector(".moot:not([open])"));
+}
+
 function toggleHeatmap() {
-  if (!chosenUrl()) return;
+  if (!chosenUrl() || isFolded()) return;
   wish.isOn = !wish.isOn;
   showHeatmap();
   say(wish.isOn ? "Heatmap on" : "Heatmap off");
 }
 
+function hideHeatmap() {
+  wish.isOn = false;
+  showHeatmap();
+}
+
 function setOpacity(percent) {
+  if (isFolded()) return;
   wish.opacity = Math.max(0, Math.min(FULL_OPACITY, percent));
   wish.isOn = true;
   showHeatmap();
@@ -127,7 +143,7 @@ function onKey(event) {
   else if (event.key === "o") toggleHeatmap();
   else if (event.key === "[") setOpacity(wish.opacity - 5);
   else if (event.key === "]") setOpacity(wish.opacity + 5);
-  else if (event.key === "w") location.assign("/");
+  else if (event.key === "w") location.assign(`/${recall("plainfilm-worklist", "sessionStorage") ?? ""}`);
 }
 
 viewer.addHandler("tile-invalidated", invertFilm);
@@ -154,6 +170,7 @@ document.addEventListener("click", (event) => {
 });
 document.addEventListener("htmx:configRequest", (event) => isNeedless(event) && event.preventDefault());
 document.addEventListener("visibilitychange", () => follow(findings));
+document.addEventListener("toggle", () => isFolded() && hideHeatmap(), true);
 document.addEventListener("htmx:afterSettle", (event) => {
   if (event.target.id === "findings") {
     follow(findings);
@@ -167,5 +184,7 @@ document.addEventListener("htmx:afterSettle", (event) => {
   changeHeatmap();
   showHeatmap();
 });
+setUpPicker();
+setUpFocus();
 showHeatmap();
 follow(findings);

@@ -13,10 +13,28 @@ export function say(words) {
   said.textContent = words;
 }
 
-/** True while the key belongs to a field or a dialog, or is part of a shortcut of the browser. */
+/** True while the key belongs to a field or a dialog, is part of a shortcut of the browser, or keys are turned off. */
 export function isTaken(event) {
   const field = event.target.closest?.("input:not([type=range]), select, textarea, dialog");
-  return Boolean(field) || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented;
+  return Boolean(field) || recall("plainfilm-keys") === "off" || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented;
+}
+
+/** What this browser keeps for the pages; null where storage is denied. */
+export function recall(name, storage = "localStorage") {
+  try {
+    return window[storage].getItem(name);
+  } catch {
+    return null;
+  }
+}
+
+/** Keep it; where storage is denied it lasts as long as the page. */
+export function keep(name, value, storage = "localStorage") {
+  try {
+    window[storage].setItem(name, value);
+  } catch {
+    // nothing to do
+  }
 }
 
 function setUpTheme() {
@@ -27,11 +45,7 @@ function setUpTheme() {
   button.addEventListener("click", () => {
     root.dataset.theme = root.dataset.theme === "light" ? "dark" : "light";
     sheet.media = root.dataset.theme === "light" ? "all" : "print";
-    try {
-      localStorage.setItem("plainfilm-theme", root.dataset.theme);
-    } catch {
-      // storage is denied: the choice lasts as long as the page
-    }
+    keep("plainfilm-theme", root.dataset.theme);
     show();
   });
   show();
@@ -70,6 +84,9 @@ function setUpKeys() {
   });
   document.querySelector('[data-opens="keys"]')?.addEventListener("click", () => dialog.showModal());
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  const letters = document.getElementById("letters");
+  letters.checked = recall("plainfilm-keys") !== "off";
+  letters.addEventListener("change", () => keep("plainfilm-keys", letters.checked ? "on" : "off"));
 }
 
 function tell(words) {
@@ -90,7 +107,9 @@ function setUpLive() {
     }
   });
   document.addEventListener("htmx:afterRequest", (event) => event.detail.successful && tell(""));
-  document.addEventListener("htmx:sendError", () => tell("The service does not answer; this page keeps trying."));
+  for (const silence of ["htmx:sendError", "htmx:timeout"]) {
+    document.addEventListener(silence, () => tell("The service does not answer; this page keeps trying."));
+  }
   document.addEventListener("htmx:responseError", (event) => {
     isOver = event.detail.xhr.status === 401;
     tell(describe(event.detail.xhr));

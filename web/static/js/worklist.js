@@ -1,7 +1,7 @@
 // The live list: asks for what it does not show as it is now, at once when a film sent from here has ended; keeps one
 // page of rows in order, each film once; moves by j and k.
 
-import { isTaken, say, showTimes } from "./page.js";
+import { isTaken, keep, say, showTimes } from "./page.js";
 
 const PAGE_ROWS = 30;
 const WAIT_S = 20; // for one film; of one that takes longer the list learns by asking as it always does
@@ -124,3 +124,4 @@ document.addEventListener("keydown", onKey);
 document.addEventListener("plainfilm:accepted", onAccepted);
 keepOnePage();
 showCurrentFilters();
+keep("plainfilm-worklist", location.search, "sessionStorage"); // where `w` on a film's page leads back to
