@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from shared import wire
+from shared.imaging.heatmap import MAX_ALPHA
 from shared.wire import PIXEL_METHODS, ExplanationMethod, ExplanationState
 
 METHODS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
@@ -166,5 +167,5 @@ FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
     }
 )
 CHOICES: Final[Mapping[str, object]] = MappingProxyType(
-    {"METHODS": tuple(ExplanationMethod), "PIXEL_METHODS": PIXEL_METHODS}
+    {"METHODS": tuple(ExplanationMethod), "PIXEL_METHODS": PIXEL_METHODS, "MAX_ALPHA": MAX_ALPHA}
 )

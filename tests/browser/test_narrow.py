@@ -55,3 +55,18 @@ def test_on_paper_a_verdict_is_dark_on_light_and_controls_are_gone(
     expect(page.locator(".notice")).to_be_visible()
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(20, 25, 29)"
     expect(page.locator(".bar").first).to_have_css("print-color-adjust", "exact")
+    told = page.locator("time").first
+    assert told.evaluate("time => getComputedStyle(time, '::after').content") == f'"{told.get_attribute("title")}"'
+
+
+def test_no_label_lies_over_the_film(open_page: Callable[..., Page], running_stack: Service) -> None:
+    """The upper corners are where a side marker often stands."""
+    job = running_stack.submit(samples.paths()[0].read_bytes())
+    page = open_page()
+    page.goto(f"{running_stack.url}/jobs/{job.id}")
+    film = page.locator("#viewer").bounding_box()
+    assert film
+    for label in page.locator(".corner").all():
+        box = label.bounding_box()
+        assert box
+        assert box["y"] + box["height"] <= film["y"]

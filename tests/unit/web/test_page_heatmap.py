@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from shared.db.tables import Explanation, Result, WorkerHeartbeat
+from shared.imaging.heatmap import MAX_ALPHA
 from tests.api import Api, Browser
 from tests.explanations import explain, fail_explanation, make_explanation, make_result, take
 from tests.jobs import make_job
@@ -69,6 +70,14 @@ def test_the_verdicts_map_is_shown_first_beside_the_other_methods(person: Browse
     assert "Measure it" in html
     assert "Random orders" not in html
     assert "influence on the score for <em>Normal</em>" in html
+
+
+def test_the_colour_bar_is_as_see_through_as_the_overlay(person: Browser, job_id: str) -> None:
+    """Over grey, from nothing up to what the overlay's highest value has."""
+    html = person.request("GET", f"/jobs/{job_id}").text
+    found = [float(value) for value in re.findall(r'stop-opacity="([^"]+)"', html)]
+    assert (found[0], found[-1]) == (0, MAX_ALPHA)
+    assert found == sorted(found)
 
 
 def test_show_asks_for_the_map_and_leads_back_to_it(api: Api, person: Browser, job_id: str) -> None:

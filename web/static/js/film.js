@@ -11,6 +11,8 @@ const words = document.getElementById("viewer-words");
 const zoomWords = document.getElementById("zoom-words");
 words.textContent = "Loading the film";
 const wish = { opacity: 40, isOn: !("moot" in findings().dataset), isInverted: false };
+const paper = matchMedia("print");
+let boundsBefore = null;
 let heatmap = null;
 let heatmapUrl = ""; // of the map that is shown or on its way
 let requests = 0; // how many maps were asked for; only the last one may be laid over the film
@@ -86,6 +88,7 @@ function showHeatmap() {
   const toggle = document.getElementById("heatmap-toggle");
   toggle.setAttribute("aria-pressed", String(wish.isOn));
   toggle.textContent = wish.isOn ? "Heatmap on" : "Heatmap off";
+  document.getElementById("scale-map").setAttribute("opacity", wish.opacity / FULL_OPACITY);
   heatmap?.setOpacity(wish.isOn ? wish.opacity / FULL_OPACITY : 0);
   holder.dataset.heatmapOpacity = heatmap ? heatmap.opacity : "";
 }
@@ -125,6 +128,17 @@ async function invertFilm(event) {
   await event.setData(context, "context2d");
 }
 
+/** On paper all of the film; afterwards what was seen of it before. */
+function showWholeOnPaper() {
+  if (!viewer.world.getItemCount()) return;
+  if (paper.matches) {
+    boundsBefore = viewer.viewport.getBounds();
+    viewer.viewport.goHome(true);
+  } else {
+    viewer.viewport.fitBounds(boundsBefore, true);
+  }
+}
+
 const VIEWS = {
   in: () => viewer.viewport.zoomBy(1.4),
   out: () => viewer.viewport.zoomBy(1 / 1.4),
@@ -151,6 +165,8 @@ viewer.addHandler("open", () => {
   words.textContent = "";
   changeHeatmap();
 });
+paper.addEventListener("change", showWholeOnPaper);
+viewer.addHandler("resize", () => paper.matches && viewer.viewport.goHome(true));
 viewer.addHandler("open-failed", () => (words.textContent = "The film cannot be shown; reload the page to try again."));
 viewer.addHandler("canvas-key", (event) => {
   const key = event.originalEvent.key;
