@@ -21,7 +21,7 @@ from shared import wire
 from shared.db import explanation_queries, jobs, queries
 from shared.db.keys import Principal
 from shared.domain import JobState, Verdict
-from shared.errors import AppError, JobNotFound, NotFound, all_errors
+from shared.errors import AppError, JobNotFound, NotAllowed, NotFound, all_errors
 from shared.wire import ExplanationMethod
 from shared.wiring import Resources
 from web import explain, present, present_maps, present_report, security, submit
@@ -89,9 +89,10 @@ class Worklist:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a shown worklist has to change: its own rows, and rows above them."""
+    """What a shown worklist has to change: its own rows, ids of those to take away, and rows that it lacks."""
 
     changed: list[wire.Job]
+    gone: list[str]
     new: list[wire.Job]
     worklist: Worklist
 
@@ -101,7 +102,7 @@ def create_blueprint(resources: Resources) -> Blueprint:
     pages = Blueprint("pages", __name__)
     for name, function in {**present.FILTERS, **present_maps.FILTERS, **present_report.FILTERS}.items():
         pages.add_app_template_filter(function, name)
-    pages.app_context_processor(lambda: {**present.CHOICES, **present_maps.CHOICES})
+    pages.app_context_processor(lambda: {**present.CHOICES, **present_maps.CHOICES, "can_change": can_change()})
     _add_worklist(pages, resources)
     _add_film(pages, resources)
     _add_heatmap(pages, resources)
@@ -132,16 +133,19 @@ def _add_film(pages: Blueprint, resources: Resources) -> None:
     @pages.get("/jobs/<job_id>")
     def film(job_id: str) -> str:
         query, job = parse_query(FilmQuery), submit.get_job(resources, g.principal, checked_id(job_id))
-        shown = read_heatmap(resources, g.principal, job, query.map)
-        return render_template("film.html", job=job, heatmap=shown, csrf_token=generate_csrf())
+        shown, workers = read_heatmap(resources, g.principal, job, query.map), read_live_workers(resources, job)
+        values = {"job": job, "heatmap": shown, "live_workers": workers, "csrf_token": generate_csrf()}
+        return render_template("film.html", **values)
 
     @pages.get("/jobs/<job_id>/findings")
     def findings(job_id: str) -> ResponseReturnValue:
         job = submit.get_job(resources, g.principal, checked_id(job_id))
-        if request.args.get("seen") == present.seen_mark(job):
+        workers = read_live_workers(resources, job)
+        if request.args.get("seen") == present.seen_mark(job, workers):
             return "", 204
         shown = read_heatmap(resources, g.principal, job, None)
-        return render_template("findings.html", job=job, heatmap=shown, csrf_token=generate_csrf())
+        values = {"job": job, "heatmap": shown, "live_workers": workers, "csrf_token": generate_csrf()}
+        return render_template("findings.html", **values)
 
 
 def _add_heatmap(pages: Blueprint, resources: Resources) -> None:
@@ -190,12 +194,30 @@ def _add_open_pages(pages: Blueprint, resources: Resources) -> None:
     def enter(token: str) -> ResponseReturnValue:
         if request.method == "HEAD":  # a look at the link, by a scanner say, does not use it up
             return "", 204
-        security.enter(resources, token)
+        try:
+            security.enter(resources, token)
+        except NotAllowed:
+            if not is_signed_in(resources):
+                raise
         return redirect(url_for("pages.worklist"), 303)
 
     @pages.get("/favicon.ico")
     def favicon() -> Response:
         return current_app.send_static_file("favicon.svg")
+
+
+def can_change() -> bool:
+    """True where the caller's key may do more than look; controls that would only be refused are left out."""
+    return "principal" in g and g.principal.role in security.CHANGING_ROLES
+
+
+def is_signed_in(resources: Resources) -> bool:
+    """True for a browser whose session is valid; a used link, opened there once more, has nothing to refuse."""
+    try:
+        security.identify(resources)
+    except NotAllowed:
+        return False
+    return True
 
 
 def read_heatmap(
@@ -216,6 +238,12 @@ def read_heatmap(
     return read(database, query)
 
 
+def read_live_workers(resources: Resources, job: wire.Job) -> int:
+    """How many workers may take a job that is not done; not asked for one that is."""
+    database = resources.database
+    return 0 if job.done else read(database, lambda sql: queries.count_live_workers(sql, database.now(sql)))
+
+
 def get_worklist(session: Session, now: datetime, tenant: str, query: WorklistQuery) -> Worklist:
     """One page of the tenant's jobs, the counts of all of them, and how many workers are alive."""
     return Worklist(
@@ -226,19 +254,19 @@ def get_worklist(session: Session, now: datetime, tenant: str, query: WorklistQu
 
 
 def get_changes(session: Session, now: datetime, tenant: str, query: LiveQuery) -> Changes:
-    """The rows whose status is no longer the shown one, and those of the first page that are not shown yet.
+    """The rows whose status is no longer the shown one, and what makes of the shown rows those of the first page.
 
-    A row older than all that are shown is not new: it moved up because one above it no longer passes the filter.
+    A row goes where its job no longer passes the filter, or is no longer there.
     """
     worklist = get_worklist(session, now, tenant, query)
     by_id = {job.id: job for job in worklist.page.jobs}
     waiting = dict(entry.partition(".")[::2] for entry in query.waiting.split())
-    current = [by_id.get(job_id) or _find_job(session, tenant, job_id) for job_id in waiting]
-    changed = [job for job in current if job is not None and job.status != waiting[job.id]]
+    found = {job_id: by_id.get(job_id) or _find_job(session, tenant, job_id) for job_id in waiting}
+    current = {id_: job for id_, job in found.items() if job and query.status in {None, job.status}}
+    changed = [job for job in current.values() if job.status != waiting[job.id]]
     known = waiting.keys() | set(query.shown.split())
-    oldest = min(known, default="")
-    new = [job for job in worklist.page.jobs if job.id not in known and job.id > oldest and not query.cursor]
-    return Changes(changed=changed, new=new, worklist=worklist)
+    new = [job for job in worklist.page.jobs if job.id not in known and not query.cursor]
+    return Changes(changed=changed, gone=[id_ for id_ in found if id_ not in current], new=new, worklist=worklist)
 
 
 def list_errors() -> list[tuple[type[AppError], str]]:

@@ -33,7 +33,9 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "ambiguous_set": "Another label remains plausible beside the first.",
-        "empty_set": "Its label is less probable here than on most validation films that carry it.",
+        "empty_set": (
+            "The prediction set is empty: its label is less probable here than on most validation films that carry it."
+        ),
         "extreme_aspect": "One side of the film is more than twice the other: too long a strip for the network.",
         "low_contrast": "The film has hardly any contrast, so there is nothing to compare with the training films.",
         "low_probability": "No label reaches the probability that this model's thresholds ask for.",
@@ -43,6 +45,15 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "unlike_training": "The film is unlike those the model was trained on.",
     }
 )
+HEADLINES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "ambiguous_set": "more than one label is plausible",
+        "low_probability": "no label is probable enough",
+        "other_finding": "a finding outside its labels is too probable",
+    }
+)
+"""Of an uncertain film, by the first reason: what the model abstains for."""
+
 CAUTIONS: Final = frozenset({verdict.POLARITY_CORRECTED, verdict.EMPTY_SET})
 """Reasons to be told beside any verdict; the others are why there is none."""
 
@@ -75,6 +86,14 @@ def name_label(code: str) -> str:
 def explain_reason(code: str) -> str:
     """A machine code behind an abstention or a caution as a sentence."""
     return REASONS.get(code, code)
+
+
+def head_abstention(result: wire.Result) -> str:
+    """The headline of a film without a label: the first of its reasons in short, the others follow as sentences."""
+    if result.verdict == Verdict.NOT_ASSESSABLE:
+        return "The model abstains: this film cannot be assessed"
+    first = next(iter(why_none(result.reasons)), "")
+    return f"The model abstains: {HEADLINES[first]}" if first in HEADLINES else "The model abstains"
 
 
 def why_none(reasons: Sequence[str]) -> list[str]:
@@ -132,7 +151,7 @@ def list_labels(labels: Sequence[str]) -> str:
 def describe_set(labels: Sequence[str]) -> str:
     """The prediction set as a sentence."""
     if not labels:
-        return "The prediction set is empty: this film is not typical of any label."
+        return "The prediction set is empty: each label is less probable here than on most validation films of it."
     return f"The prediction set holds {list_labels(labels)}{' only' if len(labels) == 1 else ''}."
 
 
@@ -180,15 +199,16 @@ def summarize(job: wire.Job) -> str:
     return f"{told}; {name_label(label)} {percent(probability)}."
 
 
-def seen_mark(job: wire.Job) -> str:
+def seen_mark(job: wire.Job, live_workers: int) -> str:
     """What a page remembers of a job that is not done, to ask only for changes."""
-    return f"{job.status.value}.{job.attempt}.{job.queue_position}"
+    return f"{job.status.value}.{job.attempt}.{job.queue_position}.{live_workers}"
 
 
 FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
     {
         "name_label": name_label,
         "explain_reason": explain_reason,
+        "head_abstention": head_abstention,
         "why_none": why_none,
         "cautions": cautions,
         "list_splits": list_splits,

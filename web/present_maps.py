@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from shared import wire
+from shared.imaging.heatmap import MAX_ALPHA
 from shared.wire import PIXEL_METHODS, ExplanationMethod, ExplanationState
 
 METHODS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
@@ -116,7 +117,9 @@ def weigh(quality: wire.MapQuality) -> str:
 
 
 def describe_option(method: str, made: wire.ExplanationDetail | None) -> str:
-    """A method as the picker lists it: its name, and where its map is."""
+    """A method as the picker lists it: its name, and where its map is. The verdict's own comes before its numbers."""
+    if made and made.sha256 and not made.done:
+        return f"{name_method(method)} (ready, {_measuring(made)})"
     words = {
         ExplanationState.QUEUED: "waiting",
         ExplanationState.RUNNING: "being made",
@@ -124,6 +127,10 @@ def describe_option(method: str, made: wire.ExplanationDetail | None) -> str:
         ExplanationState.FAILED: "failed",
     }
     return f"{name_method(method)} ({words[made.status]})" if made else name_method(method)
+
+
+def _measuring(made: wire.ExplanationDetail) -> str:
+    return "to be measured" if made.status is ExplanationState.QUEUED else "being measured"
 
 
 def seen_map(shown: wire.ExplanationDetail | None) -> str:
@@ -137,6 +144,8 @@ def summarize_map(shown: wire.ExplanationDetail | None, method: str) -> str:
         return f"{name_method(method)}: not made yet."
     if shown.status is ExplanationState.FAILED:
         return f"{name_method(method)}: failed."
+    if not shown.done and shown.sha256:
+        return f"{name_method(method)} is shown, {_measuring(shown)}."
     if not shown.done:
         return f"{name_method(method)}: {'waiting' if shown.status is ExplanationState.QUEUED else 'being made'}."
     if shown.is_degenerate:
@@ -158,5 +167,5 @@ FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
     }
 )
 CHOICES: Final[Mapping[str, object]] = MappingProxyType(
-    {"METHODS": tuple(ExplanationMethod), "PIXEL_METHODS": PIXEL_METHODS}
+    {"METHODS": tuple(ExplanationMethod), "PIXEL_METHODS": PIXEL_METHODS, "MAX_ALPHA": MAX_ALPHA}
 )

@@ -45,10 +45,12 @@ def session_cookies(chromium: Browser, running_stack: Service) -> StorageState:
 def open_page(
     chromium: Browser, running_stack: Service, session_cookies: StorageState
 ) -> Iterator[Callable[..., Page]]:
-    """Opens the worklist in a browser window of its own; `allowed` names the HTTP statuses that the test provokes."""
-    opened: list[tuple[Page, list[str], tuple[int, ...]]] = []
+    """Opens the worklist in a browser window of its own; `allowed` names the statuses and errors it provokes."""
+    opened: list[tuple[Page, list[str], tuple[int | str, ...]]] = []
 
-    def open_worklist(viewport: dict[str, int] = DESK, theme: str = "dark", allowed: tuple[int, ...] = ()) -> Page:
+    def open_worklist(
+        viewport: dict[str, int] = DESK, theme: str = "dark", allowed: tuple[int | str, ...] = ()
+    ) -> Page:
         context = chromium.new_context(
             viewport=viewport, color_scheme=theme, reduced_motion="reduce", storage_state=session_cookies
         )
@@ -69,5 +71,5 @@ def open_page(
     yield open_worklist
     for page, surprises, allowed in opened:
         page.context.close()
-        provoked = re.compile(rf"(status of|Code) ({'|'.join(map(str, allowed)) or 'none'})\b")
+        provoked = re.compile(rf"(status of|Code|resource:) ({'|'.join(map(str, allowed)) or 'none'})\b")
         assert [text for text in surprises if not provoked.search(text)] == []

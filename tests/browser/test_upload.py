@@ -24,6 +24,7 @@ pytestmark = pytest.mark.browser
 SAMPLES = sorted((Path(shared.__file__).parent / "samples").glob("*.png"))
 ACCEPTED = '.upload[data-state="accepted"] a'
 REFUSED = '.upload[data-state="refused"]'
+UNSENT = '.upload[data-state="unsent"]'
 SUM_OF_COLOURS = """() => {
     const canvas = document.querySelector('#viewer canvas');
     const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
@@ -187,7 +188,7 @@ def test_a_film_whose_sending_broke_off_can_be_sent_again(
 
     page.route("**/api/v1/jobs?*", lose_the_answer)
     send(page, {"name": "film.png", "mimeType": "image/png", "buffer": make_png()})
-    page.locator(REFUSED).get_by_role("button", name="Retry").click()
+    page.locator(UNSENT).get_by_role("button", name="Retry").click()
     expect(page.locator(ACCEPTED)).to_be_visible()
     assert len(set(keys)) == 1
     assert len(running_stack.jobs()) == count + 1
@@ -245,10 +246,20 @@ def test_the_whole_way_can_be_gone_by_keys(open_page: Callable[..., Page]) -> No
 
 
 def test_a_session_that_ended_is_told(open_page: Callable[..., Page]) -> None:
-    """When the session is gone, a page that is left open says how to get in again."""
+    """When the session is gone, a page that is left open says how to get in again, and is quiet."""
     page = open_page(allowed=(401,))
-    page.route("**/live*", lambda route: route.fulfill(status=401, content_type="application/problem+json", body="{}"))
+    asked: list[str] = []
+
+    def refuse(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=401, content_type="application/problem+json", body="{}")
+
+    page.route("**/live*", refuse)
     expect(page.locator("#trouble")).to_contain_text("plainfilm key link")
+    page.wait_for_timeout(4000)
+    assert len(asked) == 1  # and it asks no more, until somebody is there again
+    with page.expect_request("**/live*"):
+        page.keyboard.press("j")
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from shared.db.tables import Explanation, Result, WorkerHeartbeat
+from shared.imaging.heatmap import MAX_ALPHA
 from tests.api import Api, Browser
 from tests.explanations import explain, fail_explanation, make_explanation, make_result, take
 from tests.jobs import make_job
@@ -50,7 +51,7 @@ def page(person: Browser, job_id: str, method: str = "gradient") -> str:
 
 def options(html: str) -> dict[str, str]:
     """The picker's methods and words; the chosen one's are marked with a star."""
-    found = re.findall(r'<option value="(\w+)"( selected)?>([^<]+)</option>', html)
+    found = re.findall(r'<option value="(\w+)"[^>]*?( selected)?>([^<]+)</option>', html)
     return {value: words + ("*" if chosen else "") for value, chosen, words in found}
 
 
@@ -69,6 +70,14 @@ def test_the_verdicts_map_is_shown_first_beside_the_other_methods(person: Browse
     assert "Measure it" in html
     assert "Random orders" not in html
     assert "influence on the score for <em>Normal</em>" in html
+
+
+def test_the_colour_bar_is_as_see_through_as_the_overlay(person: Browser, job_id: str) -> None:
+    """Over grey, from nothing up to what the overlay's highest value has."""
+    html = person.request("GET", f"/jobs/{job_id}").text
+    found = [float(value) for value in re.findall(r'stop-opacity="([^"]+)"', html)]
+    assert (found[0], found[-1]) == (0, MAX_ALPHA)
+    assert found == sorted(found)
 
 
 def test_show_asks_for_the_map_and_leads_back_to_it(api: Api, person: Browser, job_id: str) -> None:
@@ -241,3 +250,16 @@ def test_the_section_holds_nothing_that_the_policy_forbids(api: Api, person: Bro
     states.append(page(person, job_id))
     for html in states:
         assert not re.search(r"<style|\sstyle=|<script(?![^>]*\ssrc=)|\son\w+=|hx-on|javascript:", html)
+
+
+def test_the_verdicts_map_stays_ready_while_it_is_measured(api: Api, person: Browser, job_id: str) -> None:
+    """It is on the screen, so the picker does not call it waiting; each option carries what its method shows."""
+    show(person, job_id, "grad_cam", form="worth")
+    html = page(person, job_id, "grad_cam")
+    assert options(html)["grad_cam"] == "Grad-CAM (ready, to be measured)*"
+    assert 'data-map-say="Grad-CAM is shown, to be measured."' in html
+    assert take(api.resources.database) is not None
+    html = page(person, job_id, "grad_cam")
+    assert options(html)["grad_cam"] == "Grad-CAM (ready, being measured)*"
+    assert len(re.findall(r'<option [^>]*data-words="(?:Pixels: |Regions: |Regions, )', html)) == 5
+    assert re.findall(r'<option value="(\w+)"[^>]* data-ready', html) == ["grad_cam"]

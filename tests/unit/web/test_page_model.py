@@ -36,8 +36,10 @@ def show(person: Browser, resources: Resources, report: ModelReport) -> str:
 def test_goals_stand_with_value_interval_n_and_whether_they_are_reached(person: Browser, resources: Resources) -> None:
     """Each line of the report's goals; one that is missed is marked."""
     page = show(person, resources, make_report())
-    numbers = '<td class="number">0.900</td><td class="number">0.850-0.950</td><td class="number">100</td>'
-    assert f'<td class="number">at least 0.97</td>{numbers}<td class="number warn">No</td>' in page
+    told = (("Goal", "at least 0.97"), ("Value", "0.900"), ("Interval", "0.850-0.950"), ("n", "100"))
+    cells = [f'<td role="cell" class="number" data-head="{head}">{words}</td>' for head, words in told]
+    missed = '<td role="cell" class="number warn" data-head="Reached">No</td>'
+    assert "".join([*cells, missed]) in page
     assert "8 of 50 wrong" in page
     assert page.count(">Not measured</td>") == 1  # other findings: the report has no such split
     assert page.index("What it must not be used for") < page.index("What was aimed at")

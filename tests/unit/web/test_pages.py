@@ -74,15 +74,19 @@ def test_without_a_session_a_page_tells_how_to_get_in(visitor: FlaskClient) -> N
     """A browser that is not known gets 401 and the command that prints a link."""
     answer = visitor.get("/", headers={"Accept": "text/html"})
     assert answer.status_code == 401
-    assert "plainfilm key link" in answer.text
+    assert "<code>plainfilm key link</code>" in answer.text
+    assert "<code>.venv/bin/plainfilm key link</code>" in answer.text
 
 
 def test_a_one_time_link_opens_the_worklist_once(visitor: FlaskClient, login: Callable[..., str]) -> None:
-    """The link redirects to the worklist and begins a session; used again it is refused with the reason."""
+    """The link redirects to the worklist and begins a session; another browser is refused it with the reason."""
     link = login()
     entered = visitor.get(link)
     assert (entered.status_code, entered.headers["Location"]) == (303, "/")
     assert visitor.get("/").status_code == 200
+    again = visitor.get(link, headers={"Accept": "text/html"})
+    assert again.status_code == 303  # for the browser that is signed in there is nothing to refuse
+    visitor.delete_cookie("plainfilm")
     again = visitor.get(link, headers={"Accept": "text/html"})
     assert again.status_code == 401
     assert "used before or is too old" in again.text
@@ -132,6 +136,13 @@ def test_a_verdict_outside_its_own_set_says_so_in_its_row(browser: FlaskClient, 
     assert "Set:" not in page
 
 
+def test_an_empty_worklist_promises_no_moment(browser: FlaskClient) -> None:
+    """There may be no worker; the verdict comes once one has read the film."""
+    page = browser.get("/").text
+    assert "a moment later" not in page
+    assert "once a worker has read it" in page
+
+
 def test_a_film_that_cannot_be_assessed_shows_no_probability_in_its_row(
     browser: FlaskClient, resources: Resources
 ) -> None:
@@ -175,43 +186,8 @@ def test_older_films_are_on_linked_pages_each_film_once(browser: FlaskClient, re
     assert link
     second = browser.get(link[1].replace("&amp;", "&")).text
     assert rows(first) + rows(second) == made[::-1]
-    assert 'id="older"' not in second
-
-
-def test_live_answers_only_rows_whose_status_changed(browser: FlaskClient, resources: Resources) -> None:
-    """Of two shown films the one that went on comes back, marked for its place; the other does not."""
-    first, second = make_job(resources.database), make_job(resources.database)
-    [held] = claim(resources.database)[:1]
-    waiting = f"{held.id}.queued {second if held.id == first else first}.running"
-    answer = browser.get("/live", query_string={"waiting": waiting}).text
-    assert rows(answer) == [held.id]
-    assert 'data-status="running" data-say="Film' in answer
-    assert re.search(rf'<tr [^>]*id="job-{held.id}"[^>]*hx-swap-oob="true"', answer)
-
-
-def test_live_brings_new_films_above_those_shown(browser: FlaskClient, resources: Resources) -> None:
-    """A film that came since is added; one older than all that are shown is not taken for new."""
-    older, shown, newer = (make_job(resources.database) for _ in range(3))
-    answer = browser.get("/live", query_string={"waiting": f"{shown}.queued"}).text
-    assert rows(answer) == [newer]
-    assert 'hx-swap-oob="afterbegin:#rows"' in answer
-    on_older_page = browser.get("/live", query_string={"waiting": f"{older}.queued", "cursor": shown}).text
-    assert rows(on_older_page) == []
-
-
-def test_live_tells_the_counts_of_all_states(browser: FlaskClient, resources: Resources) -> None:
-    """The counts of the filters follow: one queued, one succeeded, two in all."""
-    make_job(resources.database)
-    finish(resources.database, claim(resources.database)[0])
-    make_job(resources.database)
-    answer = browser.get("/live").text
-    counts = dict(re.findall(r'id="count-(\w+)" class="count" hx-swap-oob="true">(\d+)<', answer))
-    assert (counts["queued"], counts["succeeded"], counts["failed"], counts["all"]) == ("1", "1", "0", "2")
-
-
-def test_live_says_when_no_worker_is_alive(browser: FlaskClient) -> None:
-    """Films that would wait for ever are not shown as if all were well."""
-    assert "No worker is alive" in browser.get("/live").text
+    assert re.search(r'id="older"[^>]* hidden>', second)
+    assert not re.search(r'id="older"[^>]* hidden>', first)
 
 
 def test_the_film_page_tells_all_of_a_result(browser: FlaskClient, resources: Resources) -> None:

@@ -44,7 +44,7 @@ def test_cautions_are_told_apart_from_what_prevents_a_verdict() -> None:
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        ([], "The prediction set is empty: this film is not typical of any label."),
+        ([], "The prediction set is empty: each label is less probable here than on most validation films of it."),
         (["normal"], "The prediction set holds Normal only."),
         (["covid19", "normal"], "The prediction set holds COVID-19 and Normal."),
         (["covid19", "normal", "viral_pneumonia"], "The prediction set holds COVID-19, Normal and Viral pneumonia."),

@@ -1,7 +1,8 @@
 // The film page: the film and its heatmap as two layers, their controls and keys. The film itself is never hidden.
 
 import { follow, isNeedless } from "./follow.js";
-import { isTaken, say } from "./page.js";
+import { setUpFocus, setUpPicker } from "./heatmap.js";
+import { isTaken, recall, say } from "./page.js";
 
 const FULL_OPACITY = 65; // per cent that the drawn overlay has where the map is highest
 const KEYS = { "+": "in", "=": "in", "-": "out", 0: "reset", i: "invert" };
@@ -10,6 +11,8 @@ const words = document.getElementById("viewer-words");
 const zoomWords = document.getElementById("zoom-words");
 words.textContent = "Loading the film";
 const wish = { opacity: 40, isOn: !("moot" in findings().dataset), isInverted: false };
+const paper = matchMedia("print");
+let boundsBefore = null;
 let heatmap = null;
 let heatmapUrl = ""; // of the map that is shown or on its way
 let requests = 0; // how many maps were asked for; only the last one may be laid over the film
@@ -34,6 +37,10 @@ const viewer = OpenSeadragon({
   animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 0.4,
   gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
 });
+
+viewer.canvas.setAttribute("role", "img");
+viewer.canvas.setAttribute("aria-label", "The film");
+viewer.canvas.setAttribute("aria-describedby", "viewer-help");
 
 function findings() {
   return document.getElementById("findings");
@@ -81,18 +88,30 @@ function showHeatmap() {
   const toggle = document.getElementById("heatmap-toggle");
   toggle.setAttribute("aria-pressed", String(wish.isOn));
   toggle.textContent = wish.isOn ? "Heatmap on" : "Heatmap off";
+  document.getElementById("scale-map").setAttribute("opacity", wish.opacity / FULL_OPACITY);
   heatmap?.setOpacity(wish.isOn ? wish.opacity / FULL_OPACITY : 0);
   holder.dataset.heatmapOpacity = heatmap ? heatmap.opacity : "";
 }
 
+/** Scores that mean nothing are folded away, and their map with them. */
+function isFolded() {
+  return Boolean(document.querySelector(".moot:not([open])"));
+}
+
 function toggleHeatmap() {
-  if (!chosenUrl()) return;
+  if (!chosenUrl() || isFolded()) return;
   wish.isOn = !wish.isOn;
   showHeatmap();
   say(wish.isOn ? "Heatmap on" : "Heatmap off");
 }
 
+function hideHeatmap() {
+  wish.isOn = false;
+  showHeatmap();
+}
+
 function setOpacity(percent) {
+  if (isFolded()) return;
   wish.opacity = Math.max(0, Math.min(FULL_OPACITY, percent));
   wish.isOn = true;
   showHeatmap();
@@ -107,6 +126,17 @@ async function invertFilm(event) {
   context.fillRect(0, 0, context.canvas.width, context.canvas.height);
   context.globalCompositeOperation = "source-over";
   await event.setData(context, "context2d");
+}
+
+/** On paper all of the film; afterwards what was seen of it before. */
+function showWholeOnPaper() {
+  if (!viewer.world.getItemCount()) return;
+  if (paper.matches) {
+    boundsBefore = viewer.viewport.getBounds();
+    viewer.viewport.goHome(true);
+  } else {
+    viewer.viewport.fitBounds(boundsBefore, true);
+  }
 }
 
 const VIEWS = {
@@ -127,7 +157,7 @@ function onKey(event) {
   else if (event.key === "o") toggleHeatmap();
   else if (event.key === "[") setOpacity(wish.opacity - 5);
   else if (event.key === "]") setOpacity(wish.opacity + 5);
-  else if (event.key === "w") location.assign("/");
+  else if (event.key === "w") location.assign(`/${recall("plainfilm-worklist", "sessionStorage") ?? ""}`);
 }
 
 viewer.addHandler("tile-invalidated", invertFilm);
@@ -135,6 +165,8 @@ viewer.addHandler("open", () => {
   words.textContent = "";
   changeHeatmap();
 });
+paper.addEventListener("change", showWholeOnPaper);
+viewer.addHandler("resize", () => paper.matches && viewer.viewport.goHome(true));
 viewer.addHandler("open-failed", () => (words.textContent = "The film cannot be shown; reload the page to try again."));
 viewer.addHandler("canvas-key", (event) => {
   const key = event.originalEvent.key;
@@ -154,6 +186,7 @@ document.addEventListener("click", (event) => {
 });
 document.addEventListener("htmx:configRequest", (event) => isNeedless(event) && event.preventDefault());
 document.addEventListener("visibilitychange", () => follow(findings));
+document.addEventListener("toggle", () => isFolded() && hideHeatmap(), true);
 document.addEventListener("htmx:afterSettle", (event) => {
   if (event.target.id === "findings") {
     follow(findings);
@@ -167,5 +200,7 @@ document.addEventListener("htmx:afterSettle", (event) => {
   changeHeatmap();
   showHeatmap();
 });
+setUpPicker();
+setUpFocus();
 showHeatmap();
 follow(findings);

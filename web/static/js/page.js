@@ -13,23 +13,39 @@ export function say(words) {
   said.textContent = words;
 }
 
-/** True while the key belongs to a field or a dialog, or is part of a shortcut of the browser. */
+/** True while the key belongs to a field or a dialog, is part of a shortcut of the browser, or keys are turned off. */
 export function isTaken(event) {
   const field = event.target.closest?.("input:not([type=range]), select, textarea, dialog");
-  return Boolean(field) || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented;
+  return Boolean(field) || recall("plainfilm-keys") === "off" || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented;
+}
+
+/** What this browser keeps for the pages; null where storage is denied. */
+export function recall(name, storage = "localStorage") {
+  try {
+    return window[storage].getItem(name);
+  } catch {
+    return null;
+  }
+}
+
+/** Keep it; where storage is denied it lasts as long as the page. */
+export function keep(name, value, storage = "localStorage") {
+  try {
+    window[storage].setItem(name, value);
+  } catch {
+    // nothing to do
+  }
 }
 
 function setUpTheme() {
   const button = document.getElementById("theme");
   const root = document.documentElement;
+  const sheet = document.getElementById("light");
   const show = () => button.setAttribute("aria-pressed", String(root.dataset.theme === "light"));
   button.addEventListener("click", () => {
     root.dataset.theme = root.dataset.theme === "light" ? "dark" : "light";
-    try {
-      localStorage.setItem("plainfilm-theme", root.dataset.theme);
-    } catch {
-      // storage is denied: the choice lasts as long as the page
-    }
+    sheet.media = root.dataset.theme === "light" ? "all" : "print";
+    keep("plainfilm-theme", root.dataset.theme);
     show();
   });
   show();
@@ -68,6 +84,9 @@ function setUpKeys() {
   });
   document.querySelector('[data-opens="keys"]')?.addEventListener("click", () => dialog.showModal());
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  const letters = document.getElementById("letters");
+  letters.checked = recall("plainfilm-keys") !== "off";
+  letters.addEventListener("change", () => keep("plainfilm-keys", letters.checked ? "on" : "off"));
 }
 
 function tell(words) {
@@ -76,16 +95,25 @@ function tell(words) {
 }
 
 function setUpLive() {
+  let isOver = false; // the session: nothing is asked by the clock any more, until the reader does something
+  for (const act of ["pointerdown", "keydown", "visibilitychange"]) {
+    document.addEventListener(act, () => (isOver = false), true);
+  }
   document.addEventListener("htmx:configRequest", (event) => {
     if (event.detail.verb === "get") {
-      if (document.hidden) event.preventDefault();
+      if (document.hidden || (isOver && !event.detail.triggeringEvent)) event.preventDefault();
     } else {
       event.detail.headers["X-CSRFToken"] = csrfToken();
     }
   });
   document.addEventListener("htmx:afterRequest", (event) => event.detail.successful && tell(""));
-  document.addEventListener("htmx:sendError", () => tell("The service does not answer; this page keeps trying."));
-  document.addEventListener("htmx:responseError", (event) => tell(describe(event.detail.xhr)));
+  for (const silence of ["htmx:sendError", "htmx:timeout"]) {
+    document.addEventListener(silence, () => tell("The service does not answer; this page keeps trying."));
+  }
+  document.addEventListener("htmx:responseError", (event) => {
+    isOver = event.detail.xhr.status === 401;
+    tell(describe(event.detail.xhr));
+  });
   document.addEventListener("htmx:afterSettle", () => showTimes());
 }
 

@@ -10,4 +10,5 @@
     theme = matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark";
   }
   document.documentElement.dataset.theme = theme;
+  document.getElementById("light").media = theme === "light" ? "all" : "print"; // paper is light in any case
 })();

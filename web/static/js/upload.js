@@ -1,15 +1,28 @@
-// Films on their way in: chosen, dropped or pasted; three at a time; each with its progress, refusal and retry.
-// The name is shown here only; the service never keeps it.
+// Films on their way in: chosen, dropped or pasted; three at a time; each with its progress, refusal and retry, those
+// in trouble first, and a line that counts them. The name is shown here only; the service never keeps it.
 
-import { csrfToken, isTaken, say } from "./page.js";
+import { isTaken, say } from "./page.js";
+import { describe, pauseOf, post, renewToken, tellEnd } from "./send.js";
 
 const AT_ONCE = 3;
+const ON_THE_WAY = ["waiting", "sending", "paused"];
+const COUNTED = [
+  [ON_THE_WAY, "on the way"],
+  [["accepted"], "sent"],
+  [["unsent"], "not sent"],
+  [["refused"], "refused"],
+];
 const button = document.getElementById("upload");
 const input = document.getElementById("files");
 const priority = document.getElementById("priority");
+const box = document.getElementById("sending");
+const sum = document.getElementById("sending-sum");
 const list = document.getElementById("uploads");
+const retryAll = document.getElementById("retry-all");
+const dismissSent = document.getElementById("dismiss-sent");
 const drop = document.getElementById("drop");
 const limit = Number(button.dataset.limit);
+const films = new Set();
 const waiting = [];
 let sending = 0;
 
@@ -27,15 +40,16 @@ function element(tag, className, text = "") {
 
 /** One film on the page; its key stays through retries, so that none is accepted twice. */
 function addFilm(file) {
-  const film = { file, key: randomKey(), priority: priority.value, item: element("li", "upload") };
+  const film = { file, key: randomKey(), priority: priority.value, item: element("li", "upload"), tries: 0 };
   const name = element("span", "upload-name", file.name || "pasted film");
   name.title = name.textContent;
   film.name = name.textContent;
-  film.word = element("span", "upload-word", "Waiting to be sent");
+  film.word = element("span", "upload-word");
   film.acts = element("span", "upload-acts");
   film.item.append(name, film.word, film.acts);
+  film.item.tabIndex = -1;
   list.append(film.item);
-  list.hidden = false;
+  films.add(film);
   return film;
 }
 
@@ -43,6 +57,19 @@ function show(film, state, ...content) {
   film.item.dataset.state = state;
   film.word.replaceChildren(...content);
   film.acts.replaceChildren();
+  count();
+}
+
+function inState(...states) {
+  return [...films].filter((film) => states.includes(film.item.dataset.state));
+}
+
+function count() {
+  const parts = COUNTED.map(([states, words]) => [inState(...states).length, words]).filter(([number]) => number);
+  sum.textContent = parts.map(([number, words]) => `${number} ${words}`).join(", ");
+  retryAll.hidden = inState("unsent").length < 2;
+  dismissSent.hidden = inState("accepted").length < 2;
+  box.hidden = films.size === 0;
 }
 
 function addAct(film, words, act) {
@@ -53,70 +80,68 @@ function addAct(film, words, act) {
   film.acts.append(made);
 }
 
-function dismiss(film) {
-  film.item.remove();
-  list.hidden = list.childElementCount === 0;
+function dismiss(dismissed) {
+  for (const film of dismissed) {
+    film.item.remove();
+    films.delete(film);
+  }
+  count();
   button.focus();
 }
 
 function refuse(film, problem) {
-  show(film, "refused", document.createTextNode(problem.detail));
+  show(film, problem.canRetry ? "unsent" : "refused", problem.detail);
   if (problem.code) {
     const link = element("a", "", problem.code);
     link.href = `/problems#${problem.code}`;
     film.word.append(" ", link);
   }
-  if (problem.retryable) addAct(film, "Retry", () => enqueue(film));
-  addAct(film, "Dismiss", () => dismiss(film));
-  say(`${film.name} was refused: ${problem.detail}`);
+  if (problem.canRetry) addAct(film, "Retry", () => retry([film]));
+  addAct(film, "Dismiss", () => dismiss([film]));
+  list.prepend(film.item);
+  say(`${film.name} was ${problem.canRetry ? "not sent" : "refused"}: ${problem.detail}`);
 }
 
 function accept(film, job) {
-  const link = element("a", "", "Accepted: open the film");
-  link.href = job.links.page;
-  show(film, "accepted", link);
-  addAct(film, "Dismiss", () => dismiss(film));
+  film.jobId = job.id;
+  film.link = element("a", "", "Accepted: open the film");
+  film.link.href = job.links.page;
+  show(film, "accepted", film.link);
+  addAct(film, "Dismiss", () => dismiss([film]));
   say(`${film.name} was accepted.`);
   document.dispatchEvent(new CustomEvent("plainfilm:accepted", { detail: job }));
 }
 
-function readAnswer(request) {
-  try {
-    return JSON.parse(request.responseText);
-  } catch {
-    return {};
-  }
+/** Say in the line of a film what became of it. */
+async function showEnd(jobId) {
+  const film = [...films].find((one) => one.jobId === jobId && !one.hasEnded);
+  if (!film) return;
+  film.hasEnded = true;
+  film.link.textContent = (await tellEnd(jobId)) || film.link.textContent;
 }
 
-function settle(film, request) {
-  const answer = readAnswer(request);
-  if (request.status === 202 || request.status === 200) return accept(film, answer);
-  const isPassing = request.status >= 500 || request.status === 429;
-  const detail = answer.detail ?? `The service answered ${request.status}.`;
-  return refuse(film, { detail, code: answer.code, retryable: isPassing });
+function pause(film, seconds) {
+  show(film, "paused", `The connection was lost. The next try is in ${seconds} s.`);
+  setTimeout(() => enqueue(film), seconds * 1000);
 }
 
-function send(film) {
+function settle(film, found) {
+  const seconds = found.status === 0 ? pauseOf(film.tries) : undefined;
+  if (found.status === 202 || found.status === 200) accept(film, found.answer);
+  else if (seconds) pause(film, seconds);
+  else refuse(film, describe(found));
+}
+
+async function send(film) {
   const progress = element("progress", "");
   progress.max = 1;
   progress.setAttribute("aria-label", `Sending ${film.name}`);
   show(film, "sending", progress);
-  const form = new FormData();
-  form.append("file", film.file, "film");
-  const request = new XMLHttpRequest(); // fetch does not tell how much was sent
-  request.open("POST", `/api/v1/jobs?priority=${film.priority}`);
-  request.setRequestHeader("X-CSRFToken", csrfToken());
-  request.setRequestHeader("Idempotency-Key", film.key);
-  request.upload.onprogress = (event) => (progress.value = event.loaded / event.total);
-  request.onload = () => settle(film, request);
-  request.onerror = () => refuse(film, { detail: "The connection was lost before an answer came.", retryable: true });
-  request.onloadend = sendNext;
+  film.tries += 1;
   sending += 1;
-  request.send(form);
-}
-
-function sendNext() {
-  sending = Math.max(0, sending - 1);
+  const found = await post(film, (share) => (progress.value = share));
+  sending -= 1;
+  settle(film, found);
   fill();
 }
 
@@ -128,6 +153,16 @@ function enqueue(film) {
   show(film, "waiting", "Waiting to be sent");
   waiting.push(film);
   fill();
+}
+
+async function retry(retried) {
+  retried[0].item.focus();
+  for (const film of retried) {
+    film.tries = 0;
+    show(film, "waiting", "Waiting to be sent");
+  }
+  await renewToken();
+  retried.forEach(enqueue);
 }
 
 function take(files) {
@@ -147,6 +182,8 @@ function hasFiles(event) {
 }
 
 button.addEventListener("click", () => input.click());
+retryAll.addEventListener("click", () => retry(inState("unsent")));
+dismissSent.addEventListener("click", () => dismiss(inState("accepted")));
 input.addEventListener("change", () => {
   take([...input.files]);
   input.value = "";
@@ -154,6 +191,8 @@ input.addEventListener("change", () => {
 document.addEventListener("keydown", (event) => {
   if (event.key === "u" && !isTaken(event)) input.click();
 });
+window.addEventListener("beforeunload", (event) => inState(...ON_THE_WAY).length && event.preventDefault());
+document.addEventListener("plainfilm:ended", (event) => showEnd(event.detail));
 document.addEventListener("paste", (event) => take([...event.clipboardData.files]));
 document.addEventListener("dragover", (event) => {
   if (!hasFiles(event)) return;

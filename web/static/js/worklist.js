@@ -1,7 +1,7 @@
 // The live list: asks for what it does not show as it is now, at once when a film sent from here has ended; keeps one
-// page of rows, moves by j and k.
+// page of rows in order, each film once; moves by j and k.
 
-import { isTaken, say, showTimes } from "./page.js";
+import { isTaken, keep, say, showTimes } from "./page.js";
 
 const PAGE_ROWS = 30;
 const WAIT_S = 20; // for one film; of one that takes longer the list learns by asking as it always does
@@ -16,7 +16,7 @@ function tellWhatIsShown(event) {
   const parameters = event.detail.parameters;
   const shown = [];
   const waiting = [];
-  for (const row of [...rows.rows].slice(0, PAGE_ROWS)) {
+  for (const row of rows.rows) {
     if ("done" in row.dataset) shown.push(row.dataset.job);
     else waiting.push(`${row.dataset.job}.${row.dataset.status}`);
   }
@@ -27,24 +27,50 @@ function tellWhatIsShown(event) {
   if (live.dataset.verdictFilter) parameters.set("verdict", live.dataset.verdictFilter);
 }
 
+/** Newest first: ids sort by the time they were made. A row that was here before is not moved, so it keeps the focus. */
+function putInPlace(row) {
+  let next = row.nextElementSibling;
+  while (next && next.dataset.job > row.dataset.job) next = next.nextElementSibling;
+  if (next !== row.nextElementSibling) rows.insertBefore(row, next);
+}
+
 function keepOnePage() {
-  list.classList.toggle("is-empty", rows.rows.length === 0);
+  for (const row of [...rows.rows].reverse()) putInPlace(row);
   const older = document.getElementById("older");
-  if (!older) return;
+  if (rows.rows.length > PAGE_ROWS) older.hidden = false;
+  else if (rows.rows.length < PAGE_ROWS && !live.dataset.cursor) older.hidden = true; // the first page is kept full
   while (rows.rows.length > PAGE_ROWS) rows.deleteRow(-1);
+  list.classList.toggle("is-empty", rows.rows.length === 0);
+  if (!rows.rows.length) return;
   const link = new URL(older.href);
   link.searchParams.set("cursor", rows.rows[rows.rows.length - 1].dataset.job);
   older.href = link.href;
+}
+
+/** Leave out new rows that are there already; hand the focus on before its row goes. */
+function beforeSwap(event) {
+  const { target, fragment } = event.detail;
+  if (target === rows) {
+    for (const row of fragment.querySelectorAll("tr")) if (document.getElementById(row.id)) row.remove();
+  } else if (target.matches("#rows tr") && !fragment.querySelector("td") && target.contains(document.activeElement)) {
+    move(target.nextElementSibling ? 1 : -1);
+  }
 }
 
 function afterSwap(event) {
   const row = event.target.closest?.("#rows tr");
   if (row) {
     row.classList.add("fresh");
-    if ("done" in row.dataset) say(row.dataset.say);
+    if ("done" in row.dataset) {
+      say(row.dataset.say);
+      tellEnded(row.dataset.job);
+    }
     showTimes(row);
   }
-  keepOnePage();
+}
+
+function tellEnded(jobId) {
+  document.dispatchEvent(new CustomEvent("plainfilm:ended", { detail: jobId }));
 }
 
 function onAccepted(event) {
@@ -58,9 +84,13 @@ async function waitForSent() {
   while (sent.length) {
     const job = sent.shift();
     const row = document.getElementById(`job-${job.id}`);
-    if (job.done || (row && "done" in row.dataset)) continue;
+    if (job.done || (row && "done" in row.dataset)) {
+      tellEnded(job.id);
+      continue;
+    }
     const answer = await fetch(job.links.self, { headers: { Prefer: `wait=${WAIT_S}` } }).catch(() => null);
     if (!answer?.ok) sent.length = 0; // too many wait, say, or the session is over: the list's own asking goes on
+    else if ((await answer.json()).done) tellEnded(job.id);
     htmx.trigger(live, "refresh");
   }
   isWaiting = false;
@@ -87,8 +117,11 @@ function onKey(event) {
 }
 
 document.addEventListener("htmx:configRequest", tellWhatIsShown);
+document.addEventListener("htmx:oobBeforeSwap", beforeSwap);
 document.addEventListener("htmx:oobAfterSwap", afterSwap);
+live.addEventListener("htmx:afterRequest", keepOnePage);
 document.addEventListener("keydown", onKey);
 document.addEventListener("plainfilm:accepted", onAccepted);
 keepOnePage();
 showCurrentFilters();
+keep("plainfilm-worklist", location.search, "sessionStorage"); // where `w` on a film's page leads back to

@@ -1,0 +1,155 @@
+"""The film page for readers who use keys, listen, see in forced colours or have no scripts; and its picker."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Browser, Page, StorageState, expect
+
+from shared import samples
+from tests.browser.conftest import DESK
+from tests.rig import film_of
+from tests.service import Service, freeze
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def film(running_stack: Service) -> str:
+    """The address of a film with a verdict."""
+    job = running_stack.submit(samples.paths()[0].read_bytes())
+    running_stack.done(job.id)
+    return f"{running_stack.url}/jobs/{job.id}"
+
+
+def test_another_method_is_described_at_once_and_a_ready_map_shown(open_page: Callable[..., Page], film: str) -> None:
+    """Choosing is enough for both; only a map that is not there yet has to be asked for."""
+    page = open_page()
+    page.goto(f"{film}?map=gradient")
+    expect(page.locator("#method-words")).to_contain_text("noisiest")
+    page.locator("#method").select_option("smooth_grad")
+    expect(page.locator("#method-words")).to_contain_text("slightly noisy copies")
+    expect(page.locator("#heatmap[data-method=gradient]")).to_be_visible()
+    page.locator("#method").focus()
+    page.locator("#method").select_option("grad_cam")
+    expect(page.locator("#viewer[data-heatmap$=grad_cam]")).to_be_visible()
+    expect(page.locator("#method")).to_be_focused()
+
+
+def test_the_map_of_a_film_that_cannot_be_assessed_stays_off_while_folded(
+    open_page: Callable[..., Page], running_stack: Service
+) -> None:
+    """`o` does nothing until the fold is opened, and closing it takes the map away again."""
+    job = running_stack.submit(film_of("no chest"))
+    assert running_stack.done(job.id).result
+    page = open_page()
+    page.goto(f"{running_stack.url}/jobs/{job.id}")
+    shown = page.locator("#viewer")
+    expect(shown).to_have_attribute("data-heatmap-opacity", "0")
+    page.keyboard.press("o")
+    expect(shown).to_have_attribute("data-heatmap-opacity", "0")
+    page.locator(".moot summary").click()
+    page.keyboard.press("o")
+    expect(shown).not_to_have_attribute("data-heatmap-opacity", "0")
+    page.locator(".moot summary").click()
+    expect(shown).to_have_attribute("data-heatmap-opacity", "0")
+
+
+def test_without_scripts_film_and_map_lie_side_by_side_in_the_systems_colours(
+    chromium: Browser, session_cookies: StorageState, film: str
+) -> None:
+    """A light system gets a light page, and no control that would do nothing."""
+    context = chromium.new_context(
+        viewport=DESK, storage_state=session_cookies, java_script_enabled=False, color_scheme="light"
+    )
+    page = context.new_page()
+    page.goto(film)
+    expect(page.locator("body")).to_have_css("background-color", "rgb(243, 245, 245)")
+    for name in (".tools", ".dial", ".heatmap-controls", ".curl button"):
+        expect(page.locator(name)).to_be_hidden()
+    left, right = (image.bounding_box() for image in page.locator("noscript img").all())
+    assert left
+    assert right
+    assert left["x"] + left["width"] <= right["x"]
+    context.close()
+
+
+def test_the_film_has_a_role_and_a_name(open_page: Callable[..., Page], film: str) -> None:
+    """Whoever lands on it by Tab hears what it is and which keys it knows."""
+    page = open_page()
+    page.goto(film)
+    image = page.get_by_role("img", name="The film", exact=True)
+    expect(image).to_be_visible()
+    expect(image).to_have_accessible_description("Arrow keys move the film, + and - zoom, 0 shows all of it.")
+
+
+def test_keys_can_be_turned_off(open_page: Callable[..., Page], film: str) -> None:
+    """The switch stands in the list of keys, and is remembered on the next page."""
+    page = open_page()
+    page.keyboard.press("?")
+    page.locator("#letters").uncheck()
+    page.get_by_role("button", name="Close").click()
+    page.goto(film)
+    expect(page.locator("#viewer-words")).to_be_empty()
+    page.keyboard.press("i")
+    page.keyboard.press("?")
+    expect(page.locator("[data-view=invert]")).to_have_attribute("aria-pressed", "false")
+    expect(page.locator("dialog#keys")).to_be_hidden()
+    page.get_by_role("button", name="Keys").click()
+    page.locator("#letters").check()
+    page.get_by_role("button", name="Close").click()
+    page.keyboard.press("i")
+    expect(page.locator("[data-view=invert]")).to_have_attribute("aria-pressed", "true")
+
+
+def test_w_leads_back_to_the_list_as_it_was_filtered(open_page: Callable[..., Page], film: str) -> None:
+    """The filter stands in the address again."""
+    page = open_page()
+    page.goto(page.url + "?status=succeeded")
+    page.locator("#rows a").first.click()
+    page.wait_for_url("**/jobs/*")
+    expect(page.locator("#viewer-words")).to_be_empty()
+    page.keyboard.press("w")
+    page.wait_for_url("**/?status=succeeded")
+
+
+def test_the_focus_goes_to_a_heading_where_its_button_went(
+    open_page: Callable[..., Page], running_stack: Service, film: str
+) -> None:
+    """After measuring to the heatmap's, after a cancel to the verdict's."""
+    page = open_page()
+    page.goto(film)
+    page.get_by_role("button", name="Measure it").press("Enter")
+    expect(page.locator("#heatmap-title")).to_be_focused()
+    group = running_stack.pids("worker", "run")[0]
+    freeze(running_stack, group)
+    try:
+        job = running_stack.submit(film_of("cancelled"))
+        page.goto(f"{running_stack.url}/jobs/{job.id}")
+        page.get_by_role("button", name="Cancel this job").press("Enter")
+        expect(page.get_by_role("heading", name="Cancelled")).to_be_focused()
+    finally:
+        os.killpg(group, signal.SIGCONT)
+
+
+def test_a_warning_above_leaves_the_views_controls_on_the_screen(open_page: Callable[..., Page], film: str) -> None:
+    """The film gives way, not the page."""
+    page = open_page()
+    page.goto(film)
+    page.evaluate(
+        "() => { const bar = document.getElementById('trouble'); bar.hidden = false; bar.textContent = 'No.'; }"
+    )
+    dial = page.locator(".dial").bounding_box()
+    assert dial
+    assert dial["y"] + dial["height"] <= DESK["height"]
+
+
+def test_the_chosen_filter_is_outlined_in_forced_colours(open_page: Callable[..., Page]) -> None:
+    """Where grounds are the system's, the outline tells it from the others."""
+    page = open_page()
+    page.emulate_media(forced_colors="active")
+    expect(page.locator(".filters [aria-current]").first).to_have_css("outline-style", "solid")
+    expect(page.locator(".filters a:not([aria-current])").first).to_have_css("outline-style", "none")

@@ -1,0 +1,111 @@
+"""Many films on their way at once, and trouble on it: nothing is lost out of sight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Dialog, Page, Route, expect
+
+from tests.browser.test_upload import ACCEPTED, REFUSED, UNSENT, send
+from tests.rig import film_of
+
+pytestmark = pytest.mark.browser
+
+
+def films(*names: str) -> list[dict[str, str | bytes]]:
+    """Files of these names, each a film of its own."""
+    return [{"name": f"{name}.png", "mimeType": "image/png", "buffer": film_of(name)} for name in names]
+
+
+def test_what_was_not_sent_or_refused_is_counted_and_comes_first(open_page: Callable[..., Page]) -> None:
+    """Of five films one is no film and two meet a service that is busy; all that can be are retried at once."""
+    page = open_page(allowed=(415, 503))
+    busy = {"left": 2}
+
+    def be_busy(route: Route) -> None:
+        if busy["left"] > 0 and b"these are notes" not in (route.request.post_data_buffer or b""):
+            busy["left"] -= 1
+            route.fulfill(status=503, content_type="application/problem+json", body='{"detail": "Shortly."}')
+        else:
+            route.continue_()
+
+    page.route("**/api/v1/jobs?*", be_busy)
+    notes = {"name": "notes.png", "mimeType": "image/png", "buffer": b"these are notes"}
+    page.locator("#files").set_input_files([*films("sum-1", "sum-2", "sum-3", "sum-4"), notes])
+    expect(page.locator("#sending-sum")).to_have_text("2 sent, 2 not sent, 1 refused")
+    states = page.eval_on_selector_all(".upload", "items => items.map(item => item.dataset.state)")
+    assert sorted(states[:3]) == ["refused", "unsent", "unsent"]
+    page.get_by_role("button", name="Retry all").click()
+    expect(page.locator("#sending-sum")).to_have_text("4 sent, 1 refused")
+    expect(page.locator(REFUSED)).to_be_visible()
+
+
+def test_a_film_is_sent_again_by_itself_after_a_lost_connection(open_page: Callable[..., Page]) -> None:
+    """Twice no answer comes; the third time one does, under the same key, and nobody pressed anything."""
+    page = open_page(allowed=("net::ERR_CONNECTION_RESET",))
+    keys: list[str] = []
+
+    def lose(route: Route) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        route.abort("connectionreset") if len(keys) < 3 else route.continue_()
+
+    page.route("**/api/v1/jobs?*", lose)
+    send(page, films("lost")[0])
+    expect(page.locator(ACCEPTED)).to_be_visible()
+    assert (len(keys), len(set(keys))) == (3, 1)
+
+
+def test_leaving_while_a_film_is_on_its_way_asks_first(open_page: Callable[..., Page]) -> None:
+    """The browser's own question comes while the answer is awaited, and no longer once it is there."""
+    page = open_page()
+    held: list[Route] = []
+    page.route("**/api/v1/jobs?*", lambda route: held.append(route))  # noqa: PLW0108  Playwright marks it
+    page.locator("#intake-title").click()  # a page that nobody touched may not ask
+    send(page, films("leave")[0])
+    page.wait_for_timeout(500)
+    asked: list[str] = []
+
+    def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    page.on("dialog", stay)
+    page.evaluate("location.assign('/model')")
+    page.wait_for_timeout(500)
+    assert asked == ["beforeunload"]
+    held[0].continue_()
+    expect(page.locator(ACCEPTED)).to_be_visible()
+    page.goto(page.url + "model")
+    assert asked == ["beforeunload"]
+
+
+def test_a_film_that_met_the_end_of_the_session_can_be_sent_in_the_next(open_page: Callable[..., Page]) -> None:
+    """The line says what to do in plain words; the retry carries the token that the page has by then."""
+    page = open_page(allowed=(401,))
+    tokens: list[str] = []
+
+    def end_the_session(route: Route) -> None:
+        tokens.append(route.request.headers["x-csrftoken"])
+        if len(tokens) == 1:
+            told = '{"code": "not_allowed", "detail": "Send `Authorization: Bearer <key>`."}'
+            route.fulfill(status=401, content_type="application/problem+json", body=told)
+        else:
+            route.continue_()
+
+    page.route("**/api/v1/jobs?*", end_the_session)
+    page.evaluate("document.querySelector('meta[name=csrf-token]').content = 'of the session that ended'")
+    send(page, films("session")[0])
+    expect(page.locator(UNSENT)).to_contain_text("This session has ended. Open a new one-time link")
+    page.locator(UNSENT).get_by_role("button", name="Retry").click()
+    expect(page.locator(ACCEPTED)).to_be_visible()
+    assert tokens[1] != tokens[0]
+
+
+def test_the_line_of_a_sent_film_tells_its_verdict(open_page: Callable[..., Page]) -> None:
+    """Also where the list shows other films only."""
+    page = open_page()
+    page.goto(page.url + "?status=failed")
+    send(page, films("line")[0])
+    expect(page.locator(ACCEPTED)).to_contain_text("Verdict")
+    expect(page.locator(ACCEPTED)).to_contain_text("Film ")

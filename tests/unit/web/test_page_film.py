@@ -1,0 +1,94 @@
+"""What the film page says of a verdict, of an abstention and of a film that waits."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from shared.db.tables import WorkerHeartbeat
+from tests.api import Api, Browser, make_key
+from tests.jobs import make_job, register_model
+from tests.unit.web.test_pages import finish_as
+
+
+@pytest.fixture
+def person(api: Api) -> Browser:
+    """A browser with a session."""
+    return api.browse()
+
+
+def test_an_empty_set_is_told_once_on_the_film_page(api: Api, person: Browser) -> None:
+    """As a caution; no second sentence calls the film untypical of the label that it is given."""
+    page = person.request(
+        "GET", f"/jobs/{finish_as(api.resources, 'normal', prediction_set=[], reasons=['empty_set'])}"
+    ).text
+    assert page.count("The prediction set is empty") == 1
+    assert page.index("With caution") < page.index("The prediction set is empty")
+    assert "not typical" not in page
+
+
+@pytest.mark.parametrize(
+    ("reasons", "headline"),
+    [
+        (["other_finding"], "a finding outside its labels is too probable"),
+        (["low_probability", "ambiguous_set"], "no label is probable enough"),
+        (["ambiguous_set"], "more than one label is plausible"),
+    ],
+)
+def test_the_headline_of_an_uncertain_film_is_its_first_reason(
+    api: Api, person: Browser, reasons: list[str], headline: str
+) -> None:
+    """A film of 98 % that looks like an other finding is not told that no label is certain enough."""
+    page = person.request("GET", f"/jobs/{finish_as(api.resources, 'uncertain', reasons=reasons)}").text
+    assert f"The model abstains: {headline}</h2>" in page
+
+
+def test_a_waiting_film_says_when_no_worker_is_alive(api: Api, person: Browser) -> None:
+    """Nothing moves as if it were read; once a worker lives the page is told so."""
+    job_id = make_job(api.resources.database)
+    page = person.request("GET", f"/jobs/{job_id}").text
+    assert "No worker is alive" in page
+    assert 'class="scan"' not in page
+    seen = re.search(r"""hx-vals='{"seen": "([^"]+)"}'""", page)
+    assert seen
+    with api.resources.database.begin() as session:
+        now = api.resources.database.now(session)
+        model = register_model(api.resources.database)
+        session.add(WorkerHeartbeat(worker="w1", queues="routine", model_sha256=model, device="cpu",
+                                    started_at=now, polled_at=now))  # fmt: skip
+    answer = person.request("GET", f"/jobs/{job_id}/findings?seen={seen[1]}")
+    assert "No worker is alive" not in answer.text
+    assert 'class="scan"' in answer.text
+
+
+def test_the_map_of_a_film_that_cannot_be_assessed_is_folded_away_with_its_scores(api: Api, person: Browser) -> None:
+    """Neither means anything for it; a map that was asked for opens the fold."""
+    job_id = finish_as(api.resources, "not_assessable", reasons=["low_contrast"])
+    page = person.request("GET", f"/jobs/{job_id}").text
+    assert page.index('<details class="moot">') < page.index('id="heatmap"') < page.index("</details>")
+    assert '<details class="moot" open>' in person.request("GET", f"/jobs/{job_id}?map=grad_cam").text
+
+
+def test_a_key_that_may_only_look_sees_no_control_that_changes_anything(api: Api) -> None:
+    """An auditor can choose a map that is there, and neither sends, cancels, asks nor measures."""
+    finished = finish_as(api.resources, "normal")
+    waiting = make_job(api.resources.database)
+    key = make_key(api.resources.database, role="auditor")
+    auditor = Api(api.resources, key).browse()
+    page = auditor.request("GET", "/").text
+    assert 'id="upload"' not in page
+    assert "js/upload.js" not in page
+    assert "Cancel this job" not in auditor.request("GET", f"/jobs/{waiting}").text
+    page = auditor.request("GET", f"/jobs/{finished}?map=gradient").text
+    assert "hx-post" not in page
+    assert 'method="post"' not in page
+    assert '<select id="method" name="map"' in page
+    assert "may look only" in page
+
+
+def test_a_page_without_a_session_carries_no_token(api: Api) -> None:
+    """In particular not the words for a function."""
+    page = api.app.test_client().get("/problems").text
+    assert "csrf-token" not in page
+    assert "generate_csrf" not in page
