@@ -71,8 +71,7 @@ def submit(resources: Resources, gate: Backpressure, who: Principal, upload: Upl
         earlier = _answer(resources, who, upload, answered)
     if earlier is not None:
         return Receipt(earlier, is_new=False)
-    gate.admit(who.tenant)  # a film that was accepted or answered before is answered however full it is
-    return _accept(resources, gate, who, upload)
+    return _accept(resources, gate, who, upload)  # one accepted or answered before is answered however full it is
 
 
 def get_job(resources: Resources, who: Principal, job_id: str) -> wire.Job:
@@ -101,21 +100,31 @@ def cancel(resources: Resources, who: Principal, job_id: str) -> None:
 
 
 def _accept(resources: Resources, gate: Backpressure, who: Principal, upload: Upload) -> Receipt:
+    gate.admit(who.tenant)
+    receipt = None
+    try:
+        receipt = _store(resources, who, upload)
+    finally:
+        (gate.note_accepted if receipt and receipt.is_new else gate.give_back)(who.tenant)
+    if receipt.is_new:
+        faults.reach(Fault.JOB_COMMITTED)
+        resources.queue.classify(receipt.job_id, upload.priority)
+        faults.reach(Fault.JOB_RUNG)
+    return receipt
+
+
+def _store(resources: Resources, who: Principal, upload: Upload) -> Receipt:
+    """Film and row; where another request with the same key came first, its job."""
     film = resources.decoder.decode(upload.data, who.tenant, upload.sha256)
     faults.reach(Fault.FILM_DECODED)
     job_id = resources.new_id()
 
-    def store() -> NewJob:
+    def put() -> NewJob:
         ref = resources.blobs.put(who.tenant, job_id, stored.to_bytes(film.pixels), film.stored_sha256)
         faults.reach(Fault.BLOB_STORED)
         return _new_job(resources, who, upload, film.facts, job_id, ref)
 
-    accepted_id = run_then_sql(resources.database, store, lambda new: _insert(resources, who, upload, new))
-    if accepted_id == job_id:
-        gate.note_accepted(who.tenant)
-        faults.reach(Fault.JOB_COMMITTED)
-        resources.queue.classify(job_id, upload.priority)
-        faults.reach(Fault.JOB_RUNG)
+    accepted_id = run_then_sql(resources.database, put, lambda new: _insert(resources, who, upload, new))
     return Receipt(accepted_id, is_new=accepted_id == job_id)
 
 
