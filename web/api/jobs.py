@@ -77,20 +77,23 @@ def create_blueprint(resources: Resources, room: WaitingRoom) -> Blueprint:
 
 
 def _receive(resources: Resources, gate: Backpressure) -> submit.Receipt:
-    """The film is let go of before its client waits for the answer: many wait at a time."""
+    """The film is let go of, with its room in the budget, before its client waits: many wait at a time."""
     query = parse_query(wire.SubmitQuery)
     is_fresh = "no-cache" in request.cache_control
     upload = submit.Upload(
         read_upload(), query.priority, _idempotency_key(), g.request_id, query.expires_in_s, is_fresh
     )
-    return submit.submit(resources, gate, g.principal, upload)
+    receipt = submit.submit(resources, gate, g.principal, upload)
+    request.close()
+    return receipt
 
 
 def read_upload() -> bytes:
     """The film's bytes: the raw body, or the one part `file` of a multipart form.
 
     Raises:
-        Malformed: no film, or more than one.
+        Malformed: no film, more than one, or not all of it.
+        TooLarge, TooSlow, UploadsFull: as `web/bodies.py` says.
         UnsupportedFormat: neither form.
     """
     kind = request.mimetype
@@ -105,18 +108,10 @@ def read_upload() -> bytes:
 
 
 def _read_body() -> bytes:
-    """The raw body, in one piece where its length is known: read by 64 KiB, what is left is copied each time.
-
-    Raises:
-        Malformed: it ended before its promised length; gunicorn says nothing of a client that left.
-    """
+    """The raw body, in one piece where its length is known: read by 64 KiB, what is left is copied each time."""
     length = request.content_length
     data = request.stream.read(length) if length else b""
-    if len(data) != length:
-        data += request.get_data(cache=False)
-    if length and len(data) < length:
-        raise Malformed("The upload ended before all of its bytes came; send it again.")
-    return data
+    return data if len(data) == length else data + request.stream.read()
 
 
 def wanted_wait_s() -> int | None:

@@ -91,7 +91,7 @@ def _submit() -> Json:
                        "`no-cache`: a worker answers, even where the same film and model have a stored result",
                        required=False)  # fmt: skip
     operation = _operation("submitJob", "Submit a film", "Job", [*_query(wire.SubmitQuery), key, _prefer(), fresh],
-                           [400, 403, 413, 415, 422, 429, 507])  # fmt: skip
+                           [400, 403, 408, 413, 415, 422, 429, 507])  # fmt: skip
     location = {"description": "the job", "schema": {"type": "string"}}
     operation["responses"]["202"] = {"description": "accepted; the job has not ended", "content": _json("Job")}
     operation["responses"]["200"] |= {
@@ -132,7 +132,7 @@ def _follow_job(parameters: list[Json]) -> Json:
 
 def _request_explanation(parameters: list[Json]) -> Json:
     operation = _operation("requestExplanation", "Ask for an explanation; one that is there is answered as it is",
-                           "ExplanationDetail", parameters, [400, 403, 404, 409, 429])  # fmt: skip
+                           "ExplanationDetail", parameters, [400, 403, 404, 408, 409, 413, 429])  # fmt: skip
     schema = {"schema": {"$ref": "#/components/schemas/ExplanationRequest"}}
     operation["requestBody"] = {
         "required": True,
