@@ -1,4 +1,4 @@
-"""The bodies of requests: so many bytes of them at a time in a process, and each in time.
+"""The bodies of requests: in memory only, so many bytes of them at a time in a process, and each in time.
 
 Whatever reads a body, Flask's form parser included, reads it through `BoundedRequest.stream`, which counts it against
 the process's `Budget` until the request is closed.
@@ -15,6 +15,7 @@ from typing import IO, Any, Final
 
 from flask import Flask, Request, Response, current_app, request
 from gunicorn.http.errors import ParseException
+from werkzeug.datastructures import FileStorage
 from werkzeug.utils import cached_property
 from werkzeug.wsgi import LimitedStream
 
@@ -119,6 +120,10 @@ class BoundedRequest(Request):
         source = self.environ["wsgi.input"]
         return BodyStream(source, length, most, budget.largest_bytes)  # type: ignore[return-value]  # so does Werkzeug
 
+    def _get_file_stream(self, *_facts: object, **_more: object) -> IO[bytes]:
+        """Werkzeug's hook for a part of a form: it would write one of more than 500 KB to a temporary file."""
+        return BytesIO()
+
     def close(self) -> None:
         """Let the body go; Flask does at the end."""
         super().close()
@@ -166,6 +171,11 @@ def in_time(seconds: float, late: Exception) -> AbstractContextManager[object]:
 
     limit: AbstractContextManager[object] = gevent.Timeout(max(0.0, seconds), late)
     return limit
+
+
+def contents(part: FileStorage) -> bytes:
+    """The bytes of a part, without a copy."""
+    return part.stream.getvalue() if isinstance(part.stream, BytesIO) else part.read()
 
 
 def too_large(limit_bytes: int) -> TooLarge:

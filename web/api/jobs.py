@@ -15,6 +15,7 @@ from shared.errors import InvalidRequest, JobNotFound, Malformed, TenantWaitersF
 from shared.wiring import Resources
 from web import submit
 from web.backpressure import Backpressure
+from web.bodies import contents
 from web.offload import read
 from web.waiting import LONGEST_WAIT_S, WaitingRoom, get_job_when_done
 
@@ -104,7 +105,7 @@ def read_upload() -> bytes:
     parts = [part for _, part in request.files.items(multi=True)]
     if len(parts) != 1 or "file" not in request.files:
         raise Malformed("The form must hold exactly one part named 'file'.")
-    return _not_empty(parts[0].read())
+    return _not_empty(contents(parts[0]))
 
 
 def _read_body() -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import tempfile
 import threading
 from dataclasses import dataclass, field, replace
 
@@ -12,7 +14,7 @@ from werkzeug.test import TestResponse
 from shared.domain import Film
 from shared.wiring import Resources
 from tests.api import Api, make_key
-from tests.api_answers import MAX_BYTES, problem
+from tests.api_answers import MAX_BYTES, job_of, problem
 from tests.factories import make_png
 from tests.fakes import PlainDecoder
 from tests.service import wait_until
@@ -96,6 +98,17 @@ def test_a_client_that_waits_for_its_answer_holds_no_room(api: Api) -> None:
     assert answers == []
     sender.join()
     assert answers[0].status_code == 202
+
+
+def test_a_form_is_kept_in_memory_only(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    """3 MB, where nothing can be written for temporary use: its names and metadata are on no disk."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    api = Api(resources, make_key(resources.database))
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+    form = head + make_png() + bytes(3_000_000) + b"\r\n--x--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    response = api.request("POST", "/api/v1/jobs", kind, data=form)
+    assert job_of(response, 202).input.sha256 == hashlib.sha256(make_png() + bytes(3_000_000)).hexdigest()
 
 
 def test_the_largest_film_has_room_in_the_smallest_budget(small: Resources) -> None:
