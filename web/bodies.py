@@ -16,6 +16,7 @@ from typing import IO, Any, Final
 from flask import Flask, Request, Response, current_app, request
 from gunicorn.http.errors import ParseException
 from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.utils import cached_property
 from werkzeug.wsgi import LimitedStream
 
@@ -119,6 +120,21 @@ class BoundedRequest(Request):
         self.held_bytes = size
         source = self.environ["wsgi.input"]
         return BodyStream(source, length, most, budget.largest_bytes)  # type: ignore[return-value]  # so does Werkzeug
+
+    def _load_form_data(self) -> None:
+        """Werkzeug's parsing of a form; it calls each limit of its own a body that is too large.
+
+        Raises:
+            Malformed: a text of more than 256 KiB, or more than 8 parts.
+        """
+        try:
+            super()._load_form_data()
+        except RequestEntityTooLarge:
+            text_kib, parts = (self.max_form_memory_size or 0) // 1024, self.max_form_parts
+            raise Malformed(
+                f"The form has a text of more than {text_kib} KiB, or more than {parts} parts; "
+                "send the film as a file part with a filename, named 'file'."
+            ) from None
 
     def _get_file_stream(self, *_facts: object, **_more: object) -> IO[bytes]:
         """Werkzeug's hook for a part of a form: it would write one of more than 500 KB to a temporary file."""

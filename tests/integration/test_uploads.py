@@ -108,6 +108,27 @@ def test_a_client_that_goes_silent_is_let_go(server: Server, kind: str) -> None:
     assert not is_full(server)
 
 
+@pytest.mark.parametrize("kind", ["image/png", "multipart/form-data; boundary=x"])
+@pytest.mark.parametrize("sent", [b"ff\r\nabc", b"xyz\r\nabc", b"3\r\nabcdef", b""], ids=["cut", "size", "end", "none"])
+def test_a_chunked_body_that_breaks_off_is_malformed(server: Server, kind: str, sent: bytes) -> None:
+    """Its client left, or sends what is no chunk: as a raw body that ends early."""
+    with server.begin(None, kind) as client:
+        client.sendall(sent)
+        client.shutdown(socket.SHUT_WR)
+        found = problem_of(client)
+    assert (found.code, found.title) == ("malformed_request", "The request is malformed")
+    assert "before all of its bytes came" in found.detail
+
+
+@pytest.mark.parametrize("kind", ["image/png", "multipart/form-data; boundary=x"])
+def test_a_body_that_breaks_off_is_malformed(server: Server, kind: str) -> None:
+    """Raw or a form: not for what its last part lacks."""
+    with server.begin(200_000, kind) as client:
+        client.sendall(b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nabc')
+        client.shutdown(socket.SHUT_WR)
+        assert "before all of its bytes came" in problem_of(client).detail
+
+
 def test_what_comes_beside_a_full_budget_is_refused_at_once(server: Server) -> None:
     """503; the one that holds the room is taken when it goes on."""
     padded = film() + bytes(MOST - len(film()))

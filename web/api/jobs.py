@@ -21,7 +21,13 @@ from web.waiting import LONGEST_WAIT_S, WaitingRoom, get_job_when_done
 
 Query = TypeVar("Query", bound=BaseModel)
 
-RAW_TYPES = ("image/png", "image/jpeg")
+RAW_TYPES = frozenset({"image/png", "image/jpeg", "image/jpg", "image/pjpeg", "application/octet-stream", ""})
+"""Content types of a raw body, none among them; the decoder goes by the content."""
+
+FORM = "multipart/form-data"
+TOLD_CHARACTERS = 64
+"""So much of a name that came is told back."""
+
 JOB_ID_LENGTH = 36
 
 
@@ -98,14 +104,25 @@ def read_upload() -> bytes:
         UnsupportedFormat: neither form.
     """
     kind = request.mimetype
-    if kind in RAW_TYPES:
-        return _not_empty(_read_body())
-    if kind != "multipart/form-data":
-        raise UnsupportedFormat("Send a PNG or JPEG as the body, or as the part 'file' of a multipart form.")
-    parts = [part for _, part in request.files.items(multi=True)]
-    if len(parts) != 1 or "file" not in request.files:
-        raise Malformed("The form must hold exactly one part named 'file'.")
-    return _not_empty(contents(parts[0]))
+    if kind == FORM:
+        return _not_empty(_read_part())
+    if kind not in RAW_TYPES:
+        ways = f"or send the film as the part 'file' of a {FORM} form"
+        raise UnsupportedFormat(
+            f"Set Content-Type to image/png or image/jpeg (came: {kind[:TOLD_CHARACTERS]}), {ways}."
+        )
+    return _not_empty(_read_body())
+
+
+def _read_part() -> bytes:
+    """The part `file`, the only one that has a file name."""
+    names = [name for name, _ in request.files.items(multi=True)]
+    if names == ["file"]:
+        return contents(request.files["file"])
+    if "file" in request.form and not names:
+        raise Malformed("'file' came as text; send it as a file part with a filename.")
+    came = ", ".join(repr(str(name)[:TOLD_CHARACTERS]) for name in names) or "none"
+    raise Malformed(f"The form must hold exactly one file part, named 'file' (came: {came}).")
 
 
 def _read_body() -> bytes:

@@ -24,6 +24,7 @@ MODELS: tuple[type[BaseModel], ...] = (
     wire.Problem,
     wire.Readiness,
 )
+SHOWN_RAW_TYPES = ("image/png", "image/jpeg", "application/octet-stream")
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 SUMMARY = (
     "Classifies chest X-rays asynchronously: submit a film, wait for its job, read the verdict and its saliency map. "
@@ -100,7 +101,7 @@ def _submit() -> Json:
     }
     operation["requestBody"] = {
         "required": True,
-        "content": {"multipart/form-data": {"schema": form}, "image/png": binary, "image/jpeg": binary},
+        "content": {"multipart/form-data": {"schema": form}} | dict.fromkeys(SHOWN_RAW_TYPES, binary),
     }
     operation["responses"]["202"]["headers"] = {
         "Location": location,
