@@ -7,9 +7,8 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import psutil
@@ -20,13 +19,16 @@ from shared.broker import free_port
 from shared.db import migrate
 from shared.db.engine import Database, make_engine
 from tests.api import make_key
-from tests.factories import make_pixels, make_png
+from tests.factories import make_png
 from tests.service import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 MOST = 8 * 2**20
+FILM = make_png()
 CLIENT_WAIT_S = 20.0
+FEW_FILES = ["sh", "-c", 'ulimit -Sn 256 && exec "$0" "$@"']
+"""Starts a command with a soft limit of 256 descriptors."""
 
 
 class Server:
@@ -44,7 +46,7 @@ class Server:
             "PLAINFILM_MAX_UPLOAD_BYTES": str(MOST), "PLAINFILM_UPLOAD_BUDGET_BYTES": str(MOST),
             "GUNICORN_CMD_ARGS": "--config=python:tests.hasty",
         }  # fmt: skip
-        command = [sys.executable, "-m", "shared.cli", "web", "run"]
+        command = [*FEW_FILES, sys.executable, "-m", "shared.cli", "web", "run"]
         self.process = subprocess.Popen(command, env={**os.environ, **own, **environment})
         wait_until(self.is_alive, "the web server to answer")
 
@@ -93,11 +95,6 @@ def problem_of(client: socket.socket) -> wire.Problem:
     return found
 
 
-def film() -> bytes:
-    """Nothing medical about it."""
-    return make_png(pixels=make_pixels(seed=int(time.monotonic() * 1000) % 2**31))
-
-
 @pytest.mark.parametrize("kind", ["image/png", "multipart/form-data; boundary=x"])
 def test_a_client_that_goes_silent_is_let_go(server: Server, kind: str) -> None:
     """408 once its time is over, and the connection is closed; the room that it held is free."""
@@ -131,7 +128,7 @@ def test_a_body_that_breaks_off_is_malformed(server: Server, kind: str) -> None:
 
 def test_what_comes_beside_a_full_budget_is_refused_at_once(server: Server) -> None:
     """503; the one that holds the room is taken when it goes on."""
-    padded = film() + bytes(MOST - len(film()))
+    padded = FILM + bytes(MOST - len(FILM))
     with server.begin(MOST) as first:
         first.sendall(padded[:-10])
         wait_until(lambda: is_full(server), "the budget to be full", wait_s=10)
@@ -142,9 +139,8 @@ def test_what_comes_beside_a_full_budget_is_refused_at_once(server: Server) -> N
 
 def is_full(server: Server) -> bool:
     """Whether a film is refused for want of room."""
-    data = film()
-    with server.begin(len(data)) as client:
-        client.sendall(data)
+    with server.begin(len(FILM)) as client:
+        client.sendall(FILM)
         status, body = answer_of(client)
     return status == 503 and wire.Problem.model_validate_json(body).code == "uploads_full"
 
@@ -159,3 +155,11 @@ def test_a_refused_body_costs_little_and_leaves_the_connection_usable(server: Se
         client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         assert answer_of(client)[0] == 200
     assert server.cpu_s() - before < 0.5
+
+
+def test_more_connections_fit_than_the_shell_gave_descriptors(server: Server) -> None:
+    """300 idle ones under a soft limit of 256, and one more is answered."""
+    with ExitStack() as idle:
+        for _ in range(300):
+            idle.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=CLIENT_WAIT_S))
+        assert server.is_alive()
