@@ -5,6 +5,7 @@
     │   ├── Malformed            400     the request around the film is broken
     │   ├── TooLarge             413
     │   ├── UnsupportedFormat    415
+    │   ├── DigestMismatch       422     not the bytes that the client sent
     │   ├── UnreadableImage      422
     │   ├── TooManyPixels        422
     │   └── DecodeLimit          422     the decoder hit its time or memory limit
@@ -75,6 +76,13 @@ class UnsupportedFormat(RefusedUpload):
     code = "unsupported_format"
     status = 415
     title = "The format is not supported"
+
+
+class DigestMismatch(RefusedUpload):
+    """The bytes that came are not those of which the client sent a digest."""
+
+    code = "digest_mismatch"
+    title = "The upload does not match its digest"
 
 
 class UnreadableImage(RefusedUpload):

@@ -92,7 +92,7 @@ def test_query_parameters_are_those_that_are_read(document: Document) -> None:
     assert (listed["limit"]["schema"]["minimum"], listed["limit"]["schema"]["maximum"]) == (1, 200)
     assert listed["status"]["schema"]["anyOf"][0]["enum"] == [state.value for state in JobState]
     sent = {p["name"] for p in document["paths"]["/api/v1/jobs"]["post"]["parameters"]}
-    assert sent == {*wire.SubmitQuery.model_fields, "Idempotency-Key", "Prefer", "Cache-Control"}
+    assert sent == {*wire.SubmitQuery.model_fields, "Idempotency-Key", "Prefer", "Cache-Control", "Content-Digest"}
 
 
 def test_every_path_parameter_is_declared(document: Document) -> None:

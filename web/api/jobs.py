@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import re
 from typing import TypeVar
 from urllib.parse import urlencode
 
@@ -29,6 +31,10 @@ TOLD_CHARACTERS = 64
 """So much of a name that came is told back."""
 
 JOB_ID_LENGTH = 36
+DIGEST = re.compile(r"([a-z*][a-z0-9_.*-]*)=:((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?):(?:;.*)?")
+"""A member of `Content-Digest`: algorithm and base64, as RFC 8941 writes a byte sequence."""
+
+SHA256_BYTES = 32
 
 
 def create_blueprint(resources: Resources, room: WaitingRoom) -> Blueprint:
@@ -87,9 +93,8 @@ def _receive(resources: Resources, gate: Backpressure) -> submit.Receipt:
     """The film is let go of, with its room in the budget, before its client waits: many wait at a time."""
     query = parse_query(wire.SubmitQuery)
     is_fresh = "no-cache" in request.cache_control
-    upload = submit.Upload(
-        read_upload(), query.priority, _idempotency_key(), g.request_id, query.expires_in_s, is_fresh
-    )
+    key, digest = _idempotency_key(), _promised_sha256()
+    upload = submit.Upload(read_upload(), query.priority, key, g.request_id, query.expires_in_s, is_fresh, digest)
     receipt = submit.submit(resources, gate, g.principal, upload)
     request.close()
     return receipt
@@ -190,6 +195,23 @@ def _idempotency_key() -> str | None:
     if not key.strip() or len(key) > 128 or not key.isprintable():  # noqa: PLR2004  the column's width
         raise InvalidRequest("Idempotency-Key must be 1 to 128 printable characters.")
     return key
+
+
+def _promised_sha256() -> str | None:
+    """SHA-256 of a raw body as `Content-Digest` (RFC 9530) has it, in hex; other algorithms are passed over.
+
+    Raises:
+        InvalidRequest: the header is not of its form.
+    """
+    given = request.headers.get("Content-Digest")
+    if not given or request.mimetype == FORM:
+        return None
+    members = [DIGEST.fullmatch(member.strip()) for member in given.split(",")]
+    digests = {found[1]: base64.b64decode(found[2]) for found in members if found}
+    promised = digests.get("sha-256")
+    if not all(members) or (promised is not None and len(promised) != SHA256_BYTES):
+        raise InvalidRequest("Content-Digest must be like `sha-256=:<32 bytes in base64>:`.")
+    return None if promised is None else promised.hex()
 
 
 def _not_empty(data: bytes) -> bytes:

@@ -91,7 +91,11 @@ def _submit() -> Json:
     fresh = _parameter("Cache-Control", "header", {"type": "string", "examples": ["no-cache"]},
                        "`no-cache`: a worker answers, even where the same film and model have a stored result",
                        required=False)  # fmt: skip
-    operation = _operation("submitJob", "Submit a film", "Job", [*_query(wire.SubmitQuery), key, _prefer(), fresh],
+    digest = _parameter("Content-Digest", "header", {"type": "string", "examples": ["sha-256=:…:"]},
+                        "RFC 9530, of a raw body: 422 where its SHA-256 is another; other algorithms are ignored",
+                        required=False)  # fmt: skip
+    parameters = [*_query(wire.SubmitQuery), key, _prefer(), fresh, digest]
+    operation = _operation("submitJob", "Submit a film", "Job", parameters,
                            [400, 403, 408, 413, 415, 422, 429, 507])  # fmt: skip
     location = {"description": "the job", "schema": {"type": "string"}}
     operation["responses"]["202"] = {"description": "accepted; the job has not ended", "content": _json("Job")}
