@@ -17,7 +17,7 @@ from flask import Flask, Request, Response, current_app, request
 from gunicorn.http.errors import ParseException
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
-from werkzeug.utils import cached_property
+from werkzeug.utils import cached_property, environ_property
 from werkzeug.wsgi import LimitedStream
 
 from shared.errors import Malformed, TooLarge, TooSlow, UploadsFull
@@ -101,6 +101,8 @@ class BoundedRequest(Request):
     """A request whose body is under the application's budget from its first read until `close`."""
 
     held_bytes = 0
+    is_terminated = environ_property[object]("wsgi.input_terminated")
+    gunicorn_socket = environ_property[object]("gunicorn.socket")
 
     @cached_property
     def stream(self) -> IO[bytes]:
@@ -111,15 +113,14 @@ class BoundedRequest(Request):
             UploadsFull: the process takes in as much as it may.
         """
         length, most, budget = self.content_length, self.max_content_length or 0, _budget()
-        if length is None and "wsgi.input_terminated" not in self.environ:
+        if length is None and not self.is_terminated:
             return BytesIO()
         if length is not None and length > most:
             raise too_large(budget.largest_bytes)
         size = min(most if length is None else length, budget.limit_bytes)
         budget.take(size)
         self.held_bytes = size
-        source = self.environ["wsgi.input"]
-        return BodyStream(source, length, most, budget.largest_bytes)  # type: ignore[return-value]  # so does Werkzeug
+        return BodyStream(self.input_stream, length, most, budget.largest_bytes)  # type: ignore[return-value]  # so does Werkzeug
 
     def _load_form_data(self) -> None:
         """Werkzeug's parsing of a form; it calls each limit of its own a body that is too large.
@@ -149,7 +150,8 @@ class BoundedRequest(Request):
 
     def skip_rest(self) -> None:
         """Read on for a while, keeping nothing: gunicorn would, by the KiB, for 2 s of CPU a refused film of 32 MiB."""
-        source, left = self.environ["wsgi.input"], SKIP_BYTES
+        source: Any = self.input_stream  # gunicorn's own, which has `failed`
+        left = SKIP_BYTES
         with suppress(TooSlow, ParseException, OSError), in_time(SKIP_S, TooSlow("")):
             while left > 0 and (data := source.read(SKIP_PIECE_BYTES)):
                 left -= len(data)
@@ -169,9 +171,9 @@ def register(app: Flask, budget: Budget) -> None:
         return response
 
 
-def has_rest(asked: Request) -> bool:
+def has_rest(asked: BoundedRequest) -> bool:
     """Whether gunicorn still has some of its body to read: nobody wanted it, or it was refused on its way."""
-    if "gunicorn.socket" not in asked.environ or asked.environ["wsgi.input"].failed:
+    if asked.gunicorn_socket is None or getattr(asked.input_stream, "failed", False):
         return False
     stream = asked.__dict__.get("stream")
     if isinstance(stream, BodyStream):
