@@ -5,6 +5,7 @@
     │   ├── Malformed            400     the request around the film is broken
     │   ├── TooLarge             413
     │   ├── UnsupportedFormat    415
+    │   ├── DigestMismatch       422     not the bytes that the client sent
     │   ├── UnreadableImage      422
     │   ├── TooManyPixels        422
     │   └── DecodeLimit          422     the decoder hit its time or memory limit
@@ -14,10 +15,11 @@
     ├── Conflict                 409     IllegalTransition · LeaseLost · NotExplainable · IdempotencyMismatch (422)
     ├── ModelProblem             500     ManifestMismatch · BadChecksum · WrongShape · ModelReplaced · GoldenMismatch
     ├── DataProblem              422     a manifest or folder of films that cannot be trained on
+    ├── TooSlow                  408     the body did not come in time
     ├── TenantQueueFull          429     this tenant has too many films or maps waiting
     ├── TenantWaitersFull        429     this tenant has too many requests waiting for answers
     └── Unavailable              503     DatabaseDown · QueueDown · QueueFull · DecoderBusy · StorageDown
-                                             WaitersFull · StorageFull (507)
+                                             UploadsFull · WaitersFull · StorageFull (507)
 
 `detail` is for the user: it names no path, no SQL, no patient. `facts` go to the log only. `retry_after_s` is what a
 client is told to wait, where that is known.
@@ -74,6 +76,13 @@ class UnsupportedFormat(RefusedUpload):
     code = "unsupported_format"
     status = 415
     title = "The format is not supported"
+
+
+class DigestMismatch(RefusedUpload):
+    """The bytes that came are not those of which the client sent a digest."""
+
+    code = "digest_mismatch"
+    title = "The upload does not match its digest"
 
 
 class UnreadableImage(RefusedUpload):
@@ -275,11 +284,26 @@ class QueueFull(Unavailable):
     title = "Too many films are waiting"
 
 
+class UploadsFull(Unavailable):
+    """As many bytes of uploads are coming in as the process takes at a time."""
+
+    code = "uploads_full"
+    title = "Too many uploads are coming in"
+
+
 class WaitersFull(Unavailable):
     """As many requests wait for their answers, or listen for events, as the process takes; ask without waiting."""
 
     code = "waiters_full"
     title = "Too many requests are waiting"
+
+
+class TooSlow(AppError):
+    """The body of the request did not come in time."""
+
+    code = "too_slow"
+    status = 408
+    title = "The upload came too slowly"
 
 
 class TenantQueueFull(AppError):

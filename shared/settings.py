@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, HttpUrl, SecretStr, ValidationError
+from pydantic import Field, HttpUrl, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import InvalidRequest
@@ -58,6 +58,11 @@ class Settings(BaseSettings):
         le=64 * 2**20,  # decode.MAX_INPUT_BYTES, which is above this floor
         description="largest upload accepted; at most 67108864, which is all that the decoder takes",
     )
+    upload_budget_bytes: int = Field(
+        default=512 * 2**20,
+        validate_default=True,
+        description="bytes of uploads that a web process takes in at once, at least one; others are answered 503",
+    )
     decoders: int | None = Field(
         default=None, ge=1, description="decoder children at once; the number of cores unless set"
     )
@@ -99,6 +104,13 @@ class Settings(BaseSettings):
     orphan_after_s: float = Field(
         default=3600.0, gt=0, description="stored films without a job row are removed after this"
     )
+
+    @field_validator("upload_budget_bytes")
+    @classmethod
+    def _holds_an_upload(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("max_upload_bytes", 0):
+            raise ValueError("less than one upload of PLAINFILM_MAX_UPLOAD_BYTES")
+        return value
 
     @property
     def sql_url(self) -> str:

@@ -1,7 +1,8 @@
 """When to say no: too many films wait, or the disk is nearly full. Asked before a film is decoded.
 
 The database is asked how many wait at most once a second by each web process; in between, the process adds what it
-accepted itself. So a limit may be passed by what the other processes accept within that second, and no more.
+accepted itself, and at any time the films that it is about to accept: each has a place from its admission on. So a
+limit may be passed by what the other processes accept within that second, and no more.
 """
 
 from __future__ import annotations
@@ -53,10 +54,11 @@ class Backpressure:
     _load: Load = field(default_factory=lambda: Load({}, 0.0))
     _asked_at: float = -math.inf
     _accepted: Counter[str] = field(default_factory=Counter)
+    _admitted: Counter[str] = field(default_factory=Counter)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def admit(self, tenant: str) -> None:
-        """Return where one more film of this tenant may come.
+        """Give one more film of this tenant a place, until `note_accepted` or `give_back` is called for it.
 
         Raises:
             TenantQueueFull: this tenant has too many waiting.
@@ -64,21 +66,33 @@ class Backpressure:
             StorageFull: the disk has too little room left.
             DatabaseDown: it does not say.
         """
-        load, settings = self._current(), self.settings
-        check_room(settings.home, settings.min_free_bytes)
-        mine = load.queued.get(tenant, 0) + self._accepted[tenant]
-        total = load.total + self._accepted.total()
+        load = self._current()
+        check_room(self.settings.home, self.settings.min_free_bytes)
+        with self._guard:
+            self._check(load, tenant)
+            self._admitted[tenant] += 1
+
+    def note_accepted(self, tenant: str) -> None:
+        """An admitted film was accepted: it counts until the database is asked again, which then counts it itself."""
+        with self._guard:
+            self._admitted[tenant] -= 1
+            self._accepted[tenant] += 1
+
+    def give_back(self, tenant: str) -> None:
+        """An admitted film was not accepted: its place is free."""
+        with self._guard:
+            self._admitted[tenant] -= 1
+
+    def _check(self, load: Load, tenant: str) -> None:
+        settings = self.settings
+        mine = load.queued.get(tenant, 0) + self._accepted[tenant] + self._admitted[tenant]
+        total = load.total + self._accepted.total() + self._admitted.total()
         if mine >= settings.tenant_queue_limit:
             wait_s = seconds_until_room(mine - settings.tenant_queue_limit, load.rate)
             raise TenantQueueFull(f"You have {mine} films waiting, which is the limit; try again later.", wait_s)
         if total >= settings.queue_limit:
             wait_s = seconds_until_room(total - settings.queue_limit, load.rate)
             raise QueueFull("The service has as many films waiting as it takes; try again later.", wait_s)
-
-    def note_accepted(self, tenant: str) -> None:
-        """Count a film that was accepted since the database was asked."""
-        with self._guard:
-            self._accepted[tenant] += 1
 
     def _current(self) -> Load:
         with self._guard:

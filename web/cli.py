@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
+from contextlib import suppress
 
 import typer
 
@@ -21,6 +23,7 @@ def group() -> None:
 def run() -> None:
     """Serve API and pages with gunicorn and gevent."""
     settings = load_settings()
+    open_as_many_as_allowed()
     options = [
         "--worker-class=gevent",
         f"--workers={settings.web_workers}",
@@ -33,3 +36,10 @@ def run() -> None:
         "--log-level=warning",
     ]
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *options, "web.wsgi:app"])  # noqa: S606  our own command
+
+
+def open_as_many_as_allowed() -> None:
+    """Raise the soft limit on file descriptors to the hard one: 1,000 connections do not fit the usual 1,024."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(ValueError, OSError):  # macOS takes no "unlimited"
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

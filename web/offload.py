@@ -24,10 +24,15 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
+def is_under_gevent() -> bool:
+    """Whether gevent has patched this process, as gunicorn's worker lets it."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
 def run_in_thread(function: Callable[[], T]) -> T:
     """Call `function` in a real thread while other greenlets go on; its result or exception is the caller's."""
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is None or not monkey.is_module_patched("threading"):
+    if not is_under_gevent():
         return function()
     import gevent  # noqa: PLC0415  only where gevent already runs
 

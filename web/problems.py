@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 
 from flask import Flask, Response, g, render_template, request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException
 
 from shared import wire
-from shared.errors import AppError, InvalidRequest, Malformed, NotFound, TooLarge
+from shared.errors import AppError, InvalidRequest, Malformed, NotFound
 from shared.log import get_logger
 
 log = get_logger(__name__)
@@ -23,9 +23,9 @@ def register(app: Flask) -> None:
 
 def answer(error: Exception) -> Response:
     """Turn any exception into a response the caller can act on."""
-    if isinstance(error, HTTPException) and not isinstance(error, RequestEntityTooLarge):
+    if isinstance(error, HTTPException):
         return _http_answer(error)
-    known = _known(error)
+    known = error if isinstance(error, AppError) else None
     if known is None:
         reference = secrets.token_hex(4)
         log.error("request.failed", reference=reference, exc_info=error)
@@ -47,14 +47,6 @@ def answer(error: Exception) -> Response:
     if known.status == 401:  # noqa: PLR2004  RFC 9110 11.6.1 wants the challenge
         response.headers["WWW-Authenticate"] = 'Bearer realm="plainfilm"'
     return response
-
-
-def _known(error: Exception) -> AppError | None:
-    if isinstance(error, AppError):
-        return error
-    if isinstance(error, RequestEntityTooLarge):
-        return TooLarge("The upload is larger than this service takes.")
-    return None
 
 
 def _http_answer(error: HTTPException) -> Response:

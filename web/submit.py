@@ -14,7 +14,7 @@ from shared.db.answers import Answered
 from shared.db.jobs import NewJob
 from shared.db.keys import Principal
 from shared.domain import FilmFacts, Priority
-from shared.errors import BlobMissing, IdempotencyMismatch, JobNotFound, TooLarge
+from shared.errors import BlobMissing, DigestMismatch, IdempotencyMismatch, JobNotFound, TooLarge
 from shared.faults import Fault
 from shared.imaging import stored
 from shared.wiring import Resources
@@ -29,6 +29,7 @@ class Upload:
     Attributes:
         expires_in_s: after this it need not start any more.
         is_fresh: a worker shall answer, even where the answer is stored.
+        promised_sha256: in hex, where the client sent it.
     """
 
     data: bytes
@@ -37,6 +38,7 @@ class Upload:
     request_id: str
     expires_in_s: int | None = None
     is_fresh: bool = False
+    promised_sha256: str | None = None
 
     @cached_property
     def sha256(self) -> str:
@@ -63,16 +65,20 @@ def submit(resources: Resources, gate: Backpressure, who: Principal, upload: Upl
         IdempotencyMismatch: the key was used for another film.
         Unavailable: decoder, storage or database is away; the same request may be sent again.
     """
-    limit = resources.settings.max_upload_bytes
-    if len(upload.data) > limit:
-        raise TooLarge(f"The file is larger than {limit} bytes; send a smaller copy.")
+    _check(upload, resources.settings.max_upload_bytes)
     earlier, answered = _look_up(resources, who, upload)
     if earlier is None and answered is not None:
         earlier = _answer(resources, who, upload, answered)
     if earlier is not None:
         return Receipt(earlier, is_new=False)
-    gate.admit(who.tenant)  # a film that was accepted or answered before is answered however full it is
-    return _accept(resources, gate, who, upload)
+    return _accept(resources, gate, who, upload)  # one accepted or answered before is answered however full it is
+
+
+def _check(upload: Upload, limit_bytes: int) -> None:
+    if len(upload.data) > limit_bytes:
+        raise TooLarge(f"The file is larger than {limit_bytes} bytes; send a smaller copy.")
+    if upload.promised_sha256 not in {None, upload.sha256}:
+        raise DigestMismatch("The bytes that came do not have the SHA-256 of Content-Digest; send the film again.")
 
 
 def get_job(resources: Resources, who: Principal, job_id: str) -> wire.Job:
@@ -101,21 +107,31 @@ def cancel(resources: Resources, who: Principal, job_id: str) -> None:
 
 
 def _accept(resources: Resources, gate: Backpressure, who: Principal, upload: Upload) -> Receipt:
+    gate.admit(who.tenant)
+    receipt = None
+    try:
+        receipt = _store(resources, who, upload)
+    finally:
+        (gate.note_accepted if receipt and receipt.is_new else gate.give_back)(who.tenant)
+    if receipt.is_new:
+        faults.reach(Fault.JOB_COMMITTED)
+        resources.queue.classify(receipt.job_id, upload.priority)
+        faults.reach(Fault.JOB_RUNG)
+    return receipt
+
+
+def _store(resources: Resources, who: Principal, upload: Upload) -> Receipt:
+    """Film and row; where another request with the same key came first, its job."""
     film = resources.decoder.decode(upload.data, who.tenant, upload.sha256)
     faults.reach(Fault.FILM_DECODED)
     job_id = resources.new_id()
 
-    def store() -> NewJob:
+    def put() -> NewJob:
         ref = resources.blobs.put(who.tenant, job_id, stored.to_bytes(film.pixels), film.stored_sha256)
         faults.reach(Fault.BLOB_STORED)
         return _new_job(resources, who, upload, film.facts, job_id, ref)
 
-    accepted_id = run_then_sql(resources.database, store, lambda new: _insert(resources, who, upload, new))
-    if accepted_id == job_id:
-        gate.note_accepted(who.tenant)
-        faults.reach(Fault.JOB_COMMITTED)
-        resources.queue.classify(job_id, upload.priority)
-        faults.reach(Fault.JOB_RUNG)
+    accepted_id = run_then_sql(resources.database, put, lambda new: _insert(resources, who, upload, new))
     return Receipt(accepted_id, is_new=accepted_id == job_id)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +19,7 @@ from shared import wire
 from shared.db import jobs
 from shared.db.engine import Database, make_engine
 from shared.domain import JobState
-from shared.errors import all_errors
+from shared.errors import TooSlow, all_errors
 from shared.wiring import Resources
 from tests.api import Api, make_key
 from tests.explanations import explain, fail_explanation
@@ -91,7 +92,7 @@ def test_query_parameters_are_those_that_are_read(document: Document) -> None:
     assert (listed["limit"]["schema"]["minimum"], listed["limit"]["schema"]["maximum"]) == (1, 200)
     assert listed["status"]["schema"]["anyOf"][0]["enum"] == [state.value for state in JobState]
     sent = {p["name"] for p in document["paths"]["/api/v1/jobs"]["post"]["parameters"]}
-    assert sent == {*wire.SubmitQuery.model_fields, "Idempotency-Key", "Prefer", "Cache-Control"}
+    assert sent == {*wire.SubmitQuery.model_fields, "Idempotency-Key", "Prefer", "Cache-Control", "Content-Digest"}
 
 
 def test_every_path_parameter_is_declared(document: Document) -> None:
@@ -218,6 +219,24 @@ def submit_where(api: Api, **limits: int) -> TestResponse:
     return Api(replace(api.resources, settings=settings), api.key).submit()
 
 
+class Late(io.BytesIO):
+    """A body whose time is over, as gevent tells its reader."""
+
+    def read(self, _size: int | None = -1) -> bytes:
+        """Nothing came."""
+        raise TooSlow("It did not come in time.")
+
+    def readinto(self, _buffer: object) -> int:
+        """Likewise."""
+        raise TooSlow("It did not come in time.")
+
+
+def send_late(api: Api, path: str, kind: str) -> TestResponse:
+    """A body that does not come."""
+    return api.request("POST", path, {"Content-Type": kind}, input_stream=Late(),
+                       environ_overrides={"CONTENT_LENGTH": "10"})  # fmt: skip
+
+
 def submit_again(api: Api) -> TestResponse:
     """A film whose job has ended, by the same key."""
     key = {"Idempotency-Key": "k"}
@@ -253,6 +272,7 @@ CASES: dict[str, Case] = {
     "no key": ("POST", "/api/v1/jobs", 401, lambda api: api.submit(headers={"Authorization": ""})),
     "no right": ("POST", "/api/v1/jobs", 403, lambda api: auditor(api).submit()),
     "too large": ("POST", "/api/v1/jobs", 413, lambda api: api.submit(bytes(200_000))),
+    "too slow": ("POST", "/api/v1/jobs", 408, lambda api: send_late(api, "/api/v1/jobs", "image/png")),
     "a gif": ("POST", "/api/v1/jobs", 415, lambda api: api.submit(b"GIF89a")),
     "cut short": ("POST", "/api/v1/jobs", 422, lambda api: api.submit(make_png()[:100])),
     "too many": ("POST", "/api/v1/jobs", 429, lambda api: submit_where(api, tenant_queue_limit=1)),
@@ -291,6 +311,8 @@ CASES: dict[str, Case] = {
     "ask badly": ("POST", ALL, 400, lambda api: ask(api, succeed(api), "guess")),
     "ask unknown": ("POST", ALL, 404, lambda api: ask(api, UNKNOWN)),
     "ask too soon": ("POST", ALL, 409, lambda api: ask(api, make_job(api.resources.database))),
+    "ask too slowly": ("POST", ALL, 408, lambda api: send_late(api, ALL.format(job_id=UNKNOWN), "application/json")),
+    "ask at length": ("POST", ALL, 413, lambda api: ask(api, UNKNOWN, "x" * 200_000)),
     "ask too often": ("POST", ALL, 429, ask_too_often),
     "explanations": ("GET", ALL, 200, ask_and_list),
     "explanations unknown": ("GET", ALL, 404, lambda api: api.get(f"/api/v1/jobs/{UNKNOWN}/explanations")),

@@ -82,9 +82,7 @@ def films(report: ModelReport) -> Section:
 
 def _checked(report: ModelReport) -> str:
     if report.learned_films is None:
-        return (
-            "This model keeps no record of the films it learned from: that none of them is measured was not checked."
-        )
+        return "This model keeps no record of the films it learned from: that none of them is measured was not checked."
     return (
         f"No measured film outside `validation` is, byte for byte, one of the {report.learned_films} that were learned "
         "from or chosen by. A film that was saved anew would not be found so."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import re
 from typing import TypeVar
 from urllib.parse import urlencode
 
@@ -15,13 +17,24 @@ from shared.errors import InvalidRequest, JobNotFound, Malformed, TenantWaitersF
 from shared.wiring import Resources
 from web import submit
 from web.backpressure import Backpressure
+from web.bodies import contents
 from web.offload import read
 from web.waiting import LONGEST_WAIT_S, WaitingRoom, get_job_when_done
 
 Query = TypeVar("Query", bound=BaseModel)
 
-RAW_TYPES = ("image/png", "image/jpeg")
+RAW_TYPES = frozenset({"image/png", "image/jpeg", "image/jpg", "image/pjpeg", "application/octet-stream", ""})
+"""Content types of a raw body, none among them; the decoder goes by the content."""
+
+FORM = "multipart/form-data"
+TOLD_CHARACTERS = 64
+"""So much of a name that came is told back."""
+
 JOB_ID_LENGTH = 36
+DIGEST = re.compile(r"([a-z*][a-z0-9_.*-]*)=:((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?):(?:;.*)?")
+"""A member of `Content-Digest`: algorithm and base64, as RFC 8941 writes a byte sequence."""
+
+SHA256_BYTES = 32
 
 
 def create_blueprint(resources: Resources, room: WaitingRoom) -> Blueprint:
@@ -77,46 +90,51 @@ def create_blueprint(resources: Resources, room: WaitingRoom) -> Blueprint:
 
 
 def _receive(resources: Resources, gate: Backpressure) -> submit.Receipt:
-    """The film is let go of before its client waits for the answer: many wait at a time."""
+    """The film is let go of, with its room in the budget, before its client waits: many wait at a time."""
     query = parse_query(wire.SubmitQuery)
     is_fresh = "no-cache" in request.cache_control
-    upload = submit.Upload(
-        read_upload(), query.priority, _idempotency_key(), g.request_id, query.expires_in_s, is_fresh
-    )
-    return submit.submit(resources, gate, g.principal, upload)
+    key, digest = _idempotency_key(), _promised_sha256()
+    upload = submit.Upload(read_upload(), query.priority, key, g.request_id, query.expires_in_s, is_fresh, digest)
+    receipt = submit.submit(resources, gate, g.principal, upload)
+    request.close()
+    return receipt
 
 
 def read_upload() -> bytes:
     """The film's bytes: the raw body, or the one part `file` of a multipart form.
 
     Raises:
-        Malformed: no film, or more than one.
+        Malformed: no film, more than one, or not all of it.
+        TooLarge, TooSlow, UploadsFull: as `web/bodies.py` says.
         UnsupportedFormat: neither form.
     """
     kind = request.mimetype
-    if kind in RAW_TYPES:
-        return _not_empty(_read_body())
-    if kind != "multipart/form-data":
-        raise UnsupportedFormat("Send a PNG or JPEG as the body, or as the part 'file' of a multipart form.")
-    parts = [part for _, part in request.files.items(multi=True)]
-    if len(parts) != 1 or "file" not in request.files:
-        raise Malformed("The form must hold exactly one part named 'file'.")
-    return _not_empty(parts[0].read())
+    if kind == FORM:
+        return _not_empty(_read_part())
+    if kind not in RAW_TYPES:
+        ways = f"or send the film as the part 'file' of a {FORM} form"
+        raise UnsupportedFormat(
+            f"Set Content-Type to image/png or image/jpeg (came: {kind[:TOLD_CHARACTERS]}), {ways}."
+        )
+    return _not_empty(_read_body())
+
+
+def _read_part() -> bytes:
+    """The part `file`, the only one that has a file name."""
+    names = [name for name, _ in request.files.items(multi=True)]
+    if names == ["file"]:
+        return contents(request.files["file"])
+    if "file" in request.form and not names:
+        raise Malformed("'file' came as text; send it as a file part with a filename.")
+    came = ", ".join(repr(str(name)[:TOLD_CHARACTERS]) for name in names) or "none"
+    raise Malformed(f"The form must hold exactly one file part, named 'file' (came: {came}).")
 
 
 def _read_body() -> bytes:
-    """The raw body, in one piece where its length is known: read by 64 KiB, what is left is copied each time.
-
-    Raises:
-        Malformed: it ended before its promised length; gunicorn says nothing of a client that left.
-    """
+    """The raw body, in one piece where its length is known: read by 64 KiB, what is left is copied each time."""
     length = request.content_length
     data = request.stream.read(length) if length else b""
-    if len(data) != length:
-        data += request.get_data(cache=False)
-    if length and len(data) < length:
-        raise Malformed("The upload ended before all of its bytes came; send it again.")
-    return data
+    return data if len(data) == length else data + request.stream.read()
 
 
 def wanted_wait_s() -> int | None:
@@ -177,6 +195,23 @@ def _idempotency_key() -> str | None:
     if not key.strip() or len(key) > 128 or not key.isprintable():  # noqa: PLR2004  the column's width
         raise InvalidRequest("Idempotency-Key must be 1 to 128 printable characters.")
     return key
+
+
+def _promised_sha256() -> str | None:
+    """SHA-256 of a raw body as `Content-Digest` (RFC 9530) has it, in hex; other algorithms are passed over.
+
+    Raises:
+        InvalidRequest: the header is not of its form.
+    """
+    given = request.headers.get("Content-Digest")
+    if not given or request.mimetype == FORM:
+        return None
+    members = [DIGEST.fullmatch(member.strip()) for member in given.split(",")]
+    digests = {found[1]: base64.b64decode(found[2]) for found in members if found}
+    promised = digests.get("sha-256")
+    if not all(members) or (promised is not None and len(promised) != SHA256_BYTES):
+        raise InvalidRequest("Content-Digest must be like `sha-256=:<32 bytes in base64>:`.")
+    return None if promised is None else promised.hex()
 
 
 def _not_empty(data: bytes) -> bytes:

@@ -24,6 +24,7 @@ MODELS: tuple[type[BaseModel], ...] = (
     wire.Problem,
     wire.Readiness,
 )
+SHOWN_RAW_TYPES = ("image/png", "image/jpeg", "application/octet-stream")
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 SUMMARY = (
     "Classifies chest X-rays asynchronously: submit a film, wait for its job, read the verdict and its saliency map. "
@@ -90,8 +91,12 @@ def _submit() -> Json:
     fresh = _parameter("Cache-Control", "header", {"type": "string", "examples": ["no-cache"]},
                        "`no-cache`: a worker answers, even where the same film and model have a stored result",
                        required=False)  # fmt: skip
-    operation = _operation("submitJob", "Submit a film", "Job", [*_query(wire.SubmitQuery), key, _prefer(), fresh],
-                           [400, 403, 413, 415, 422, 429, 507])  # fmt: skip
+    digest = _parameter("Content-Digest", "header", {"type": "string", "examples": ["sha-256=:…:"]},
+                        "RFC 9530, of a raw body: 422 where its SHA-256 is another; other algorithms are ignored",
+                        required=False)  # fmt: skip
+    parameters = [*_query(wire.SubmitQuery), key, _prefer(), fresh, digest]
+    operation = _operation("submitJob", "Submit a film", "Job", parameters,
+                           [400, 403, 408, 413, 415, 422, 429, 507])  # fmt: skip
     location = {"description": "the job", "schema": {"type": "string"}}
     operation["responses"]["202"] = {"description": "accepted; the job has not ended", "content": _json("Job")}
     operation["responses"]["200"] |= {
@@ -100,7 +105,7 @@ def _submit() -> Json:
     }
     operation["requestBody"] = {
         "required": True,
-        "content": {"multipart/form-data": {"schema": form}, "image/png": binary, "image/jpeg": binary},
+        "content": {"multipart/form-data": {"schema": form}} | dict.fromkeys(SHOWN_RAW_TYPES, binary),
     }
     operation["responses"]["202"]["headers"] = {
         "Location": location,
@@ -132,7 +137,7 @@ def _follow_job(parameters: list[Json]) -> Json:
 
 def _request_explanation(parameters: list[Json]) -> Json:
     operation = _operation("requestExplanation", "Ask for an explanation; one that is there is answered as it is",
-                           "ExplanationDetail", parameters, [400, 403, 404, 409, 429])  # fmt: skip
+                           "ExplanationDetail", parameters, [400, 403, 404, 408, 409, 413, 429])  # fmt: skip
     schema = {"schema": {"$ref": "#/components/schemas/ExplanationRequest"}}
     operation["requestBody"] = {
         "required": True,

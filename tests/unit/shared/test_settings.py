@@ -25,6 +25,7 @@ GOOD: dict[str, tuple[str, object]] = {
     "engine": ("keras", "keras"),
     "log_level": ("DEBUG", "DEBUG"),
     "max_upload_bytes": ("2048", 2048),
+    "upload_budget_bytes": ("40000000", 40_000_000),
     "decoders": ("3", 3),
     "engine_threads": ("2", 2),
     "precision": ("bf16", "bf16"),
@@ -187,3 +188,12 @@ def test_what_is_set_wins_over_what_runs(tmp_path: Path) -> None:
 def test_an_address_is_told_as_browsers_take_it(tmp_path: Path, host: str, address: str) -> None:
     """One of IPv6 in brackets."""
     assert Settings(home=tmp_path, host=host).service_url == f"http://{address}"
+
+
+def test_a_budget_holds_an_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less is refused by its name, also where the upload's size was raised above the budget's default."""
+    monkeypatch.setenv("PLAINFILM_MAX_UPLOAD_BYTES", str(2**30))
+    with pytest.raises(InvalidRequest, match=r"PLAINFILM_UPLOAD_BUDGET_BYTES: .*PLAINFILM_MAX_UPLOAD_BYTES"):
+        load_settings()
+    monkeypatch.setenv("PLAINFILM_UPLOAD_BUDGET_BYTES", str(2**30))
+    assert load_settings().upload_budget_bytes == 2**30

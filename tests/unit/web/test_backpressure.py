@@ -85,6 +85,7 @@ def test_the_database_is_asked_once_a_second(resources: Resources) -> None:
     asked = count_statements(resources.database)
     door = gate(resources, clock, tenant_queue_limit=3)
     door.admit("default")
+    door.give_back("default")
     first = len(asked)
     for _ in range(3):
         door.admit("default")
@@ -95,6 +96,30 @@ def test_the_database_is_asked_once_a_second(resources: Resources) -> None:
     clock.now = 1.1
     door.admit("default")  # those three never reached the table
     assert len(asked) == 2 * first
+
+
+def test_a_film_has_its_place_before_it_is_accepted(resources: Resources) -> None:
+    """Of many that come at once, the limit passes; a place that is given back is free, in the count of all too."""
+    door = gate(resources, tenant_queue_limit=2, queue_limit=3)
+    door.admit("default")
+    door.admit("default")
+    with pytest.raises(TenantQueueFull, match="2 films"):
+        door.admit("default")
+    door.give_back("default")
+    door.admit("default")
+    door.admit("clinic")
+    with pytest.raises(QueueFull):
+        door.admit("clinic")
+
+
+def test_a_place_outlives_the_next_count(resources: Resources) -> None:
+    """A film that is being accepted while the database is asked is not in its answer, and not forgotten."""
+    clock = Seconds()
+    door = gate(resources, clock, tenant_queue_limit=1)
+    door.admit("default")
+    clock.now = 1.1
+    with pytest.raises(TenantQueueFull):
+        door.admit("default")
 
 
 @pytest.mark.parametrize(
@@ -129,6 +154,17 @@ def test_a_full_queue_is_answered_429_with_a_time(small: Resources) -> None:
     assert int(refused.headers["Retry-After"]) == 30
     assert api.submit(headers={"Idempotency-Key": "first"}).get_json()["id"] == first.get_json()["id"]
     assert len(small.blobs.data) == 1
+
+
+def test_a_film_that_is_not_accepted_gives_its_place_back(small: Resources) -> None:
+    """One that cannot be read, however often it comes, keeps no other from the queue."""
+    api = Api(
+        replace(small, settings=small.settings.model_copy(update={"tenant_queue_limit": 1})), make_key(small.database)
+    )
+    for _ in range(3):
+        problem(api.submit(make_png()[:200]), 422, "unreadable_image")
+    assert api.submit().status_code == 202
+    problem(api.submit(), 429, "tenant_queue_full")
 
 
 def test_a_film_may_name_its_time(small: Resources) -> None:

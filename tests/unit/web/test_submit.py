@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -14,7 +15,15 @@ from shared.db import jobs
 from shared.db.keys import Principal
 from shared.db.tables import AuditEvent, Job
 from shared.domain import Film, Priority
-from shared.errors import DecoderBusy, IdempotencyMismatch, IllegalTransition, JobNotFound, RefusedUpload, TooLarge
+from shared.errors import (
+    DecoderBusy,
+    IdempotencyMismatch,
+    IllegalTransition,
+    JobNotFound,
+    RefusedUpload,
+    TenantQueueFull,
+    TooLarge,
+)
 from shared.imaging import stored as stored_films
 from shared.imaging.decode import decode
 from shared.wiring import Resources
@@ -173,6 +182,34 @@ def test_of_two_films_with_one_key_the_later_is_refused(resources: Resources) ->
     with pytest.raises(IdempotencyMismatch):
         send(racing, upload(data=make_jpeg(), key="k"))
     assert stored(racing) == (1, 1)
+
+
+def test_of_many_at_once_as_many_as_may_wait_are_accepted(resources: Resources) -> None:
+    """40 threads, five places."""
+    limited = replace(resources, settings=resources.settings.model_copy(update={"tenant_queue_limit": 5}))
+    gate = Backpressure(limited.database, limited.settings)
+
+    def is_accepted(seed: int) -> bool:
+        try:
+            submit(limited, gate, WHO, upload(data=make_png(pixels=make_pixels(seed=seed))))
+        except TenantQueueFull:
+            return False
+        return True
+
+    with ThreadPoolExecutor(40) as pool:
+        assert sum(pool.map(is_accepted, range(40))) == 5
+    assert stored(limited) == (5, 5)
+
+
+def test_a_later_one_with_the_same_key_takes_no_place(resources: Resources) -> None:
+    """It gets the earlier's job, and the place that it was given while it came is free again."""
+    limited = replace(resources, settings=resources.settings.model_copy(update={"tenant_queue_limit": 3}))
+    racing, gate = race(limited, upload(key="k")), Backpressure(limited.database, limited.settings)
+    submit(racing, gate, WHO, upload(key="k"))
+    for seed in (1, 2, 3):
+        submit(racing, gate, WHO, upload(data=make_png(pixels=make_pixels(seed=seed))))
+    with pytest.raises(TenantQueueFull):
+        submit(racing, gate, WHO, upload())
 
 
 def test_a_conflict_that_is_not_the_keys_is_a_fault(resources: Resources) -> None:
