@@ -249,7 +249,7 @@ class QueueDown(Unavailable):
 
 
 class StorageDown(Unavailable):
-    """The blob store does not take or give bytes."""
+    """The blob store does not take or give bytes, or is not that of this database's films."""
 
     code = "storage_down"
 

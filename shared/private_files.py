@@ -24,8 +24,10 @@ def read_or_make(path: Path, make: Callable[[], str]) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Write `text` with mode 0600, replacing what was there."""
+    """Write `text` with mode 0600, on the disk when this returns, replacing what was there."""
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
         handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())

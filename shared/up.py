@@ -111,9 +111,11 @@ def _prepare_database(settings: Settings) -> tuple[str, str]:
     """Bring it to this build's schema; the key of this home and a one-time token for the pages."""
     from shared.db import keys, migrate  # noqa: PLC0415
     from shared.db.engine import build_database  # noqa: PLC0415
+    from shared.db.film_folder import FilmFolder  # noqa: PLC0415
 
     database = build_database(settings)
     migrate.upgrade(database)
+    FilmFolder(settings.blobs, database).open(may_mark=True)
     key = _admin_key(settings, database)
     with database.begin() as session:
         token = keys.make_link(session, keys.find_key_id(key) or "", database.now(session))

@@ -12,6 +12,7 @@ from flask import Flask, abort
 
 from shared import wire
 from shared.db.engine import Database, make_engine
+from shared.db.film_folder import FilmFolder
 from shared.errors import AppError, all_errors
 from shared.settings import Settings
 from shared.wiring import Resources, new_job_id
@@ -30,7 +31,16 @@ def api(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     settings = Settings(home=home)
     database = Database(make_engine(settings.sql_url))
     made = Api(
-        Resources(settings, database, MemoryBlobs(), RecordingQueue(), LocalNotifier(), PlainDecoder(), new_job_id),
+        Resources(
+            settings,
+            database,
+            FilmFolder(settings.blobs, database),
+            MemoryBlobs(),
+            RecordingQueue(),
+            LocalNotifier(),
+            PlainDecoder(),
+            new_job_id,
+        ),
         make_key(database),
     )
     _add_traps(made.app)
