@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 from collections.abc import Callable
@@ -31,3 +32,12 @@ def write(path: Path, text: str) -> None:
         handle.write(text)
         handle.flush()
         os.fsync(handle.fileno())
+
+
+def put_aside(path: Path) -> Path:
+    """Rename it to `<name>.old`, or `.old2`, `.old3`, ... where that is taken, with mode 0600; return its new place."""
+    names = (path.with_name(f"{path.name}.old{number if number > 1 else ''}") for number in itertools.count(1))
+    aside = next(name for name in names if not name.exists())
+    path.rename(aside)
+    aside.chmod(0o600)
+    return aside

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 from shared import broker, private_files
 from shared.domain import DEFAULT_TENANT
-from shared.errors import AppError, Conflict, DatabaseDown, InvalidRequest
+from shared.errors import AppError, Conflict, DatabaseDown, InvalidRequest, NotAllowed
 from shared.processes import die_with_parent
 from shared.settings import Settings
 from shared.supervisor import Part, Say, Supervisor
@@ -98,7 +98,7 @@ def _child(answer: Connection, settings: Settings, url: str, say: Say) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        key, token = _prepare_database(settings)
+        key, token = _prepare_database(settings, say)
     except AppError as error:
         answer.send(error)
         return
@@ -107,7 +107,7 @@ def _child(answer: Connection, settings: Settings, url: str, say: Say) -> None:
     _queue_samples(url, key, say)
 
 
-def _prepare_database(settings: Settings) -> tuple[str, str]:
+def _prepare_database(settings: Settings, say: Say) -> tuple[str, str]:
     """Bring it to this build's schema; the key of this home and a one-time token for the pages."""
     from shared.db import keys, migrate  # noqa: PLC0415
     from shared.db.engine import build_database  # noqa: PLC0415
@@ -116,22 +116,25 @@ def _prepare_database(settings: Settings) -> tuple[str, str]:
     database = build_database(settings)
     migrate.upgrade(database)
     FilmFolder(settings.blobs, database).open(may_mark=True)
-    key = _admin_key(settings, database)
+    key = _admin_key(settings, database, say)
     with database.begin() as session:
         token = keys.make_link(session, keys.find_key_id(key) or "", database.now(session))
     database.close()
     return key, token
 
 
-def _admin_key(settings: Settings, database: Database) -> str:
-    """The key of this home; made where the database has none of it."""
+def _admin_key(settings: Settings, database: Database, say: Say) -> str:
+    """The key of this home; made where the database has none of it. A key of another database is put aside."""
     from shared.db import keys  # noqa: PLC0415
 
     kept = settings.key_file.read_text(encoding="utf-8").strip() if settings.key_file.exists() else ""
     with database.begin() as session:
         try:
             keys.get_principal(session, kept)
-        except AppError:
+        except NotAllowed:
+            if kept:
+                aside = private_files.put_aside(settings.key_file)
+                say(f"the key in {settings.key_file} is not valid in this database: kept as {aside.name}, and one made")
             kept = keys.make_key(session, DEFAULT_TENANT, "admin", database.now(session))
             private_files.write(settings.key_file, kept + "\n")
     return kept

@@ -1,0 +1,54 @@
+"""What `plainfilm up` does before its parts run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shared import up
+from shared.db import migrate
+from shared.db.engine import build_database
+from shared.settings import Settings
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """What the person at the terminal reads."""
+    return []
+
+
+def settings_of(home: Path, database: str) -> Settings:
+    """A home with an SQLite file of that name."""
+    return Settings(home=home, database_url=f"sqlite:///{home.parent / database}")
+
+
+def prepare(settings: Settings, said: list[str]) -> str:
+    """The key of a home whose films are not looked at."""
+    settings.home.mkdir(exist_ok=True)
+    database = build_database(settings)
+    migrate.upgrade(database)
+    try:
+        return up._admin_key(settings, database, said.append)
+    finally:
+        database.close()
+
+
+def test_a_key_of_another_database_is_put_aside(tmp_path: Path, said: list[str]) -> None:
+    """Nothing is lost by a changed address: the old key is kept, privately, each of them, and one line says so."""
+    home = tmp_path / "home"
+    first = prepare(settings_of(home, "one.db"), said)
+    assert said == []
+    second = prepare(settings_of(home, "two.db"), said)
+    third = prepare(settings_of(home, "three.db"), said)
+    kept = {path.name: path.read_text().strip() for path in home.glob("api-key*")}
+    assert kept == {"api-key": third, "api-key.old": first, "api-key.old2": second}
+    assert {path.stat().st_mode & 0o777 for path in home.glob("api-key*")} == {0o600}
+    assert [line.count(".old") for line in said] == [1, 1]
+
+
+def test_the_key_of_this_database_stays(tmp_path: Path, said: list[str]) -> None:
+    """Start after start."""
+    settings = settings_of(tmp_path / "home", "one.db")
+    assert prepare(settings, said) == prepare(settings, said)
+    assert said == []
