@@ -15,6 +15,7 @@ from shared import broker
 from shared.db import schema
 from shared.db.engine import build_database
 from shared.errors import AppError
+from shared.home import find_openness
 from shared.settings import Settings
 
 FREE_DISK_GIB = 1.0
@@ -59,6 +60,9 @@ def _home(settings: Settings) -> Finding:
     nearest = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
     is_fine = os.access(nearest, os.W_OK)
     state = str(settings.home) if is_fine else f"{settings.home} is not writable; set PLAINFILM_HOME"
+    openness = find_openness(settings.home)
+    if is_fine and openness:
+        return Finding("home", is_fine=False, state=openness, is_needed=False)
     return Finding("home", is_fine, state)
 
 

@@ -1,4 +1,4 @@
-"""Small secrets kept as files that only their owner reads."""
+"""Small secrets kept as files that only their owner reads, and folders that only their owner enters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 def read_or_make(path: Path, make: Callable[[], str]) -> str:
     """The file's text; made with mode 0600 where it is absent. Of two makers at once, the first wins."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         write(temporary, make())
         try:
@@ -22,6 +22,13 @@ def read_or_make(path: Path, make: Callable[[], str]) -> str:
         finally:
             temporary.unlink()
     return path.read_text(encoding="utf-8").strip()
+
+
+def make_folder(path: Path) -> None:
+    """Make it, and what is missing above it, with mode 0700; one that is there stays as it is."""
+    if not path.parent.exists():
+        make_folder(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
 
 
 def write(path: Path, text: str) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from shared import private_files
 from shared.processes import die_with_parent
 
 FIRST_PAUSE_S = 0.5
@@ -51,7 +52,7 @@ class Part:
 
     def start(self, logs: Path) -> None:
         """Start it, its output appended to `logs`/<name>.log."""
-        logs.mkdir(parents=True, exist_ok=True)
+        private_files.make_folder(logs)
         with (logs / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603  our own commands
                 self.command,

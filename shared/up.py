@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from shared import broker, private_files
+from shared import broker, home, private_files
 from shared.domain import DEFAULT_TENANT
 from shared.errors import AppError, Conflict, DatabaseDown, InvalidRequest, NotAllowed
 from shared.processes import die_with_parent
@@ -34,8 +34,8 @@ def up(settings: Settings, say: Say) -> None:
         Conflict: another one runs in this home.
         AppError: a part cannot be started; says which and what to do.
     """
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    settings.run.mkdir(exist_ok=True, mode=0o700)
+    home.prepare(settings, say)
+    private_files.make_folder(settings.run)
     supervisor = Supervisor(settings.home / "logs", say)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, supervisor.request_stop)

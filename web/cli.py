@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 
 import typer
 
+from shared import home
 from shared.settings import load_settings
 
 cli = typer.Typer(help="The web server.", no_args_is_help=True)
@@ -21,6 +23,7 @@ def group() -> None:
 def run() -> None:
     """Serve API and pages with gunicorn and gevent."""
     settings = load_settings()
+    home.prepare(settings, partial(typer.echo, err=True))
     options = [
         "--worker-class=gevent",
         f"--workers={settings.web_workers}",

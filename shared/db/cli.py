@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import typer
 
+from shared import home
 from shared.db import audit as chain
 from shared.db import migrate, schema
 from shared.db.engine import build_database
@@ -22,7 +25,9 @@ def group() -> None:
 @cli.command()
 def upgrade(revision: str = "head") -> None:
     """Bring the database to this build's schema."""
-    database = build_database(load_settings())
+    settings = load_settings()
+    home.prepare(settings, partial(typer.echo, err=True))
+    database = build_database(settings)
     migrate.upgrade(database, revision)
     typer.echo(schema.current_revision(database))
 

@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 
+from shared import private_files
 from shared.db.idle import IdleStack
 from shared.errors import DatabaseDown, InvalidRequest, StorageFull
 from shared.settings import Settings
@@ -73,7 +74,7 @@ def make_engine(url: str) -> Engine:
 def _sqlite_engine(url: str) -> Engine:
     database = make_url(url).database
     if database:
-        Path(database).parent.mkdir(parents=True, exist_ok=True)
+        private_files.make_folder(Path(database).parent)
     engine = create_engine(
         url, poolclass=IdleStack, connect_args={"timeout": SQLITE_BUSY_S, "check_same_thread": False}
     )

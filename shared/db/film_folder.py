@@ -76,7 +76,7 @@ class FilmFolder:
     def _write(self, own: str) -> None:
         """Durable before the row that says so."""
         try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_files.make_folder(self.root)
             private_files.write(self.root / MARK, own + "\n")
             _sync(self.root)
         except OSError as error:

@@ -95,3 +95,11 @@ def test_an_address_that_is_none_is_told(tmp_path: Path) -> None:
     finding = found(Settings(home=tmp_path, database_url="nonsense", port=free_port()), "database")
     assert not finding.is_fine
     assert "PLAINFILM_DATABASE_URL" in finding.state
+
+
+def test_a_home_that_others_may_enter_is_told(tmp_path: Path) -> None:
+    """It stops no start."""
+    tmp_path.chmod(0o750)
+    finding = found(Settings(home=tmp_path, port=free_port()), "home")
+    assert finding.mark == "--"
+    assert f"chmod 700 {tmp_path}" in finding.state
