@@ -6,6 +6,7 @@ So `plainfilm web` never pays for TensorFlow, and a missing extra costs one help
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,8 +14,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from shared.errors import AppError, NotAllowed
-from shared.settings import load_settings
+from shared.errors import AppError, NotAllowed, explain
+from shared.settings import find_unknown, load_settings
 
 GROUP = "plainfilm.commands"
 EXTRAS = {
@@ -125,6 +126,8 @@ def _what_to_install(command: str, error: ModuleNotFoundError) -> str:
 
 def main() -> None:
     """The console script: an expected failure, a missing extra too, is one line on stderr and exit status 1."""
+    for line in find_unknown(os.environ):
+        sys.stderr.write(f"plainfilm: {line}\n")
     try:
         cli()
     except ModuleNotFoundError as error:
@@ -134,7 +137,7 @@ def main() -> None:
         sys.stderr.write(_what_to_install(named, error))
         sys.exit(1)
     except AppError as error:
-        sys.stderr.write(f"plainfilm: {error.detail}\n")
+        sys.stderr.write(f"plainfilm: {explain(error)}\n")
         sys.exit(1)
 
 

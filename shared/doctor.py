@@ -14,7 +14,7 @@ from pathlib import Path
 from shared import broker
 from shared.db import schema
 from shared.db.engine import build_database
-from shared.errors import AppError
+from shared.errors import AppError, explain
 from shared.home import find_openness
 from shared.settings import Settings
 
@@ -97,7 +97,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     try:
         found = schema.current_revision(build_database(settings))
     except AppError as error:
-        yield Finding("database", is_fine=False, state=f"{error.detail} Check PLAINFILM_DATABASE_URL.")
+        yield Finding("database", is_fine=False, state=f"{explain(error)} Check PLAINFILM_DATABASE_URL.")
         return
     is_current = found == schema.HEAD
     state = f"at revision {found}" if is_current else f"at revision {found}; run `plainfilm db upgrade`"

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 from shared import broker, home, private_files
 from shared.domain import DEFAULT_TENANT
-from shared.errors import AppError, Conflict, DatabaseDown, InvalidRequest, NotAllowed
+from shared.errors import AppError, Conflict, DatabaseDown, InvalidRequest, ManifestMismatch, NotAllowed
 from shared.processes import die_with_parent
 from shared.settings import Settings
 from shared.supervisor import Part, Say, Supervisor
@@ -52,6 +52,7 @@ def up(settings: Settings, say: Say) -> None:
 
 def _start(settings: Settings, supervisor: Supervisor, say: Say) -> None:
     _check_port(settings)
+    _check_model(settings)
     broker_url = _start_broker(settings, supervisor)
     environment = {"PLAINFILM_REDIS_URL": broker_url, "PLAINFILM_HOME": str(settings.home)}
     url = f"http://{settings.listens_at}"
@@ -156,6 +157,18 @@ def _queue_samples(url: str, key: str, say: Say) -> None:
         say(f"sample films were not queued: {error.detail}")
     else:
         say(f"{len(paths)} sample films are queued: blends of many films, of no single person")
+
+
+def _check_model(settings: Settings) -> None:
+    """A folder without a model would be told in the worker's log only, at each of its starts."""
+    from shared.manifest import read_manifest  # noqa: PLC0415
+
+    if settings.model_dir is None:
+        return
+    try:
+        read_manifest(settings.model_dir)
+    except ManifestMismatch as error:
+        raise InvalidRequest(f"PLAINFILM_MODEL_DIR {settings.model_dir} cannot be used: {error.detail}") from error
 
 
 def _check_port(settings: Settings) -> None:

@@ -210,13 +210,14 @@ def wait_for_database(database: Database, patience_s: float = DATABASE_PATIENCE_
     while True:
         try:
             found = schema.current_revision(database)
-        except DatabaseDown:
-            found = "unreachable"
+            why = None
+        except DatabaseDown as error:
+            found, why = "unreachable", error.facts.get("why")
         if found == schema.HEAD:
             return
         if time.monotonic() + pause_s > give_up_at:
             raise DatabaseDown(f"The database is {found or 'not migrated'}; this build needs {schema.HEAD}.")
-        log.warning("database.awaited", found=found, needed=schema.HEAD)
+        log.warning("database.awaited", found=found, needed=schema.HEAD, why=why)
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, 8.0)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
@@ -188,19 +188,44 @@ def _translated() -> Iterator[None]:
     except (OperationalError, PoolExhausted) as error:
         if _is_full(error):
             raise StorageFull("The database has no room left; tell its operator, and try again later.") from error
-        raise DatabaseDown("The database does not answer; try again shortly.") from error
+        raise DatabaseDown("The database does not answer; try again shortly.", why=why_down(error)) from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseDown("The database connection was lost; try again shortly.") from error
         if _sqlstate(error) == UNDEFINED_TABLE:  # SQLite's is an OperationalError
             raise DatabaseDown("The database is not set up yet; try again shortly.") from error
+        if _sqlite_code(error) == sqlite3.SQLITE_NOTADB:
+            raise DatabaseDown("The database cannot be used.", why="the file is no SQLite database") from error
         raise
+
+
+REASONS: Final = {
+    "password authentication failed": "PostgreSQL refuses the user's password",
+    "no password supplied": "PostgreSQL asks for a password, and PLAINFILM_DATABASE_URL has none",
+    'FATAL:  role "': "PostgreSQL knows no such user",
+    'FATAL:  database "': "PostgreSQL has no such database",
+    "failed to resolve host": "its host is unknown",
+    "Connection refused": "nothing listens at its host and port",
+    "timeout expired": "its host does not answer in time",
+    "unable to open database file": "the file cannot be opened",
+}
+"""By what the driver says: there is no SQLSTATE before a connection stands. Nothing of the address is repeated."""
+
+
+def why_down(error: Exception) -> str | None:
+    """For the operator: what stands between us and the database; None where the driver does not say it plainly."""
+    said = str(getattr(error, "orig", None) or "")
+    return next((why for words, why in REASONS.items() if words in said), None)
 
 
 def _is_full(error: Exception) -> bool:
     """SQLite says SQLITE_FULL (13), PostgreSQL disk_full."""
-    cause = getattr(error, "orig", None)
-    return getattr(cause, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL or _sqlstate(error) == DISK_FULL
+    return _sqlite_code(error) == sqlite3.SQLITE_FULL or _sqlstate(error) == DISK_FULL
+
+
+def _sqlite_code(error: Exception) -> int:
+    """SQLite's own number of what went wrong; 0 elsewhere."""
+    return int(getattr(getattr(error, "orig", None), "sqlite_errorcode", 0))
 
 
 def _sqlstate(error: Exception) -> str:

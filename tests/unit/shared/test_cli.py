@@ -132,6 +132,14 @@ def test_a_bad_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(found.stderr.splitlines()) == 1
 
 
+def test_a_misspelt_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command goes on."""
+    monkeypatch.setenv("PLAINFILM_HOOM", "/x")
+    found = start("--help")
+    assert found.returncode == 0
+    assert found.stderr == "plainfilm: there is no setting PLAINFILM_HOOM; did you mean PLAINFILM_HOME?\n"
+
+
 def test_a_key_is_made_and_its_link_printed(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`key make` prints a key that `key link` can use."""
     monkeypatch.setenv("PLAINFILM_DATABASE_URL", sqlite_url)

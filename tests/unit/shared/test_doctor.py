@@ -92,7 +92,7 @@ def test_a_database_that_does_not_answer_is_told(tmp_path: Path) -> None:
 
 def test_an_address_that_is_none_is_told(tmp_path: Path) -> None:
     """A finding, not a traceback."""
-    finding = found(Settings(home=tmp_path, database_url="nonsense", port=free_port()), "database")
+    finding = found(Settings(home=tmp_path, database_url="postgresql://h/d?sslmode", port=free_port()), "database")
     assert not finding.is_fine
     assert "PLAINFILM_DATABASE_URL" in finding.state
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from shared.errors import InvalidRequest
-from shared.settings import Settings, load_settings
+from shared.settings import Settings, find_unknown, load_settings
 
 GOOD: dict[str, tuple[str, object]] = {
     "home": ("/srv/films", Path("/srv/films")),
@@ -45,6 +45,9 @@ GOOD: dict[str, tuple[str, object]] = {
 }
 BAD = {
     "port": "0",
+    "home": "",
+    "database_url": "mysql://u:secret@h/d",
+    "redis_url": "http://h:1/0",
     "url": "not a url",
     "engine": "steam",
     "log_level": "chatty",
@@ -179,3 +182,34 @@ def test_what_is_set_wins_over_what_runs(tmp_path: Path) -> None:
 def test_an_address_is_told_as_browsers_take_it(tmp_path: Path, host: str, address: str) -> None:
     """One of IPv6 in brackets."""
     assert Settings(home=tmp_path, host=host).service_url == f"http://{address}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("redis_url", "foo"), ("redis_url", ""), ("redis_url", "redis://:se/cret@h:1/0"), ("database_url", "s3cret"),
+     ("database_url", "postgresql://u:secret@h:port/d"), ("model_dir", ""), ("session_secret", "")],
+)  # fmt: skip
+def test_an_address_that_cannot_be_used_is_named_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Before anything is started that would ask it for ever."""
+    monkeypatch.setenv(f"PLAINFILM_{name.upper()}", value)
+    with pytest.raises(InvalidRequest, match=f"PLAINFILM_{name.upper()}: it") as refused:
+        load_settings()
+    assert "cret" not in refused.value.detail
+
+
+def test_a_misspelt_variable_is_told_with_the_one_that_was_meant() -> None:
+    """Those of training and of the tests are none of ours."""
+    names = [
+        "PLAINFILM_PROT",
+        "PLAINFILM_PORT",
+        "PLAINFILM_XYZZY",
+        "PLAINFILM_DATA",
+        "PLAINFILM_TEST_REDIS_URL",
+        "PATH",
+    ]
+    assert find_unknown(names) == [
+        "there is no setting PLAINFILM_PROT; did you mean PLAINFILM_PORT?",
+        "there is no setting PLAINFILM_XYZZY",
+    ]

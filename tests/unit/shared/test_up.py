@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from shared import up
+from shared.broker import free_port
 from shared.db import migrate
 from shared.db.engine import build_database
+from shared.errors import InvalidRequest
 from shared.settings import Settings
+
+pytestmark = pytest.mark.enable_socket  # it looks whether a port of this machine is free
 
 
 @pytest.fixture
@@ -52,3 +56,12 @@ def test_the_key_of_this_database_stays(tmp_path: Path, said: list[str]) -> None
     settings = settings_of(tmp_path / "home", "one.db")
     assert prepare(settings, said) == prepare(settings, said)
     assert said == []
+
+
+def test_a_folder_without_a_model_stops_the_start(tmp_path: Path, said: list[str]) -> None:
+    """Before a part is started that would end again and again; the line names the setting."""
+    settings = Settings(home=tmp_path / "home", model_dir=tmp_path, port=free_port())
+    with pytest.raises(InvalidRequest, match=f"PLAINFILM_MODEL_DIR {tmp_path} cannot be used: "):
+        up.up(settings, said.append)
+    assert said == ["stopping"]
+    assert not (tmp_path / "home" / "logs").exists()
