@@ -9,11 +9,10 @@ import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from shared import broker
 from shared.db import schema
-from shared.db.engine import build_database
+from shared.db.engine import build_database, is_missing_file
 from shared.errors import AppError, explain
 from shared.home import find_openness
 from shared.settings import Settings
@@ -91,7 +90,7 @@ def _port(settings: Settings) -> Finding:
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
-    if _is_missing_file(settings.sql_url):
+    if is_missing_file(settings.sql_url):
         yield Finding("database", is_fine=True, state="SQLite, made at the first start")
         return
     try:
@@ -102,12 +101,6 @@ def _database(settings: Settings) -> Iterator[Finding]:
     is_current = found == schema.HEAD
     state = f"at revision {found}" if is_current else f"at revision {found}; run `plainfilm db upgrade`"
     yield Finding("database", is_current, state)
-
-
-def _is_missing_file(url: str) -> bool:
-    """True for an SQLite file that is not there: to look inside would make it."""
-    sqlite = "sqlite:///"
-    return url.startswith(sqlite) and not Path(url.removeprefix(sqlite)).exists()
 
 
 def _gpu() -> Finding:

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from shared import private_files
 from shared.db.idle import IdleStack
-from shared.errors import DatabaseDown, InvalidRequest, StorageFull
+from shared.errors import DatabaseDown, InvalidRequest, NotFound, StorageFull
 from shared.settings import Settings
 
 SQLITE_BUSY_S = 10.0
@@ -177,6 +177,26 @@ def build_database(settings: Settings) -> Database:
         raise InvalidRequest("PLAINFILM_DATABASE_URL is not the address of a database that we know.") from None
 
 
+def open_database(settings: Settings) -> Database:
+    """The same for a command that uses a database and makes none: an SQLite file must be there.
+
+    Raises:
+        NotFound: it is not.
+        InvalidRequest: as above.
+    """
+    if is_missing_file(settings.sql_url):
+        if settings.database_url is not None:
+            raise NotFound("No database at PLAINFILM_DATABASE_URL; change it or run `plainfilm up`.")
+        raise NotFound(f"No database in {settings.home}; set PLAINFILM_HOME or run `plainfilm up`.")
+    return build_database(settings)
+
+
+def is_missing_file(url: str) -> bool:
+    """True for an SQLite file that is not there: to look inside would make it."""
+    sqlite = "sqlite:///"
+    return url.startswith(sqlite) and not Path(url.removeprefix(sqlite)).exists()
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     """Turn a connection that is lost, refused or awaited in vain, and tables that are not there yet, to `DatabaseDown`.
@@ -193,11 +213,13 @@ def _translated() -> Iterator[None]:
         if error.connection_invalidated:
             raise DatabaseDown("The database connection was lost; try again shortly.") from error
         if _sqlstate(error) == UNDEFINED_TABLE:  # SQLite's is an OperationalError
-            raise DatabaseDown("The database is not set up yet; try again shortly.") from error
+            raise DatabaseDown("The database is not set up yet; try again shortly.", why=NO_TABLES) from error
         if _sqlite_code(error) == sqlite3.SQLITE_NOTADB:
             raise DatabaseDown("The database cannot be used.", why="the file is no SQLite database") from error
         raise
 
+
+NO_TABLES: Final = "it has no tables yet: run `plainfilm up` or `plainfilm db upgrade`"
 
 REASONS: Final = {
     "password authentication failed": "PostgreSQL refuses the user's password",
@@ -208,6 +230,7 @@ REASONS: Final = {
     "Connection refused": "nothing listens at its host and port",
     "timeout expired": "its host does not answer in time",
     "unable to open database file": "the file cannot be opened",
+    "no such table": NO_TABLES,
 }
 """By what the driver says: there is no SQLSTATE before a connection stands. Nothing of the address is repeated."""
 

@@ -243,3 +243,25 @@ def test_an_audit_chain_that_cannot_be_read_is_status_2(tmp_path: Path, monkeypa
     """No tables is no proof that anything was changed."""
     monkeypatch.setenv("PLAINFILM_DATABASE_URL", f"sqlite:///{tmp_path / 'empty.db'}")
     assert run("audit", "verify").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("audit", "verify"), ("db", "current"), ("key", "make"), ("key", "list"), ("key", "link"), ("tenant", "list")],
+    ids=" ".join,
+)
+def test_a_home_without_a_database_is_said_and_stays_empty(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """A wrong PLAINFILM_HOME, most often: an empty database made there would look like lost films."""
+    found = start(*words)
+    assert found.returncode == (2 if words[0] == "audit" else 1)
+    assert found.stderr.endswith(f"No database in {tmp_path}; set PLAINFILM_HOME or run `plainfilm up`.\n")
+    assert len(found.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_without_tables_is_said(tmp_path: Path) -> None:
+    """With the command that makes them."""
+    (tmp_path / "plainfilm.db").touch()
+    found = start("key", "list")
+    assert found.returncode == 1
+    assert "it has no tables yet: run `plainfilm up` or `plainfilm db upgrade`" in found.stderr
