@@ -163,7 +163,12 @@ class Settings(BaseSettings):
         """The set service, else the one running in this home, else the default address."""
         if self.url is not None:
             return str(self.url).rstrip("/")
-        return _read(self.run / "url") or f"http://{self.listens_at}"
+        return self.running_url or f"http://{self.listens_at}"
+
+    @property
+    def running_url(self) -> str | None:
+        """Where the service that runs in this home listens, if one does."""
+        return _read(self.run / "url")
 
     @property
     def listens_at(self) -> str:
