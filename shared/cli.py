@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from shared.domain import Priority
 from shared.errors import AppError, NotAllowed, explain
 from shared.settings import find_unknown, load_settings
 
@@ -100,19 +101,19 @@ def doctor() -> None:
 
 @cli.command()
 def classify(
-    files: Annotated[list[Path], typer.Argument(help="PNG or JPEG films")],
+    files: Annotated[list[Path], typer.Argument(help="PNG or JPEG films, or folders of them")],
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,  # noqa: FBT002  a flag
-    priority: Annotated[str, typer.Option(help="stat, routine or bulk")] = "routine",
+    priority: Annotated[Priority, typer.Option(help="how soon: stat before routine before bulk")] = Priority.ROUTINE,
 ) -> None:
     """Send films to the service, wait, and print what came of them."""
     from shared.classify import run  # noqa: PLC0415
-    from shared.client import Client  # noqa: PLC0415
+    from shared.client import CONNECT_PATIENCE_S, Client  # noqa: PLC0415
 
     settings = load_settings()
     api_key = settings.client_key
     if api_key is None:
         raise NotAllowed("No key: set PLAINFILM_KEY, or start the service here with `plainfilm up`.")
-    with Client(settings.service_url, api_key) as client:
+    with Client(settings.service_url, api_key, connect_patience_s=CONNECT_PATIENCE_S) as client:
         raise typer.Exit(run(client, files, as_json=as_json, priority=priority))
 
 

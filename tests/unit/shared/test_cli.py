@@ -265,3 +265,10 @@ def test_a_database_without_tables_is_said(tmp_path: Path) -> None:
     found = start("key", "list")
     assert found.returncode == 1
     assert "it has no tables yet: run `plainfilm up` or `plainfilm db upgrade`" in found.stderr
+
+
+def test_an_unknown_priority_is_refused_before_a_film_is_sent(tmp_path: Path) -> None:
+    """As a wrong option, with those there are."""
+    found = run("classify", str(tmp_path), "--priority", "urgent")
+    assert found.exit_code == 2
+    assert "routine" in found.output
