@@ -85,7 +85,7 @@ def _broker(settings: Settings) -> Finding:
 def _port(settings: Settings) -> Finding:
     with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
         is_open = probe.connect_ex((settings.host, settings.port)) == 0
-    is_ours = settings.running_url == f"http://{settings.listens_at}"
+    is_ours = settings.running_url == settings.local_url
     taken = "plainfilm of this home listens there" if is_ours else "something else listens there; set PLAINFILM_PORT"
     return Finding(f"port {settings.port}", is_ours or not is_open, taken if is_open else "free")
 

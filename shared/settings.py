@@ -163,12 +163,18 @@ class Settings(BaseSettings):
         """The set service, else the one running in this home, else the default address."""
         if self.url is not None:
             return str(self.url).rstrip("/")
-        return self.running_url or f"http://{self.listens_at}"
+        return self.running_url or self.local_url
 
     @property
     def running_url(self) -> str | None:
         """Where the service that runs in this home listens, if one does."""
         return _read(self.run / "url")
+
+    @property
+    def local_url(self) -> str:
+        """Where this machine reaches the web server: one that listens at all addresses is reached by loopback."""
+        reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host)  # noqa: S104  only compared
+        return f"http://{reached}:{self.port}" if reached else f"http://{self.listens_at}"
 
     @property
     def listens_at(self) -> str:

@@ -55,15 +55,16 @@ def _start(settings: Settings, supervisor: Supervisor, say: Say) -> None:
     _check_model(settings)
     broker_url = _start_broker(settings, supervisor)
     environment = {"PLAINFILM_REDIS_URL": broker_url, "PLAINFILM_HOME": str(settings.home)}
-    url = f"http://{settings.listens_at}"
+    url = settings.local_url
     private_files.write(settings.run / "redis-url", broker_url)
     private_files.write(settings.run / "url", url)
     itself = [sys.executable, "-m", "shared.cli"]
     supervisor.add(Part("worker", [*itself, "worker", "run"], environment))
     token = _prepare(settings, url, say)
     supervisor.add(Part("web", [*itself, "web", "run"], environment))
-    say(f"plainfilm is starting at {url}")
-    say(f"  open once in your browser: {url}/enter/{token}")
+    shown = settings.service_url  # PLAINFILM_URL where it is set, else ours
+    say(f"plainfilm is starting at {shown}")
+    say(f"  open once in your browser: {shown}/enter/{token}")
     say(f"  API key: {settings.key_file}")
     say(f"  logs: {settings.home / 'logs'}   stop: Ctrl-C")
 

@@ -199,6 +199,17 @@ def test_an_address_that_cannot_be_used_is_named_without_its_password(
     assert "cret" not in refused.value.detail
 
 
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("films.example", "films.example")],  # noqa: S104  only read
+)
+def test_a_server_at_all_addresses_is_reached_by_one(tmp_path: Path, host: str, reached: str) -> None:
+    """No browser opens http://0.0.0.0; PLAINFILM_URL, where it is set, is what is shown."""
+    settings = Settings(home=tmp_path, host=host, port=8001)
+    assert settings.service_url == settings.local_url == f"http://{reached}:8001"
+    assert settings.model_copy(update={"url": "https://films.example/"}).service_url == "https://films.example"
+
+
 def test_a_misspelt_variable_is_told_with_the_one_that_was_meant() -> None:
     """Those of training and of the tests are none of ours."""
     names = [

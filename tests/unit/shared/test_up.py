@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import up
+from shared import private_files, up
 from shared.broker import free_port
 from shared.db import migrate
 from shared.db.engine import build_database
@@ -65,3 +65,26 @@ def test_a_folder_without_a_model_stops_the_start(tmp_path: Path, said: list[str
         up.up(settings, said.append)
     assert said == ["stopping"]
     assert not (tmp_path / "home" / "logs").exists()
+
+
+def test_the_link_that_is_printed_can_be_opened(
+    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By PLAINFILM_URL where it is set, else by an address of this machine."""
+    monkeypatch.setattr(up, "_start_broker", lambda *_: "redis://127.0.0.1:1/0")
+    monkeypatch.setattr(up, "_prepare", lambda *_: "t0ken")
+
+    class Quiet:
+        def add(self, _part: object) -> None:
+            """Start nothing."""
+
+    settings = Settings(home=tmp_path, host="0.0.0.0", port=free_port())  # noqa: S104  bound to look whether it is free
+    private_files.make_folder(settings.run)
+    for url, expected in (
+        (None, f"http://127.0.0.1:{settings.port}"),
+        ("https://films.example", "https://films.example"),
+    ):
+        said.clear()
+        up._start(settings.model_copy(update={"url": url}), Quiet(), said.append)
+        assert f"  open once in your browser: {expected}/enter/t0ken" in said
+    assert settings.running_url == f"http://127.0.0.1:{settings.port}"
