@@ -1,4 +1,4 @@
-"""`plainfilm classify FILE...`: send films, wait for their verdicts, print a table or one JSON object a line."""
+"""`plainfilm classify FILE...`: send films or folders of them, wait for verdicts, print a table or a JSON line each."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from shared import wire
 from shared.client import Client, Refused
 
 IN_FLIGHT = 32
 """Films submitted ahead of the answer awaited: enough to keep several workers in full batches."""
+
+
+FILM_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +60,12 @@ def classify(client: Client, files: Sequence[Path], priority: str) -> Iterator[A
 def run(client: Client, files: Sequence[Path], *, as_json: bool, priority: str) -> int:
     """Classify and print; the exit status is 1 where any file has an error."""
     answers: list[Answer] = []
+    films = find_films(files)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("classifying", total=len(files))
-        for answer in classify(client, files, priority):
+        bar = progress.add_task("classifying", total=len(films))
+        for answer in classify(client, films, priority):
             answers.append(answer)
             progress.advance(bar)
             if as_json:
@@ -73,11 +77,22 @@ def run(client: Client, files: Sequence[Path], *, as_json: bool, priority: str) 
     return 1 if any(answer.error for answer in answers) else 0
 
 
+def find_films(paths: Sequence[Path]) -> list[Path]:
+    """Files as they are; of a folder its films by name, or itself where it has none, which is then told."""
+    return [film for path in paths for film in (path.is_dir() and _films_in(path)) or [path]]
+
+
+def _films_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in FILM_SUFFIXES and path.is_file())
+
+
 def _submit(client: Client, path: Path, priority: str) -> wire.Job | str:
     try:
         return client.submit(path, priority)
     except Refused as error:
         return error.detail
+    except IsADirectoryError:
+        return "The folder has no PNG or JPEG film in it; folders in folders are not looked into."
     except OSError as error:
         return f"The file cannot be read: {error.strerror or type(error).__name__}."
 
@@ -90,16 +105,22 @@ def _await(client: Client, path: Path, sent: wire.Job) -> Answer:
 
 
 def _table(answers: Sequence[Answer]) -> Table:
-    # a file may be named like a style: escape shows it as it is
-    table = Table("file", "verdict", "probabilities", "prediction set", "job")
+    """Fits 80 columns, and cuts nothing: what is too long is folded."""
+    table = Table(Column("file and job", min_width=36, overflow="fold"), Column("verdict", overflow="fold"))
     for answer in answers:
-        result = answer.job.result if answer.job else None
-        if result is None:
-            table.add_row(escape(Path(answer.file).name), "[red]error[/red]", escape(answer.error or ""), "", "")
-            continue
-        leading = sorted(result.probabilities.items(), key=lambda item: -item[1])
-        shares = "  ".join(f"{label} {share:.0%}" for label, share in leading)
-        job_id = answer.job.id if answer.job else ""
-        chosen = ", ".join(result.prediction_set)
-        table.add_row(escape(Path(answer.file).name), result.verdict, shares, chosen, job_id)
+        # a file may be named like a style: escape shows it as it is
+        table.add_row(f"{escape(Path(answer.file).name)}\n{answer.job.id if answer.job else ''}", _told(answer))
     return table
+
+
+def _told(answer: Answer) -> str:
+    """Verdict, probabilities, prediction set and reasons, a line each; or what went wrong."""
+    result = answer.job.result if answer.job else None
+    if result is None:
+        return f"[red]error[/red]\n{escape(answer.error or '')}"
+    leading = sorted(result.probabilities.items(), key=lambda item: -item[1])
+    lines = [f"[bold]{result.verdict}[/bold]", "  ".join(f"{label} {share:.0%}" for label, share in leading)]
+    lines.append(f"set: {', '.join(result.prediction_set) or 'empty'}")
+    if result.reasons:
+        lines.append(f"reasons: {', '.join(result.reasons)}")
+    return "\n".join(lines)

@@ -6,6 +6,7 @@ So `plainfilm web` never pays for TensorFlow, and a missing extra costs one help
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,8 +14,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from shared.errors import AppError, NotAllowed
-from shared.settings import load_settings
+from shared.domain import Priority
+from shared.errors import AppError, NotAllowed, explain
+from shared.settings import find_unknown, load_settings
 
 GROUP = "plainfilm.commands"
 EXTRAS = {
@@ -99,19 +101,19 @@ def doctor() -> None:
 
 @cli.command()
 def classify(
-    files: Annotated[list[Path], typer.Argument(help="PNG or JPEG films")],
+    files: Annotated[list[Path], typer.Argument(help="PNG or JPEG films, or folders of them")],
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,  # noqa: FBT002  a flag
-    priority: Annotated[str, typer.Option(help="stat, routine or bulk")] = "routine",
+    priority: Annotated[Priority, typer.Option(help="how soon: stat before routine before bulk")] = Priority.ROUTINE,
 ) -> None:
     """Send films to the service, wait, and print what came of them."""
     from shared.classify import run  # noqa: PLC0415
-    from shared.client import Client  # noqa: PLC0415
+    from shared.client import CONNECT_PATIENCE_S, Client  # noqa: PLC0415
 
     settings = load_settings()
     api_key = settings.client_key
     if api_key is None:
         raise NotAllowed("No key: set PLAINFILM_KEY, or start the service here with `plainfilm up`.")
-    with Client(settings.service_url, api_key) as client:
+    with Client(settings.service_url, api_key, connect_patience_s=CONNECT_PATIENCE_S) as client:
         raise typer.Exit(run(client, files, as_json=as_json, priority=priority))
 
 
@@ -125,6 +127,8 @@ def _what_to_install(command: str, error: ModuleNotFoundError) -> str:
 
 def main() -> None:
     """The console script: an expected failure, a missing extra or a full disk too, is one line and exit status 1."""
+    for line in find_unknown(os.environ):
+        sys.stderr.write(f"plainfilm: {line}\n")
     try:
         cli()
     except ModuleNotFoundError as error:
@@ -134,7 +138,7 @@ def main() -> None:
         sys.stderr.write(_what_to_install(named, error))
         sys.exit(1)
     except AppError as error:
-        sys.stderr.write(f"plainfilm: {error.detail}\n")
+        sys.stderr.write(f"plainfilm: {explain(error)}\n")
         sys.exit(1)
     except OSError as error:
         file = f"{error.filename}: " if error.filename is not None else ""

@@ -16,6 +16,9 @@ from shared.errors import AppError, NotAllowed, Unavailable
 PATIENCE_S = 60.0
 """How long a service that does not answer is asked again."""
 
+CONNECT_PATIENCE_S = 3.0
+"""The same at a command's first question, where nothing listens: it is not running, most often."""
+
 HOLD_S = 20
 """How long the service is asked to hold a question; less than the 30 s after which an answer counts as lost."""
 
@@ -39,15 +42,23 @@ class Client:
         url: of the service, e.g. 'http://127.0.0.1:8000'.
         key: 'pf_…'.
         patience_s: how long to keep asking a service that does not answer.
+        connect_patience_s: how long, where nothing listens and it has never answered.
         transport: what carries the requests; tests give their own.
     """
 
     def __init__(
-        self, url: str, key: str, patience_s: float = PATIENCE_S, transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        key: str,
+        patience_s: float = PATIENCE_S,
+        transport: httpx.BaseTransport | None = None,
+        connect_patience_s: float = PATIENCE_S,
     ) -> None:
         headers = {"Authorization": f"Bearer {key}"}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=30.0, transport=transport)
         self._patience_s = patience_s
+        self._connect_patience_s = connect_patience_s
+        self._has_answered = False
 
     def __enter__(self) -> Self:
         """Usable in a `with` block."""
@@ -92,15 +103,19 @@ class Client:
                 time.sleep(every_s)
 
     def _ask(self, method: str, path: str, **arguments: object) -> httpx.Response:
-        give_up_at = time.monotonic() + self._patience_s
+        asked = time.monotonic()
+        give_up_at = asked + self._patience_s
         while True:
             pause = 1.0
             try:
                 response = self._http.request(method, path, **arguments)  # type: ignore[arg-type]
             except httpx.TransportError as error:
+                if isinstance(error, httpx.ConnectError) and not self._has_answered:
+                    give_up_at = min(give_up_at, asked + self._connect_patience_s)
                 if time.monotonic() >= give_up_at:
                     raise Unavailable(f"{self._http.base_url} does not answer. Is `plainfilm up` running?") from error
             else:
+                self._has_answered = True
                 if response.status_code not in (429, 502, 503, 504) or time.monotonic() >= give_up_at:
                     return _checked(response)
                 pause = _pause_s(response, pause)

@@ -9,18 +9,15 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from shared import broker, samples
 from shared.db import schema
-from shared.db.engine import build_database
-from shared.errors import AppError
+from shared.db.engine import build_database, is_missing_file
+from shared.errors import AppError, explain
+from shared.home import find_openness
 from shared.imaging.decoder_client import DECODER_COMMAND
 from shared.imaging.sandbox import Sandbox
 from shared.settings import Settings
-
-FREE_DISK_GIB = 1.0
-"""Less than this is too little for films and the database to grow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +58,19 @@ def _home(settings: Settings) -> Finding:
     nearest = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
     is_fine = os.access(nearest, os.W_OK)
     state = str(settings.home) if is_fine else f"{settings.home} is not writable; set PLAINFILM_HOME"
+    openness = find_openness(settings.home)
+    if is_fine and openness:
+        return Finding("home", is_fine=False, state=openness, is_needed=False)
     return Finding("home", is_fine, state)
 
 
 def _disk(settings: Settings) -> Finding:
     nearest = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
-    free_gib = shutil.disk_usage(nearest).free / 2**30
-    return Finding("disk", free_gib >= FREE_DISK_GIB, f"{free_gib:.1f} GiB free")
+    free = shutil.disk_usage(nearest).free
+    if free < settings.min_free_bytes:
+        told = f"{free / 2**30:.1f} GiB free, less than PLAINFILM_MIN_FREE_BYTES: no film would be taken"
+        return Finding("disk", is_fine=False, state=told)
+    return Finding("disk", is_fine=True, state=f"{free / 2**30:.1f} GiB free")
 
 
 def _broker(settings: Settings) -> Finding:
@@ -84,28 +87,34 @@ def _broker(settings: Settings) -> Finding:
 def _port(settings: Settings) -> Finding:
     with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
         is_open = probe.connect_ex((settings.host, settings.port)) == 0
-    state = "something listens there: plainfilm itself, or set PLAINFILM_PORT" if is_open else "free"
-    return Finding(f"port {settings.port}", is_fine=True, state=state)
+    is_ours = settings.running_url == settings.local_url
+    taken = "plainfilm of this home listens there" if is_ours else "something else listens there; set PLAINFILM_PORT"
+    return Finding(f"port {settings.port}", is_ours or not is_open, taken if is_open else "free")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
-    if _is_missing_file(settings.sql_url):
+    if is_missing_file(settings.sql_url):
         yield Finding("database", is_fine=True, state="SQLite, made at the first start")
         return
     try:
         found = schema.current_revision(build_database(settings))
     except AppError as error:
-        yield Finding("database", is_fine=False, state=f"{error.detail} Check PLAINFILM_DATABASE_URL.")
+        yield Finding("database", is_fine=False, state=f"{explain(error)} Check PLAINFILM_DATABASE_URL.")
         return
-    is_current = found == schema.HEAD
-    state = f"at revision {found}" if is_current else f"at revision {found}; run `plainfilm db upgrade`"
-    yield Finding("database", is_current, state)
+    yield _revision(found)
 
 
-def _is_missing_file(url: str) -> bool:
-    """True for an SQLite file that is not there: to look inside would make it."""
-    sqlite = "sqlite:///"
-    return url.startswith(sqlite) and not Path(url.removeprefix(sqlite)).exists()
+def _revision(found: str | None) -> Finding:
+    """`plainfilm up` migrates by itself, up to what this build knows."""
+    if found is None:
+        return Finding("database", is_fine=True, state="empty, set up at the first start")
+    if found > schema.HEAD:
+        told = f"at revision {found}, this build goes up to {schema.HEAD}: install the plainfilm that made it"
+        return Finding("database", is_fine=False, state=told)
+    if found < schema.HEAD:
+        told = f"at revision {found}; `plainfilm up` or `plainfilm db upgrade` brings it to {schema.HEAD}"
+        return Finding("database", is_fine=False, state=told, is_needed=False)
+    return Finding("database", is_fine=True, state=f"at revision {found}")
 
 
 def _decoder(command: Sequence[str]) -> Finding:

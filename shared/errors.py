@@ -21,8 +21,8 @@
     └── Unavailable              503     DatabaseDown · QueueDown · QueueFull · DecoderBusy · StorageDown
                                              UploadsFull · WaitersFull · StorageFull (507)
 
-`detail` is for the user: it names no path, no SQL, no patient. `facts` go to the log only. `retry_after_s` is what a
-client is told to wait, where that is known.
+`detail` is for the user: it names no path, no SQL, no patient. `facts` go to the log and the terminal only.
+`retry_after_s` is what a client is told to wait, where that is known.
 """
 
 from __future__ import annotations
@@ -258,7 +258,7 @@ class QueueDown(Unavailable):
 
 
 class StorageDown(Unavailable):
-    """The blob store does not take or give bytes."""
+    """The blob store does not take or give bytes, or is not that of this database's films."""
 
     code = "storage_down"
 
@@ -322,6 +322,12 @@ class TenantWaitersFull(AppError):
     status = 429
     retryable = True
     title = "Too many of your requests are waiting"
+
+
+def explain(error: AppError) -> str:
+    """Its sentence, and for the operator why: the fact `why`, which no client is told."""
+    why = error.facts.get("why")
+    return f"{error.detail} ({why})" if why else error.detail
 
 
 def all_errors(base: type[AppError] = AppError) -> Iterator[type[AppError]]:

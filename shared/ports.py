@@ -15,6 +15,13 @@ from shared.domain import Film, Priority
 class BlobStore(Protocol):
     """Stored bytes by reference `<tenant>/<job id>/<sha256>`; durable once `put` returns."""
 
+    def check(self) -> None:
+        """Is the store there, and is it that of our database's films?
+
+        Raises:
+            StorageDown: it is not.
+        """
+
     def put(self, tenant: str, job_id: str, data: bytes, sha256: str | None = None) -> str:
         """Store durably; return the reference.
 
@@ -25,7 +32,7 @@ class BlobStore(Protocol):
 
         Raises:
             StorageFull: there is no room for them.
-            StorageDown: the bytes could not be made durable.
+            StorageDown: the bytes could not be made durable, or the store is another database's.
         """
 
     def copy(self, ref: str, job_id: str) -> str:
@@ -40,8 +47,8 @@ class BlobStore(Protocol):
         """Read back, checked against the reference's SHA-256.
 
         Raises:
-            BlobMissing: absent, or not the bytes that were stored.
-            StorageDown: the store does not say; asking again may help.
+            BlobMissing: absent from the store that holds our films, or not the bytes that were stored.
+            StorageDown: the store does not say, or is not ours; asking again may help.
         """
 
     def delete(self, ref: str) -> None:

@@ -1,7 +1,8 @@
-"""Small secrets kept as files that only their owner reads."""
+"""Small secrets kept as files that only their owner reads, and folders that only their owner enters."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 def read_or_make(path: Path, make: Callable[[], str]) -> str:
     """The file's text; made with mode 0600 where it is absent. Of two makers at once, the first wins."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         write(temporary, make())
         try:
@@ -23,9 +24,27 @@ def read_or_make(path: Path, make: Callable[[], str]) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
+def make_folder(path: Path) -> None:
+    """Make it, and what is missing above it, with mode 0700; one that is there stays as it is."""
+    if not path.parent.exists():
+        make_folder(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
+
+
 def write(path: Path, text: str) -> None:
-    """Write `text` with mode 0600, replacing what was there."""
+    """Write `text` with mode 0600, on the disk when this returns, replacing what was there."""
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
         handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def put_aside(path: Path) -> Path:
+    """Rename it to `<name>.old`, or `.old2`, `.old3`, ... where that is taken, with mode 0600; return its new place."""
+    names = (path.with_name(f"{path.name}.old{number if number > 1 else ''}") for number in itertools.count(1))
+    aside = next(name for name in names if not name.exists())
+    path.rename(aside)
+    aside.chmod(0o600)
+    return aside

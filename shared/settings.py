@@ -5,13 +5,25 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, HttpUrl, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import InvalidRequest
+
+PREFIX: Final = "PLAINFILM_"
+
+OF_OTHERS: Final = re.compile("DATA|TEST_.*")
+"""What training and the tests read."""
+
+DATABASES: Final = frozenset({"postgresql", "postgres", "postgresql+psycopg", "sqlite", "sqlite+pysqlite"})
+BROKERS: Final = frozenset({"redis", "rediss"})
 
 
 def default_home() -> Path:
@@ -25,7 +37,7 @@ def default_home() -> Path:
 class Settings(BaseSettings):
     """Every knob, its unit in its name, its default beside it."""
 
-    model_config = SettingsConfigDict(env_prefix="PLAINFILM_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     home: Path = Field(default_factory=default_home, description="folder of all state: database, films, keys, logs")
     port: Annotated[int, Field(ge=1, le=65535, description="port of the web server, bound to `host`")] = 8000
@@ -112,6 +124,24 @@ class Settings(BaseSettings):
             raise ValueError("less than one upload of PLAINFILM_MAX_UPLOAD_BYTES")
         return value
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _not_empty(cls, value: object) -> object:
+        if value == "":
+            message = "it is empty; set it, or leave it out"
+            raise ValueError(message)
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: SecretStr | None) -> SecretStr | None:
+        return _of_scheme(value, DATABASES, "postgresql:// or sqlite:///")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_broker(cls, value: SecretStr | None) -> SecretStr | None:
+        return _of_scheme(value, BROKERS, "redis:// or rediss://")
+
     @property
     def sql_url(self) -> str:
         """The database's SQLAlchemy URL; plain `postgresql://` is read as psycopg 3's."""
@@ -150,7 +180,18 @@ class Settings(BaseSettings):
         """The set service, else the one running in this home, else the default address."""
         if self.url is not None:
             return str(self.url).rstrip("/")
-        return _read(self.run / "url") or f"http://{self.listens_at}"
+        return self.running_url or self.local_url
+
+    @property
+    def running_url(self) -> str | None:
+        """Where the service that runs in this home listens, if one does."""
+        return _read(self.run / "url")
+
+    @property
+    def local_url(self) -> str:
+        """Where this machine reaches the web server: one that listens at all addresses is reached by loopback."""
+        reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host)  # noqa: S104  only compared
+        return f"http://{reached}:{self.port}" if reached else f"http://{self.listens_at}"
 
     @property
     def listens_at(self) -> str:
@@ -161,6 +202,38 @@ class Settings(BaseSettings):
     def client_key(self) -> str | None:
         """The set key, else the one kept in this home."""
         return self.key.get_secret_value() if self.key is not None else _read(self.key_file)
+
+
+def _of_scheme(value: SecretStr | None, schemes: frozenset[str], shown: str) -> SecretStr | None:
+    """The address itself, which may hold a password, is in no message."""
+    scheme, separator, _ = value.get_secret_value().partition("://") if value else ("", "", "")
+    if value and not (separator and scheme in schemes):
+        message = f"it must begin with {shown}"
+        raise ValueError(message)
+    if value and not _has_usable_port(value.get_secret_value()):
+        message = "its port is no number, or its password has characters that must be written as %XX"
+        raise ValueError(message)
+    return value
+
+
+def _has_usable_port(url: str) -> bool:
+    try:
+        urlsplit(url).port  # noqa: B018  it is worked out here
+    except ValueError:
+        return False
+    return True
+
+
+def find_unknown(names: Iterable[str]) -> list[str]:
+    """A sentence for each variable that looks like a setting and is none, with the one that was meant if that shows."""
+    ours = (name.removeprefix(PREFIX) for name in sorted(names) if name.startswith(PREFIX))
+    known = [name.upper() for name in Settings.model_fields]
+    return [_unknown(name, known) for name in ours if name not in known and not OF_OTHERS.fullmatch(name)]
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    meant = difflib.get_close_matches(name, known, n=1)
+    return f"there is no setting {PREFIX}{name}" + (f"; did you mean {PREFIX}{meant[0]}?" if meant else "")
 
 
 def _read(path: Path) -> str | None:
@@ -179,6 +252,8 @@ def load_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        parts = [f"PLAINFILM_{e['loc'][0]!s}".upper() + f": {e['msg']}" for e in error.errors()]
+        parts = [
+            f"{PREFIX}{e['loc'][0]!s}".upper() + f": {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
+        ]
         raise InvalidRequest("Settings cannot be used: " + "; ".join(parts)) from None
     return settings.model_copy(update={"home": settings.home.expanduser().absolute()})

@@ -1,21 +1,24 @@
 """`plainfilm up`: the whole service on one machine. Starts broker, web and worker; restarts a part that dies.
 
 Each part is a child in a process group of its own that the kernel ends with this process, so that neither Ctrl-C
-nor a kill of the supervisor leaves anything behind. A part's output goes to a file in `home`/logs.
+nor a kill of the supervisor leaves anything behind. A part's output goes to a file in `home`/logs, begun anew if long.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from shared import private_files
 from shared.processes import die_with_parent
 
 FIRST_PAUSE_S = 0.5
@@ -27,6 +30,10 @@ STOP_GRACE_S = 28.0
 """A worker may finish its batch (25 s) before it is killed."""
 
 TICK_S = 0.2
+
+LOG_BYTES = 16 * 2**20
+OLD_LOGS = 3
+"""A part's log is <name>.log and so many older ones: <name>.log.1 is the newest of those."""
 
 Say = Callable[[str], None]
 
@@ -51,7 +58,7 @@ class Part:
 
     def start(self, logs: Path) -> None:
         """Start it, its output appended to `logs`/<name>.log."""
-        logs.mkdir(parents=True, exist_ok=True)
+        private_files.make_folder(logs)
         with (logs / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603  our own commands
                 self.command,
@@ -94,6 +101,7 @@ class Supervisor:
         while not self._is_stopping:
             for part in self._parts:
                 self._tend(part)
+                turn_over(self._logs / f"{part.name}.log")
             multiprocessing.active_children()  # buries those that have ended
             time.sleep(TICK_S)
 
@@ -129,6 +137,22 @@ class Supervisor:
                   f"(log: {self._logs / part.name}.log)")  # fmt: skip
         part.process, part.start_again_at = None, time.monotonic() + part.pause_s
         part.pause_s = min(2 * part.pause_s, LONGEST_PAUSE_S)
+
+
+def turn_over(log: Path, most_bytes: int = LOG_BYTES) -> None:
+    """Begin a log anew where it is long. The part goes on writing to the same file, so what is in it is copied.
+
+    What the part writes between the copy and the cut, a line or two, is lost; on a full disk the copy is.
+    """
+    if not log.exists() or log.stat().st_size <= most_bytes:
+        return
+    old = [log.with_name(f"{log.name}.{number}") for number in range(1, OLD_LOGS + 1)]
+    for newer, older in zip(reversed(old[:-1]), reversed(old[1:]), strict=True):
+        if newer.exists():
+            newer.replace(older)
+    with suppress(OSError):
+        shutil.copyfile(log, old[0])
+    os.truncate(log, 0)
 
 
 def _kill_group(group: int) -> None:

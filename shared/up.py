@@ -16,9 +16,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from shared import broker, private_files
+from shared import broker, home, private_files
 from shared.domain import DEFAULT_TENANT
-from shared.errors import AppError, Conflict, DatabaseDown, InvalidRequest
+from shared.errors import AppError, Conflict, DatabaseDown, InvalidRequest, ManifestMismatch, NotAllowed
 from shared.processes import die_with_parent
 from shared.settings import Settings
 from shared.supervisor import Part, Say, Supervisor
@@ -34,8 +34,8 @@ def up(settings: Settings, say: Say) -> None:
         Conflict: another one runs in this home.
         AppError: a part cannot be started; says which and what to do.
     """
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    settings.run.mkdir(exist_ok=True, mode=0o700)
+    home.prepare(settings, say)
+    private_files.make_folder(settings.run)
     supervisor = Supervisor(settings.home / "logs", say)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, supervisor.request_stop)
@@ -52,17 +52,19 @@ def up(settings: Settings, say: Say) -> None:
 
 def _start(settings: Settings, supervisor: Supervisor, say: Say) -> None:
     _check_port(settings)
+    _check_model(settings)
     broker_url = _start_broker(settings, supervisor)
     environment = {"PLAINFILM_REDIS_URL": broker_url, "PLAINFILM_HOME": str(settings.home)}
-    url = f"http://{settings.listens_at}"
+    url = settings.local_url
     private_files.write(settings.run / "redis-url", broker_url)
     private_files.write(settings.run / "url", url)
     itself = [sys.executable, "-m", "shared.cli"]
     supervisor.add(Part("worker", [*itself, "worker", "run"], environment))
     token = _prepare(settings, url, say)
     supervisor.add(Part("web", [*itself, "web", "run"], environment))
-    say(f"plainfilm is starting at {url}")
-    say(f"  open once in your browser: {url}/enter/{token}")
+    shown = settings.service_url  # PLAINFILM_URL where it is set, else ours
+    say(f"plainfilm is starting at {shown}")
+    say(f"  open once in your browser: {shown}/enter/{token}")
     say(f"  API key: {settings.key_file}")
     say(f"  logs: {settings.home / 'logs'}   stop: Ctrl-C")
 
@@ -98,7 +100,7 @@ def _child(answer: Connection, settings: Settings, url: str, say: Say) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        key, token = _prepare_database(settings)
+        key, token = _prepare_database(settings, say)
     except AppError as error:
         answer.send(error)
         return
@@ -107,29 +109,34 @@ def _child(answer: Connection, settings: Settings, url: str, say: Say) -> None:
     _queue_samples(url, key, say)
 
 
-def _prepare_database(settings: Settings) -> tuple[str, str]:
+def _prepare_database(settings: Settings, say: Say) -> tuple[str, str]:
     """Bring it to this build's schema; the key of this home and a one-time token for the pages."""
     from shared.db import keys, migrate  # noqa: PLC0415
     from shared.db.engine import build_database  # noqa: PLC0415
+    from shared.db.film_folder import FilmFolder  # noqa: PLC0415
 
     database = build_database(settings)
     migrate.upgrade(database)
-    key = _admin_key(settings, database)
+    FilmFolder(settings.blobs, database).open(may_mark=True)
+    key = _admin_key(settings, database, say)
     with database.begin() as session:
         token = keys.make_link(session, keys.find_key_id(key) or "", database.now(session))
     database.close()
     return key, token
 
 
-def _admin_key(settings: Settings, database: Database) -> str:
-    """The key of this home; made where the database has none of it."""
+def _admin_key(settings: Settings, database: Database, say: Say) -> str:
+    """The key of this home; made where the database has none of it. A key of another database is put aside."""
     from shared.db import keys  # noqa: PLC0415
 
     kept = settings.key_file.read_text(encoding="utf-8").strip() if settings.key_file.exists() else ""
     with database.begin() as session:
         try:
             keys.get_principal(session, kept)
-        except AppError:
+        except NotAllowed:
+            if kept:
+                aside = private_files.put_aside(settings.key_file)
+                say(f"the key in {settings.key_file} is not valid in this database: kept as {aside.name}, and one made")
             kept = keys.make_key(session, DEFAULT_TENANT, "admin", database.now(session))
             private_files.write(settings.key_file, kept + "\n")
     return kept
@@ -151,6 +158,18 @@ def _queue_samples(url: str, key: str, say: Say) -> None:
         say(f"sample films were not queued: {error.detail}")
     else:
         say(f"{len(paths)} sample films are queued: blends of many films, of no single person")
+
+
+def _check_model(settings: Settings) -> None:
+    """A folder without a model would be told in the worker's log only, at each of its starts."""
+    from shared.manifest import read_manifest  # noqa: PLC0415
+
+    if settings.model_dir is None:
+        return
+    try:
+        read_manifest(settings.model_dir)
+    except ManifestMismatch as error:
+        raise InvalidRequest(f"PLAINFILM_MODEL_DIR {settings.model_dir} cannot be used: {error.detail}") from error
 
 
 def _check_port(settings: Settings) -> None:

@@ -254,6 +254,9 @@ class Readiness(Wire):
     database: str
     schema_version: str
     broker: str
+    films: Literal["up", "down"] = Field(
+        default="up", description="down: the folder of this database's films is not there, so none is taken"
+    )
     workers: int = Field(ge=0, description="workers that polled the database within 15 seconds")
     golden: Literal["passed", "absent", "no_worker"] = Field(
         default="no_worker",

@@ -9,6 +9,7 @@ from uuid import UUID
 import uuid_utils
 
 from shared.db.engine import Database, build_database
+from shared.db.film_folder import FilmFolder
 from shared.errors import QueueDown
 from shared.imaging.sandbox import Sandbox
 from shared.notify import RedisNotifier
@@ -34,6 +35,7 @@ class Resources:
 
     settings: Settings
     database: Database
+    films: FilmFolder
     blobs: BlobStore
     queue: Queue
     notifier: Notifier
@@ -49,7 +51,7 @@ class Resources:
 
 
 def build_resources(settings: Settings) -> Resources:
-    """The real adapters; none connects before its first use.
+    """The real adapters; none connects before its first use, and `films` is open once somebody opened it.
 
     Raises:
         QueueDown: no broker is named and none runs in this home.
@@ -57,10 +59,13 @@ def build_resources(settings: Settings) -> Resources:
     broker_url = settings.broker_url
     if broker_url is None:
         raise QueueDown("No broker is known: set PLAINFILM_REDIS_URL, or start everything with `plainfilm up`.")
+    database = build_database(settings)
+    films = FilmFolder(settings.blobs, database)
     return Resources(
         settings=settings,
-        database=build_database(settings),
-        blobs=LocalBlobs(settings.blobs),
+        database=database,
+        films=films,
+        blobs=LocalBlobs(settings.blobs, films.check),
         queue=CeleryQueue(broker_url),
         notifier=RedisNotifier(broker_url),
         decoder=Sandbox(workers=settings.decoders),

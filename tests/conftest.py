@@ -18,6 +18,7 @@ from sqlalchemy.engine import make_url
 from shared import broker
 from shared.db import migrate
 from shared.db.engine import Database, make_engine
+from shared.db.film_folder import FilmFolder
 from shared.settings import Settings
 from shared.wiring import Resources, new_job_id
 from tests.fakes import FixedClock, LocalNotifier, MemoryBlobs, PlainDecoder, RecordingQueue
@@ -122,9 +123,11 @@ def database(database_url: str, clock: FixedClock) -> Iterator[Database]:
 @pytest.fixture
 def resources(sqlite_url: str, tmp_path: Path) -> Iterator[Resources]:
     """Fakes around a real SQLite database."""
+    database = Database(make_engine(sqlite_url))
     made = Resources(
         settings=Settings(home=tmp_path, database_url=sqlite_url, redis_url="redis://127.0.0.1:1/0"),
-        database=Database(make_engine(sqlite_url)),
+        database=database,
+        films=FilmFolder(tmp_path / "films", database),
         blobs=MemoryBlobs(),
         queue=RecordingQueue(),
         notifier=LocalNotifier(),

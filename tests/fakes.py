@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from shared.arrays import FloatArray
 from shared.domain import EXPLAIN_QUEUE, Film, Priority
-from shared.errors import BlobMissing, WrongShape
+from shared.errors import BlobMissing, StorageDown, WrongShape
 from shared.imaging.decode import make_film, read_pixels
 from shared.manifest import ModelManifest, Thresholds
 from worker.engine.base import Inference
@@ -25,6 +25,12 @@ class MemoryBlobs:
 
     data: dict[str, bytes] = field(default_factory=dict)
     written_at: dict[str, datetime] = field(default_factory=dict)
+    away: bool = False
+
+    def check(self) -> None:
+        """There, unless told to be away."""
+        if self.away:
+            raise StorageDown("The films of this database are not here.")
 
     def put(self, tenant: str, job_id: str, data: bytes, sha256: str | None = None) -> str:
         """Keep the bytes."""
@@ -40,6 +46,7 @@ class MemoryBlobs:
 
     def get(self, ref: str) -> bytes:
         """Give them back, checked."""
+        self.check()
         found = self.data.get(ref)
         if found is None or hashlib.sha256(found).hexdigest() != ref.rsplit("/", 1)[1]:
             raise BlobMissing("The stored film is missing.", ref=ref)

@@ -10,7 +10,7 @@ from shared import private_files
 from shared.settings import Settings
 from shared.version import CODE_VERSION
 from shared.wiring import Resources
-from web import bodies, pages, problems, security
+from web import access, bodies, pages, problems, security
 from web.api import events, explanations, health, jobs, openapi, pictures
 from web.waiting import WaitingRoom
 
@@ -46,6 +46,7 @@ def create_app(resources: Resources) -> Flask:
     room = WaitingRoom(resources.database, resources.notifier, settings)
     app.extensions[WAITING_ROOM] = room
     bodies.register(app, bodies.Budget(settings.upload_budget_bytes, settings.max_upload_bytes))
+    access.register(app)
     problems.register(app)
     security.register(app, resources)
     app.register_blueprint(jobs.create_blueprint(resources, room))

@@ -6,9 +6,11 @@ import os
 import resource
 import sys
 from contextlib import suppress
+from functools import partial
 
 import typer
 
+from shared import home
 from shared.settings import load_settings
 
 cli = typer.Typer(help="The web server.", no_args_is_help=True)
@@ -23,6 +25,7 @@ def group() -> None:
 def run() -> None:
     """Serve API and pages with gunicorn and gevent."""
     settings = load_settings()
+    home.prepare(settings, partial(typer.echo, err=True))
     open_as_many_as_allowed()
     options = [
         "--worker-class=gevent",

@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
+from shared.errors import AppError
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -36,8 +37,18 @@ def run_in_thread(function: Callable[[], T]) -> T:
         return function()
     import gevent  # noqa: PLC0415  only where gevent already runs
 
-    result: T = gevent.get_hub().threadpool.apply(function)
-    return result
+    found: T | AppError = gevent.get_hub().threadpool.apply(_returning_errors, (function,))
+    if isinstance(found, AppError):
+        raise found
+    return found
+
+
+def _returning_errors(function: Callable[[], T]) -> T | AppError:
+    """An expected failure goes back as a value: what is raised in that thread gevent writes to stderr as well."""
+    try:
+        return function()
+    except AppError as error:
+        return error
 
 
 def draw(function: Callable[[], T]) -> T:

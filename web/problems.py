@@ -72,6 +72,7 @@ def _http_answer(error: HTTPException) -> Response:
 
 
 def _render(problem: wire.Problem) -> Response:
+    g.problem_code = problem.code  # for the access log
     wants_page = request.accept_mimetypes.best_match(["application/problem+json", "text/html"]) == "text/html"
     if wants_page and not request.path.startswith("/api/"):
         return Response(render_template("problem.html", problem=problem), problem.status, mimetype="text/html")

@@ -1,6 +1,7 @@
 """What gunicorn imports; built in the worker process, after gevent has patched it."""
 
 import signal
+import threading
 from types import FrameType
 
 from shared.log import set_up_logging
@@ -8,11 +9,14 @@ from shared.processes import keep_freed_memory
 from shared.settings import load_settings
 from shared.wiring import build_resources
 from web.app import WAITING_ROOM, create_app
+from web.films import open_films
 
 keep_freed_memory()
 settings = load_settings()
 set_up_logging(settings.log_level, "web")
-app = create_app(build_resources(settings))
+resources = build_resources(settings)
+app = create_app(resources)
+threading.Thread(target=open_films, args=(resources,), name="films", daemon=True).start()
 end_in_order = signal.getsignal(signal.SIGTERM)
 
 

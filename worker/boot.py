@@ -1,7 +1,7 @@
 """A pool child's start: logging, wiring, the engine loaded once and warmed up, then the poll, lease and beat threads.
 
 The model is loaded here, after the fork: loaded before it, the child hangs. A child that cannot start ends,
-instead of living on without a model; it first waits for a database that is away.
+instead of living on without a model; it first waits for a database, or films, that are away.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ import numpy as np
 
 from shared.db import explanation_queries, queries, schema
 from shared.db.engine import Database, build_database
+from shared.db.film_folder import FilmFolder
 from shared.db.line import Claimant
 from shared.domain import Verdict
-from shared.errors import AppError, DatabaseDown, ManifestMismatch
+from shared.errors import AppError, DatabaseDown, ManifestMismatch, StorageDown
 from shared.log import get_logger, set_up_logging
 from shared.manifest import ModelManifest, read_manifest
 from shared.model_report import ModelReport, read_report
@@ -50,6 +51,10 @@ TEND_EVERY_S = 1.0
 DATABASE_PATIENCE_S = 90.0
 """Less than the 120 s after which Celery kills a child that has not reported."""
 
+FILMS_PAUSE_S = 1.0
+FILMS_PATIENCE_S = 20.0
+"""The rest of those 120 s is for the model."""
+
 LOOKS: Final = 2
 """Looks in a row that may find films due and none to claim: other workers have just taken them."""
 
@@ -61,7 +66,7 @@ class Runtime:
     """A started child: its kitchen, and the turn that task and poll loop share.
 
     `stop` ends the poll loop, `woken` makes it look for films at once; `ended` is set when the last batch is done, and
-    with it the other loops. Without a `desk` it makes no explanations.
+    with it the other loops. Without a `desk` it makes no explanations, and where `has_films` is not set it claims none.
     """
 
     kitchen: Kitchen
@@ -73,10 +78,11 @@ class Runtime:
     desk: Desk | None = None
     golden: GoldenState = GoldenState.ABSENT
     tended_at: float = 0.0
+    has_films: bool = True
 
     def work(self) -> BatchReport:
         """Process some batches, unless the other thread is long at it. Look again after it: see `pipeline.process`."""
-        if not self.turn.acquire(timeout=TURN_WAIT_S):
+        if not self.has_films or not self.turn.acquire(timeout=TURN_WAIT_S):
             return BatchReport()
         try:
             return pipeline.process(self.kitchen)
@@ -87,8 +93,19 @@ class Runtime:
         """Beat, and sweep: a long queue must not hide what dead workers held. Not after every batch."""
         if time.monotonic() - self.tended_at >= TEND_EVERY_S:
             self.tended_at = time.monotonic()
+            self.look_for_films()
             self.beat()
             sweep.sweep(self.kitchen.resources, self.kitchen.who.worker)
+
+    def look_for_films(self) -> None:
+        """Is their folder still there? Until it is, nothing is claimed, and this child does not count as alive.
+
+        Raises:
+            StorageDown: it is not.
+        """
+        self.has_films = False
+        self.kitchen.resources.blobs.check()
+        self.has_films = True
 
     def beat(self) -> None:
         """Write this child's sign of life."""
@@ -96,7 +113,7 @@ class Runtime:
 
     def explain(self) -> bool:
         """Make one explanation; False where none is due or a film is, or the other thread is long at its work."""
-        if self.desk is None or not self.turn.acquire(timeout=TURN_WAIT_S):
+        if self.desk is None or not self.has_films or not self.turn.acquire(timeout=TURN_WAIT_S):
             return False
         try:
             return _is_map_next(self.kitchen) and explain_next(self.desk)  # asked in our turn: a film may have come
@@ -151,6 +168,7 @@ def stop() -> None:
 def build(settings: Settings, serving: Serving) -> Runtime:
     """Everything but the threads; the model is registered and warm."""
     resources = build_resources(settings)
+    wait_for_films(resources.films)
     folder = model_folder(settings)
     manifest = read_manifest(folder)
     weights = load_all(folder, manifest)
@@ -192,15 +210,36 @@ def wait_for_database(database: Database, patience_s: float = DATABASE_PATIENCE_
     while True:
         try:
             found = schema.current_revision(database)
-        except DatabaseDown:
-            found = "unreachable"
+            why = None
+        except DatabaseDown as error:
+            found, why = "unreachable", error.facts.get("why")
         if found == schema.HEAD:
             return
         if time.monotonic() + pause_s > give_up_at:
             raise DatabaseDown(f"The database is {found or 'not migrated'}; this build needs {schema.HEAD}.")
-        log.warning("database.awaited", found=found, needed=schema.HEAD)
+        log.warning("database.awaited", found=found, needed=schema.HEAD, why=why)
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, 8.0)
+
+
+def wait_for_films(films: FilmFolder, patience_s: float = FILMS_PATIENCE_S) -> None:
+    """Return once the folder of this database's films is there: a web process marks it at its first start.
+
+    Raises:
+        StorageDown: not within `patience_s`; the pool starts a new child, which waits again.
+        DatabaseDown: the database cannot be asked.
+    """
+    give_up_at = time.monotonic() + patience_s
+    while True:
+        try:
+            films.open(may_mark=False)
+        except StorageDown as error:
+            log.warning("films.awaited", why=error.detail)
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(FILMS_PAUSE_S)
+        else:
+            return
 
 
 def find_report(folder: Path, manifest: ModelManifest) -> ModelReport | None:
@@ -239,6 +278,7 @@ def poll_loop(runtime: Runtime) -> None:
     last_beat = 0.0
     while not runtime.stop.is_set():
         with _logging_faults("poll.failed"):
+            runtime.look_for_films()
             if time.monotonic() - last_beat >= BEAT_EVERY_S:
                 runtime.beat()
                 last_beat = time.monotonic()
@@ -265,7 +305,7 @@ def _logging_faults(event: str) -> Iterator[None]:
     try:
         yield
     except AppError as error:
-        log.warning(event, code=error.code)
+        log.warning(event, code=error.code, why=error.detail)
     except Exception:
         log.exception(event)
 

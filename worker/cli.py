@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from shared import home
 from shared.log import set_up_logging
 from shared.processes import die_with_parent
 from shared.settings import load_settings
@@ -32,6 +34,7 @@ def run(
     """Run a worker: claims its work from the database, films before explanations; any number against one."""
     settings = load_settings()
     set_up_logging(settings.log_level, "worker")
+    home.prepare(settings, partial(typer.echo, err=True))
     serving = parse_queues(queues)
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork"), die_with_parent, (os.getpid(),)) as apart:
         # apart, so that its numpy and arrays end with it

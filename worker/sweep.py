@@ -96,8 +96,12 @@ def purge_orphans(resources: Resources, worker: str) -> int:
 
     Returns:
         How many were removed; 0 too where another worker has the turn.
+
+    Raises:
+        StorageDown: the films' folder is not there, or is another database's.
     """
     database = resources.database
+    resources.blobs.check()
     with database.begin_core() as sql:
         now = database.now(sql)
         if not locks.take(sql, PURGE_TURN, worker, timedelta(seconds=PURGE_EVERY_S / 2), now):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import typer
 
+from shared import home
 from shared.db import audit as chain
 from shared.db import migrate, schema
-from shared.db.engine import build_database
-from shared.errors import AppError
+from shared.db.engine import build_database, open_database
+from shared.errors import AppError, explain
 from shared.settings import load_settings
 
 cli = typer.Typer(help="The database.", no_args_is_help=True)
@@ -22,7 +25,9 @@ def group() -> None:
 @cli.command()
 def upgrade(revision: str = "head") -> None:
     """Bring the database to this build's schema."""
-    database = build_database(load_settings())
+    settings = load_settings()
+    home.prepare(settings, partial(typer.echo, err=True))
+    database = build_database(settings)
     migrate.upgrade(database, revision)
     typer.echo(schema.current_revision(database))
 
@@ -30,7 +35,7 @@ def upgrade(revision: str = "head") -> None:
 @cli.command()
 def current() -> None:
     """Print the database's revision and this build's; exit 1 where they differ."""
-    found = schema.current_revision(build_database(load_settings()))
+    found = schema.current_revision(open_database(load_settings()))
     typer.echo(f"database {found or 'none'}, build {schema.HEAD}")
     raise typer.Exit(0 if found == schema.HEAD else 1)
 
@@ -44,10 +49,10 @@ def audit_group() -> None:
 def verify() -> None:
     """Walk the chain: exit 0 where it holds, 1 where it is broken, 2 where it cannot be read."""
     try:
-        with build_database(load_settings()).read() as session:
+        with open_database(load_settings()).read() as session:
             checked, found = chain.verify(session)
     except AppError as error:
-        typer.echo(f"the chain cannot be read: {error.detail}", err=True)
+        typer.echo(f"the chain cannot be read: {explain(error)}", err=True)
         raise typer.Exit(2) from error
     if found is None:
         typer.echo(f"{checked} events, the chain holds")

@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 
+from shared import private_files
 from shared.db.idle import IdleStack
-from shared.errors import DatabaseDown, InvalidRequest, StorageFull
+from shared.errors import DatabaseDown, InvalidRequest, NotFound, StorageFull
 from shared.settings import Settings
 
 SQLITE_BUSY_S = 10.0
@@ -73,7 +74,7 @@ def make_engine(url: str) -> Engine:
 def _sqlite_engine(url: str) -> Engine:
     database = make_url(url).database
     if database:
-        Path(database).parent.mkdir(parents=True, exist_ok=True)
+        private_files.make_folder(Path(database).parent)
     engine = create_engine(
         url, poolclass=IdleStack, connect_args={"timeout": SQLITE_BUSY_S, "check_same_thread": False}
     )
@@ -176,6 +177,26 @@ def build_database(settings: Settings) -> Database:
         raise InvalidRequest("PLAINFILM_DATABASE_URL is not the address of a database that we know.") from None
 
 
+def open_database(settings: Settings) -> Database:
+    """The same for a command that uses a database and makes none: an SQLite file must be there.
+
+    Raises:
+        NotFound: it is not.
+        InvalidRequest: as above.
+    """
+    if is_missing_file(settings.sql_url):
+        if settings.database_url is not None:
+            raise NotFound("No database at PLAINFILM_DATABASE_URL; change it or run `plainfilm up`.")
+        raise NotFound(f"No database in {settings.home}; set PLAINFILM_HOME or run `plainfilm up`.")
+    return build_database(settings)
+
+
+def is_missing_file(url: str) -> bool:
+    """True for an SQLite file that is not there: to look inside would make it."""
+    sqlite = "sqlite:///"
+    return url.startswith(sqlite) and not Path(url.removeprefix(sqlite)).exists()
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     """Turn a connection that is lost, refused or awaited in vain, and tables that are not there yet, to `DatabaseDown`.
@@ -187,19 +208,47 @@ def _translated() -> Iterator[None]:
     except (OperationalError, PoolExhausted) as error:
         if _is_full(error):
             raise StorageFull("The database has no room left; tell its operator, and try again later.") from error
-        raise DatabaseDown("The database does not answer; try again shortly.") from error
+        raise DatabaseDown("The database does not answer; try again shortly.", why=why_down(error)) from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseDown("The database connection was lost; try again shortly.") from error
         if _sqlstate(error) == UNDEFINED_TABLE:  # SQLite's is an OperationalError
-            raise DatabaseDown("The database is not set up yet; try again shortly.") from error
+            raise DatabaseDown("The database is not set up yet; try again shortly.", why=NO_TABLES) from error
+        if _sqlite_code(error) == sqlite3.SQLITE_NOTADB:
+            raise DatabaseDown("The database cannot be used.", why="the file is no SQLite database") from error
         raise
+
+
+NO_TABLES: Final = "it has no tables yet: run `plainfilm up` or `plainfilm db upgrade`"
+
+REASONS: Final = {
+    "password authentication failed": "PostgreSQL refuses the user's password",
+    "no password supplied": "PostgreSQL asks for a password, and PLAINFILM_DATABASE_URL has none",
+    'FATAL:  role "': "PostgreSQL knows no such user",
+    'FATAL:  database "': "PostgreSQL has no such database",
+    "failed to resolve host": "its host is unknown",
+    "Connection refused": "nothing listens at its host and port",
+    "timeout expired": "its host does not answer in time",
+    "unable to open database file": "the file cannot be opened",
+    "no such table": NO_TABLES,
+}
+"""By what the driver says: there is no SQLSTATE before a connection stands. Nothing of the address is repeated."""
+
+
+def why_down(error: Exception) -> str | None:
+    """For the operator: what stands between us and the database; None where the driver does not say it plainly."""
+    said = str(getattr(error, "orig", None) or "")
+    return next((why for words, why in REASONS.items() if words in said), None)
 
 
 def _is_full(error: Exception) -> bool:
     """SQLite says SQLITE_FULL (13), PostgreSQL disk_full."""
-    cause = getattr(error, "orig", None)
-    return getattr(cause, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL or _sqlstate(error) == DISK_FULL
+    return _sqlite_code(error) == sqlite3.SQLITE_FULL or _sqlstate(error) == DISK_FULL
+
+
+def _sqlite_code(error: Exception) -> int:
+    """SQLite's own number of what went wrong; 0 elsewhere."""
+    return int(getattr(getattr(error, "orig", None), "sqlite_errorcode", 0))
 
 
 def _sqlstate(error: Exception) -> str:

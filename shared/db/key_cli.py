@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from shared.db import keys
-from shared.db.engine import build_database
+from shared.db.engine import open_database
 from shared.domain import DEFAULT_TENANT, Role
 from shared.settings import load_settings
 
@@ -26,7 +26,7 @@ def make(
     tenant: Annotated[str, typer.Option(help="whose films it sends and sees")] = DEFAULT_TENANT,
 ) -> None:
     """Make an API key and print it: the only time it is shown."""
-    database = build_database(load_settings())
+    database = open_database(load_settings())
     with database.begin() as session:
         typer.echo(keys.make_key(session, tenant, role, database.now(session)))
 
@@ -34,7 +34,7 @@ def make(
 @key.command("list")
 def list_keys() -> None:
     """Print all keys by their ids: tenant, role, when made, when revoked. No secret is kept that could be shown."""
-    with build_database(load_settings()).read() as session:
+    with open_database(load_settings()).read() as session:
         for found in keys.list_keys(session):
             until = f"revoked {found.revoked_at:%Y-%m-%d %H:%M}" if found.revoked_at else "valid"
             typer.echo(f"{found.id}  {found.tenant}  {found.role}  made {found.created_at:%Y-%m-%d %H:%M}  {until}")
@@ -43,7 +43,7 @@ def list_keys() -> None:
 @key.command()
 def revoke(key_id: Annotated[str, typer.Argument(help="the 12 digits between the key's underscores")]) -> None:
     """End a key for good, with the browser sessions and links that came of it. Films that it sent stay."""
-    database = build_database(load_settings())
+    database = open_database(load_settings())
     with database.begin() as session:
         keys.revoke_key(session, key_id, database.now(session))
     typer.echo(f"{key_id} is revoked")
@@ -53,7 +53,7 @@ def revoke(key_id: Annotated[str, typer.Argument(help="the 12 digits between the
 def link() -> None:
     """Print a one-time link into the pages, for the key in PLAINFILM_KEY or else the admin key of this home."""
     settings = load_settings()
-    database = build_database(settings)
+    database = open_database(settings)
     with database.begin() as session:
         principal = keys.get_principal(session, settings.client_key or "")
         token = keys.make_link(session, principal.key_id, database.now(session))
@@ -68,7 +68,7 @@ def tenant_group() -> None:
 @tenant.command("make")
 def make_tenant(name: Annotated[str, typer.Argument(help="lower-case letters, digits and hyphens")]) -> None:
     """Make a tenant; `plainfilm key make --tenant NAME` then makes its first key."""
-    database = build_database(load_settings())
+    database = open_database(load_settings())
     with database.begin() as session:
         keys.make_tenant(session, name, database.now(session))
     typer.echo(f"{name} is a tenant")
@@ -77,6 +77,6 @@ def make_tenant(name: Annotated[str, typer.Argument(help="lower-case letters, di
 @tenant.command("list")
 def list_tenants() -> None:
     """Print all tenants."""
-    with build_database(load_settings()).read() as session:
+    with open_database(load_settings()).read() as session:
         for name in keys.list_tenants(session):
             typer.echo(name)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from shared.db import schema
-from shared.db.engine import Database
+from shared.db.engine import Database, why_down
 from shared.errors import Conflict, DatabaseDown
 
 
@@ -38,7 +38,7 @@ def upgrade(database: Database, revision: str = "head") -> None:
             f"up to {schema.HEAD}. Install the plainfilm that made it, or take another database."
         ) from error
     except OperationalError as error:
-        raise DatabaseDown("The database does not answer; nothing was migrated.") from error
+        raise DatabaseDown("The database does not answer; nothing was migrated.", why=why_down(error)) from error
 
 
 def downgrade(database: Database, revision: str) -> None:

@@ -72,6 +72,15 @@ def table_of(entity: type[Base]) -> Table:
     return cast("Table", entity.__table__)
 
 
+class DatabaseIdentity(Base):
+    """Which database this is: one row. The films' folder repeats `id`; until one does, `marked_at` is null."""
+
+    __tablename__ = "database_identity"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    marked_at: Mapped[datetime | None]
+
+
 class Tenant(Base):
     """Whose films these are; all reads and writes go through one. At `served_at` a film of theirs was last claimed."""
 

@@ -12,7 +12,7 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,11 +26,21 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 REFERENCE = re.compile(r"[a-z0-9_-]{1,64}/[0-9a-f-]{36}/[0-9a-f]{64}")
 
 
+def _nothing() -> None:
+    """Any folder will do."""
+
+
 @dataclass(frozen=True, slots=True)
 class LocalBlobs:
-    """A BlobStore over one folder."""
+    """A BlobStore over one folder.
+
+    Args:
+        check: raises StorageDown where `root` is not the folder of our database's films. Called where something is
+            not there, and before the first film of this process: not for each one.
+    """
 
     root: Path
+    check: Callable[[], None] = field(default=_nothing, compare=False)
     _known: set[Path] = field(default_factory=set, compare=False, repr=False)
     """Folders of tenants whose names this process has seen made durable."""
 
@@ -39,13 +49,13 @@ class LocalBlobs:
 
         Raises:
             StorageFull: the disk is; nothing half-written stays.
-            StorageDown: the disk is read-only or away; likewise.
+            StorageDown: the disk is read-only, away or another database's; likewise.
             BlobMissing: it was stored before, and is damaged.
         """
         ref = f"{tenant}/{job_id}/{sha256 or hashlib.sha256(data).hexdigest()}"
         target = self._path(ref)
         with _telling_faults():
-            target.parent.mkdir(parents=True, exist_ok=True)
+            self._make_folder(target.parent)
             try:
                 _write_durably(target, data)
             except FileExistsError:  # whoever wrote it may have died before it was durable
@@ -68,7 +78,7 @@ class LocalBlobs:
         copied = f"{tenant}/{job_id}/{digest}"
         target = self._path(copied)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            self._make_folder(target.parent)
             os.utime(source)
             target.hardlink_to(source)
         except OSError:
@@ -81,12 +91,14 @@ class LocalBlobs:
         """Read back and check.
 
         Raises:
-            BlobMissing: the file is absent or not what was stored.
-            StorageDown: it is there or not, but the disk does not say; the film is not given up for that.
+            BlobMissing: the file is absent from our folder, or not what was stored.
+            StorageDown: it is there or not, but the disk does not say, or the folder is not ours; the film is not
+                given up for that.
         """
         try:
             data = self._path(ref).read_bytes()
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
+            self.check()
             raise BlobMissing("The stored film is missing.", ref=ref) from error
         except OSError as error:
             raise StorageDown("The stored film cannot be read just now.", ref=ref, errno=error.errno) from error
@@ -112,6 +124,16 @@ class LocalBlobs:
                     path.unlink(missing_ok=True)
                 elif REFERENCE.fullmatch(ref):
                     yield ref
+
+    def _make_folder(self, folder: Path) -> None:
+        """A job's folder. Where its tenant's is not there, this is its first film, or a volume is not mounted."""
+        if not self._known:
+            self.check()
+        try:
+            folder.mkdir(exist_ok=True)
+        except FileNotFoundError:
+            self.check()
+            folder.mkdir(parents=True, exist_ok=True)
 
     def _sync_folders(self, target: Path) -> None:
         """Make the names above a file durable: little is left to do after its own sync, which on ext4 has written them.

@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 from shared import broker
 from shared.db import migrate, queries
 from shared.db.engine import Database
+from shared.db.film_folder import FilmFolder
 from shared.db.tables import Job
 from shared.domain import DEFAULT_TENANT, JobState, Priority
 from shared.imaging import stored
@@ -81,6 +82,7 @@ def measure(folder: Path, say: Say) -> dict[str, object]:
         crowd = Crowd(_options(folder), folder, keeper)
         crowd.open()
         owner = long_tables.make_owner(crowd.database)
+        FilmFolder(crowd.home / "films", crowd.database).open(may_mark=True)
         ref = LocalBlobs(crowd.home / "films").put(DEFAULT_TENANT, rows.job_id(0), stored.to_bytes(make_pixels()))
         sha256 = read_manifest(SHIPPED_MODEL).weights_sha256
         waiting = Rows(DEFAULT_TENANT, owner, 1, BULK, JobState.QUEUED, Priority.BULK, ref)

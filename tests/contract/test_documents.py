@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from shared import errors
+from shared import errors, verdict
 from shared.cli import cli
 from shared.db import cli as db_cli
 from shared.db.tables import Base
@@ -23,6 +23,7 @@ from shared.settings import Settings
 from shared.wire import ExplanationState
 from training.model_cli import model as model_cli
 from web.cli import cli as web_cli
+from web.present import CAUTIONS, REASONS
 from worker.cli import cli as worker_cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,6 +134,16 @@ def test_every_error_code_is_documented_as_it_is() -> None:
     """The table of errors has each code with its status, whether to try again, and its sentence."""
     rows = re.findall(r"^\| `\w+` \| \d{3} \|.*$", read("ARCHITECTURE"), re.MULTILINE)
     assert rows == error_rows()
+
+
+def test_every_reason_is_documented_as_the_pages_tell_it() -> None:
+    """The table of reasons has each code of `shared.verdict` with the sentence that the film page has for it."""
+    codes = {value for name, value in vars(verdict).items() if name.isupper() and isinstance(value, str)}
+    rows = re.findall(
+        r"^\| `(\w+)` \| (`not_assessable`|`uncertain`|any) \| (.*) \|$", read("ARCHITECTURE"), re.MULTILINE
+    )
+    assert {code: sentence for code, _, sentence in rows} == {code: REASONS[code] for code in codes}
+    assert {code for code, found, _ in rows if found == "any"} == CAUTIONS
 
 
 def test_every_command_is_documented() -> None:

@@ -31,6 +31,7 @@ from sqlalchemy import func, select
 from shared import wire
 from shared.db import jobs
 from shared.db.engine import Database, make_engine
+from shared.db.film_folder import MARK
 from shared.db.jobs import NewJob
 from shared.db.tables import AuditEvent, Job
 from shared.domain import JobState, Priority
@@ -154,7 +155,7 @@ def test_a_full_disk_refuses_and_keeps_what_it_has(on_sqlite: Rig) -> None:
         assert refused is not None
         assert (refused.status_code, refused.json()["code"]) == (507, "storage_full")
         assert int(refused.headers["Retry-After"]) > 0
-        assert [path for path in films.rglob("*") if path.is_file()] == [ballast]
+        assert {path for path in films.rglob("*") if path.is_file()} == {ballast, films / MARK}
         assert count_rows(on_sqlite, "too much") == 0
         ballast.unlink()
         job = on_sqlite.done(on_sqlite.submit("too much").id)
@@ -164,12 +165,14 @@ def test_a_full_disk_refuses_and_keeps_what_it_has(on_sqlite: Rig) -> None:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[None]:
-    """A file system of `DISK_MB` over the folder; skipped where none can be mounted."""
+    """A file system of `DISK_MB` over the films' folder, marked as that is; skipped where none can be mounted."""
+    mark = (folder / MARK).read_bytes()
     command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(folder)]
     mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     if mounted.returncode != 0:
         pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
     try:
+        (folder / MARK).write_bytes(mark)
         yield
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)

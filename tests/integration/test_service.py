@@ -196,6 +196,36 @@ def test_two_workers_on_one_postgresql_share_the_films(
     assert len({worker for _, worker in rows}) == 2
 
 
+def test_a_worker_without_the_films_takes_none(
+    postgres_url: str, broker_url: str, start_service: Start, tmp_path: Path
+) -> None:
+    """Its PLAINFILM_HOME is another: it waits and says so, and every film is answered by the worker that has them."""
+    service = start_service(PLAINFILM_DATABASE_URL=postgres_url, PLAINFILM_REDIS_URL=broker_url)
+    with (tmp_path / "second.log").open("wb") as log:
+        second = subprocess.Popen(
+            [sys.executable, "-m", "shared.cli", "worker", "run"],
+            env={**os.environ, **service.environment, "PLAINFILM_HOME": str(tmp_path / "other")},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        said = tmp_path / "second.log"
+        wait_until(lambda: "films.awaited" in said.read_text() or two_workers(service), "the second worker")
+        jobs = [service.submit(film) for film in films(40)]
+        assert [service.done(job.id).status for job in jobs] == [JobState.SUCCEEDED] * 40
+        assert "PLAINFILM_HOME" in said.read_text()
+        assert not two_workers(service)
+    finally:
+        os.killpg(second.pid, signal.SIGKILL)
+        second.wait()
+
+
+def two_workers(service: Service) -> bool:
+    """What /readyz says."""
+    return bool(service.http.get("/readyz").json()["workers"] == 2)
+
+
 @pytest.mark.parametrize("method", ["gradient", "grad_cam"])
 def test_a_worker_answers_an_explanation_end_to_end(running_stack: Service, method: str) -> None:
     """Asked for over HTTP: a map of the film with its numbers, a picture, and the trail; asked again, the same one."""

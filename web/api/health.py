@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from shared import wire
 from shared.db import queries, schema
 from shared.db.engine import Database
-from shared.errors import AppError
+from shared.errors import AppError, StorageDown
 from shared.wiring import Resources
-from web.offload import read, run_sql
+from web.offload import read, run_in_thread, run_sql
 
 Golden = Literal["passed", "absent", "no_worker"]
 
@@ -35,7 +35,7 @@ def create_blueprint(resources: Resources) -> Blueprint:
 
 
 def readiness(resources: Resources) -> wire.Readiness:
-    """Ready where the database answers at this build's schema; broker and workers are told beside it."""
+    """Ready where the database answers at this build's schema and its films are there; the rest is told beside it."""
     broker = "up" if resources.queue.is_up() else "down"
     database = resources.database
     try:
@@ -48,9 +48,25 @@ def readiness(resources: Resources) -> wire.Readiness:
         workers, golden = read(database, _ask_workers(database))
     except AppError as error:
         return wire.Readiness(ready=False, database=error.code, schema_version="unknown", broker=broker, workers=0)
+    films = _films(resources)
     return wire.Readiness(
-        ready=True, database="up", schema_version=revision, broker=broker, workers=workers, golden=golden
+        ready=films == "up",
+        database="up",
+        schema_version=revision,
+        broker=broker,
+        films=films,
+        workers=workers,
+        golden=golden,
     )
+
+
+def _films(resources: Resources) -> Literal["up", "down"]:
+    """Whether films can be stored and read."""
+    try:
+        run_in_thread(resources.blobs.check)
+    except StorageDown:
+        return "down"
+    return "up"
 
 
 def _ask_workers(database: Database) -> Callable[[Session], tuple[int, Golden]]:

@@ -11,6 +11,7 @@ import pytest
 from shared import wire
 from shared.classify import IN_FLIGHT, classify, run
 from shared.client import Client
+from shared.domain import Verdict
 from tests.wire_jobs import make_wire_job, make_wire_result
 
 
@@ -46,6 +47,9 @@ class Service:
         if film.startswith("poison"):
             error = wire.JobError(code="poisoned", detail="It will not be tried again.")
             return make_wire_job(job_id=job_id, status="failed", error=error)
+        if film.startswith("odd"):
+            doubted = make_wire_result(verdict=Verdict.UNCERTAIN).model_copy(update={"reasons": ["low_probability"]})
+            return make_wire_job(job_id=job_id, status="succeeded", result=doubted)
         if film.startswith("gone"):
             return make_wire_job(job_id=job_id, status="cancelled")
         return make_wire_job(job_id=job_id, status="succeeded", result=make_wire_result())
@@ -135,3 +139,32 @@ def test_a_file_named_like_a_style_is_shown_as_it_is(
     printed = capsys.readouterr().out
     assert "[bold]x.png" in printed
     assert "Not a film [sic]." in printed
+
+
+def test_a_terminal_of_80_columns_shows_it_all(
+    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole job id, which the API takes, and why there is no label."""
+    monkeypatch.setenv("COLUMNS", "80")
+    with client(service) as open_client:
+        run(open_client, films(tmp_path, "odd", "poison"), as_json=False, priority="routine")
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80
+    for job_id in service.ids:
+        assert job_id in printed
+    for word in ("uncertain", "low_probability", "…"):
+        assert (word in printed) is (word != "…")
+
+
+def test_a_folder_is_the_films_in_it(service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By name, after those before it; one without films is said."""
+    folder, empty = tmp_path / "folder", tmp_path / "empty"
+    folder.mkdir()
+    empty.mkdir()
+    for name in ("b.PNG", "a.jpeg", "notes.txt"):
+        (folder / name).write_text("good")
+    with client(service) as open_client:
+        assert run(open_client, [folder, empty], as_json=True, priority="routine") == 1
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [Path(answer["file"]).name for answer in answers] == ["a.jpeg", "b.PNG", "empty"]
+    assert "no PNG or JPEG film" in answers[2]["error"]

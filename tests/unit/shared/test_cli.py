@@ -148,6 +148,14 @@ def test_a_bad_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(found.stderr.splitlines()) == 1
 
 
+def test_a_misspelt_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command goes on."""
+    monkeypatch.setenv("PLAINFILM_HOOM", "/x")
+    found = start("--help")
+    assert found.returncode == 0
+    assert found.stderr == "plainfilm: there is no setting PLAINFILM_HOOM; did you mean PLAINFILM_HOME?\n"
+
+
 def test_a_key_is_made_and_its_link_printed(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`key make` prints a key that `key link` can use."""
     monkeypatch.setenv("PLAINFILM_DATABASE_URL", sqlite_url)
@@ -251,3 +259,32 @@ def test_an_audit_chain_that_cannot_be_read_is_status_2(tmp_path: Path, monkeypa
     """No tables is no proof that anything was changed."""
     monkeypatch.setenv("PLAINFILM_DATABASE_URL", f"sqlite:///{tmp_path / 'empty.db'}")
     assert run("audit", "verify").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("audit", "verify"), ("db", "current"), ("key", "make"), ("key", "list"), ("key", "link"), ("tenant", "list")],
+    ids=" ".join,
+)
+def test_a_home_without_a_database_is_said_and_stays_empty(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """A wrong PLAINFILM_HOME, most often: an empty database made there would look like lost films."""
+    found = start(*words)
+    assert found.returncode == (2 if words[0] == "audit" else 1)
+    assert found.stderr.endswith(f"No database in {tmp_path}; set PLAINFILM_HOME or run `plainfilm up`.\n")
+    assert len(found.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_without_tables_is_said(tmp_path: Path) -> None:
+    """With the command that makes them."""
+    (tmp_path / "plainfilm.db").touch()
+    found = start("key", "list")
+    assert found.returncode == 1
+    assert "it has no tables yet: run `plainfilm up` or `plainfilm db upgrade`" in found.stderr
+
+
+def test_an_unknown_priority_is_refused_before_a_film_is_sent(tmp_path: Path) -> None:
+    """As a wrong option, with those there are."""
+    found = run("classify", str(tmp_path), "--priority", "urgent")
+    assert found.exit_code == 2
+    assert "routine" in found.output

@@ -160,3 +160,19 @@ def test_the_newest_jobs_are_listed() -> None:
     with service.client() as client:
         assert client.jobs(limit=7).jobs == []
     assert service.requests[0].url.params["limit"] == "7"
+
+
+def test_a_service_that_never_answered_is_given_up_soon(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing listens there: it is not running. One that has answered before is waited for."""
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.sleep", lambda pause: now.__setitem__(0, now[0] + pause))
+    refused = httpx.ConnectError("refused")
+    for answers, given_up_s in (((refused,), 3), ((job_answer(202), refused), 60)):
+        service, now[0] = Service(*answers), 0.0
+        with Client("http://s", "pf_k", 60.0, httpx.MockTransport(service), connect_patience_s=3.0) as client:
+            if len(answers) > 1:
+                client.submit(film)
+            with pytest.raises(Unavailable, match="Is `plainfilm up` running"):
+                client.submit(film)
+        assert given_up_s <= now[0] < given_up_s + 2

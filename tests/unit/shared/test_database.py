@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, event, select, text
+from pydantic import SecretStr
+from sqlalchemy import create_engine, event, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 
 from shared.db.engine import Database, build_database, make_engine
 from shared.db.tables import Lock
-from shared.errors import DatabaseDown, InvalidRequest, StorageFull
+from shared.errors import DatabaseDown, InvalidRequest, StorageFull, explain
 from shared.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -99,8 +101,70 @@ def test_a_fault_of_ours_stays_what_it_is(database: Database) -> None:
 def test_an_address_that_is_none_is_named(url: str) -> None:
     """By its variable, without what was in it."""
     with pytest.raises(InvalidRequest, match="PLAINFILM_DATABASE_URL") as caught:
-        build_database(Settings(database_url=url))
+        build_database(Settings.model_construct(database_url=SecretStr(url)))
     assert not url or url not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"database": "nope"}, "no such database"),
+        ({"username": "nobody-of-that-name"}, "no such user"),
+        ({"host": "127.0.0.1", "port": 1, "query": {}}, "nothing listens"),
+        ({"host": "no.such.host.invalid", "query": {}}, "host is unknown"),
+    ],
+)
+@pytest.mark.enable_socket
+def test_what_stands_between_us_and_postgresql_is_told(postgres_url: str, change: dict[str, object], why: str) -> None:
+    """To the operator; a client is told only that it may try again. Nobody is told the password."""
+    url = make_url(postgres_url).set(**{"password": "s3cret", **change}).render_as_string(hide_password=False)
+    away = Database(make_engine(url))
+    with pytest.raises(DatabaseDown) as caught, away.begin_core():
+        pass
+    assert why in explain(caught.value)
+    assert why not in caught.value.detail
+    assert "s3cret" not in explain(caught.value)
+
+
+def test_a_wrong_password_is_told(postgres_url: str) -> None:
+    """As PostgreSQL says it, where it asks for one at all."""
+    database = Database(make_engine(postgres_url))
+    with database.begin() as session:
+        session.execute(text("CREATE ROLE locked LOGIN PASSWORD 'right'"))
+        hba = Path(session.scalar(text("SHOW hba_file")))
+    try:
+        rules = hba.read_text()
+        hba.write_text(f"local all locked scram-sha-256\nhost all locked all scram-sha-256\n{rules}")
+    except OSError:
+        pytest.skip("the server's rules are not ours to change")
+    try:
+        _reload(database)
+        for password, why in (("wr0ng", "refuses the user's password"), (None, "asks for a password")):
+            url = make_url(postgres_url).set(username="locked", password=password)
+            locked = Database(make_engine(url.render_as_string(hide_password=False)))
+            with pytest.raises(DatabaseDown) as caught, locked.begin_core():
+                pass
+            assert why in explain(caught.value)
+    finally:
+        hba.write_text(rules)
+        _reload(database)
+        with database.begin() as session:
+            session.execute(text("DROP ROLE locked"))
+        database.close()
+
+
+def _reload(database: Database) -> None:
+    with database.begin() as session:
+        session.execute(text("SELECT pg_reload_conf()"))
+    time.sleep(0.3)
+
+
+def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+    """In a sentence, not as a traceback."""
+    (tmp_path / "x.db").write_text("nothing of that kind " * 100)
+    with pytest.raises(DatabaseDown) as caught, Database(make_engine(f"sqlite:///{tmp_path / 'x.db'}")).begin_core():
+        pass
+    assert explain(caught.value) == "The database cannot be used. (the file is no SQLite database)"
 
 
 def test_the_databases_clock_is_aware_and_in_utc(database: Database) -> None:

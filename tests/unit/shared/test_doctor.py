@@ -46,14 +46,18 @@ def test_marks_tell_needed_from_optional() -> None:
 
 
 def test_a_port_in_use_is_told(tmp_path: Path) -> None:
-    """It may be ourselves, so it is no fault."""
+    """By another service a start would fail; the one of this home is none."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        port = other.getsockname()[1]
-        finding = found(Settings(home=tmp_path, port=port), "port")
-    assert finding.is_fine
-    assert "PLAINFILM_PORT" in finding.state
+        settings = Settings(home=tmp_path, port=other.getsockname()[1])
+        finding = found(settings, "port")
+        assert finding.mark == "!!"
+        assert "PLAINFILM_PORT" in finding.state
+        settings.run.mkdir()
+        (settings.run / "url").write_text(f"http://127.0.0.1:{settings.port}")
+        assert found(settings, "port").is_fine
+    assert found(settings, "port").state == "free"
 
 
 def test_a_broker_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,17 +70,30 @@ def test_a_broker_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pyte
     assert "secret" not in finding.state
 
 
-def test_a_database_behind_this_build_is_told(tmp_path: Path, sqlite_template: Path) -> None:
-    """Up to date: its revision; behind: the command that mends it."""
+def test_where_the_database_is_is_told(tmp_path: Path, sqlite_template: Path) -> None:
+    """Empty or behind: a start mends it. Ahead: this build cannot use it."""
     shutil.copy(sqlite_template, tmp_path / "plainfilm.db")
     settings = Settings(home=tmp_path, port=free_port())
-    assert found(settings, "database").is_fine
+    assert found(settings, "database").mark == "ok"
     database = Database(make_engine(settings.sql_url))
-    migrate.downgrade(database, "base")
+    migrate.downgrade(database, "0008")
+    behind = found(settings, "database")
+    assert (behind.mark, "plainfilm db upgrade" in behind.state) == ("--", True)
+    with database.begin_core() as sql:
+        sql.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    assert found(settings, "database").mark == "!!"
+    with database.begin_core() as sql:
+        sql.exec_driver_sql("DELETE FROM alembic_version")
+    assert found(settings, "database").mark == "ok"
     database.close()
-    finding = found(settings, "database")
-    assert not finding.is_fine
-    assert "plainfilm db upgrade" in finding.state
+
+
+def test_too_little_room_is_told_as_the_service_sees_it(tmp_path: Path) -> None:
+    """By the same limit."""
+    assert found(Settings(home=tmp_path, port=free_port(), min_free_bytes=0), "disk").is_fine
+    short = found(Settings(home=tmp_path, port=free_port(), min_free_bytes=2**60), "disk")
+    assert short.mark == "!!"
+    assert "PLAINFILM_MIN_FREE_BYTES" in short.state
 
 
 def test_a_database_that_does_not_answer_is_told(tmp_path: Path) -> None:
@@ -92,7 +109,7 @@ def test_a_database_that_does_not_answer_is_told(tmp_path: Path) -> None:
 
 def test_an_address_that_is_none_is_told(tmp_path: Path) -> None:
     """A finding, not a traceback."""
-    finding = found(Settings(home=tmp_path, database_url="nonsense", port=free_port()), "database")
+    finding = found(Settings(home=tmp_path, database_url="postgresql://h/d?sslmode", port=free_port()), "database")
     assert not finding.is_fine
     assert "PLAINFILM_DATABASE_URL" in finding.state
 
@@ -105,3 +122,11 @@ def test_a_decoder_that_does_not_start_is_told(tmp_path: Path) -> None:
         (finding,) = [finding for finding in examine(settings, [command]) if finding.what == "decoder"]
         assert finding.mark == "!!"
         assert "shared.imaging.decoder_process" in finding.state
+
+
+def test_a_home_that_others_may_enter_is_told(tmp_path: Path) -> None:
+    """It stops no start."""
+    tmp_path.chmod(0o750)
+    finding = found(Settings(home=tmp_path, port=free_port()), "home")
+    assert finding.mark == "--"
+    assert f"chmod 700 {tmp_path}" in finding.state

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from shared.errors import InvalidRequest
 from shared.imaging.decode import MAX_INPUT_BYTES
-from shared.settings import Settings, load_settings
+from shared.settings import Settings, find_unknown, load_settings
 
 GOOD: dict[str, tuple[str, object]] = {
     "home": ("/srv/films", Path("/srv/films")),
@@ -47,6 +47,9 @@ GOOD: dict[str, tuple[str, object]] = {
 }
 BAD = {
     "port": "0",
+    "home": "",
+    "database_url": "mysql://u:secret@h/d",
+    "redis_url": "http://h:1/0",
     "url": "not a url",
     "engine": "steam",
     "log_level": "chatty",
@@ -197,3 +200,45 @@ def test_a_budget_holds_an_upload(monkeypatch: pytest.MonkeyPatch) -> None:
         load_settings()
     monkeypatch.setenv("PLAINFILM_UPLOAD_BUDGET_BYTES", str(2**30))
     assert load_settings().upload_budget_bytes == 2**30
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("redis_url", "foo"), ("redis_url", ""), ("redis_url", "redis://:se/cret@h:1/0"), ("database_url", "s3cret"),
+     ("database_url", "postgresql://u:secret@h:port/d"), ("model_dir", ""), ("session_secret", "")],
+)  # fmt: skip
+def test_an_address_that_cannot_be_used_is_named_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Before anything is started that would ask it for ever."""
+    monkeypatch.setenv(f"PLAINFILM_{name.upper()}", value)
+    with pytest.raises(InvalidRequest, match=f"PLAINFILM_{name.upper()}: it") as refused:
+        load_settings()
+    assert "cret" not in refused.value.detail
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("films.example", "films.example")],  # noqa: S104  only read
+)
+def test_a_server_at_all_addresses_is_reached_by_one(tmp_path: Path, host: str, reached: str) -> None:
+    """No browser opens http://0.0.0.0; PLAINFILM_URL, where it is set, is what is shown."""
+    settings = Settings(home=tmp_path, host=host, port=8001)
+    assert settings.service_url == settings.local_url == f"http://{reached}:8001"
+    assert settings.model_copy(update={"url": "https://films.example/"}).service_url == "https://films.example"
+
+
+def test_a_misspelt_variable_is_told_with_the_one_that_was_meant() -> None:
+    """Those of training and of the tests are none of ours."""
+    names = [
+        "PLAINFILM_PROT",
+        "PLAINFILM_PORT",
+        "PLAINFILM_XYZZY",
+        "PLAINFILM_DATA",
+        "PLAINFILM_TEST_REDIS_URL",
+        "PATH",
+    ]
+    assert find_unknown(names) == [
+        "there is no setting PLAINFILM_PROT; did you mean PLAINFILM_PORT?",
+        "there is no setting PLAINFILM_XYZZY",
+    ]

@@ -240,3 +240,20 @@ class _Dead:
     def wait(self, _timeout: float | None = None) -> int:
         """At once."""
         return self.returncode
+
+
+def test_a_long_log_begins_anew_while_its_part_writes(tmp_path: Path) -> None:
+    """Four files at most, the newest lines in the one that the part holds open."""
+    log = tmp_path / "web.log"
+    with log.open("ab", buffering=0) as part:
+        for number in range(6):
+            part.write(f"{number}".encode() * 20)
+            supervisor.turn_over(log, most_bytes=10)
+        part.write(b"last")
+        supervisor.turn_over(log, most_bytes=10)
+    assert {path.name: path.read_text()[:4] for path in tmp_path.iterdir()} == {
+        "web.log": "last",
+        "web.log.1": "5555",
+        "web.log.2": "4444",
+        "web.log.3": "3333",
+    }

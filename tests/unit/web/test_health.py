@@ -16,7 +16,7 @@ from shared.db.engine import Database, make_engine
 from shared.db.tables import WorkerHeartbeat
 from shared.wiring import Resources
 from tests.api import Api
-from tests.fakes import RecordingQueue
+from tests.fakes import MemoryBlobs, RecordingQueue
 from tests.jobs import register_model
 
 
@@ -43,6 +43,14 @@ def test_a_missing_broker_only_degrades(resources: Resources) -> None:
     resources.queue.down = True
     status, state = ask(resources)
     assert (status, state.ready, state.broker) == (200, True, "down")
+
+
+def test_without_its_films_it_is_not_ready(resources: Resources) -> None:
+    """No film could be taken: another home, or a volume that is not mounted."""
+    assert isinstance(resources.blobs, MemoryBlobs)
+    resources.blobs.away = True
+    status, state = ask(resources)
+    assert (status, state.ready, state.films, state.database) == (503, False, "down", "up")
 
 
 def test_a_worker_that_only_explains_reads_no_films(resources: Resources) -> None:

@@ -12,6 +12,7 @@ from flask import Flask, abort
 
 from shared import wire
 from shared.db.engine import Database, make_engine
+from shared.db.film_folder import FilmFolder
 from shared.errors import AppError, all_errors
 from shared.settings import Settings
 from shared.wiring import Resources, new_job_id
@@ -30,7 +31,16 @@ def api(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     settings = Settings(home=home)
     database = Database(make_engine(settings.sql_url))
     made = Api(
-        Resources(settings, database, MemoryBlobs(), RecordingQueue(), LocalNotifier(), PlainDecoder(), new_job_id),
+        Resources(
+            settings,
+            database,
+            FilmFolder(settings.blobs, database),
+            MemoryBlobs(),
+            RecordingQueue(),
+            LocalNotifier(),
+            PlainDecoder(),
+            new_job_id,
+        ),
         make_key(database),
     )
     _add_traps(made.app)
@@ -84,7 +94,7 @@ def test_an_unexpected_fault_is_told_by_a_reference(api: Api) -> None:
     assert (found.status, found.code) == (500, "internal")
     assert SECRET not in response.text
     assert "RuntimeError" not in response.text
-    (line,) = logged
+    (line,) = [line for line in logged if line["event"] != "request"]
     assert line["reference"] == found.detail.rstrip(".").rsplit(" ", 1)[1]
     assert str(line["exc_info"]) == SECRET
 

@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import select
 
 from shared import samples
+from shared.db.film_folder import ABSENT, FilmFolder
 from shared.db.tables import WorkerHeartbeat
-from shared.errors import BadChecksum, GoldenMismatch
+from shared.errors import BadChecksum, GoldenMismatch, StorageDown
 from shared.settings import Settings
 from shared.wiring import Resources
 from tests.models import write_model
@@ -32,7 +33,8 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(resources: Resources, model: Path) -> Settings:
-    """Settings of the test's database that name the model."""
+    """Settings of the test's database, whose films' folder is there, that name the model."""
+    resources.films.open(may_mark=True)
     return resources.settings.model_copy(update={"model_dir": model, "batch_limit": 2})
 
 
@@ -79,3 +81,20 @@ def test_a_changed_byte_stops_the_start_before_the_weights_are_read(
     monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("the file was read"))
     with pytest.raises(BadChecksum):
         boot.build(settings, Serving())
+
+
+def test_a_child_waits_for_the_films_of_its_database(resources: Resources, tmp_path: Path) -> None:
+    """Beside another home, or a volume that is not mounted, it never starts; it says which setting to look at."""
+    resources.films.open(may_mark=True)
+    with pytest.raises(StorageDown, match="PLAINFILM_HOME"):
+        boot.wait_for_films(FilmFolder(tmp_path / "other" / "films", resources.database), patience_s=0)
+    boot.wait_for_films(FilmFolder(tmp_path / "films", resources.database), patience_s=0)
+
+
+def test_a_child_waits_for_the_first_mark(resources: Resources, tmp_path: Path) -> None:
+    """The web process that stores films makes it: a worker might take an empty folder for that of the films."""
+    films = FilmFolder(tmp_path / "films", resources.database)
+    with pytest.raises(StorageDown) as refused:
+        boot.wait_for_films(films, patience_s=0)
+    assert refused.value.detail == ABSENT
+    assert not films.root.exists()

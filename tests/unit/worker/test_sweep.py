@@ -11,10 +11,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy import event, select, update
 
-from shared.db import locks, queries
+from shared.db import locks, migrate, queries
 from shared.db.engine import Database, make_engine
+from shared.db.film_folder import FilmFolder
 from shared.db.tables import Explanation, Job
 from shared.domain import Priority
+from shared.errors import StorageDown
 from shared.storage.local import LocalBlobs
 from shared.wiring import Resources, new_job_id
 from tests.explanations import add_explainer, make_explanation, make_result, take
@@ -328,6 +330,31 @@ def test_more_orphans_than_there_can_be_are_spared(
     assert set(blobs.data) == refs
     blobs.delete(refs.pop())
     assert purge_orphans(resources, "w") == 4
+
+
+def test_nothing_is_removed_where_the_films_are_another_databases(resources: Resources, tmp_path: Path) -> None:
+    """Even where they are young and few: with their own database there are none."""
+    theirs = FilmFolder(tmp_path / "films", resources.database)
+    theirs.open(may_mark=True)
+    ref = LocalBlobs(theirs.root, theirs.check).put("default", new_job_id(), b"film")
+    later = resources.settings.model_copy(update={"orphan_after_s": -3600.0})
+    ours = FilmFolder(theirs.root, _another_database(tmp_path))
+    beside = replace(
+        resources, settings=later, database=ours.database, films=ours, blobs=LocalBlobs(ours.root, ours.check)
+    )
+    with pytest.raises(StorageDown):
+        ours.open(may_mark=True)
+    with pytest.raises(StorageDown):
+        purge_orphans(beside, "w")
+    assert (theirs.root / ref).exists()
+    ours.database.close()
+
+
+def _another_database(folder: Path) -> Database:
+    """Migrated by itself, so not a copy of the template."""
+    made = Database(make_engine(f"sqlite:///{folder / 'another.db'}"))
+    migrate.upgrade(made)
+    return made
 
 
 def test_one_worker_purges_at_a_time(shelf: tuple[Resources, MemoryBlobs]) -> None:

@@ -20,7 +20,7 @@ from shared.domain import JobState, Priority
 from shared.errors import DatabaseDown, ManifestMismatch
 from shared.wiring import Resources, new_job_id
 from tests.explanations import RuleExplainer
-from tests.fakes import FakeEngine, RecordingQueue, make_manifest
+from tests.fakes import FakeEngine, MemoryBlobs, RecordingQueue, make_manifest
 from tests.jobs import claim
 from tests.kitchens import make_film
 from tests.service import wait_until
@@ -265,6 +265,28 @@ def test_the_loop_polls_beats_and_stops(runtime: Runtime, resources: Resources) 
         assert session.get_one(Job, job_id).state == JobState.SUCCEEDED
         assert session.scalars(select(WorkerHeartbeat.worker)).all() == ["w1"]
     assert isinstance(resources.queue, RecordingQueue)
+
+
+def test_a_child_whose_films_are_away_claims_none(
+    runtime: Runtime, classify: Celery, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by a poll nor by a ring, and it does not count as alive; once they are back it goes on."""
+    blobs, job_id = resources.blobs, make_film(resources)
+    assert isinstance(blobs, MemoryBlobs)
+    monkeypatch.setattr(boot, "BEAT_EVERY_S", 0.01)
+    blobs.away = True
+    loop = threading.Thread(target=boot.poll_loop, args=(runtime,))
+    loop.start()
+    wait_until(lambda: not runtime.has_films, "the first poll", wait_s=10)
+    classify(job_id)
+    assert states(resources) == ["queued"]
+    with resources.database.read() as session:
+        assert session.scalars(select(WorkerHeartbeat.worker)).all() == []
+    blobs.away = False
+    wait_until(lambda: states(resources) == ["succeeded"], "the films", wait_s=10)
+    runtime.stop.set()
+    runtime.woken.set()
+    loop.join()
 
 
 def test_a_beat_says_who_and_what(runtime: Runtime, resources: Resources) -> None:

@@ -1,0 +1,97 @@
+"""The folder of a database's films: a file in it repeats the database's id, so that neither is taken for another's.
+
+The first process that stores films marks the folder; from then on a folder without the mark is not this one: another
+`PLAINFILM_HOME`, or a volume that is not mounted. The web process opens it to store films, a worker to read them.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import select
+
+from shared import private_files
+from shared.db.engine import Database
+from shared.db.tables import DatabaseIdentity
+from shared.errors import StorageDown
+
+MARK: Final = ".database"
+"""Name of the file in the films' folder."""
+
+ABSENT: Final = (
+    "The films of this database are not in the folder that PLAINFILM_HOME names: set it to the home of the process "
+    "that stores them, or mount its volume."
+)
+OTHER: Final = (
+    "The films in PLAINFILM_HOME are those of another database: set PLAINFILM_HOME for this one, or "
+    "PLAINFILM_DATABASE_URL to theirs."
+)
+
+
+@dataclass(slots=True)
+class FilmFolder:
+    """One database's folder, as one process sees it."""
+
+    root: Path
+    database: Database
+    _id: str | None = field(default=None)
+    """The database's, once the folder was open."""
+
+    def open(self, *, may_mark: bool) -> None:
+        """Once, before films are stored or read; asks the database. `may_mark`: this process stores films.
+
+        Raises:
+            StorageDown: the folder is not this database's, or cannot be read or written.
+            DatabaseDown: it cannot be asked.
+        """
+        with self.database.begin() as session:
+            identity = session.scalars(select(DatabaseIdentity).with_for_update()).one()
+            if may_mark and identity.marked_at is None and self._read() is None:
+                self._write(identity.id)
+            _compare(self._read(), identity.id)
+            identity.marked_at = identity.marked_at or self.database.now(session)
+        self._id = identity.id
+
+    def check(self) -> None:
+        """Whether it is still there; asks no database.
+
+        Raises:
+            StorageDown: it is not, or was never open.
+        """
+        if self._id is None:
+            raise StorageDown("The films' folder is not open yet; try again shortly.")
+        _compare(self._read(), self._id)
+
+    def _read(self) -> str | None:
+        try:
+            return (self.root / MARK).read_text(encoding="ascii").strip()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            raise StorageDown("The films' folder in PLAINFILM_HOME cannot be read.") from error
+
+    def _write(self, own: str) -> None:
+        """Durable before the row that says so."""
+        try:
+            private_files.make_folder(self.root)
+            private_files.write(self.root / MARK, own + "\n")
+            _sync(self.root)
+        except OSError as error:
+            raise StorageDown("The films' folder in PLAINFILM_HOME cannot be written to.") from error
+
+
+def _compare(found: str | None, own: str) -> None:
+    if found != own:
+        raise StorageDown(ABSENT if found is None else OTHER)
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in it durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,37 @@
+"""The folder of all state: made for its owner alone, and looked at before a part of the service starts."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from shared import private_files
+from shared.errors import InvalidRequest
+from shared.settings import Settings
+
+
+def prepare(settings: Settings, say: Callable[[str], None]) -> None:
+    """Make it where it is absent, with mode 0700; say so where others may enter one that was there.
+
+    Raises:
+        InvalidRequest: it cannot be made or written to; names PLAINFILM_HOME.
+    """
+    home = settings.home
+    try:
+        private_files.make_folder(home)
+    except OSError as error:
+        raise InvalidRequest(f"PLAINFILM_HOME {home} cannot be used: {error.strerror or error}.") from error
+    if not os.access(home, os.W_OK | os.X_OK):
+        raise InvalidRequest(f"PLAINFILM_HOME {home} cannot be used: it is not writable.")
+    warning = find_openness(home)
+    if warning:
+        say(warning)
+
+
+def find_openness(home: Path) -> str | None:
+    """A sentence where other users of this machine may enter it; None where they may not, or it is not there."""
+    if home.exists() and stat.S_IMODE(home.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
+        return f"other users of this machine may look into {home}: chmod 700 {home}"
+    return None

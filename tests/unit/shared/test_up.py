@@ -1,0 +1,90 @@
+"""What `plainfilm up` does before its parts run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shared import private_files, up
+from shared.broker import free_port
+from shared.db import migrate
+from shared.db.engine import build_database
+from shared.errors import InvalidRequest
+from shared.settings import Settings
+
+pytestmark = pytest.mark.enable_socket  # it looks whether a port of this machine is free
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """What the person at the terminal reads."""
+    return []
+
+
+def settings_of(home: Path, database: str) -> Settings:
+    """A home with an SQLite file of that name."""
+    return Settings(home=home, database_url=f"sqlite:///{home.parent / database}")
+
+
+def prepare(settings: Settings, said: list[str]) -> str:
+    """The key of a home whose films are not looked at."""
+    settings.home.mkdir(exist_ok=True)
+    database = build_database(settings)
+    migrate.upgrade(database)
+    try:
+        return up._admin_key(settings, database, said.append)
+    finally:
+        database.close()
+
+
+def test_a_key_of_another_database_is_put_aside(tmp_path: Path, said: list[str]) -> None:
+    """Nothing is lost by a changed address: the old key is kept, privately, each of them, and one line says so."""
+    home = tmp_path / "home"
+    first = prepare(settings_of(home, "one.db"), said)
+    assert said == []
+    second = prepare(settings_of(home, "two.db"), said)
+    third = prepare(settings_of(home, "three.db"), said)
+    kept = {path.name: path.read_text().strip() for path in home.glob("api-key*")}
+    assert kept == {"api-key": third, "api-key.old": first, "api-key.old2": second}
+    assert {path.stat().st_mode & 0o777 for path in home.glob("api-key*")} == {0o600}
+    assert [line.count(".old") for line in said] == [1, 1]
+
+
+def test_the_key_of_this_database_stays(tmp_path: Path, said: list[str]) -> None:
+    """Start after start."""
+    settings = settings_of(tmp_path / "home", "one.db")
+    assert prepare(settings, said) == prepare(settings, said)
+    assert said == []
+
+
+def test_a_folder_without_a_model_stops_the_start(tmp_path: Path, said: list[str]) -> None:
+    """Before a part is started that would end again and again; the line names the setting."""
+    settings = Settings(home=tmp_path / "home", model_dir=tmp_path, port=free_port())
+    with pytest.raises(InvalidRequest, match=f"PLAINFILM_MODEL_DIR {tmp_path} cannot be used: "):
+        up.up(settings, said.append)
+    assert said == ["stopping"]
+    assert not (tmp_path / "home" / "logs").exists()
+
+
+def test_the_link_that_is_printed_can_be_opened(
+    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By PLAINFILM_URL where it is set, else by an address of this machine."""
+    monkeypatch.setattr(up, "_start_broker", lambda *_: "redis://127.0.0.1:1/0")
+    monkeypatch.setattr(up, "_prepare", lambda *_: "t0ken")
+
+    class Quiet:
+        def add(self, _part: object) -> None:
+            """Start nothing."""
+
+    settings = Settings(home=tmp_path, host="0.0.0.0", port=free_port())  # noqa: S104  bound to look whether it is free
+    private_files.make_folder(settings.run)
+    for url, expected in (
+        (None, f"http://127.0.0.1:{settings.port}"),
+        ("https://films.example", "https://films.example"),
+    ):
+        said.clear()
+        up._start(settings.model_copy(update={"url": url}), Quiet(), said.append)
+        assert f"  open once in your browser: {expected}/enter/t0ken" in said
+    assert settings.running_url == f"http://127.0.0.1:{settings.port}"
