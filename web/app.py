@@ -45,8 +45,8 @@ def create_app(resources: Resources) -> Flask:
     )
     room = WaitingRoom(resources.database, resources.notifier, settings)
     app.extensions[WAITING_ROOM] = room
-    bodies.register(app, bodies.Budget(settings.upload_budget_bytes, settings.max_upload_bytes))
     access.register(app)
+    bodies.register(app, bodies.Budget(settings.upload_budget_bytes, settings.max_upload_bytes))
     problems.register(app)
     security.register(app, resources)
     app.register_blueprint(jobs.create_blueprint(resources, room))
