@@ -44,8 +44,8 @@ def augment(pixels: Pixels, knobs: Augmentation, rng: np.random.Generator) -> Gr
 
 
 def to_uint8(pixels: Pixels) -> Grey:
-    """16-bit pixels to 8 by their high byte; 8-bit ones as they are."""
-    shift = 8 if pixels.dtype == np.uint16 else 0
+    """16-bit pixels to 8 by the highest bits that the brightest has, so that 12 bits in 16 keep 8; 8-bit ones stay."""
+    shift = max(0, int(pixels.max()).bit_length() - 8) if pixels.dtype == np.uint16 else 0
     return (pixels >> shift).astype(np.uint8)
 
 

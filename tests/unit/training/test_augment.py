@@ -77,8 +77,10 @@ def test_same_draws_same_copy() -> None:
     assert first.shape != other.shape or not np.array_equal(first, other)
 
 
-def test_sixteen_bits_keep_their_high_byte() -> None:
-    """Training sees 16-bit films as 8 bits."""
+def test_twelve_bits_in_sixteen_keep_their_greys() -> None:
+    """Training sees 16-bit films as 8 bits; of 12 bits the high byte alone would leave 16 greys."""
+    ramp = np.tile(np.arange(4096, dtype=np.uint16), (4, 1))
+    assert np.array_equal(to_uint8(ramp), ramp // 16)
     assert np.array_equal(to_uint8(FILM.astype(np.uint16) << 8), FILM)
     assert np.array_equal(to_uint8(FILM), FILM)
 
