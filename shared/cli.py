@@ -6,7 +6,6 @@ So `plainfilm web` never pays for TensorFlow, and a missing extra costs one help
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -127,7 +126,7 @@ def _what_to_install(command: str, error: ModuleNotFoundError) -> str:
 
 def main() -> None:
     """The console script: an expected failure, a missing extra or a full disk too, is one line and exit status 1."""
-    for line in find_unknown(os.environ):
+    for line in find_unknown():
         sys.stderr.write(f"plainfilm: {line}\n")
     try:
         cli()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -224,7 +225,7 @@ def _has_usable_port(url: str) -> bool:
     return True
 
 
-def find_unknown(names: Iterable[str]) -> list[str]:
+def find_unknown(names: Iterable[str] = os.environ) -> list[str]:
     """A sentence for each variable that looks like a setting and is none, with the one that was meant if that shows."""
     ours = (name.removeprefix(PREFIX) for name in sorted(names) if name.startswith(PREFIX))
     known = [name.upper() for name in Settings.model_fields]
