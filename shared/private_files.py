@@ -41,6 +41,15 @@ def write(path: Path, text: str) -> None:
         os.fsync(handle.fileno())
 
 
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def put_aside(path: Path) -> Path:
     """Rename it to `<name>.old`, or `.old2`, `.old3`, ... where that is taken, with mode 0600; return its new place."""
     names = (path.with_name(f"{path.name}.old{number if number > 1 else ''}") for number in itertools.count(1))

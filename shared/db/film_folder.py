@@ -6,7 +6,6 @@ The first process that stores films marks the folder; from then on a folder with
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -78,7 +77,7 @@ class FilmFolder:
         try:
             private_files.make_folder(self.root)
             private_files.write(self.root / MARK, own + "\n")
-            _sync(self.root)
+            private_files.sync(self.root)
         except OSError as error:
             raise StorageDown("The films' folder in PLAINFILM_HOME cannot be written to.") from error
 
@@ -86,12 +85,3 @@ class FilmFolder:
 def _compare(found: str | None, own: str) -> None:
     if found != own:
         raise StorageDown(ABSENT if found is None else OTHER)
-
-
-def _sync(folder: Path) -> None:
-    """Make the names in it durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from shared import faults
+from shared import faults, private_files
 from shared.errors import BlobMissing, StorageDown, StorageFull
 from shared.faults import Fault
 
@@ -60,7 +60,7 @@ class LocalBlobs:
                 _write_durably(target, data)
             except FileExistsError:  # whoever wrote it may have died before it was durable
                 self.get(ref)
-                _sync(target)
+                private_files.sync(target)
             self._sync_folders(target)
         return ref
 
@@ -143,11 +143,11 @@ class LocalBlobs:
         """
         tenant = target.parent.parent
         for folder in (target.parent, tenant):
-            _sync(folder)
+            private_files.sync(folder)
         if tenant not in self._known:
-            _sync(self.root)
+            private_files.sync(self.root)
             with suppress(PermissionError):
-                _sync(self.root.parent)
+                private_files.sync(self.root.parent)
             self._known.add(tenant)
 
     def _path(self, ref: str) -> Path:
@@ -189,12 +189,3 @@ def _write_durably(target: Path, data: bytes) -> None:
                 target.parent.rmdir()
             raise
     faults.reach(Fault.BLOB_WRITTEN)
-
-
-def _sync(path: Path) -> None:
-    """Flush a file or a folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, Page, StorageState, expect, sync_playwright
 
+from shared import samples
 from tests.conftest import absent
 from tests.service import Service
 
@@ -73,3 +74,11 @@ def open_page(
         page.context.close()
         provoked = re.compile(rf"(status of|Code|resource:) ({'|'.join(map(str, allowed)) or 'none'})\b")
         assert [text for text in surprises if not provoked.search(text)] == []
+
+
+@pytest.fixture
+def film(running_stack: Service) -> str:
+    """The address of a film with a verdict and no map beside it."""
+    job = running_stack.submit(samples.paths()[0].read_bytes())
+    running_stack.done(job.id)
+    return f"{running_stack.url}/jobs/{job.id}"

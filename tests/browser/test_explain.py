@@ -8,20 +8,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, StorageState, expect
 
-from shared import samples
 from tests.browser.conftest import DESK, PHONE, WAIT_MS
 from tests.browser.test_upload import SUM_OF_COLOURS
 from tests.service import Service
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def film(running_stack: Service) -> str:
-    """The address of a film with a verdict and no map beside it."""
-    job = running_stack.submit(samples.paths()[0].read_bytes())
-    running_stack.done(job.id)
-    return f"{running_stack.url}/jobs/{job.id}"
 
 
 @pytest.fixture

@@ -9,20 +9,11 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Browser, Page, StorageState, expect
 
-from shared import samples
 from tests.browser.conftest import DESK
 from tests.rig import film_of
 from tests.service import Service, freeze
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def film(running_stack: Service) -> str:
-    """The address of a film with a verdict."""
-    job = running_stack.submit(samples.paths()[0].read_bytes())
-    running_stack.done(job.id)
-    return f"{running_stack.url}/jobs/{job.id}"
 
 
 def test_another_method_is_described_at_once_and_a_ready_map_shown(open_page: Callable[..., Page], film: str) -> None:

@@ -146,17 +146,16 @@ def _by_f1(confusion: Counts, place: int, recall: Rate) -> float:
 
 
 def _accuracy(split: str) -> Find:
-    def find(report: ModelReport, found: SplitReport) -> Found | None:
-        return _of(found.metrics.accuracy, why=_weakest(report, found, _by_film))
-
-    return lambda report: _in(report, split, lambda found: find(report, found))
+    return lambda report: _in(
+        report, split, lambda found: _of(found.metrics.accuracy, why=_weakest(report, found, _by_film))
+    )
 
 
 def _estimate(split: str, name: str) -> Find:
-    def find(report: ModelReport, found: SplitReport) -> Found | None:
-        return _of(found.estimates.get(name), why=_weakest(report, found, WEIGHED[name]) if name in WEIGHED else "")
+    def why(report: ModelReport, found: SplitReport) -> str:
+        return _weakest(report, found, WEIGHED[name]) if name in WEIGHED else ""
 
-    return lambda report: _in(report, split, lambda found: find(report, found))
+    return lambda report: _in(report, split, lambda found: _of(found.estimates.get(name), why=why(report, found)))
 
 
 def _coverage(split: str) -> Find:
