@@ -42,7 +42,7 @@ def test_goals_stand_with_value_interval_n_and_whether_they_are_reached(person: 
     assert "".join([*cells, missed]) in page
     assert "8 of 50 wrong" in page
     assert page.count(">Not measured</td>") == 1  # other findings: the report has no such split
-    assert page.index("What it must not be used for") < page.index("What was aimed at")
+    assert page.index("What it is not for, and what it cannot tell") < page.index("What was aimed at")
 
 
 def test_splits_are_the_reports_with_intervals_and_sources(person: Browser, resources: Resources) -> None:

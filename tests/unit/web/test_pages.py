@@ -308,7 +308,7 @@ def test_the_model_page_shows_numbers_with_n_and_interval(browser: FlaskClient, 
     for words in ("97.2 %", ">689<", "95.7 to 98.2", ">291<", "children of one hospital", manifest.weights_sha256):
         assert words in page
     assert "Of 121 films with other findings, 86.0 % were given one of these labels" in page
-    assert page.index("What it must not be used for") < page.index("What was measured")
+    assert page.index("What it is not for, and what it cannot tell") < page.index("What was measured")
 
 
 def test_the_problems_page_explains_every_code(visitor: FlaskClient) -> None:
