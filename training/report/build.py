@@ -86,15 +86,15 @@ def write_report(model: Path, data: Path, out: Path, progress: Progress, wanted:
     check_once(film for films in parts.values() for film in films)
     known = _Known(read_learned(model), read_recalibrated(model))
     known.check(parts)
+    learning, history = read_learning(model, engine.manifest.weights_sha256), read_history(model)
     answers = {split: ask(engine, films, progress) for split, films in parts.items()}
-    learning = read_learning(model, engine.manifest.weights_sha256)
     subject = _Subject(model, data, engine, recipe, examples, learning, known)
     report = _compose(subject, answers, parts, wanted.extras, progress)
     out.mkdir(parents=True, exist_ok=True)
     write_document(report, out)
     bench = Bench(load_explainer(model), out, data)
     sheets = [draw_sheet(split, found, bench) for split, found in answers.items()]
-    page = draw_page(report, Shown(answers, sheets, read_history(model), learning.kept_epoch if learning else None))
+    page = draw_page(report, Shown(answers, sheets, history, learning.kept_epoch if learning else None))
     (out / PAGE_FILE).write_text(page, encoding="utf-8")
     return report
 

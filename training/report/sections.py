@@ -11,6 +11,7 @@ from typing import Final
 from shared.model_report import Goal, ModelReport
 from shared.verdict import describe_doubts, describe_obstacles
 from training.report import words
+from training.report.marks import code
 
 SECOND: Final = 2
 THIRD: Final = 3
@@ -64,7 +65,7 @@ def identity(report: ModelReport) -> Section:
     """Which model this is."""
     took = f" in {report.train_seconds / 60:.1f} minutes" if report.train_seconds else ""
     items = (
-        f"Recipe `{report.recipe}`, learned on {report.trained_at}{took}",
+        f"Recipe {code(report.recipe)}, learned on {report.trained_at}{took}",
         f"Weights: {report.weights_bytes / 1e6:.1f} MB, SHA-256 `{report.weights_sha256}`",
         f"Measured on `{report.device}`, through the code that serves",
     )

@@ -230,6 +230,19 @@ def test_a_report_that_cannot_be_written_is_said_before_measuring(model: Path, d
     assert ran.exception.detail == f"The folder '{out}' cannot be made: Not a directory."
 
 
+def test_a_history_that_is_not_valid_is_said_before_measuring(model: Path, data: Path, tmp_path: Path) -> None:
+    """Not after the minutes that measuring takes."""
+    broken = shutil.copytree(model, tmp_path / "model")
+    (broken / "history.csv").write_text("epoch,loss\n1,low\n", encoding="utf-8")
+    with pytest.raises(DataProblem, match=r"history\.csv is not valid"):
+        build.write_report(broken, data, tmp_path / "out", refuse_to_measure)
+
+
+def refuse_to_measure(stage: str, _done: int, _total: int) -> None:
+    """A `Progress` that nothing should reach."""
+    pytest.fail(f"measured: {stage}")
+
+
 def test_films_csv_beside_the_numbers(model: Path, data: Path, tmp_path: Path) -> None:
     """`--films` writes a row for each film of the split; the JSON has its sources."""
     arguments = ["--manifest", str(data / "manifest.csv"), "--split", "test", "--model", str(model), "--json"]
