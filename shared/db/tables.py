@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import ClassVar, cast
 
 from sqlalchemy import (
@@ -25,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from shared.domain import JobState
+from shared.domain import JobState, Role
 from shared.wire import ExplanationMethod, ExplanationState
 
 NAMING = {
@@ -72,6 +73,15 @@ def table_of(entity: type[Base]) -> Table:
     return cast("Table", entity.__table__)
 
 
+def _one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
+    listed = ", ".join(f"'{word}'" for word in words)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _partial_index(name: str, *columns: str, where: str) -> Index:
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
+
 class DatabaseIdentity(Base):
     """Which database this is: one row. The films' folder repeats `id`; until one does, `marked_at` is null."""
 
@@ -103,7 +113,7 @@ class ApiKey(Base):
     created_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
 
-    __table_args__ = (CheckConstraint("role IN ('admin', 'uploader', 'reviewer', 'auditor')", name="role"),)
+    __table_args__ = (_one_of("role", Role),)
 
 
 class LoginLink(Base):
@@ -127,9 +137,6 @@ class Model(Base):
     manifest: Mapped[str] = mapped_column(Text)
     report: Mapped[str | None] = mapped_column(Text)
     registered_at: Mapped[datetime]
-
-
-_STATES = ", ".join(f"'{state}'" for state in JobState)
 
 
 class Job(Base):
@@ -167,55 +174,18 @@ class Job(Base):
 
     __table_args__ = (
         UniqueConstraint("tenant", "idempotency_key"),
-        CheckConstraint(f"state IN ({_STATES})", name="state"),
+        _one_of("state", JobState),
         CheckConstraint("priority IN (0, 1, 2)", name="priority"),
         CheckConstraint("attempt >= 0 AND attempt <= max_attempts", name="attempt"),
         CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="lease"),
-        Index(
-            "ix_jobs_due",
-            "priority",
-            "not_before",
-            "id",
-            sqlite_where=text("state = 'queued'"),
-            postgresql_where=text("state = 'queued'"),
-        ),
-        Index(
-            "ix_jobs_leases",
-            "lease_until",
-            sqlite_where=text("state = 'running'"),
-            postgresql_where=text("state = 'running'"),
-        ),
-        Index(
-            "ix_jobs_line",
-            "tenant",
-            "priority",
-            "not_before",
-            "id",
-            sqlite_where=text("state = 'queued'"),
-            postgresql_where=text("state = 'queued'"),
-        ),
+        _partial_index("ix_jobs_due", "priority", "not_before", "id", where="state = 'queued'"),
+        _partial_index("ix_jobs_leases", "lease_until", where="state = 'running'"),
+        _partial_index("ix_jobs_line", "tenant", "priority", "not_before", "id", where="state = 'queued'"),
         Index("ix_jobs_tenant_id", "tenant", "id"),
         Index("ix_jobs_state", "tenant", "state", "id"),
-        Index(
-            "ix_jobs_answered",
-            "tenant",
-            "input_sha256",
-            "id",
-            sqlite_where=text("state = 'succeeded' AND attempt > 0"),
-            postgresql_where=text("state = 'succeeded' AND attempt > 0"),
-        ),
-        Index(
-            "ix_jobs_expiry",
-            "expires_at",
-            sqlite_where=text("state = 'queued' AND expires_at IS NOT NULL"),
-            postgresql_where=text("state = 'queued' AND expires_at IS NOT NULL"),
-        ),
-        Index(
-            "ix_jobs_unrung",
-            "last_rung_at",
-            sqlite_where=text("state = 'queued'"),
-            postgresql_where=text("state = 'queued'"),
-        ),
+        _partial_index("ix_jobs_answered", "tenant", "input_sha256", "id", where="state = 'succeeded' AND attempt > 0"),
+        _partial_index("ix_jobs_expiry", "expires_at", where="state = 'queued' AND expires_at IS NOT NULL"),
+        _partial_index("ix_jobs_unrung", "last_rung_at", where="state = 'queued'"),
         Index("ix_jobs_finished_at", "finished_at"),
     )
 
@@ -246,10 +216,6 @@ class Result(Base):
     created_at: Mapped[datetime]
 
     __table_args__ = (Index("ix_results_verdict", "tenant", "verdict", "job_id"),)
-
-
-_EXPLANATION_STATES = ", ".join(f"'{state}'" for state in ExplanationState)
-_METHODS = ", ".join(f"'{method}'" for method in ExplanationMethod)
 
 
 class Explanation(Base):
@@ -293,24 +259,13 @@ class Explanation(Base):
 
     __table_args__ = (
         UniqueConstraint("job_id", "method"),
-        CheckConstraint(f"state IN ({_EXPLANATION_STATES})", name="state"),
-        CheckConstraint(f"method IN ({_METHODS})", name="method"),
+        _one_of("state", ExplanationState),
+        _one_of("method", ExplanationMethod),
         CheckConstraint("attempt >= 0 AND attempt <= max_attempts", name="attempt"),
         CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="lease"),
         CheckConstraint("(state = 'done') = (values_sha256 IS NOT NULL)", name="map"),
-        Index(
-            "ix_explanations_due",
-            "not_before",
-            "id",
-            sqlite_where=text("state = 'queued'"),
-            postgresql_where=text("state = 'queued'"),
-        ),
-        Index(
-            "ix_explanations_leases",
-            "lease_until",
-            sqlite_where=text("state = 'running'"),
-            postgresql_where=text("state = 'running'"),
-        ),
+        _partial_index("ix_explanations_due", "not_before", "id", where="state = 'queued'"),
+        _partial_index("ix_explanations_leases", "lease_until", where="state = 'running'"),
     )
 
 
