@@ -32,16 +32,7 @@ def answer(error: Exception) -> Response:
         known = AppError(f"An unexpected fault; it is in the log under {reference}.")
     elif known.status >= 500:  # noqa: PLR2004  server faults
         log.warning("request.refused", code=known.code, **known.facts)
-    problem = wire.Problem(
-        type=f"/problems#{known.code}",
-        title=known.title,
-        status=known.status,
-        detail=known.detail,
-        instance=request.path,
-        code=known.code,
-        request_id=g.get("request_id", ""),
-    )
-    response = _render(problem)
+    response = _render(known.code, known.status, known.title, known.detail)
     if known.retryable:
         response.headers["Retry-After"] = str(known.retry_after_s or RETRY_AFTER_S)
     if known.status == 401:  # noqa: PLR2004  RFC 9110 11.6.1 wants the challenge
@@ -54,26 +45,27 @@ def _http_answer(error: HTTPException) -> Response:
     if error.code is not None and error.code < 400:  # noqa: PLR2004  a redirect is no error
         return Response(status=error.code, headers=dict(error.get_headers()))
     table: dict[int, type[AppError]] = {400: Malformed, 404: NotFound}
-    kind = table.get(error.code or 500, InvalidRequest)
-    problem = wire.Problem(
-        type=f"/problems#{kind.code}",
-        title=error.name,
-        status=error.code or 500,
-        detail=error.description or error.name,
-        instance=request.path,
-        code=kind.code,
-        request_id=g.get("request_id", ""),
-    )
-    response = _render(problem)
+    status = error.code or 500
+    kind = table.get(status, InvalidRequest)
+    response = _render(kind.code, status, error.name, error.description or error.name)
     allowed = error.get_response().headers.get("Allow")
     if allowed:
         response.headers["Allow"] = allowed
     return response
 
 
-def _render(problem: wire.Problem) -> Response:
-    g.problem_code = problem.code  # for the access log
+def _render(code: str, status: int, title: str, detail: str) -> Response:
+    g.problem_code = code  # for the access log
+    problem = wire.Problem(
+        type=f"/problems#{code}",
+        title=title,
+        status=status,
+        detail=detail,
+        instance=request.path,
+        code=code,
+        request_id=g.get("request_id", ""),
+    )
     wants_page = request.accept_mimetypes.best_match(["application/problem+json", "text/html"]) == "text/html"
     if wants_page and not request.path.startswith("/api/"):
-        return Response(render_template("problem.html", problem=problem), problem.status, mimetype="text/html")
-    return Response(problem.model_dump_json(), problem.status, mimetype="application/problem+json")
+        return Response(render_template("problem.html", problem=problem), status, mimetype="text/html")
+    return Response(problem.model_dump_json(), status, mimetype="application/problem+json")
