@@ -70,7 +70,7 @@ def identify(resources: Resources) -> Principal:
     """
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        return _look_up(resources, key=key.strip())
+        return read_row(resources.database, lambda sql: keys.get_principal(sql, key.strip()))
     key_id = session.get("key_id")
     if not key_id or _is_over(session.get("since", 0)):
         raise NotAllowed(
@@ -78,7 +78,7 @@ def identify(resources: Resources) -> Principal:
         )
     if request.method not in SAFE_METHODS:
         _check_csrf()
-    return _look_up(resources, key_id=str(key_id))
+    return read_row(resources.database, lambda sql: keys.get_principal_by_id(sql, str(key_id)))
 
 
 def enter(resources: Resources, token: str) -> None:
@@ -92,12 +92,6 @@ def enter(resources: Resources, token: str) -> None:
     session.clear()
     session.update(key_id=principal.key_id, since=int(datetime.now(UTC).timestamp()))
     session.permanent = True
-
-
-def _look_up(resources: Resources, *, key: str | None = None, key_id: str = "") -> Principal:
-    if key is not None:
-        return read_row(resources.database, lambda sql: keys.get_principal(sql, key))
-    return read_row(resources.database, lambda sql: keys.get_principal_by_id(sql, key_id))
 
 
 def _is_over(since: int) -> bool:
