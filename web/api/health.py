@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from datetime import datetime
 from typing import Literal
 
 from flask import Blueprint, Response
@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 
 from shared import wire
 from shared.db import queries, schema
-from shared.db.engine import Database
 from shared.errors import AppError, StorageDown
 from shared.wiring import Resources
 from web.offload import read, run_in_thread, run_sql
@@ -45,7 +44,7 @@ def readiness(resources: Resources) -> wire.Readiness:
             return wire.Readiness(
                 ready=False, database=state, schema_version=revision or "none", broker=broker, workers=0
             )
-        workers, golden = read(database, _ask_workers(database))
+        workers, golden = read(database, lambda sql: _ask_workers(sql, database.now(sql)))
     except AppError as error:
         return wire.Readiness(ready=False, database=error.code, schema_version="unknown", broker=broker, workers=0)
     films = _films(resources)
@@ -69,13 +68,8 @@ def _films(resources: Resources) -> Literal["up", "down"]:
     return "up"
 
 
-def _ask_workers(database: Database) -> Callable[[Session], tuple[int, Golden]]:
+def _ask_workers(sql: Session, now: datetime) -> tuple[int, Golden]:
     """How many workers are alive, and whether the models of all of them gave their recorded answers."""
-
-    def ask(sql: Session) -> tuple[int, Golden]:
-        now = database.now(sql)
-        states = queries.golden_states(sql, now)
-        golden: Golden = "no_worker" if not states else "passed" if states == {"passed"} else "absent"
-        return queries.count_live_workers(sql, now), golden
-
-    return ask
+    states = queries.golden_states(sql, now)
+    golden: Golden = "no_worker" if not states else "passed" if states == {"passed"} else "absent"
+    return queries.count_live_workers(sql, now), golden
