@@ -130,12 +130,14 @@ def _add_worklist(pages: Blueprint, resources: Resources) -> None:
 
 
 def _add_film(pages: Blueprint, resources: Resources) -> None:
+    def render(template: str, job: wire.Job, method: ExplanationMethod | None, live_workers: int) -> str:
+        shown = read_heatmap(resources, g.principal, job, method)
+        return render_template(template, job=job, heatmap=shown, live_workers=live_workers, csrf_token=generate_csrf())
+
     @pages.get("/jobs/<job_id>")
     def film(job_id: str) -> str:
         query, job = parse_query(FilmQuery), submit.get_job(resources, g.principal, checked_id(job_id))
-        shown, workers = read_heatmap(resources, g.principal, job, query.map), read_live_workers(resources, job)
-        values = {"job": job, "heatmap": shown, "live_workers": workers, "csrf_token": generate_csrf()}
-        return render_template("film.html", **values)
+        return render("film.html", job, query.map, read_live_workers(resources, job))
 
     @pages.get("/jobs/<job_id>/findings")
     def findings(job_id: str) -> ResponseReturnValue:
@@ -143,9 +145,7 @@ def _add_film(pages: Blueprint, resources: Resources) -> None:
         workers = read_live_workers(resources, job)
         if request.args.get("seen") == present.seen_mark(job, workers):
             return "", 204
-        shown = read_heatmap(resources, g.principal, job, None)
-        values = {"job": job, "heatmap": shown, "live_workers": workers, "csrf_token": generate_csrf()}
-        return render_template("findings.html", **values)
+        return render("findings.html", job, None, workers)
 
 
 def _add_heatmap(pages: Blueprint, resources: Resources) -> None:

@@ -70,13 +70,12 @@ def create_blueprint(resources: Resources, room: WaitingRoom) -> Blueprint:
 
     @api.get("/<job_id>")
     def get_job(job_id: str) -> Response:
-        wait_s = wanted_wait_s()
+        wait_s, receipt = wanted_wait_s(), submit.Receipt(checked_id(job_id), is_new=False)
         if wait_s is None:
-            response = _job_response(job := submit.get_job(resources, g.principal, checked_id(job_id)), 200, {})
+            job, headers = submit.get_job(resources, g.principal, job_id), {}
         else:
-            receipt = submit.Receipt(checked_id(job_id), is_new=False)
-            job = get_job_when_done(resources, room, g.principal, receipt, wait_s)
-            response = _job_response(job, 200, _applied(wait_s))
+            job, headers = get_job_when_done(resources, room, g.principal, receipt, wait_s), _applied(wait_s)
+        response = _job_response(job, 200, headers)
         response.set_etag(_etag(job), weak=True)
         response.make_conditional(request)
         return response
