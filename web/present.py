@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeVar
 
 from markupsafe import Markup
 
@@ -17,6 +17,8 @@ from shared import verdict, wire
 from shared.db.queries import MOST_COUNTED
 from shared.domain import Priority, Verdict
 from shared.manifest import Rate, SplitMetrics, Thresholds
+
+Split = TypeVar("Split")
 
 LABELS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -106,10 +108,10 @@ def cautions(reasons: Sequence[str]) -> list[str]:
     return [reason for reason in reasons if reason in CAUTIONS]
 
 
-def list_splits(metrics: Mapping[str, SplitMetrics]) -> list[tuple[str, str, SplitMetrics]]:
-    """(name, what it holds, its metrics) of each split, the most telling first, those unknown to this build last."""
-    order = [name for name in SPLITS if name in metrics] + [name for name in metrics if name not in SPLITS]
-    return [(*SPLITS.get(name, (name, "")), metrics[name]) for name in order]
+def list_splits(splits: Mapping[str, Split]) -> list[tuple[str, str, Split]]:
+    """(name, what it holds, what is known of it) of each, the most telling first, those unknown to this build last."""
+    order = [name for name in SPLITS if name in splits] + [name for name in splits if name not in SPLITS]
+    return [(*SPLITS.get(name, (name, "")), splits[name]) for name in order]
 
 
 def list_rates(split: SplitMetrics) -> list[tuple[str, Rate]]:
@@ -211,7 +213,6 @@ FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
         "head_abstention": head_abstention,
         "why_none": why_none,
         "cautions": cautions,
-        "list_splits": list_splits,
         "list_rates": list_rates,
         "describe_obstacles": verdict.describe_obstacles,
         "describe_doubts": describe_doubts,

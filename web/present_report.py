@@ -43,15 +43,10 @@ def list_measured(model: KnownModel) -> list[Measured]:
     """Every split, the most telling first: of the report, else of the manifest."""
     if model.report is None:
         return [Measured(*found, [], []) for found in present.list_splits(model.manifest.metrics)]
-    splits = model.report.splits
-    order = [name for name in present.SPLITS if name in splits] + [
-        name for name in splits if name not in present.SPLITS
-    ]
-    return [_measured(name, splits[name]) for name in order]
+    return [_measured(*found) for found in present.list_splits(model.report.splits)]
 
 
-def _measured(code: str, split: SplitReport) -> Measured:
-    name, meaning = present.SPLITS.get(code, (code, ""))
+def _measured(name: str, meaning: str, split: SplitReport) -> Measured:
     estimates = [(MEASURES.get(measure, measure), value) for measure, value in split.estimates.items()]
     return Measured(name, meaning, split.metrics, estimates, split.sources)
 
