@@ -68,20 +68,19 @@ def _accept(
     resources: Resources, who: Principal, job_id: str, method: ExplanationMethod, request_id: str
 ) -> str | None:
     """The id of what was put into the queue; None where nothing had to be."""
-    attempts = resources.settings.max_attempts
     with explanations.changing(resources.database) as changes:
         job = explanation_queries.get_explainable(changes.session, who.tenant, job_id)
         earlier = explanation_queries.find_id(changes.session, job_id, method)
-        if earlier is None or earlier[1] is ExplanationState.FAILED:
-            _check_room(changes.session, who.tenant)
+        if earlier is not None and earlier[1] is not ExplanationState.FAILED:
+            return None
+        _check_room(changes.session, who.tenant)
         if earlier is None:
             new = _new(resources, who, job_id, method, job, request_id)
             changes.insert_queued(new)
             return new.id
-        earlier_id, state = earlier
-        if state is ExplanationState.FAILED and changes.ask_again(earlier_id, who.key_id, attempts, request_id):
-            return earlier_id
-        return None
+        failed_id, _ = earlier
+        is_asked = changes.ask_again(failed_id, who.key_id, resources.settings.max_attempts, request_id)
+        return failed_id if is_asked else None
 
 
 def _check_room(session: Session, tenant: str) -> None:
