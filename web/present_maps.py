@@ -106,14 +106,14 @@ def weigh(quality: wire.MapQuality) -> str:
     if quality.random_least is None or quality.random_most is None:
         return "An earlier build measured this, beside too few random orders to tell the map from chance."
     better = sum(line.is_better for line in compare(quality))
-    verdict = (
+    told = (
         "Neither is better than all random orders: the score may react no more to what is marked than to the rest.",
         "Only one of them is better than all random orders: this map explains the score in part at most.",
         "Both are better than all random orders that were tried: the score reacts to what is marked.",
     )[better]
     if quality.deletion[-1] < quality.deletion[0] - MARGIN:
-        return verdict
-    return f"{verdict} A blank film scores this label no lower than this one, so the comparison tells little here."
+        return told
+    return f"{told} A blank film scores this label no lower than this one, so the comparison tells little here."
 
 
 def describe_option(method: str, made: wire.ExplanationDetail | None) -> str:
