@@ -32,19 +32,11 @@ _armed: dict[Fault, Callable[[], None]] = {}
 
 def reach(point: Fault) -> None:
     """Do what `arm` set for this point; nothing in service."""
-    if _armed:
-        _armed.get(point, _nothing)()
+    act = _armed.get(point)
+    if act:
+        act()
 
 
 def arm(point: Fault, act: Callable[[], None]) -> None:
     """Let `act` be called whenever this process reaches `point`."""
     _armed[point] = act
-
-
-def disarm() -> None:
-    """Make every point empty again."""
-    _armed.clear()
-
-
-def _nothing() -> None:
-    """What happens at a point that is not armed."""
