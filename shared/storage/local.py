@@ -82,7 +82,7 @@ class LocalBlobs:
             os.utime(source)
             target.hardlink_to(source)
         except OSError:
-            return self.put(tenant, job_id, data)
+            return self.put(tenant, job_id, data, digest)
         with _telling_faults():
             self._sync_folders(target)
         return copied
