@@ -117,8 +117,7 @@ class ModelManifest(BaseModel):
             ("max_other", self.thresholds.max_other),
         ):
             if limits is not None and set(limits) != set(self.labels):
-                message = f"thresholds.{name} must name exactly the labels"
-                raise ValueError(message)
+                raise ValueError(f"thresholds.{name} must name exactly the labels")
         return self
 
 
@@ -131,11 +130,9 @@ def read_manifest(folder: Path) -> ModelManifest:
     try:
         text = (folder / MANIFEST_FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        message = "The model folder has no readable manifest.json."
-        raise ManifestMismatch(message, folder=str(folder)) from error
+        raise ManifestMismatch("The model folder has no readable manifest.json.", folder=str(folder)) from error
     try:
         return ModelManifest.model_validate_json(text)
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, e["loc"])) or "(root)" for e in error.errors())
-        message = f"The model's manifest.json is not valid: {fields}."
-        raise ManifestMismatch(message, folder=str(folder)) from error
+        raise ManifestMismatch(f"The model's manifest.json is not valid: {fields}.", folder=str(folder)) from error

@@ -261,8 +261,7 @@ def read_report(folder: Path, weights_sha256: str) -> ModelReport | None:
     try:
         report = ModelReport.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError) as error:
-        message = f"The model's {REPORT_FILE} is not a report on a model."
-        raise ManifestMismatch(message, folder=str(folder)) from error
+        raise ManifestMismatch(f"The model's {REPORT_FILE} is not a report on a model.", folder=str(folder)) from error
     if report.weights_sha256 != weights_sha256:
         raise ManifestMismatch(f"The model's {REPORT_FILE} is of other weights.", folder=str(folder))
     return report

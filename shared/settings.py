@@ -129,8 +129,7 @@ class Settings(BaseSettings):
     @classmethod
     def _not_empty(cls, value: object) -> object:
         if value == "":
-            message = "it is empty; set it, or leave it out"
-            raise ValueError(message)
+            raise ValueError("it is empty; set it, or leave it out")
         return value
 
     @field_validator("database_url")
@@ -209,11 +208,9 @@ def _of_scheme(value: SecretStr | None, schemes: frozenset[str], shown: str) -> 
     """The address itself, which may hold a password, is in no message."""
     scheme, separator, _ = value.get_secret_value().partition("://") if value else ("", "", "")
     if value and not (separator and scheme in schemes):
-        message = f"it must begin with {shown}"
-        raise ValueError(message)
+        raise ValueError(f"it must begin with {shown}")
     if value and not _has_usable_port(value.get_secret_value()):
-        message = "its port is no number, or its password has characters that must be written as %XX"
-        raise ValueError(message)
+        raise ValueError("its port is no number, or its password has characters that must be written as %XX")
     return value
 
 

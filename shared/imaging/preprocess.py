@@ -177,8 +177,7 @@ def find_preprocessing(name: str) -> Preprocessing:
     try:
         return PREPROCESSINGS[name]
     except KeyError:
-        message = f"This build has no preprocessing named '{name}'."
-        raise ManifestMismatch(message) from None
+        raise ManifestMismatch(f"This build has no preprocessing named '{name}'.") from None
 
 
 def prepare(pixels: Pixels, name: str, input_shape: tuple[int, int, int]) -> NetworkInput:
