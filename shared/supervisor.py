@@ -1,4 +1,4 @@
-"""`plainfilm up`: the whole service on one machine. Starts broker, web and worker; restarts a part that dies.
+"""Keeps the parts of a service running for `shared/up.py`: restarts one that dies, stops all at the end.
 
 Each part is a child in a process group of its own that the kernel ends with this process, so that neither Ctrl-C
 nor a kill of the supervisor leaves anything behind. A part's output goes to a file in `home`/logs, begun anew if long.
@@ -97,7 +97,7 @@ class Supervisor:
         self._parts.append(part)
 
     def watch(self) -> None:
-        """Restart what dies, until `request_stop`; then stop everything, the last started first."""
+        """Restart what dies, until `request_stop`."""
         while not self._is_stopping:
             for part in self._parts:
                 self._tend(part)
@@ -106,7 +106,7 @@ class Supervisor:
             time.sleep(TICK_S)
 
     def stop(self) -> None:
-        """End all parts: asked first, killed after `STOP_GRACE_S`."""
+        """End all parts, the last started first: asked first, killed after `STOP_GRACE_S`."""
         for part in reversed(self._parts):
             part.signal(signal.SIGTERM)
             if part.process is None:

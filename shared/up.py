@@ -11,10 +11,13 @@ import fcntl
 import multiprocessing
 import os
 import signal
+import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from shared import broker, home, private_files
 from shared.domain import DEFAULT_TENANT
@@ -120,7 +123,7 @@ def _prepare_database(settings: Settings, say: Say) -> tuple[str, str]:
     FilmFolder(settings.blobs, database).open(may_mark=True)
     key = _admin_key(settings, database, say)
     with database.begin() as session:
-        token = keys.make_link(session, keys.find_key_id(key) or "", database.now(session))
+        token = keys.make_link(session, keys.get_principal(session, key).key_id, database.now(session))
     database.close()
     return key, token
 
@@ -173,8 +176,6 @@ def _check_model(settings: Settings) -> None:
 
 
 def _check_port(settings: Settings) -> None:
-    import socket  # noqa: PLC0415
-
     with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -186,22 +187,15 @@ def _check_port(settings: Settings) -> None:
             raise InvalidRequest(told) from error
 
 
-class _alone:  # noqa: N801  reads as a word of the sentence
-    """Holds a file lock: one service a home."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._handle: IO[str] | None = None
-
-    def __enter__(self) -> None:
-        self._handle = self._path.open("w")
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold a lock on the file, which then has our pid in it: one service a home."""
+    with path.open("a") as file:
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise Conflict("plainfilm already runs in this home; set PLAINFILM_HOME for another.") from error
-        self._handle.write(str(os.getpid()))
-        self._handle.flush()
-
-    def __exit__(self, *_exception: object) -> None:
-        if self._handle is not None:
-            self._handle.close()
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

@@ -80,7 +80,7 @@ class Api:
         """The address of a one-time link for the key."""
         database = self.resources.database
         with database.begin() as session:
-            token = keys.make_link(session, keys.find_key_id(self.key or "") or "", database.now(session))
+            token = keys.make_link(session, keys.get_principal(session, self.key or "").key_id, database.now(session))
         return f"/enter/{token}"
 
     def browse(self, **rest: Any) -> Browser:

@@ -116,12 +116,6 @@ def get_principal_by_id(sql: Sql, key_id: str) -> Principal:
     return _principal(row)
 
 
-def find_key_id(key: str) -> str | None:
-    """The id inside a key's text, if it has the form of one."""
-    parts = KEY_FORM.fullmatch(key)
-    return parts[1] if parts else None
-
-
 def make_link(session: Session, key_id: str, now: datetime) -> str:
     """Make a one-time token for the pages; it lives for `LINK_LIFE`."""
     token = secrets.token_urlsafe(24)

@@ -53,7 +53,7 @@ def make_owner(database: Database) -> str:
     """The id of a new key."""
     with database.begin() as session:
         key = keys.make_key(session, DEFAULT_TENANT, "admin", database.now(session))
-        return keys.find_key_id(key) or ""
+        return keys.get_principal(session, key).key_id
 
 
 def _claims(database: Database) -> Iterator[float]:

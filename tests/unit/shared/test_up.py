@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from shared import private_files, up
 from shared.broker import free_port
 from shared.db import migrate
 from shared.db.engine import build_database
-from shared.errors import InvalidRequest
+from shared.errors import Conflict, InvalidRequest
 from shared.settings import Settings
 
 pytestmark = pytest.mark.enable_socket  # it looks whether a port of this machine is free
@@ -88,3 +89,14 @@ def test_the_link_that_is_printed_can_be_opened(
         up._start(settings.model_copy(update={"url": url}), Quiet(), said.append)
         assert f"  open once in your browser: {expected}/enter/t0ken" in said
     assert settings.running_url == f"http://127.0.0.1:{settings.port}"
+
+
+def test_a_second_service_of_a_home_is_refused(tmp_path: Path) -> None:
+    """The lock's file keeps saying whose it is, and another may have it once that one has ended."""
+    lock = tmp_path / "lock"
+    with up._alone(lock):
+        with pytest.raises(Conflict, match="already runs in this home"), up._alone(lock):
+            pytest.fail("two services in one home")
+        assert lock.read_text() == str(os.getpid())
+    with up._alone(lock):
+        assert lock.read_text() == str(os.getpid())

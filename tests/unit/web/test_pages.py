@@ -42,7 +42,7 @@ def login(resources: Resources) -> Callable[..., str]:
             if session.get(Tenant, tenant) is None:
                 session.add_all([Tenant(id=tenant, created_at=now), AuditHead(stream=tenant, seq=0, hash="0" * 64)])
                 session.flush()
-            key_id = keys.find_key_id(keys.make_key(session, tenant, "admin", now)) or ""
+            key_id = keys.get_principal(session, keys.make_key(session, tenant, "admin", now)).key_id
             return f"/enter/{keys.make_link(session, key_id, now)}"
 
     return make
