@@ -13,12 +13,12 @@ import typer
 from shared import home
 from shared.settings import load_settings
 
-cli = typer.Typer(help="The web server.", no_args_is_help=True)
+cli = typer.Typer(no_args_is_help=True)
 
 
 @cli.callback()
 def group() -> None:
-    """The web server."""
+    """The web server."""  # without this, Typer would take its one command for the group
 
 
 @cli.command()

@@ -14,12 +14,7 @@ from shared.errors import AppError, explain
 from shared.settings import load_settings
 
 cli = typer.Typer(help="The database.", no_args_is_help=True)
-audit = typer.Typer(help="The audit chain.", no_args_is_help=True)
-
-
-@cli.callback()
-def group() -> None:
-    """The database."""
+audit = typer.Typer(no_args_is_help=True)
 
 
 @cli.command()
@@ -42,7 +37,7 @@ def current() -> None:
 
 @audit.callback()
 def audit_group() -> None:
-    """The audit chain."""
+    """The audit chain."""  # without this, Typer would take its one command for the group
 
 
 @audit.command()

@@ -15,11 +15,6 @@ key = typer.Typer(help="API keys and links into the pages.", no_args_is_help=Tru
 tenant = typer.Typer(help="Tenants: each sees its own films alone.", no_args_is_help=True, add_completion=False)
 
 
-@key.callback()
-def key_group() -> None:
-    """API keys and links into the pages."""
-
-
 @key.command()
 def make(
     role: Annotated[Role, typer.Option(help="what the key may do; an auditor reads only")] = Role.UPLOADER,
@@ -58,11 +53,6 @@ def link() -> None:
         principal = keys.get_principal(session, settings.client_key or "")
         token = keys.make_link(session, principal.key_id, database.now(session))
     typer.echo(f"{settings.service_url}/enter/{token}")
-
-
-@tenant.callback()
-def tenant_group() -> None:
-    """Tenants: each sees its own films alone."""
 
 
 @tenant.command("make")
