@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel
@@ -25,6 +26,7 @@ MODELS: tuple[type[BaseModel], ...] = (
     wire.Readiness,
 )
 SHOWN_RAW_TYPES = ("image/png", "image/jpeg", "application/octet-stream")
+BINARY = {"type": "string", "format": "binary"}
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 SUMMARY = (
     "Classifies chest X-rays asynchronously: submit a film, wait for its job, read the verdict and its saliency map. "
@@ -84,8 +86,7 @@ def _paths() -> Json:
 
 
 def _submit() -> Json:
-    binary = {"schema": {"type": "string", "format": "binary"}}
-    form = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
+    form = {"type": "object", "required": ["file"], "properties": {"file": BINARY}}
     key = _parameter("Idempotency-Key", "header", {"type": "string", "minLength": 1, "maxLength": 128},
                      "the same key and film answer the same job; another film: 422", required=False)  # fmt: skip
     fresh = _parameter("Cache-Control", "header", {"type": "string", "examples": ["no-cache"]},
@@ -98,18 +99,21 @@ def _submit() -> Json:
     operation = _operation("submitJob", "Submit a film", "Job", parameters,
                            [400, 403, 408, 413, 415, 422, 429, 507])  # fmt: skip
     location = {"description": "the job", "schema": {"type": "string"}}
-    operation["responses"]["202"] = {"description": "accepted; the job has not ended", "content": _json("Job")}
+    operation["responses"]["202"] = {
+        "description": "accepted; the job has not ended",
+        "content": _json("Job"),
+        "headers": {
+            "Location": location,
+            "Retry-After": {"description": "seconds until polling makes sense", "schema": {"type": "integer"}},
+        },
+    }
     operation["responses"]["200"] |= {
         "description": "accepted, and the job has ended",
         "headers": {"Location": location},
     }
     operation["requestBody"] = {
         "required": True,
-        "content": {"multipart/form-data": {"schema": form}} | dict.fromkeys(SHOWN_RAW_TYPES, binary),
-    }
-    operation["responses"]["202"]["headers"] = {
-        "Location": location,
-        "Retry-After": {"description": "seconds until polling makes sense", "schema": {"type": "integer"}},
+        "content": {"multipart/form-data": {"schema": form}} | _raw(SHOWN_RAW_TYPES),
     }
     return operation
 
@@ -177,8 +181,7 @@ def _operation(name: str, summary: str, schema: str, parameters: list[Json], pro
 
 
 def _binary(name: str, summary: str, parameters: list[Json], types: list[str]) -> Json:
-    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in types}
-    responses = {"200": {"description": summary, "content": content}} | _problems([400, 404, 500])
+    responses = {"200": {"description": summary, "content": _raw(types)}} | _problems([400, 404, 500])
     return {"operationId": name, "summary": summary, "parameters": parameters, "responses": responses}
 
 
@@ -199,6 +202,10 @@ def _problems(statuses: list[int]) -> Json:
         str(status): {"description": "code: " + ", ".join(sorted(set(codes[status]))), "content": content}
         for status in sorted({401, 503, *statuses})
     }
+
+
+def _raw(types: Iterable[str]) -> Json:
+    return {kind: {"schema": BINARY} for kind in types}
 
 
 def _json(schema: str) -> Json:
