@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from shared import broker, samples
 from shared.db import schema
@@ -55,8 +56,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _home(settings: Settings) -> Finding:
-    nearest = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
-    is_fine = os.access(nearest, os.W_OK)
+    is_fine = os.access(_nearest_folder(settings.home), os.W_OK)
     state = str(settings.home) if is_fine else f"{settings.home} is not writable; set PLAINFILM_HOME"
     openness = find_openness(settings.home)
     if is_fine and openness:
@@ -64,9 +64,13 @@ def _home(settings: Settings) -> Finding:
     return Finding("home", is_fine, state)
 
 
+def _nearest_folder(home: Path) -> Path:
+    """The home, or the folder that it would be made in."""
+    return next(folder for folder in (home, *home.parents) if folder.exists())
+
+
 def _disk(settings: Settings) -> Finding:
-    nearest = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
-    free = shutil.disk_usage(nearest).free
+    free = shutil.disk_usage(_nearest_folder(settings.home)).free
     if free < settings.min_free_bytes:
         told = f"{free / 2**30:.1f} GiB free, less than PLAINFILM_MIN_FREE_BYTES: no film would be taken"
         return Finding("disk", is_fine=False, state=told)
@@ -85,11 +89,16 @@ def _broker(settings: Settings) -> Finding:
 
 
 def _port(settings: Settings) -> Finding:
+    what = f"port {settings.port}"
     with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
-        is_open = probe.connect_ex((settings.host, settings.port)) == 0
+        try:
+            is_open = probe.connect_ex((settings.host, settings.port)) == 0
+        except OSError as error:  # the host is no address, or nobody knows its name
+            told = f"PLAINFILM_HOST {settings.host} cannot be listened at: {error.strerror or error}"
+            return Finding(what, is_fine=False, state=told)
     is_ours = settings.running_url == settings.local_url
     taken = "plainfilm of this home listens there" if is_ours else "something else listens there; set PLAINFILM_PORT"
-    return Finding(f"port {settings.port}", is_ours or not is_open, taken if is_open else "free")
+    return Finding(what, is_ours or not is_open, taken if is_open else "free")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

@@ -60,6 +60,13 @@ def test_a_port_in_use_is_told(tmp_path: Path) -> None:
     assert found(settings, "port").state == "free"
 
 
+def test_a_host_that_is_no_address_is_told(tmp_path: Path) -> None:
+    """A finding beside the others, which names the setting."""
+    finding = found(Settings(home=tmp_path, host="::g", port=free_port()), "port")
+    assert finding.mark == "!!"
+    assert "PLAINFILM_HOST ::g" in finding.state
+
+
 def test_a_broker_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the variable to look at, without the password."""
     monkeypatch.setattr("time.sleep", lambda _s: None)
