@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Final, Self
+from typing import Final
 
 from shared import wire
 from shared.db import event_queries
@@ -92,14 +92,6 @@ class EventStream:
     def close(self) -> None:
         """Wait no longer; idempotent. The server calls it however the request ends."""
         self._room.leave(self._waiter)
-
-    def __enter__(self) -> Self:
-        """Usable in a `with` block."""
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        """Close it."""
-        self.close()
 
 
 def to_bytes(event: wire.JobEvent) -> bytes:
