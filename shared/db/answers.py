@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import ScalarSelect, bindparam, func, literal_column, select
 
 from shared.db.engine import Sql
-from shared.db.queries import alive_since, films_are_read
+from shared.db.queries import alive_since, takes_films
 from shared.db.tables import Job, Result, WorkerHeartbeat
 from shared.domain import FilmFacts
 from shared.version import CODE_VERSION
@@ -40,8 +40,8 @@ def find_answered(sql: Sql, now: datetime, tenant: str, input_sha256: str) -> An
 def _serving_model() -> ScalarSelect[str]:
     """The SHA-256 of the weights that all living workers have loaded; NULL where they differ or none lives."""
     loaded = WorkerHeartbeat.model_sha256
-    reads = films_are_read(bindparam("alive_since"))
-    return select(func.max(loaded)).where(reads).having(func.count(loaded.distinct()) == 1).scalar_subquery()
+    alive = takes_films(bindparam("alive_since"))
+    return select(func.max(loaded)).where(alive).having(func.count(loaded.distinct()) == 1).scalar_subquery()
 
 
 _NEWEST_ANSWER = (

@@ -198,6 +198,7 @@ def _of_verdict(result: tables.Result) -> wire.ExplanationDetail:
 
 def _to_wire(row: Explanation) -> wire.ExplanationDetail:
     state, judged = ExplanationState(row.state), row.quality or {}
+    has_failed = state is ExplanationState.FAILED
     measured = {name: judged.get(name) for name in wire.MapQuality.model_fields} if judged else None
     return wire.ExplanationDetail(
         method=ExplanationMethod(row.method),
@@ -217,12 +218,8 @@ def _to_wire(row: Explanation) -> wire.ExplanationDetail:
         is_degenerate=cast("bool | None", judged.get("is_degenerate")),
         degenerate_reason=cast("str | None", judged.get("degenerate_reason")),
         quality=wire.MapQuality.model_validate(measured) if measured else None,
-        error=_error(row) if state is ExplanationState.FAILED else None,
+        error=wire.JobError(code=row.error_code or "", detail=row.error_detail or "") if has_failed else None,
     )
-
-
-def _error(row: Explanation) -> wire.JobError:
-    return wire.JobError(code=row.error_code or "", detail=row.error_detail or "")
 
 
 def _href(job_id: str, method: str) -> str:

@@ -121,9 +121,9 @@ def finish_rate(session: Session, now: datetime) -> float:
 
 
 def count_live_workers(session: Session, now: datetime) -> int:
-    """Workers that polled the database within `WORKER_ALIVE_S`; those that only explain read no films."""
-    reads = films_are_read(alive_since(now))
-    return session.scalar(select(func.count()).select_from(tables.WorkerHeartbeat).where(reads)) or 0
+    """Workers that polled the database within `WORKER_ALIVE_S`; those that only explain do not count."""
+    alive = takes_films(alive_since(now))
+    return session.scalar(select(func.count()).select_from(tables.WorkerHeartbeat).where(alive)) or 0
 
 
 def alive_since(now: datetime) -> datetime:
@@ -131,7 +131,7 @@ def alive_since(now: datetime) -> datetime:
     return now - timedelta(seconds=WORKER_ALIVE_S)
 
 
-def films_are_read(since: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
+def takes_films(since: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     """True of a worker that has polled since then and takes films."""
     return (tables.WorkerHeartbeat.polled_at > since) & (tables.WorkerHeartbeat.queues != EXPLAIN_QUEUE)
 
@@ -237,7 +237,6 @@ _JOBS: Select[*tuple[Any, ...]] = (
 _ONE_JOB = _JOBS.where(tables.Job.tenant == bindparam("tenant"), tables.Job.id == bindparam("job_id"))
 """Put together once: that takes as long as to ask it, and each answer does."""
 
-
 _SOME_JOBS = _JOBS.where(tables.Job.id.in_(bindparam("job_ids", expanding=True)))
 
 
@@ -247,15 +246,15 @@ def _position(sql: Sql, job: JobRow) -> int:
     return min(ahead, MAX_POSITION)
 
 
-def _count_queued(*which: ColumnElement[bool]) -> ScalarSelect[int]:
-    """A range of the index of due films, gone through up to `MAX_POSITION`."""
+def _count_ahead(*which: ColumnElement[bool]) -> ScalarSelect[int]:
+    """Films of a range of the index of due ones, gone through up to `MAX_POSITION`."""
     found = select(tables.Job.id).where(tables.Job.state == JobState.QUEUED, *which).limit(MAX_POSITION).subquery()
     return select(func.count()).select_from(found).scalar_subquery()
 
 
 _AHEAD = select(
-    _count_queued(tables.Job.priority < bindparam("priority"))
-    + _count_queued(
+    _count_ahead(tables.Job.priority < bindparam("priority"))
+    + _count_ahead(
         tables.Job.priority == bindparam("priority"),
         tuple_(tables.Job.not_before, tables.Job.id)
         < tuple_(bindparam("not_before", type_=tables.UtcDateTime), bindparam("job_id")),
