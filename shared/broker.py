@@ -53,7 +53,7 @@ def configure(run: Path) -> tuple[list[str], str]:
     server = find_server()
     if server is None:
         raise QueueDown(HOW_TO_GET_ONE)
-    run.mkdir(parents=True, exist_ok=True)
+    private_files.make_folder(run)
     port, password = free_port(), secrets.token_hex(16)
     # nothing is persisted: rings that are lost are rung again, since SQL is the truth
     lines = ["bind 127.0.0.1", f"port {port}", f"requirepass {password}", 'save ""', "appendonly no", f'dir "{run}"']

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,6 @@ from shared.client import Client, Refused
 IN_FLIGHT = 32
 """Films submitted ahead of the answer awaited: enough to keep several workers in full batches."""
 
-
 FILM_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 
 
@@ -32,14 +32,13 @@ class Answer:
     error: str | None
 
     def as_json(self) -> str:
-        """One line: `file`, and `verdict`, `probabilities`, `job_id`, or `error`."""
+        """One line: `file`; `job_id` where it became a job; what its result says, or `error`."""
         line: dict[str, object] = {"file": self.file}
         if self.job is not None:
             line["job_id"] = self.job.id
-        if self.job is not None and self.job.result is not None:
-            result = self.job.result
-            line |= {"verdict": result.verdict, "probabilities": result.probabilities}
-            line |= {"prediction_set": result.prediction_set, "reasons": result.reasons}
+            if self.job.result is not None:
+                told = {"verdict", "probabilities", "prediction_set", "reasons"}
+                line |= self.job.result.model_dump(include=told)
         if self.error is not None:
             line["error"] = self.error
         return json.dumps(line, ensure_ascii=False)
@@ -47,14 +46,13 @@ class Answer:
 
 def classify(client: Client, files: Sequence[Path], priority: str) -> Iterator[Answer]:
     """Answers in the order of `files`; a refused file is an answer with its error."""
-    submitted: list[tuple[Path, wire.Job | str]] = []
-    waiting = list(files)
-    while waiting or submitted:
-        while waiting and len(submitted) < IN_FLIGHT:
-            path = waiting.pop(0)
-            submitted.append((path, _submit(client, path, priority)))
-        path, sent = submitted.pop(0)
-        yield Answer(str(path), None, sent) if isinstance(sent, str) else _await(client, path, sent)
+    submitted: deque[tuple[Path, wire.Job | str]] = deque()
+    for path in files:
+        submitted.append((path, _submit(client, path, priority)))
+        if len(submitted) == IN_FLIGHT:
+            yield _await(client, *submitted.popleft())
+    while submitted:
+        yield _await(client, *submitted.popleft())
 
 
 def run(client: Client, files: Sequence[Path], *, as_json: bool, priority: str) -> int:
@@ -87,6 +85,7 @@ def _films_in(folder: Path) -> list[Path]:
 
 
 def _submit(client: Client, path: Path, priority: str) -> wire.Job | str:
+    """The job, or why there is none."""
     try:
         return client.submit(path, priority)
     except Refused as error:
@@ -97,7 +96,9 @@ def _submit(client: Client, path: Path, priority: str) -> wire.Job | str:
         return f"The file cannot be read: {error.strerror or type(error).__name__}."
 
 
-def _await(client: Client, path: Path, sent: wire.Job) -> Answer:
+def _await(client: Client, path: Path, sent: wire.Job | str) -> Answer:
+    if isinstance(sent, str):
+        return Answer(str(path), None, sent)
     job = client.wait(sent.id)
     if job.result is not None:
         return Answer(str(path), job, None)
