@@ -50,6 +50,14 @@ DEGENERATE: Final[Mapping[str, str]] = MappingProxyType(
         "one_corner": "Nearly all of the map lies in one corner of the film.",
     }
 )
+STATES: Final[Mapping[ExplanationState, str]] = MappingProxyType(
+    {
+        ExplanationState.QUEUED: "waiting",
+        ExplanationState.RUNNING: "being made",
+        ExplanationState.DONE: "ready",
+        ExplanationState.FAILED: "failed",
+    }
+)
 CORRELATIONS: Final = ((0.8, "close"), (0.5, "moderate"), (0.2, "weak"), (-0.2, "hardly any"), (-1.0, "opposed"))
 """From this rank correlation on, this word; ours, for reading only."""
 
@@ -118,15 +126,12 @@ def weigh(quality: wire.MapQuality) -> str:
 
 def describe_option(method: str, made: wire.ExplanationDetail | None) -> str:
     """A method as the picker lists it: its name, and where its map is. The verdict's own comes before its numbers."""
-    if made and made.sha256 and not made.done:
-        return f"{name_method(method)} (ready, {_measuring(made)})"
-    words = {
-        ExplanationState.QUEUED: "waiting",
-        ExplanationState.RUNNING: "being made",
-        ExplanationState.DONE: "ready",
-        ExplanationState.FAILED: "failed",
-    }
-    return f"{name_method(method)} ({words[made.status]})" if made else name_method(method)
+    name = name_method(method)
+    if made is None:
+        return name
+    if made.sha256 and not made.done:
+        return f"{name} (ready, {_measuring(made)})"
+    return f"{name} ({STATES[made.status]})"
 
 
 def _measuring(made: wire.ExplanationDetail) -> str:
@@ -140,17 +145,16 @@ def seen_map(shown: wire.ExplanationDetail | None) -> str:
 
 def summarize_map(shown: wire.ExplanationDetail | None, method: str) -> str:
     """One line for those who listen rather than look."""
+    name = name_method(method)
     if shown is None:
-        return f"{name_method(method)}: not made yet."
-    if shown.status is ExplanationState.FAILED:
-        return f"{name_method(method)}: failed."
-    if not shown.done and shown.sha256:
-        return f"{name_method(method)} is shown, {_measuring(shown)}."
-    if not shown.done:
-        return f"{name_method(method)}: {'waiting' if shown.status is ExplanationState.QUEUED else 'being made'}."
+        return f"{name}: not made yet."
+    if shown.sha256 and not shown.done:
+        return f"{name} is shown, {_measuring(shown)}."
+    if shown.status is not ExplanationState.DONE:
+        return f"{name}: {STATES[shown.status]}."
     if shown.is_degenerate:
-        return f"{name_method(method)}: the map says nothing."
-    return f"{name_method(method)} is shown."
+        return f"{name}: the map says nothing."
+    return f"{name} is shown."
 
 
 FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
