@@ -1,9 +1,9 @@
 """Blocking calls out of gevent's loop: SQLite's lock and fsync would stall every other request of the process.
 
 Under gunicorn's gevent worker they run in gevent's real thread pool; anywhere else they are just called. Reads of a row
-or two stay in the loop, where they take less time than the turn of a thread. PostgreSQL
-is spoken to over a socket, which gevent makes cooperative, so its calls stay where they are. What runs in a thread
-must not touch Flask's `g` or `request`: take what it needs before.
+or two stay in the loop, where they take less time than the turn of a thread. PostgreSQL is spoken to over a socket,
+which gevent makes cooperative, so its calls stay where they are. What runs in a thread must not touch Flask's `g` or
+`request`: take what it needs before.
 """
 
 from __future__ import annotations
