@@ -42,8 +42,8 @@ class Client:
         url: of the service, e.g. 'http://127.0.0.1:8000'.
         key: 'pf_…'.
         patience_s: how long to keep asking a service that does not answer.
-        connect_patience_s: how long, where nothing listens and it has never answered.
         transport: what carries the requests; tests give their own.
+        connect_patience_s: how long to keep asking where nothing listens and it has never answered.
     """
 
     def __init__(

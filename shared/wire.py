@@ -93,7 +93,7 @@ class Result(Wire):
     verdict: Verdict
     probabilities: dict[str, float] = Field(description="calibrated; they sum to 1")
     prediction_set: list[str] = Field(description="labels of the calibrated set, most probable first")
-    reasons: list[str] = Field(description="machine codes behind an abstention")
+    reasons: list[str] = Field(description="machine codes: why there is no label, or a caution beside one")
     explanations: list[Explanation]
     notice: Literal["research use; not a medical device"] = NOTICE
 

@@ -1,4 +1,4 @@
-"""The read side: jobs, models, workers and counts as wire models or rows. Changes nothing; one tenant at a time."""
+"""The read side: jobs, models, workers and counts as wire models or rows. Changes nothing."""
 
 from __future__ import annotations
 

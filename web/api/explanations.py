@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from flask import Blueprint, Response, g, request
-from pydantic import ValidationError
 
 from shared import wire
 from shared.db import explanation_queries
 from shared.db.keys import Principal
-from shared.errors import InvalidRequest, NotFound
+from shared.errors import NotFound
 from shared.imaging import stored
 from shared.imaging.heatmap import heatmap_png, stretch
 from shared.wiring import Resources
 from web import explain, submit
-from web.api.jobs import checked_id
+from web.api.jobs import checked_id, parse
 from web.api.pictures import png
 from web.offload import draw, read
 
@@ -57,11 +56,7 @@ def parse_request() -> wire.ExplanationRequest:
     """
     form = {name: value for name, value in request.form.items() if name != "csrf_token"}
     given = request.get_json(silent=True) if request.is_json else form
-    try:
-        return wire.ExplanationRequest.model_validate(given)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors())
-        raise InvalidRequest(f"The request is not valid: {faults}.") from None
+    return parse(wire.ExplanationRequest, given, "request")
 
 
 def _answer_map(

@@ -21,7 +21,7 @@ from web.bodies import contents
 from web.offload import read
 from web.waiting import LONGEST_WAIT_S, WaitingRoom, get_job_when_done
 
-Query = TypeVar("Query", bound=BaseModel)
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
 RAW_TYPES = frozenset({"image/png", "image/jpeg", "image/jpg", "image/pjpeg", "application/octet-stream", ""})
 """Content types of a raw body, none among them; the decoder goes by the content."""
@@ -146,17 +146,22 @@ def wanted_wait_s() -> int | None:
     return None
 
 
-def parse_query(model: type[Query]) -> Query:
-    """The query string as `model`.
+def parse_query(model: type[Parsed]) -> Parsed:
+    """The query string as `model`; raises as `parse` does."""
+    return parse(model, request.args.to_dict(), "query")
+
+
+def parse(model: type[Parsed], given: object, what: str) -> Parsed:
+    """What came as `model`.
 
     Raises:
-        InvalidRequest: names each parameter that is wrong.
+        InvalidRequest: names each field that is wrong, and says of `what` it is one.
     """
     try:
-        return model.model_validate(request.args.to_dict())
+        return model.model_validate(given)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise InvalidRequest(f"The query is not valid: {faults}.") from None
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors())
+        raise InvalidRequest(f"The {what} is not valid: {wrong}.") from None
 
 
 def checked_id(job_id: str) -> str:
