@@ -125,7 +125,10 @@ class Supervisor:
     def _tend(self, part: Part) -> None:
         if part.process is None:
             if time.monotonic() >= part.start_again_at:
-                part.start(self._logs)
+                try:
+                    part.start(self._logs)
+                except OSError as error:  # no memory for a process just now, say: the other parts go on
+                    self._start_later(part, f"cannot be started: {error.strerror or error}")
             return
         status = part.process.poll()
         if status is None:
@@ -133,7 +136,10 @@ class Supervisor:
         _kill_group(part.process.pid)
         if time.monotonic() - part.started_at > STEADY_S:
             part.pause_s = FIRST_PAUSE_S
-        self._say(f"{part.name} ended with status {status}; starting it again in {part.pause_s:.1f} s "
+        self._start_later(part, f"ended with status {status}")
+
+    def _start_later(self, part: Part, why: str) -> None:
+        self._say(f"{part.name} {why}; starting it again in {part.pause_s:.1f} s "
                   f"(log: {self._logs / part.name}.log)")  # fmt: skip
         part.process, part.start_again_at = None, time.monotonic() + part.pause_s
         part.pause_s = min(2 * part.pause_s, LONGEST_PAUSE_S)

@@ -107,6 +107,16 @@ def test_a_part_that_dies_is_started_again(parts: Supervisor, mark: str, said: l
     assert "worker.log" in line
 
 
+def test_a_part_that_cannot_be_started_again_ends_no_other(parts: Supervisor, said: list[str]) -> None:
+    """Where the machine is out of memory for a moment, say; it is tried again later."""
+    part = Part("worker", ["/nowhere/program"])
+    parts._tend(part)
+    assert part.process is None
+    assert part.start_again_at > time.monotonic()
+    (line,) = said
+    assert line.startswith("worker cannot be started: No such file or directory; starting it again in 0.5 s")
+
+
 def test_the_pause_doubles_up_to_its_limit(parts: Supervisor, mark: str) -> None:
     """0.5, 1, 2, … 30, 30: a part that cannot start does not eat the machine."""
     part = program("crasher", "raise SystemExit(3)", mark)
