@@ -6,7 +6,7 @@ The first process that stores films marks the folder; from then on a folder with
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +36,7 @@ class FilmFolder:
 
     root: Path
     database: Database
-    _id: str | None = field(default=None)
+    _id: str | None = None
     """The database's, once the folder was open."""
 
     def open(self, *, may_mark: bool) -> None:
