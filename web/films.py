@@ -15,7 +15,7 @@ log = get_logger(__name__)
 PAUSE_S: Final = 2.0
 
 
-def open_films(resources: Resources, pause_s: float = PAUSE_S) -> None:
+def open_films(resources: Resources) -> None:
     """Open it, again and again until that goes well; films are refused meanwhile, and the log says why."""
     while True:
         try:
@@ -24,4 +24,4 @@ def open_films(resources: Resources, pause_s: float = PAUSE_S) -> None:
             log.warning("films.not_open", code=error.code, why=error.detail)
         else:
             return
-        time.sleep(pause_s)
+        time.sleep(PAUSE_S)
