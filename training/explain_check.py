@@ -24,7 +24,6 @@ import worker.engine
 from shared.arrays import FloatArray
 from shared.errors import DataProblem
 from shared.imaging.preprocess import preprocess, stack
-from shared.manifest import read_manifest
 from training.dataset import read_film
 from training.explain_agreement import ask_peer, check_agreement, install_peer
 from training.lime import Lime, lime
@@ -116,13 +115,12 @@ def check_sanity(
     model: Path, explainer: KerasExplainer, x: FloatArray, labels: Labels, seed: int
 ) -> tuple[Sanity, ...]:
     """Each method's maps beside those of networks shuffled ever further down, for the same labels."""
-    manifest = read_manifest(model)
-    architecture, arrays = load_weights(model, manifest)
+    weights = load_weights(model, explainer.manifest)
     learned = {method: explainer.explain(x, method, labels, seed) for method in METHODS}
     rows: list[Sanity] = []
     for stage, share in STAGES:
-        mixed = shuffle(architecture, arrays, share, np.random.default_rng(seed))
-        other = build_explainer(manifest, architecture, mixed)
+        mixed = shuffle(weights.architecture, weights.arrays, share, np.random.default_rng(seed))
+        other = build_explainer(explainer.manifest, weights.architecture, mixed)
         rows += [_sanity(m, stage, learned[m], other.explain(x, m, labels, seed)) for m in METHODS]
     return tuple(rows)
 

@@ -20,7 +20,7 @@ from shared.verdict import assess
 from worker.engine.golden import GOLDEN_FILE, SAME_TOLERANCE, Golden, GoldenFilm, build_name, difference, see
 from worker.engine.golden import by_sha256 as films_by_sha256
 from worker.engine.keras_engine import build_engine
-from worker.engine.weights import Weights, load_all
+from worker.engine.weights import Weights, load_weights
 
 COARSE_BITS: Final = 13
 """Bits of a float32's mantissa that TF32 drops (23 - 10): the coarsest arithmetic TensorFlow uses unless told to."""
@@ -36,7 +36,7 @@ def write_golden(folder: Path, paths: Sequence[Path] | None = None) -> Golden:
         ModelProblem: the model cannot be loaded.
     """
     manifest = read_manifest(folder)
-    golden = make_golden(manifest, load_all(folder, manifest), samples.paths() if paths is None else paths)
+    golden = make_golden(manifest, load_weights(folder, manifest), samples.paths() if paths is None else paths)
     (folder / GOLDEN_FILE).write_text(golden.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return golden
 

@@ -35,7 +35,7 @@ from worker import heartbeat, pipeline, sweep
 from worker.engine.base import Engine
 from worker.engine.explain import Explainer
 from worker.engine.golden import GoldenState, read_golden
-from worker.engine.weights import Weights, load_all
+from worker.engine.weights import Weights, load_weights
 from worker.explain import Desk, explain_next
 from worker.lease import LeaseKeeper
 from worker.load import choose_batch_limit, load_engine
@@ -171,7 +171,7 @@ def build(settings: Settings, serving: Serving) -> Runtime:
     wait_for_films(resources.films)
     folder = model_folder(settings)
     manifest = read_manifest(folder)
-    weights = load_all(folder, manifest)
+    weights = load_weights(folder, manifest)
     check_labels(manifest)
     engine, golden = load_engine(settings, manifest, weights, read_golden(folder))
     batch_limit = choose_batch_limit(settings, engine)

@@ -79,9 +79,7 @@ def check_input(x: FloatArray, shape: tuple[int, int, int]) -> None:
     Raises:
         WrongShape: says what it is instead.
     """
-    if x.ndim != len(shape) + 1 or x.shape[1:] != shape:
-        message = f"The network takes (N, *{shape}), it was given {x.shape}."
-        raise WrongShape(message)
+    if x.shape[1:] != shape:
+        raise WrongShape(f"The network takes (N, *{shape}), it was given {x.shape}.")
     if x.shape[0] == 0 or x.dtype != np.float32:
-        message = f"The network takes one film or more as float32, it was given {x.shape[0]} as {x.dtype}."
-        raise WrongShape(message)
+        raise WrongShape(f"The network takes one film or more as float32, it was given {x.shape[0]} as {x.dtype}.")

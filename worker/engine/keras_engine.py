@@ -25,7 +25,7 @@ from worker.engine.base import Inference, check_input
 from worker.engine.choose import Precision
 from worker.engine.gate import Gate, pool
 from worker.engine.saliency import grad_cam
-from worker.engine.weights import Weights, load_all
+from worker.engine.weights import Weights, load_weights
 
 POLICIES: Final[Mapping[Precision, str]] = MappingProxyType({"f32": "float32", "bf16": "mixed_bfloat16"})
 """Keras's names."""
@@ -74,7 +74,7 @@ def load_engine(folder: Path) -> KerasEngine:
         ModelProblem: ManifestMismatch, BadChecksum or WrongShape; see `weights.load_weights`.
     """
     manifest = read_manifest(folder)
-    return build_engine(manifest, load_all(folder, manifest))
+    return build_engine(manifest, load_weights(folder, manifest))
 
 
 def build_engine(

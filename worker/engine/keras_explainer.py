@@ -18,12 +18,12 @@ from shared.arrays import FloatArray
 from shared.manifest import ModelManifest, read_manifest
 from worker.engine import attribution, saliency
 from worker.engine.architecture import Architecture
+from worker.engine.base import check_input
 from worker.engine.explain import (
     IntegratedGradients,
     Labels,
     Parameters,
     SmoothGrad,
-    check_input,
     check_labels,
     parameters_for,
 )
@@ -77,7 +77,7 @@ class KerasExplainer:
         Raises:
             WrongShape: x does not fit the model.
         """
-        check_input(x, self._manifest)
+        check_input(x, self._manifest.input_shape)
         return np.concatenate([self._traced.logits(tf.constant(x[part])).numpy() for part in _parts(len(x))])
 
     def explain(
@@ -90,7 +90,7 @@ class KerasExplainer:
     ) -> FloatArray:
         """Saliency maps (N, h, w) float32 in [0, 1] of x: (N, H, W, C); see `Explainer.explain`."""
         how = parameters_for(method, parameters)
-        check_input(x, self._manifest)
+        check_input(x, self._manifest.input_shape)
         chosen = self.logits(x).argmax(axis=1) if labels is None else labels
         check_labels(chosen, len(x), self._manifest)
         if method in ("grad_cam", "grad_cam_plus_plus"):
@@ -109,7 +109,7 @@ class KerasExplainer:
         Raises:
             WrongShape: x or labels do not fit the model.
         """
-        check_input(x, self._manifest)
+        check_input(x, self._manifest.input_shape)
         check_labels(labels, len(x), self._manifest)
         return self._attributions(x, labels, parameters, seed)
 
@@ -139,8 +139,8 @@ def load_explainer(folder: Path) -> KerasExplainer:
         ModelProblem: ManifestMismatch, BadChecksum or WrongShape; see `weights.load_weights`.
     """
     manifest = read_manifest(folder)
-    architecture, arrays = load_weights(folder, manifest)
-    return build_explainer(manifest, architecture, arrays)
+    weights = load_weights(folder, manifest)
+    return build_explainer(manifest, weights.architecture, weights.arrays)
 
 
 def build_explainer(

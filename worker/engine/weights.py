@@ -31,13 +31,7 @@ class Weights:
     gate: Gate | None
 
 
-def load_weights(folder: Path, manifest: ModelManifest) -> tuple[Architecture, dict[str, FloatArray]]:
-    """The folded table and its arrays by name, float32; see `load_all` for errors."""
-    weights = load_all(folder, manifest)
-    return weights.architecture, weights.arrays
-
-
-def load_all(folder: Path, manifest: ModelManifest) -> Weights:
+def load_weights(folder: Path, manifest: ModelManifest) -> Weights:
     """Read `folder/weights.npz` as the manifest promises it.
 
     Raises:

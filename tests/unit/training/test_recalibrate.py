@@ -190,7 +190,7 @@ def test_a_new_version_is_written_beside_the_old(model: Path, tmp_path: Path) ->
     old, new = read_manifest(model), read_manifest(out)
     assert new.version == record.version == "1+hospital-b"
     assert new.weights_sha256 == hashlib.sha256((out / "weights.npz").read_bytes()).hexdigest() != old.weights_sha256
-    arrays, expected = load_weights(out, new)[1], load_weights(model, old)[1]
+    arrays, expected = load_weights(out, new).arrays, load_weights(model, old).arrays
     assert all(np.array_equal(arrays[name], expected[name]) for name in expected)
     assert (out / "history.csv").exists()
     halves = halve(films, LABELS, 0)
