@@ -70,9 +70,8 @@ class Runtime:
     """
 
     kitchen: Kitchen
-    turn: threading.Lock
-    stop: threading.Event
-    started_at: float
+    turn: threading.Lock = field(default_factory=threading.Lock)
+    stop: threading.Event = field(default_factory=threading.Event)
     woken: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     desk: Desk | None = None
@@ -183,7 +182,7 @@ def build(settings: Settings, serving: Serving) -> Runtime:
     keeper = LeaseKeeper(resources.database, settings.lease_s, settings.run_limit_s)
     kitchen = Kitchen(resources, engine, who, keeper)
     desk = make_desk(kitchen, weights) if serving.explains else None
-    return Runtime(kitchen, threading.Lock(), threading.Event(), time.time(), desk=desk, golden=golden)
+    return Runtime(kitchen, desk=desk, golden=golden)
 
 
 def make_desk(kitchen: Kitchen, weights: Weights) -> Desk:
