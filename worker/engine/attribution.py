@@ -50,8 +50,8 @@ def integrated_gradients(gradients: Gradients, x: FloatArray, labels: Labels, ho
     share = np.linspace(0, 1, how.steps + 1, dtype=np.float32)
     weights = np.full(how.steps + 1, 1 / how.steps, np.float32)
     weights[[0, -1]] /= 2
-    way = x - np.float32(how.baseline)
     start = np.float32(how.baseline)
+    way = x - start
     return way * _weighted_sum(gradients, labels, lambda film, k: start + share[k] * way[film], weights)
 
 

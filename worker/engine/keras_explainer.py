@@ -27,7 +27,7 @@ from worker.engine.explain import (
     check_labels,
     parameters_for,
 )
-from worker.engine.keras_engine import _claim_device, build_halves, set_arrays
+from worker.engine.keras_engine import build_halves, claim_device, set_arrays
 from worker.engine.weights import load_weights
 
 
@@ -95,9 +95,9 @@ class KerasExplainer:
         check_labels(chosen, len(x), self._manifest)
         if method in ("grad_cam", "grad_cam_plus_plus"):
             return self._cams(x, chosen)[method]
-        return attribution.to_map(self._attributions(x, chosen, how, seed))
+        return attribution.to_map(self.attributions(x, chosen, how, seed))
 
-    def attributions(self, x: FloatArray, labels: Labels, parameters: Parameters, seed: int = 0) -> FloatArray:
+    def attributions(self, x: FloatArray, labels: Labels, parameters: Parameters, seed: int) -> FloatArray:
         """What the maps of the methods on pixels are made of: signed (N, H, W, C), in the logit's unit.
 
         Args:
@@ -105,15 +105,7 @@ class KerasExplainer:
             labels: (N,) indices.
             parameters: of `smooth_grad` or `integrated_gradients`; `Plain` for `gradient`.
             seed: of SmoothGrad's noise.
-
-        Raises:
-            WrongShape: x or labels do not fit the model.
         """
-        check_input(x, self._manifest.input_shape)
-        check_labels(labels, len(x), self._manifest)
-        return self._attributions(x, labels, parameters, seed)
-
-    def _attributions(self, x: FloatArray, labels: Labels, parameters: Parameters, seed: int) -> FloatArray:
         match parameters:
             case SmoothGrad():
                 return attribution.smooth_grad(self._gradient, x, labels, parameters, seed)
@@ -151,7 +143,7 @@ def build_explainer(
     Raises:
         ManifestMismatch: the table cannot be cut at the manifest's target layer.
     """
-    device = _claim_device()
+    device = claim_device()
     trunk, head = build_halves(architecture, manifest.target_layer)
     set_arrays((trunk, head), architecture, arrays)
     return KerasExplainer(manifest, trace(trunk, head, manifest), device)

@@ -18,7 +18,7 @@ from tests.models import make_folded, write_model
 from training.dataset import read_film
 from worker.engine.architecture import folded, lite0, tiny
 from worker.engine.keras_engine import KerasEngine, build_halves, build_whole, load_engine, set_arrays
-from worker.engine.quality import is_degenerate
+from worker.engine.quality import degenerate_reason
 
 SHIPPED = Path(worker.engine.__file__).parents[1] / "models" / "default"
 
@@ -128,7 +128,7 @@ def test_shipped_model_leans_to_the_samples_classes(shipped: KerasEngine) -> Non
     told = re.findall(r"^\| (\S+\.png) \|.*\| (\w+) \| \d+ \|$", readme, re.MULTILINE)
     assert told == [(path.name, verdict.value) for path, verdict in zip(films, verdicts, strict=True)]
     assert len(films) == 12
-    assert not any(is_degenerate(values) for values in answer.saliency)
+    assert not any(degenerate_reason(values) for values in answer.saliency)
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])

@@ -136,7 +136,7 @@ def test_integrated_gradients_are_complete(curved: tuple[KerasExplainer, KerasEn
     explainer, _ = curved
     films = make_films(3)
     labels = np.array([0, 1, 2])
-    found = explainer.attributions(films, labels, IntegratedGradients(500)).sum(axis=(1, 2, 3))
+    found = explainer.attributions(films, labels, IntegratedGradients(500), 0).sum(axis=(1, 2, 3))
     ends = explainer.logits(films) - explainer.logits(np.zeros_like(films))
     np.testing.assert_allclose(found, ends[np.arange(3), labels], rtol=0.01)
 
