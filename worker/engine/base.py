@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from shared.arrays import FloatArray
+from shared.arrays import FloatArray, Pixels
 from shared.domain import Evidence
 from shared.errors import WrongShape
-from shared.imaging.preprocess import NetworkInput
+from shared.imaging.preprocess import NetworkInput, prepare, stack
 from shared.manifest import ModelManifest
 
 
@@ -71,6 +72,14 @@ class Engine(Protocol):
         Raises:
             WrongShape: x is not of the manifest's input shape.
         """
+
+
+def look(engine: Engine, films: Iterable[Pixels]) -> list[Evidence]:
+    """What the engine sees of films (H, W) uint8 or uint16 of any sizes, one or more, in one call."""
+    manifest = engine.manifest
+    inputs = [prepare(pixels, manifest.preprocessing, manifest.input_shape) for pixels in films]
+    inference = engine.infer(stack([film.values for film in inputs]))
+    return [inference.evidence(place, film) for place, film in enumerate(inputs)]
 
 
 def check_input(x: FloatArray, shape: tuple[int, int, int]) -> None:
