@@ -135,7 +135,7 @@ def _films(section: Section, shown: Shown) -> str:
 
 
 def _charts(name: str, answers: Answers, report: ModelReport) -> str:
-    scores, truth = forced(answers, report.labels)
+    scores, truth, _ = forced(answers, report.labels)
     if not len(truth):
         return ""
     n = f"{name}, n = {len(truth)}"
