@@ -48,8 +48,7 @@ class Shown:
 
 def draw_page(report: ModelReport, shown: Shown) -> str:
     """The page as HTML."""
-    frame = Template((HERE / "frame.html").read_text(encoding="utf-8"))
-    return frame.substitute(
+    return Template(_read("frame.html")).substitute(
         title=html.escape(f"{report.name} {report.version} · report"),
         style="\n".join([*((STYLES / name).read_text("utf-8") for name in SHEETS), _read("report.css")]),
         script=_read("report.js"),
