@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import worker.engine
 from shared import samples
 from shared.arrays import FloatArray
 from shared.errors import ManifestMismatch, WrongShape
 from shared.manifest import read_manifest
 from tests.models import make_arrays, make_manifest, write_model
 from training.export import fold
-from worker.engine import keras_engine, openvino_engine
+from worker.engine import SHIPPED_MODEL, keras_engine, openvino_engine
 from worker.engine.architecture import Architecture, folded, lite0, seed2020, tiny
 from worker.engine.attribution import over_peak
 from worker.engine.base import Inference
@@ -37,7 +36,6 @@ from worker.engine.layers import (
 )
 from worker.engine.weights import Weights, load_weights
 
-SHIPPED = Path(worker.engine.__file__).parents[1] / "models" / "default"
 TOLERANCE = 2e-5
 """Between the two engines; seen on random and shipped networks: 1e-6 at most (x86-64, November 2026)."""
 
@@ -126,10 +124,10 @@ def test_an_earlier_answer_is_not_overwritten_by_a_later_one(tmp_path: Path) -> 
 
 def test_the_shipped_model_passes_its_golden_films_and_agrees_with_keras() -> None:
     """The films through both engines: scores, gate and maps; and the record made on the other device holds."""
-    manifest = read_manifest(SHIPPED)
-    weights = load_weights(SHIPPED, manifest)
+    manifest = read_manifest(SHIPPED_MODEL)
+    weights = load_weights(SHIPPED_MODEL, manifest)
     ours, theirs = openvino_engine.build_engine(manifest, weights), keras_engine.build_engine(manifest, weights)
-    assert check_golden(ours, read_golden(SHIPPED)).value == "passed"
+    assert check_golden(ours, read_golden(SHIPPED_MODEL)).value == "passed"
     films = list(by_sha256(samples.paths()).values())
     for mine, reference in zip(see(ours, films), see(theirs, films), strict=True):
         np.testing.assert_allclose(mine.probabilities, reference.probabilities, atol=TOLERANCE)
@@ -183,7 +181,7 @@ def test_nothing_of_it_calls_home_and_tensorflow_stays_out() -> None:
 
 def test_the_gate_measures_a_film_the_same_alone_and_in_a_batch() -> None:
     """To the last bit, with the shipped gate: a film at its limit must not be refused for its neighbours."""
-    gate = load_weights(SHIPPED, read_manifest(SHIPPED)).gate
+    gate = load_weights(SHIPPED_MODEL, read_manifest(SHIPPED_MODEL)).gate
     assert gate is not None
     features = np.random.default_rng(3).standard_normal((12, len(gate.mean))).astype(np.float32)
     together = gate.distances(features)
