@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.arrays import FloatArray
-from shared.domain import Assessment, Evidence, Verdict
+from shared.domain import Assessment, Evidence
 from shared.manifest import Rate, SplitMetrics
 from shared.verdict import assess
 from training.dataset import Example, ReadFilm, check_films, read_film
 from training.features import Progress
+from training.knobs import ABSTENTIONS
 from training.metrics import (
     Booleans,
     Integers,
@@ -36,9 +37,6 @@ BATCH: Final = 16
 """Films a call; on CPUs larger ones gain nothing."""
 
 RATES: Final = ("accuracy", "coverage", "selective_accuracy", "verdict_precision")
-
-ABSTENTIONS: Final = frozenset({Verdict.UNCERTAIN, Verdict.NOT_ASSESSABLE})
-"""Verdicts that name no label."""
 
 
 @dataclass(frozen=True, slots=True)
