@@ -1,4 +1,4 @@
-"""A pool child's start: logging, wiring, the engine loaded once and warmed up, then the poll, lease and beat threads.
+"""A pool child's start: logging, wiring, the engine loaded once and warmed up, then the threads of `LOOPS`.
 
 The model is loaded here, after the fork: loaded before it, the child hangs. A child that cannot start ends,
 instead of living on without a model; it first waits for a database, or films, that are away.

@@ -1,7 +1,7 @@
 """An `Explainer` on TensorFlow: the weights that serve, in traced functions that also give gradients.
 
 Apart from the engine, so that the answer to a film never waits for an explanation nor pays for its graphs.
-Built by `load_explainer`; called by the worker's explanations and by `training/explain_check.py`.
+Called by the worker's explanations, by the report's sheets and by `training/explain_check.py`.
 """
 
 from __future__ import annotations

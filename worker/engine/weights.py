@@ -1,6 +1,7 @@
 """From `weights.npz` to named arrays: the SHA-256 first, then numpy without pickles, then names and shapes.
 
-Nothing of the file is interpreted before its digest is the manifest's. Called by every engine; no TensorFlow.
+Nothing of the file is interpreted before its digest is the manifest's. Called before an engine or an explainer is
+built; no TensorFlow.
 """
 
 from __future__ import annotations
