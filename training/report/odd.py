@@ -69,7 +69,7 @@ def read_odd_rows(path: Path) -> list[Row]:
         DataProblem: it cannot be read, or lacks a column.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restval="")
             check_columns(path, reader.fieldnames or (), COLUMNS)
             return list(reader)
