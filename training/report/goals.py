@@ -71,30 +71,22 @@ def judge(report: ModelReport) -> list[Goal]:
 
 
 def _judge(line: Line, found: Found | None) -> Goal:
-    if found is None:
-        return Goal(
-            measure=line.measure,
-            goal=line.goal,
-            limit=line.limit,
-            value=None,
-            low=None,
-            high=None,
-            n=None,
-            reached=None,
-            note=NOT_MEASURED,
-        )
-    value = round(found.value, EXACT)
-    is_reached = value >= line.limit if line.goal == "at least" else value <= line.limit
+    is_reached, note = None, NOT_MEASURED
+    if found is not None:
+        value = round(found.value, EXACT)
+        is_reached = value >= line.limit if line.goal == "at least" else value <= line.limit
+        notes = (found.note, "" if is_reached else found.why, _straddles(line, found))
+        note = " ".join(filter(None, notes))
     return Goal(
         measure=line.measure,
         goal=line.goal,
         limit=line.limit,
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        n=found.n,
+        value=found and found.value,
+        low=found and found.low,
+        high=found and found.high,
+        n=found and found.n,
         reached=is_reached,
-        note=" ".join(note for note in (found.note, "" if is_reached else found.why, _straddles(line, found)) if note),
+        note=note,
     )
 
 
