@@ -27,7 +27,6 @@ from training.splits import TrainingData
 from worker.engine.architecture import find_architecture, gate_features
 from worker.engine.gate import Gate
 
-PREDICT_BATCH: Final = 64
 GATE_FORMS: Final = 2
 """Forms of each film that the gate learns on: the film itself and one changed copy."""
 
@@ -162,7 +161,7 @@ def _held(network: Network, held: _Material, spreads: FloatArray, distances: Flo
     forms = held.stored.shape[1]
     rows = held.stored.reshape(-1, *held.stored.shape[2:])
     is_changed = np.tile(np.arange(forms) > 0, len(held.labels))
-    return Held(network.predict(rows, PREDICT_BATCH), np.repeat(held.labels, forms), spreads, distances, is_changed)
+    return Held(network.predict(rows), np.repeat(held.labels, forms), spreads, distances, is_changed)
 
 
 def _run_epochs(
@@ -178,7 +177,7 @@ def _run_epochs(
     for number in range(len(course.history) + 1, recipe.epochs + 1):
         started = time.monotonic()
         loss, accuracy = _one_epoch(recipe, network, material, rng)
-        scores = calibrate(network.predict(held.stored[:, 0], PREDICT_BATCH), 1.0)
+        scores = calibrate(network.predict(held.stored[:, 0]), 1.0)
         held_loss = log_loss(scores, held.labels)
         held_accuracy = float((scores.argmax(axis=1) == held.labels).mean())
         if not np.isfinite([loss, held_loss]).all():
