@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter, ImageOps
 
-from shared.arrays import Pixels
+from shared.arrays import FloatArray, Pixels
 from training.recipe import Augmentation
 
 Grey = npt.NDArray[np.uint8]
@@ -36,11 +36,10 @@ def augment(pixels: Pixels, knobs: Augmentation, rng: np.random.Generator) -> Gr
     if rng.random() < knobs.flip_share:
         picture = ImageOps.mirror(picture)
     if knobs.framed_share and rng.random() < knobs.framed_share:
-        return _encode(_to_grey(_sharpen(_blur(picture, knobs, rng), knobs, rng)), knobs, rng)
+        return _encode(_sharpen(_blur(picture, knobs, rng), knobs, rng), knobs, rng)
     picture = _crop(_turn(picture, knobs, rng), knobs, rng)
     picture = _blur(_resample(picture, knobs, rng), knobs, rng)
-    values = _tone(_sharpen(picture, knobs, rng), knobs, rng)
-    return _encode(_to_grey(values), knobs, rng)
+    return _encode(_tone(_sharpen(picture, knobs, rng), knobs, rng), knobs, rng)
 
 
 def to_uint8(pixels: Pixels) -> Grey:
@@ -49,9 +48,17 @@ def to_uint8(pixels: Pixels) -> Grey:
     return (pixels >> shift).astype(np.uint8)
 
 
-def _to_grey(values: npt.NDArray[np.float32]) -> Grey:
-    """Grey values in units of [0, 1], clipped to 8 bits."""
-    return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
+def to_grey(values: FloatArray) -> Grey:
+    """(H, W) in grey levels of 255 to the nearest that a file can hold."""
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def encode(pixels: Grey, quality: int) -> Grey:
+    """Through a JPEG file of that quality and back."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
+    with Image.open(buffer) as picture:
+        return np.asarray(picture, np.uint8)
 
 
 def _turn(picture: Image.Image, knobs: Augmentation, rng: np.random.Generator) -> Image.Image:
@@ -86,7 +93,7 @@ def _blur(picture: Image.Image, knobs: Augmentation, rng: np.random.Generator) -
     return picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0, knobs.blur_px))))
 
 
-def _sharpen(picture: Image.Image, knobs: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+def _sharpen(picture: Image.Image, knobs: Augmentation, rng: np.random.Generator) -> FloatArray:
     """Grey values (H, W) in units of [0, 1], with an unsharp mask of 0.6 to 1.6 px added; not clipped.
 
     A film that was resized once from a large original is sharper than one that was resized twice.
@@ -99,7 +106,7 @@ def _sharpen(picture: Image.Image, knobs: Augmentation, rng: np.random.Generator
     return (values + amount * (values - np.asarray(blurred, np.float32) / np.float32(255))).astype(np.float32)
 
 
-def _tone(values: npt.NDArray[np.float32], knobs: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+def _tone(values: FloatArray, knobs: Augmentation, rng: np.random.Generator) -> FloatArray:
     """Gamma, contrast about the mean, brightness and noise on (H, W) in [0, 1]; not clipped."""
     log_gamma = np.log(knobs.gamma)
     toned = np.maximum(values, 0) ** float(np.exp(rng.uniform(-log_gamma, log_gamma)))
@@ -111,11 +118,7 @@ def _tone(values: npt.NDArray[np.float32], knobs: Augmentation, rng: np.random.G
     return toned.astype(np.float32)
 
 
-def _encode(pixels: Grey, knobs: Augmentation, rng: np.random.Generator) -> Grey:
-    low, high = knobs.jpeg_quality
-    if high == 0:
-        return pixels
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=int(rng.integers(low, high + 1)))
-    with Image.open(buffer) as picture:
-        return np.asarray(picture, np.uint8)
+def _encode(values: FloatArray, knobs: Augmentation, rng: np.random.Generator) -> Grey:
+    """Grey values (H, W) in units of [0, 1] to 8 bits, through a JPEG file where the knobs name a quality."""
+    pixels, (low, high) = to_grey(values * 255), knobs.jpeg_quality
+    return encode(pixels, int(rng.integers(low, high + 1))) if high else pixels

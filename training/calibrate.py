@@ -11,6 +11,8 @@ import numpy.typing as npt
 from shared.arrays import FloatArray
 from shared.manifest import Thresholds
 from shared.verdict import calibrate
+from training.metrics import Booleans, Integers
+from training.recipe import Recipe
 
 TEMPERATURES: Final = np.geomspace(0.5, 10.0, 1000)
 """Candidates, 0.3 % apart. Where validation films separate perfectly the least loss is at 0; 0.5 is the end."""
@@ -23,9 +25,6 @@ LARGEST_MAX_OTHER: Final = 0.5
 """An other finding that is more probable than not is always a doubt."""
 LEAST_QUANTILE: Final = 0.01
 """Ends for validation films that separate perfectly: stricter ones would refuse fresh films over rounding."""
-
-Integers = npt.NDArray[np.int64]
-Booleans = npt.NDArray[np.bool_]
 
 
 def log_loss(probabilities: FloatArray, truth: Integers) -> float:
@@ -90,6 +89,11 @@ class Aims:
     set_coverage: float
     other_verdicts: float = 1.0
     gate_pass: float = 1.0
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Aims:
+        """Those of a recipe."""
+        return cls(recipe.coverage, recipe.set_coverage, recipe.other_verdicts, recipe.gate_pass)
 
 
 def conclude(held: Held, labels: tuple[str, ...], aims: Aims) -> tuple[float, Thresholds]:

@@ -6,7 +6,6 @@ Each file is written beside its place, flushed, and then moved there: a run kill
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from shared.private_files import sync
 from training.course import Course, Epoch
 from training.features import Stored
 
@@ -93,6 +93,5 @@ class Checkpoint:
         self.folder.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"part-{path.name}")  # the ending stays: numpy appends a missing one
         write(part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(part)
         part.replace(path)

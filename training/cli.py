@@ -21,12 +21,13 @@ from training.export import ship
 from training.recipe import Recipe
 from training.recipe_file import named_recipe
 from training.recipes import find_recipe
-from training.report.command import SHIPPED, evaluate
+from training.report.command import evaluate
 from training.report.facts import PAGE_FILE, read_learning
 from training.report.sheets import check_place
 from training.runs import is_learned, new_id
 from training.samples import make_samples
 from training.splits import class_folders, find_examples, find_manifest
+from worker.engine import SHIPPED_MODEL
 
 Data = Annotated[Path, typer.Option(envvar="PLAINFILM_DATA", help="folder of labelled films")]
 Report = Annotated[bool, typer.Option(help="at the end measure everything: report.html, model.json, the card")]
@@ -70,7 +71,7 @@ def train_model(  # noqa: PLR0913, PLR0917 - one argument an option
             go_on(folder, progress)
         missing = report_run(folder, progress) if report else []
     if ship_it:
-        ship(folder, SHIPPED)
+        ship(folder, SHIPPED_MODEL)
     _summarise(folder)
     if report:
         typer.echo(f"  {folder / PAGE_FILE}" + (f"; no model card: it lacks {', '.join(missing)}" if missing else ""))
@@ -85,7 +86,7 @@ def _lacks_report_only(folder: Path) -> bool:
 def sample_films(
     data: Data = Path("../shared/data"),
     out: Annotated[Path, typer.Option(help="folder to write")] = Path("shared/samples"),
-    model: Model = SHIPPED,
+    model: Model = SHIPPED_MODEL,
     per_class: Annotated[int, typer.Option(help="blends of each class")] = 4,
     seed: Annotated[int, typer.Option(help="of every random draw")] = 3,
 ) -> None:

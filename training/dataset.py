@@ -101,7 +101,7 @@ def read_manifest_csv(
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            _check_columns(path, reader.fieldnames or (), columns)
+            check_columns(path, reader.fieldnames or (), columns)
             rows = [(f"{path.name} line {reader.line_num}", row) for row in reader]
     except FileNotFoundError as error:
         raise DataProblem(f"The CSV file {path.name} is not there.", path=str(path)) from error
@@ -112,7 +112,12 @@ def read_manifest_csv(
     return tuple(_example(path, where, row) for where, row in rows)
 
 
-def _check_columns(path: Path, found: Collection[str], needed: Sequence[str]) -> None:
+def check_columns(path: Path, found: Collection[str], needed: Sequence[str]) -> None:
+    """The CSV file has the needed columns.
+
+    Raises:
+        DataProblem: naming those that are missing, and what the file seems to be separated by.
+    """
     missing = [column for column in needed if column not in found]
     if missing:
         mark = next((name for sign, name in OTHER_MARKS if set(needed) <= set("".join(found).split(sign))), None)

@@ -20,7 +20,7 @@ from training.dataset import read_film
 from training.features import Progress
 from worker.engine.base import Engine, Inference
 from worker.engine.choose import build_engine
-from worker.engine.weights import load_all
+from worker.engine.weights import load_weights
 
 BATCH: Final = 16
 ANSWERS: Final = ("probabilities", "other", "film_distance", "feature_distance", "saliency")
@@ -51,7 +51,7 @@ def compare(folder: Path, films: Sequence[Path], progress: Progress) -> Agreemen
     if not films:
         raise DataProblem("There are no films to compare the engines on.")
     manifest = read_manifest(folder)
-    weights = load_all(folder, manifest)
+    weights = load_weights(folder, manifest)
     engines = [build_engine(name, manifest, weights) for name in ("keras", "openvino")]
     largest, verdicts, done = np.zeros(len(ANSWERS)), 0, 0
     for batch in _batches(films):

@@ -16,30 +16,27 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.arrays import FloatArray
-from shared.domain import Assessment, Evidence, Verdict
-from shared.imaging.preprocess import prepare, stack
+from shared.domain import Assessment, Evidence
 from shared.manifest import Rate, SplitMetrics
 from shared.verdict import assess
 from training.dataset import Example, ReadFilm, check_films, read_film
 from training.features import Progress
+from training.knobs import ABSTENTIONS
 from training.metrics import (
     Booleans,
+    Integers,
     balanced_accuracy,
     confusion_matrix,
     expected_calibration_error,
     macro_f1,
     share,
 )
-from worker.engine.base import Engine
+from worker.engine.base import Engine, look
 
 BATCH: Final = 16
 """Films a call; on CPUs larger ones gain nothing."""
 
-
 RATES: Final = ("accuracy", "coverage", "selective_accuracy", "verdict_precision")
-
-ABSTENTIONS: Final = frozenset({Verdict.UNCERTAIN, Verdict.NOT_ASSESSABLE})
-"""Verdicts that name no label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,64 +82,48 @@ def ask(engine: Engine, examples: Sequence[Example], progress: Progress, *, read
     """
     check_films(examples, read)
     evidence: list[Evidence] = []
-    manifest = engine.manifest
     for start in range(0, len(examples), BATCH):
-        chunk = examples[start : start + BATCH]
-        films = [prepare(read(example.path), manifest.preprocessing, manifest.input_shape) for example in chunk]
-        inference = engine.infer(stack([film.values for film in films]))
-        evidence += [inference.evidence(place, film) for place, film in enumerate(films)]
+        evidence += look(engine, (read(example.path) for example in examples[start : start + BATCH]))
         progress("films measured", len(evidence), len(examples))
-    return Answers(tuple(examples), tuple(evidence), tuple(assess(seen, manifest) for seen in evidence))
+    return Answers(tuple(examples), tuple(evidence), tuple(assess(seen, engine.manifest) for seen in evidence))
 
 
 def measure(answers: Answers, labels: Sequence[str]) -> SplitMetrics:
     """All metrics of one split; those of the forced choice stay empty where no film has one of the labels."""
-    names = np.array(answers.truth, dtype=object)
-    told = _Told(answers.has_verdict, np.array(answers.groups, dtype=object))
-    everywhere = SplitMetrics(
-        n=len(names),
-        coverage=share(told.has_verdict, told.groups),
-        coverage_by_label={name: told.coverage(names == name) for name in sorted(set(answers.truth))},
-    )
+    names, groups = (np.array(each, dtype=object) for each in (answers.truth, answers.groups))
+    has_verdict = answers.has_verdict
+    coverage = {name: share(has_verdict[names == name], groups[names == name]) for name in sorted(set(answers.truth))}
+    everywhere = SplitMetrics(n=len(names), coverage=share(has_verdict, groups), coverage_by_label=coverage)
     is_ours = np.isin(names, labels)
     if not is_ours.any():
         return everywhere
-    truth = np.array([labels.index(name) for name in names[is_ours]], np.int64)
-    found = _forced_choice(answers.probabilities[is_ours], truth, told.among(is_ours), labels)
+    scores, truth = answers.probabilities[is_ours], np.array([labels.index(name) for name in names[is_ours]], np.int64)
     is_hit = np.zeros(len(names), bool)
-    is_hit[is_ours] = answers.probabilities[is_ours].argmax(axis=1) == truth
-    precision = share(is_hit[told.has_verdict], told.groups[told.has_verdict])
-    return everywhere.model_copy(update=found | {"verdict_precision": precision})
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """(N,) whether each film got a verdict naming a label, and (N,) its group."""
-
-    has_verdict: Booleans
-    groups: npt.NDArray[np.object_]
-
-    def among(self, own: Booleans) -> _Told:
-        return _Told(self.has_verdict[own], self.groups[own])
-
-    def coverage(self, own: Booleans) -> Rate:
-        return share(self.has_verdict[own], self.groups[own])
+    is_hit[is_ours] = scores.argmax(axis=1) == truth
+    is_chosen = is_ours & has_verdict
+    return everywhere.model_copy(
+        update=_forced_choice(scores, truth, groups[is_ours], labels)
+        | {
+            "selective_accuracy": share(is_hit[is_chosen], groups[is_chosen]),
+            "verdict_precision": share(is_hit[has_verdict], groups[has_verdict]),
+        }
+    )
 
 
 def _forced_choice(
-    scores: FloatArray, truth: npt.NDArray[np.int64], told: _Told, labels: Sequence[str]
+    scores: FloatArray, truth: Integers, groups: npt.NDArray[np.object_], labels: Sequence[str]
 ) -> dict[str, object]:
+    """What is measured of the choice among the labels, of films that have one."""
     chosen = scores.argmax(axis=1)
     is_hit = chosen == truth
     confusion = confusion_matrix(truth, chosen, len(labels))
     by_label = {name: truth == place for place, name in enumerate(labels) if (truth == place).any()}
     return {
-        "accuracy": share(is_hit, told.groups),
+        "accuracy": share(is_hit, groups),
         "balanced_accuracy": balanced_accuracy(confusion),
         "macro_f1": macro_f1(confusion),
         "ece15": expected_calibration_error(scores, truth),
-        "recall": {name: share(is_hit[own], told.groups[own]) for name, own in by_label.items()},
-        "selective_accuracy": share(is_hit[told.has_verdict], told.groups[told.has_verdict]),
+        "recall": {name: share(is_hit[own], groups[own]) for name, own in by_label.items()},
         "confusion": confusion.tolist(),
     }
 

@@ -20,22 +20,18 @@ import numpy as np
 import typer
 
 import shared.samples
-import worker.engine
 from shared.arrays import FloatArray
 from shared.errors import DataProblem
 from shared.imaging.preprocess import preprocess, stack
-from shared.manifest import read_manifest
-from training.dataset import read_film
+from training.dataset import SUFFIXES, read_film
 from training.explain_agreement import ask_peer, check_agreement, install_peer
 from training.lime import Lime, lime
-from worker.engine import judge
+from worker.engine import SHIPPED_MODEL, judge
 from worker.engine.architecture import Architecture
 from worker.engine.explain import METHODS, Labels
 from worker.engine.keras_explainer import KerasExplainer, build_explainer, load_explainer
 from worker.engine.quality import rank_correlation
 from worker.engine.weights import load_weights
-
-SHIPPED: Final = Path(worker.engine.__file__).parents[1] / "models" / "default"
 
 SAMPLES: Final = Path(shared.samples.__file__).parent
 
@@ -70,7 +66,7 @@ class Areas:
 
 
 def main(
-    model: Annotated[Path, typer.Option(help="model folder")] = SHIPPED,
+    model: Annotated[Path, typer.Option(help="model folder")] = SHIPPED_MODEL,
     data: Annotated[Path, typer.Option(help="folder of PNG or JPEG films")] = SAMPLES,
     out: Annotated[Path, typer.Option(help="JSON to write")] = Path("var/explain_check.json"),
     peer: Annotated[Path, typer.Option(help="folder of the second library")] = Path("var/explain-peer"),
@@ -106,7 +102,7 @@ def read_films(folder: Path, explainer: KerasExplainer) -> FloatArray:
         DataProblem: there is none.
     """
     manifest = explainer.manifest
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in {".png", ".jpg", ".jpeg"})
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise DataProblem(f"{folder.name} has no PNG or JPEG film.")
     return stack([preprocess(read_film(path), manifest.preprocessing, manifest.input_shape) for path in paths])
@@ -116,13 +112,12 @@ def check_sanity(
     model: Path, explainer: KerasExplainer, x: FloatArray, labels: Labels, seed: int
 ) -> tuple[Sanity, ...]:
     """Each method's maps beside those of networks shuffled ever further down, for the same labels."""
-    manifest = read_manifest(model)
-    architecture, arrays = load_weights(model, manifest)
+    weights = load_weights(model, explainer.manifest)
     learned = {method: explainer.explain(x, method, labels, seed) for method in METHODS}
     rows: list[Sanity] = []
     for stage, share in STAGES:
-        mixed = shuffle(architecture, arrays, share, np.random.default_rng(seed))
-        other = build_explainer(manifest, architecture, mixed)
+        mixed = shuffle(weights.architecture, weights.arrays, share, np.random.default_rng(seed))
+        other = build_explainer(explainer.manifest, weights.architecture, mixed)
         rows += [_sanity(m, stage, learned[m], other.explain(x, m, labels, seed)) for m in METHODS]
     return tuple(rows)
 

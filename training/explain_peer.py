@@ -46,9 +46,9 @@ def main(request: Path, answer: Path) -> None:
 def _network(folder: Path) -> tuple[keras.Model, str]:
     """The model of a folder, input to the logits of its labels, and its target layer."""
     manifest = read_manifest(folder)
-    architecture, arrays = load_weights(folder, manifest)
-    network = build_whole(architecture)
-    set_arrays((network,), architecture, arrays)
+    weights = load_weights(folder, manifest)
+    network = build_whole(weights.architecture)
+    set_arrays((network,), weights.architecture, weights.arrays)
     return network, manifest.target_layer
 
 

@@ -1,6 +1,7 @@
 """From a `FitResult` to a folder that `worker.engine` can serve: folded arrays, manifest, recipe, history.
 
-The manifest is written last, and with the digest of the weights that lie beside it. Called by `training/cli.py`.
+The manifest is written last, and with the digest of the weights that lie beside it. Called by runs, the turns of a
+cross-validation, and recalibration.
 """
 
 from __future__ import annotations

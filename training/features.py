@@ -75,18 +75,14 @@ def store_features(  # noqa: PLR0913 - the last has a default that nearly all ta
         (N, 1 + copies, *feature shape) float16; N >= 1.
     """
     total = len(examples) * (1 + copies)
-    stored = allocate((total, *trunk(stack([_nothing(forms)])).shape[1:]))
+    nothing = np.zeros(forms.input_shape, np.float32)  # shows the shape of the features
+    stored = allocate((total, *trunk(stack([nothing])).shape[1:]))
     done = 0
     for chunk in _chunks(forms.inputs(examples, copies)):
         stored[done : done + len(chunk)] = trunk(stack(chunk))
         done += len(chunk)
         progress("films through the frozen layers", done, total)
     return stored.reshape(len(examples), 1 + copies, *stored.shape[1:])
-
-
-def _nothing(forms: Forms) -> FloatArray:
-    """An empty input, to learn the shape of the features."""
-    return np.zeros(forms.input_shape, np.float32)
 
 
 def _chunks(inputs: Iterator[FloatArray]) -> Iterator[list[FloatArray]]:
@@ -114,10 +110,8 @@ def draw_weights(
         counts = Counter(example.pool for example in examples)
         wanted = np.array([(shares or {}).get(example.pool, 1.0) / counts[example.pool] for example in examples])
         return wanted / wanted.sum()
-    labels = [example.label for example in examples]
-    pools = [example.pool if balance == "pool" else "" for example in examples]
-    cells = list(zip(labels, pools, strict=True))
-    sizes = {cell: cells.count(cell) for cell in set(cells)}
-    pools_of = {label: sum(cell[0] == label for cell in sizes) for label in set(labels)}
-    raw = np.array([1 / (sizes[cell] * pools_of[cell[0]]) for cell in cells])
+    cells = [(example.label, example.pool if balance == "pool" else "") for example in examples]
+    sizes = Counter(cells)
+    pools_of = Counter(label for label, _ in sizes)
+    raw = np.array([1 / (sizes[label, pool] * pools_of[label]) for label, pool in cells])
     return raw / raw.sum()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -27,7 +27,6 @@ from training.splits import TrainingData
 from worker.engine.architecture import find_architecture, gate_features
 from worker.engine.gate import Gate
 
-PREDICT_BATCH: Final = 64
 GATE_FORMS: Final = 2
 """Forms of each film that the gate learns on: the film itself and one changed copy."""
 
@@ -39,7 +38,7 @@ def ignore(_stage: str, _done: int, _total: int) -> None:
 def fit(  # noqa: PLR0913 - the last three have defaults that most take
     recipe: Recipe,
     data: TrainingData,
-    pretrained: dict[str, FloatArray] | None = None,
+    pretrained: Mapping[str, FloatArray] | None = None,
     *,
     read: ReadFilm = read_film,
     progress: Progress = ignore,
@@ -62,7 +61,7 @@ def fit(  # noqa: PLR0913 - the last three have defaults that most take
     return replace(result, seconds=time.monotonic() - started)
 
 
-def start_network(recipe: Recipe, films: int, pretrained: dict[str, FloatArray]) -> Network:
+def start_network(recipe: Recipe, films: int, pretrained: Mapping[str, FloatArray]) -> Network:
     """The recipe's network before its first step, and every generator at the recipe's seed.
 
     Args:
@@ -77,13 +76,13 @@ def start_network(recipe: Recipe, films: int, pretrained: dict[str, FloatArray])
     return build_network(recipe, pretrained, recipe.epochs * -(-films // recipe.batch))
 
 
-def learn(  # noqa: PLR0913, PLR0917 - the last has a default that most take
+def learn(  # noqa: PLR0913, PLR0917 - what a run has at hand by then
     network: Network,
     forms: Forms,
     data: TrainingData,
     features: tuple[Stored, Stored],
     progress: Progress,
-    keep: Keep | None = None,
+    keep: Keep,
 ) -> FitResult:
     """All epochs, the gate and the thresholds, over features that are stored already.
 
@@ -95,11 +94,10 @@ def learn(  # noqa: PLR0913, PLR0917 - the last has a default that most take
     recipe = forms.recipe
     material = _material(data.train, features[0], recipe)
     held = _material(data.validation, features[1], recipe)
-    history, kept = _run_epochs(recipe, network, (material, held), progress, keep or KeepNothing())
+    history, kept = _run_epochs(recipe, network, (material, held), progress, keep)
     gate, distances = _learn_gate(recipe.gate_layer, data.train, (material, held), forms, network)
     spreads = np.array([x.std() for x in forms.inputs(data.validation, 0)], np.float32)
-    aims = Aims(recipe.coverage, recipe.set_coverage, recipe.other_verdicts, recipe.gate_pass)
-    temperature, thresholds = conclude(_held(network, held, spreads, distances), recipe.labels, aims)
+    temperature, thresholds = conclude(_held(network, held, spreads, distances), recipe.labels, Aims.of(recipe))
     return FitResult(
         recipe=recipe,
         architecture=network.architecture,
@@ -163,7 +161,7 @@ def _held(network: Network, held: _Material, spreads: FloatArray, distances: Flo
     forms = held.stored.shape[1]
     rows = held.stored.reshape(-1, *held.stored.shape[2:])
     is_changed = np.tile(np.arange(forms) > 0, len(held.labels))
-    return Held(network.predict(rows, PREDICT_BATCH), np.repeat(held.labels, forms), spreads, distances, is_changed)
+    return Held(network.predict(rows), np.repeat(held.labels, forms), spreads, distances, is_changed)
 
 
 def _run_epochs(
@@ -179,7 +177,7 @@ def _run_epochs(
     for number in range(len(course.history) + 1, recipe.epochs + 1):
         started = time.monotonic()
         loss, accuracy = _one_epoch(recipe, network, material, rng)
-        scores = calibrate(network.predict(held.stored[:, 0], PREDICT_BATCH), 1.0)
+        scores = calibrate(network.predict(held.stored[:, 0]), 1.0)
         held_loss = log_loss(scores, held.labels)
         held_accuracy = float((scores.argmax(axis=1) == held.labels).mean())
         if not np.isfinite([loss, held_loss]).all():

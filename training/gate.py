@@ -8,7 +8,7 @@ of them pass (measured 23 November 2026). A thumbnail's distance from its princi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -18,18 +18,16 @@ from sklearn.linear_model import LogisticRegression
 from shared.arrays import FloatArray
 from shared.imaging.preprocess import preprocess, squash, stack, window
 from training.dataset import Example, ReadFilm
+from training.features import CHUNK, Trunk
 from training.negatives import draw_nothing, spoil_films
 from training.recipe import Recipe
 from worker.engine.gate import Gate, pool
-
-Trunk = Callable[[FloatArray], npt.NDArray[np.floating]]
 
 SPOILED_FILMS: Final = 2000
 DRAWN: Final = 300
 DIRECTIONS: Final = 64
 INVERSE_PENALTY: Final = 0.01
 LEAST_SCALE: Final = 1e-3
-CHUNK: Final = 32
 
 
 def fit_gate(positives: FloatArray, negatives: FloatArray) -> Gate:

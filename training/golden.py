@@ -17,10 +17,10 @@ from shared.arrays import FloatArray
 from shared.domain import Evidence
 from shared.manifest import ModelManifest, read_manifest
 from shared.verdict import assess
-from worker.engine.golden import GOLDEN_FILE, SAME_TOLERANCE, Golden, GoldenFilm, build_name, difference, see
-from worker.engine.golden import by_sha256 as films_by_sha256
+from training.dataset import film_sha256
+from worker.engine.golden import GOLDEN_FILE, SAME_TOLERANCE, Golden, GoldenFilm, build_name, by_sha256, difference, see
 from worker.engine.keras_engine import build_engine
-from worker.engine.weights import Weights, load_all
+from worker.engine.weights import Weights, load_weights
 
 COARSE_BITS: Final = 13
 """Bits of a float32's mantissa that TF32 drops (23 - 10): the coarsest arithmetic TensorFlow uses unless told to."""
@@ -36,7 +36,7 @@ def write_golden(folder: Path, paths: Sequence[Path] | None = None) -> Golden:
         ModelProblem: the model cannot be loaded.
     """
     manifest = read_manifest(folder)
-    golden = make_golden(manifest, load_all(folder, manifest), samples.paths() if paths is None else paths)
+    golden = make_golden(manifest, load_weights(folder, manifest), samples.paths() if paths is None else paths)
     (folder / GOLDEN_FILE).write_text(golden.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return golden
 
@@ -47,8 +47,8 @@ def make_golden(manifest: ModelManifest, weights: Weights, paths: Sequence[Path]
     The tolerance is measured: the same network with its weights rounded as TF32 would, times `MARGIN`. A verdict that
     this rounding changes is not demanded of other devices.
     """
-    found = films_by_sha256(paths)
-    names = {sha256: path.name for path in paths for sha256 in films_by_sha256([path])}
+    found = by_sha256(paths)
+    names = {film_sha256(path): path.name for path in paths}
     films = list(found.values())
     engine = build_engine(manifest, weights)
     coarse = list(see(build_engine(manifest, _coarsened(weights)), films))

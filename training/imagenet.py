@@ -43,11 +43,9 @@ def convert(source: dict[str, FloatArray]) -> dict[str, FloatArray]:
     """The state dict's arrays, renamed and transposed to Keras's layouts."""
     found = _conv_bn(source, "stem", "_conv_stem", "_bn0", CONV_AXES)
     found["stem.kernel"] = found["stem.kernel"].sum(axis=2, keepdims=True)
-    number = 0
-    for stage in LITE0_STAGES:
-        for _ in range(stage.repeats):
-            found |= _block(source, number, has_expansion=stage.expansion > 1)
-            number += 1
+    blocks = [stage for stage in LITE0_STAGES for _ in range(stage.repeats)]
+    for number, stage in enumerate(blocks):
+        found |= _block(source, number, has_expansion=stage.expansion > 1)
     found |= _conv_bn(source, "head", "_conv_head", "_bn1", CONV_AXES)
     return {name: np.ascontiguousarray(array, np.float32) for name, array in found.items()}
 

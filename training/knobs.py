@@ -12,6 +12,7 @@ from shared.domain import Verdict
 from training.recipe import Recipe
 
 ABSTENTIONS: Final = frozenset({Verdict.UNCERTAIN, Verdict.NOT_ASSESSABLE})
+"""Verdicts that name no label."""
 
 
 @dataclass(frozen=True, slots=True)

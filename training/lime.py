@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from sklearn.linear_model import Ridge
 
 from shared.arrays import FloatArray
+
+BATCH: Final = 50
 
 Scores = Callable[[FloatArray], FloatArray]
 """Inputs (N, H, W, C) to one label's probability (N,)."""
@@ -53,5 +56,5 @@ def lime(scores: Scores, x: FloatArray, how: Lime, rng: np.random.Generator) -> 
     return fitted.coef_.reshape(how.blocks, how.blocks).astype(np.float32)
 
 
-def _batches(masks: np.ndarray, size: int = 50) -> list[np.ndarray]:
-    return [masks[start : start + size] for start in range(0, len(masks), size)]
+def _batches(masks: np.ndarray) -> list[np.ndarray]:
+    return [masks[start : start + BATCH] for start in range(0, len(masks), BATCH)]

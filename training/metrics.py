@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from shared.arrays import FloatArray
 from shared.manifest import Rate
+from shared.model_report import Estimate
 
 Z_95: Final = 1.959963984540054
 """The normal distribution's 97.5 % quantile."""
@@ -23,6 +24,8 @@ BOOTSTRAP_SEED: Final = 2020
 
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
+Groups = Sequence[str] | npt.NDArray[np.object_]
+"""The group (a patient) of each film."""
 
 
 def wilson(hits: int, n: int) -> Rate:
@@ -44,7 +47,7 @@ def _interval(p: float, n: float) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def share(is_hit: Booleans, groups: Sequence[str] | npt.NDArray[np.object_]) -> Rate:
+def share(is_hit: Booleans, groups: Groups) -> Rate:
     """The share of hits with a 95 % interval that knows which films are of one group (a patient).
 
     Films of a group go right and wrong together. Wilson's interval is taken at n / d films, d being the variance of
@@ -100,7 +103,7 @@ def f1(confusion: Integers | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
     return 2 * np.diag(confusion) / np.maximum(total, 1)
 
 
-def expected_calibration_error(probabilities: FloatArray, truth: Integers, bins: int = ECE_BINS) -> float:
+def expected_calibration_error(probabilities: FloatArray, truth: Integers) -> float:
     """Mean over equal bins of the top probability of |accuracy - mean top probability|, weighted by films.
 
     Naeini et al. 2015 as in Guo et al. 2017 (arXiv 1706.04599), on the bins of `reliability`.
@@ -109,7 +112,7 @@ def expected_calibration_error(probabilities: FloatArray, truth: Integers, bins:
         probabilities: (N, K) float32, calibrated.
         truth: (N,) label indices.
     """
-    found = reliability(probabilities, truth, bins)
+    found = reliability(probabilities, truth)
     return sum(abs(own.accuracy - own.probability) * own.films for own in found) / len(truth)
 
 
@@ -122,8 +125,8 @@ class Bin:
     accuracy: float
 
 
-def reliability(probabilities: FloatArray, truth: Integers, bins: int = ECE_BINS) -> list[Bin]:
-    """Equal bins of the top probability that hold films; bin b holds (b / bins, (b + 1) / bins].
+def reliability(probabilities: FloatArray, truth: Integers) -> list[Bin]:
+    """`ECE_BINS` equal bins of the top probability that hold films; bin b of n holds (b / n, (b + 1) / n].
 
     Args:
         probabilities: (N, K) float32, calibrated.
@@ -131,15 +134,14 @@ def reliability(probabilities: FloatArray, truth: Integers, bins: int = ECE_BINS
     """
     top = probabilities.max(axis=1).astype(np.float64)
     is_hit = probabilities.argmax(axis=1) == truth
-    places = np.clip(np.ceil(top * bins).astype(int) - 1, 0, bins - 1)
+    places = np.clip(np.ceil(top * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
     members = [places == place for place in np.unique(places)]
     return [Bin(int(own.sum()), float(top[own].mean()), float(is_hit[own].mean())) for own in members]
 
 
 def bootstrap(
     measure: Callable[[Integers], float],
-    groups: Sequence[str] | npt.NDArray[np.object_],
-    seed: int = BOOTSTRAP_SEED,
+    groups: Groups,
     ends: tuple[float, float] = (0.0, 1.0),
 ) -> tuple[float, float]:
     """95 % percentile interval (Efron 1979) of a measure over films, whole groups drawn again with replacement.
@@ -149,14 +151,13 @@ def bootstrap(
     Args:
         measure: of the films at these indices; a film may stand there several times. A draw that gives nan is left out.
         groups: the group of each film; 1 film or more.
-        seed: of the `RESAMPLES` draws.
         ends: the least and the largest that the measure can be. The films of one group tell no more: drawn again they
             are the same, which would look like certainty.
     """
     members = _members(groups)
     if len(members) == 1:
         return ends
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
     value = measure(np.arange(len(groups)))
     drawn = (rng.integers(0, len(members), len(members)) for _ in range(RESAMPLES))
     found = [measure(np.concatenate([members[place] for place in places])) for places in drawn]
@@ -164,7 +165,13 @@ def bootstrap(
     return min(float(low), value), max(float(high), value)
 
 
-def _members(groups: Sequence[str] | npt.NDArray[np.object_]) -> list[Integers]:
+def estimate(measure: Callable[[Integers], float], groups: Groups, ends: tuple[float, float] = (0.0, 1.0)) -> Estimate:
+    """A measure of all films with its interval; see `bootstrap`."""
+    low, high = bootstrap(measure, groups, ends)
+    return Estimate(value=measure(np.arange(len(groups))), n=len(groups), low=low, high=high)
+
+
+def _members(groups: Groups) -> list[Integers]:
     """The films of each group, in the order of first appearance."""
     found: dict[str, list[int]] = {}
     for place, group in enumerate(groups):

@@ -1,17 +1,15 @@
-"""`plainfilm model`: verify, export and recalibrate a model folder, record its golden films. Thin doors."""
+"""`plainfilm model`: verify, export and recalibrate a model folder, record its golden films, compare engines on it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
-import worker.engine
 from shared import samples
 from shared.errors import InvalidRequest
-
-SHIPPED: Final = Path(worker.engine.__file__).parents[1] / "models" / "default"
+from worker.engine import SHIPPED_MODEL
 
 Folder = Annotated[Path, typer.Option("--model", help="model folder; the shipped one where not named")]
 Out = Annotated[Path, typer.Option(help="folder to write; must be new or empty")]
@@ -25,7 +23,7 @@ def group() -> None:
 
 
 @model.command()
-def verify(folder: Folder = SHIPPED) -> None:
+def verify(folder: Folder = SHIPPED_MODEL) -> None:
     """Say what holds of a model: manifest, weights, golden films; exit 1 with the first that does not."""
     from training.model_folder import verify as checks  # noqa: PLC0415  TensorFlow loads only where it is needed
 
@@ -34,7 +32,7 @@ def verify(folder: Folder = SHIPPED) -> None:
 
 
 @model.command()
-def export(out: Out, folder: Folder = SHIPPED) -> None:
+def export(out: Out, folder: Folder = SHIPPED_MODEL) -> None:
     """Copy a model that holds to a new folder, for PLAINFILM_MODEL_DIR, and verify the copy."""
     from training.model_folder import export_model  # noqa: PLC0415
 
@@ -43,7 +41,7 @@ def export(out: Out, folder: Folder = SHIPPED) -> None:
 
 
 @model.command()
-def golden(folder: Folder = SHIPPED) -> None:
+def golden(folder: Folder = SHIPPED_MODEL) -> None:
     """Record what a model says of the sample films now, as what it must say at every later start."""
     from training.golden import write_golden  # noqa: PLC0415
 
@@ -54,7 +52,7 @@ def golden(folder: Folder = SHIPPED) -> None:
 
 @model.command()
 def compare(
-    folder: Folder = SHIPPED,
+    folder: Folder = SHIPPED_MODEL,
     manifest: Annotated[Path | None, typer.Option(help="CSV with file, label")] = None,
     folders: Annotated[Path | None, typer.Option(help="or a folder with one folder a class")] = None,
     films: Annotated[int, typer.Option(min=1, help="how many of them, drawn by the seed")] = 500,
@@ -81,7 +79,7 @@ def recalibrate(
     out: Out,
     manifest: Annotated[Path | None, typer.Option(help="CSV with file, label; group where patients repeat")] = None,
     folders: Annotated[Path | None, typer.Option(help="or a folder with one folder a class")] = None,
-    folder: Folder = SHIPPED,
+    folder: Folder = SHIPPED_MODEL,
     seed: Annotated[int, typer.Option(help="of the split into a half that sets and a half that measures")] = 0,
 ) -> None:
     """Write a new version of a model with thresholds from your own films; the old one stays as it is."""

@@ -11,7 +11,7 @@ from shared.manifest import MANIFEST_FILE, ModelManifest, read_manifest
 from training.new_folder import check_empty, make_folder
 from worker.engine.golden import GoldenState, check_golden, read_golden
 from worker.engine.keras_engine import build_engine
-from worker.engine.weights import load_all
+from worker.engine.weights import load_weights
 
 RUN_FILES: Final = frozenset({"run.json", "run.log"})
 """What tells of the run and the machine it was made on rather than of the model."""
@@ -25,7 +25,7 @@ def verify(folder: Path) -> Iterator[str]:
     """
     manifest = read_manifest(folder)
     yield f"manifest: {manifest.name} {manifest.version}, labels {', '.join(manifest.labels)}"
-    weights = load_all(folder, manifest)
+    weights = load_weights(folder, manifest)
     gate = "with an input gate" if weights.gate else "without an input gate"
     yield f"weights: SHA-256 {manifest.weights_sha256}, {manifest.parameters:,} parameters, {gate}"
     golden = read_golden(folder)

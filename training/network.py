@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import keras
 import numpy as np
@@ -13,6 +14,8 @@ from shared.arrays import FloatArray
 from training.recipe import Recipe
 from worker.engine.architecture import Architecture, array_shapes, find_architecture
 from worker.engine.keras_engine import build_halves, build_whole, get_arrays, set_arrays
+
+PREDICT_BATCH: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,11 @@ class Network:
         loss, accuracy = self.tail.train_on_batch(features, targets)
         return float(loss), float(accuracy)
 
-    def predict(self, features: npt.NDArray[np.floating], batch: int) -> FloatArray:
+    def predict(self, features: npt.NDArray[np.floating]) -> FloatArray:
         """Logits (N, K) float32 of stored features."""
         parts = [
-            self.tail.predict_on_batch(features[start : start + batch].astype(np.float32))
-            for start in range(0, len(features), batch)
+            self.tail.predict_on_batch(features[start : start + PREDICT_BATCH].astype(np.float32))
+            for start in range(0, len(features), PREDICT_BATCH)
         ]
         return np.concatenate(parts).astype(np.float32)
 

@@ -24,7 +24,7 @@ from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, Rate, Sp
 from training.calibrate import Aims, Held, conclude
 from training.dataset import Example, check_once, read_class_folders, read_manifest_csv, refuse
 from training.evaluate import Answers, ask, measure
-from training.export import RECIPE_FILE, write_manifest, write_model
+from training.export import RECIPE_FILE, add_metrics, write_model
 from training.features import Progress
 from training.golden import write_golden
 from training.learned import RECALIBRATION_FILE, digests, read_recalibrated
@@ -142,13 +142,13 @@ def recalibrate(folder: Path, examples: Sequence[Example], out: Path, seed: int,
     make_folder(out)
     engine = load_engine(folder)
     setting, held_out = (ask(engine, films, progress) for films in (halves.setting, halves.held_out))
-    temperature, thresholds, kept = set_anew(setting, manifest, _aims(_recipe(folder)))
-    version = manifest.version[: LONGEST_VERSION // 2] + f"+{out.name}"[: LONGEST_VERSION // 2]
+    temperature, thresholds, kept = set_anew(setting, manifest, Aims.of(_recipe(folder)))
+    version = manifest.version[: LONGEST_VERSION // 2] + f"+{out.resolve().name}"[: LONGEST_VERSION // 2]
     changes = {"temperature": temperature, "thresholds": thresholds, "version": version}
-    write_version(folder, out, manifest.model_copy(update=changes))
+    written = write_version(folder, out, manifest.model_copy(update=changes))
     measured = ask(load_engine(out), halves.held_out, progress)
     record = Record(
-        version=read_manifest(out).version,
+        version=version,
         version_before=manifest.version,
         weights_before=manifest.weights_sha256,
         films=dict(Counter(film.label for film in halves.setting)),
@@ -157,7 +157,7 @@ def recalibrate(folder: Path, examples: Sequence[Example], out: Path, seed: int,
         after=measure(measured, manifest.labels),
         kept=kept,
     )
-    write_manifest(out, read_manifest(out).model_copy(update={"metrics": {HELD_OUT: record.after}}))
+    add_metrics(out, written, {HELD_OUT: record.after})
     write_golden(out)
     (out / RECALIBRATION_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return record
@@ -268,7 +268,3 @@ def _recipe(folder: Path) -> Recipe:
     """The recipe the model was made by; the default knobs where its folder has none."""
     path = folder / RECIPE_FILE
     return read_recipe(path) if path.exists() else Recipe(name="unknown")
-
-
-def _aims(recipe: Recipe) -> Aims:
-    return Aims(recipe.coverage, recipe.set_coverage, recipe.other_verdicts, recipe.gate_pass)

@@ -13,7 +13,7 @@ from typing import Final
 
 from shared.arrays import FloatArray
 from shared.errors import DataProblem
-from shared.manifest import ModelManifest, SplitMetrics
+from shared.manifest import ModelManifest
 from training import runs
 from training.checkpoint import Checkpoint
 from training.course import FitResult
@@ -32,7 +32,6 @@ from training.report.figures import draw_confusion, draw_curves
 from training.runs import RunLog, RunRecord
 from training.splits import TrainingData, find_examples, prepare
 from training.synth import write_films
-from worker.engine.base import Engine
 from worker.engine.keras_engine import load_engine
 
 VALIDATION: Final = "validation"
@@ -139,20 +138,14 @@ def _finish(result: FitResult, record: RunRecord, films: TrainingData, out: Path
     recipe = result.recipe
     manifest = export(result, out, record.trained_at.replace("-", "."), record.trained_at)
     parts = {VALIDATION: films.validation} | _reported(recipe, find_examples(recipe, record.data))
-    metrics = measure_splits(load_engine(out), parts, log)
+    engine = load_engine(out)
+    metrics = {split: measure(ask(engine, shown, log), recipe.labels) for split, shown in parts.items()}
     write_golden(out)
     draw_curves(result.history, result.kept_epoch, out / "curves.png")
     for split, measured in metrics.items():
         if measured.confusion:
             draw_confusion(measured.confusion, recipe.labels, split, out / f"confusion_{split}.png")
     return add_metrics(out, manifest, metrics)
-
-
-def measure_splits(
-    engine: Engine, parts: dict[str, tuple[Example, ...]], progress: Progress
-) -> dict[str, SplitMetrics]:
-    """The metrics of each named set of films."""
-    return {split: measure(ask(engine, films, progress), engine.manifest.labels) for split, films in parts.items()}
 
 
 def _reported(recipe: Recipe, examples: Sequence[Example]) -> dict[str, tuple[Example, ...]]:

@@ -78,11 +78,6 @@ def begin(folder: Path, recipe: Recipe, record: RunRecord) -> None:
     make_folder(folder)
     Checkpoint(folder / CHECKPOINT).forget()
     (folder / RECIPE_FILE).write_text(recipe.to_json() + "\n", encoding="utf-8")
-    write_record(folder, record)
-
-
-def write_record(folder: Path, record: RunRecord) -> None:
-    """`folder/run.json`."""
     (folder / RECORD_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 

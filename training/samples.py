@@ -20,10 +20,10 @@ from PIL import Image, ImageFilter
 from shared.arrays import FloatArray
 from shared.domain import Assessment, Verdict
 from shared.errors import DataProblem
-from shared.imaging.preprocess import prepare, squash, stack, window
+from shared.imaging.preprocess import squash, window
 from shared.verdict import assess
 from training.dataset import Example, read_film
-from worker.engine.base import Engine
+from worker.engine.base import Engine, look
 
 FILMS: Final = 8
 MOST: Final = 0.2
@@ -142,11 +142,9 @@ def _choose(candidates: Iterator[Grey], engine: Engine, label: str) -> tuple[Gre
 
     Where none does, the one that leans to it most: whose most probable label it is, by the highest probability.
     """
-    manifest = engine.manifest
     best: tuple[Grey, Assessment, int] | None = None
     for tried, candidate in enumerate(islice(candidates, LOOKS), start=1):
-        film = prepare(candidate, manifest.preprocessing, manifest.input_shape)
-        told = assess(engine.infer(stack([film.values])).evidence(0, film), manifest)
+        told = assess(look(engine, [candidate])[0], engine.manifest)
         if told.verdict == label:
             return candidate, told, tried
         leans = told.verdict != Verdict.NOT_ASSESSABLE and told.probabilities[label] == max(told.probabilities.values())

@@ -1,6 +1,6 @@
 """Which films are learned from, which are kept for choosing and calibrating: by group, seeded, checked for leaks.
 
-Called by the command line and by tests; `fit` only sees the result.
+Called by runs, the report and cross-validation; `fit` only sees the result.
 """
 
 from __future__ import annotations

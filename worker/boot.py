@@ -1,4 +1,4 @@
-"""A pool child's start: logging, wiring, the engine loaded once and warmed up, then the poll, lease and beat threads.
+"""A pool child's start: logging, wiring, the engine loaded once and warmed up, then the threads of `LOOPS`.
 
 The model is loaded here, after the fork: loaded before it, the child hangs. A child that cannot start ends,
 instead of living on without a model; it first waits for a database, or films, that are away.
@@ -35,7 +35,7 @@ from worker import heartbeat, pipeline, sweep
 from worker.engine.base import Engine
 from worker.engine.explain import Explainer
 from worker.engine.golden import GoldenState, read_golden
-from worker.engine.weights import Weights, load_all
+from worker.engine.weights import Weights, load_weights
 from worker.explain import Desk, explain_next
 from worker.lease import LeaseKeeper
 from worker.load import choose_batch_limit, load_engine
@@ -70,9 +70,8 @@ class Runtime:
     """
 
     kitchen: Kitchen
-    turn: threading.Lock
-    stop: threading.Event
-    started_at: float
+    turn: threading.Lock = field(default_factory=threading.Lock)
+    stop: threading.Event = field(default_factory=threading.Event)
     woken: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     desk: Desk | None = None
@@ -171,7 +170,7 @@ def build(settings: Settings, serving: Serving) -> Runtime:
     wait_for_films(resources.films)
     folder = model_folder(settings)
     manifest = read_manifest(folder)
-    weights = load_all(folder, manifest)
+    weights = load_weights(folder, manifest)
     check_labels(manifest)
     engine, golden = load_engine(settings, manifest, weights, read_golden(folder))
     batch_limit = choose_batch_limit(settings, engine)
@@ -183,7 +182,7 @@ def build(settings: Settings, serving: Serving) -> Runtime:
     keeper = LeaseKeeper(resources.database, settings.lease_s, settings.run_limit_s)
     kitchen = Kitchen(resources, engine, who, keeper)
     desk = make_desk(kitchen, weights) if serving.explains else None
-    return Runtime(kitchen, threading.Lock(), threading.Event(), time.time(), desk=desk, golden=golden)
+    return Runtime(kitchen, desk=desk, golden=golden)
 
 
 def make_desk(kitchen: Kitchen, weights: Weights) -> Desk:

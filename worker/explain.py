@@ -51,7 +51,7 @@ class Desk:
     keeper: LeaseKeeper
     load: Callable[[], Explainer]
     draw: random.Random = field(default_factory=random.Random)
-    _explainer: Explainer | None = field(default=None)
+    _explainer: Explainer | None = None
 
     def explainer(self) -> Explainer:
         """The loaded explainer.

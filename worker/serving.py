@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from shared.domain import EXPLAIN_QUEUE, Priority
 from shared.errors import InvalidRequest
 from shared.settings import Settings
-
-SHIPPED_MODEL: Final = Path(__file__).parent / "models" / "default"
+from worker.engine import SHIPPED_MODEL
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,15 @@ not among them: a mirrored chest is another chest. Called by `training/report/ro
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from shared.arrays import FloatArray
-from training.augment import Grey
+from training.augment import Grey, encode, to_grey
 
 JPEG_QUALITY: Final = 40
 KEPT_SHARE: Final = 0.95
@@ -43,14 +40,6 @@ def bend(pixels: Grey, gamma: float) -> Grey:
     return to_grey(255 * (pixels.astype(np.float32) / np.float32(255)) ** np.float32(gamma))
 
 
-def encode(pixels: Grey, quality: int) -> Grey:
-    """Through a JPEG file of that quality and back."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
-    with Image.open(buffer) as picture:
-        return np.asarray(picture, np.uint8)
-
-
 def rotate(pixels: Grey, degrees: float) -> Grey:
     """Turned about the middle, anti-clockwise, in its old frame; corners repeat the film's edge, bilinear."""
     height, width = pixels.shape
@@ -71,11 +60,6 @@ def crop(pixels: Grey, kept: float) -> Grey:
 def invert(pixels: Grey) -> Grey:
     """Black for white."""
     return to_grey(255 - pixels.astype(np.float32))
-
-
-def to_grey(values: FloatArray) -> npt.NDArray[np.uint8]:
-    """(H, W) in grey levels of 255 to the nearest that a file can hold."""
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
 CHANGES: Final[Mapping[str, Change]] = MappingProxyType(

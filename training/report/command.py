@@ -10,7 +10,6 @@ from typing import Annotated, Final
 
 import typer
 
-import worker.engine
 from shared.errors import DataProblem, InvalidRequest
 from shared.manifest import read_manifest
 from shared.model_report import ModelReport
@@ -25,8 +24,8 @@ from training.report.films import check_writable, write_films
 from training.report.sheets import check_place, find_checkout
 from training.report.split import as_json, report_split
 from training.splits import class_folders
+from worker.engine import SHIPPED_MODEL
 
-SHIPPED: Final = Path(worker.engine.__file__).parents[1] / "models" / "default"
 NOMINAL: Final = 0.9
 """Coverage that prediction sets are held to where the model's folder has no recipe to name it."""
 
@@ -62,7 +61,7 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 - one argument an option
     manifest: Csv = None,
     split: Name = None,
     folders: Folders = None,
-    model: Annotated[Path, typer.Option(help="model folder; the shipped one where not named")] = SHIPPED,
+    model: Annotated[Path, typer.Option(help="model folder; the shipped one where not named")] = SHIPPED_MODEL,
     json_only: Annotated[bool, typer.Option("--json", help="one JSON object and nothing else")] = False,  # noqa: FBT002 - a flag
     films: Films = None,
     report: Report = False,  # noqa: FBT002 - a flag

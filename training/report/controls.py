@@ -16,7 +16,7 @@ from shared.errors import DataProblem
 from shared.model_report import Control, Estimate
 from training.dataset import Example, check_films, check_groups, check_labels
 from training.features import Progress
-from training.metrics import Integers, balanced_accuracy, bootstrap, confusion_matrix, share
+from training.metrics import Integers, balanced_accuracy, confusion_matrix, estimate, share
 from training.recipe import Recipe
 from training.report.views import View, make_views
 from training.splits import find_examples
@@ -103,5 +103,4 @@ def _estimate(truth: Integers, chosen: Integers, labels: int, groups: Sequence[s
     def value(films: Integers) -> float:
         return balanced_accuracy(confusion_matrix(truth[films], chosen[films], labels))
 
-    low, high = bootstrap(value, groups)
-    return Estimate(value=value(np.arange(len(truth))), n=len(truth), low=low, high=high)
+    return estimate(value, groups)

@@ -20,7 +20,7 @@ from training.dataset import Example
 from training.export import RECIPE_FILE
 from training.features import Progress
 from training.imagenet import read_pretrained
-from training.metrics import Integers, bootstrap, confusion_matrix, macro_f1, share
+from training.metrics import Integers, confusion_matrix, estimate, macro_f1, share
 from training.recipe import Recipe
 from training.report.folds import STUDY_SPLITS, Turn, describe_recipe, fold_recipe, make_folds, make_sources
 from training.report.split import score_labels
@@ -159,8 +159,7 @@ class _Judged:
         def value(films: Integers) -> float:
             return macro_f1(confusion_matrix(self.truth[films], self.chosen[films], self.labels))
 
-        low, high = bootstrap(value, self.groups)
-        return Estimate(value=macro_f1(self.confusion), n=len(self.truth), low=low, high=high)
+        return estimate(value, self.groups)
 
 
 def _run(turns: Sequence[Turn], recipe: Recipe, data: Path, folder: Path, progress: Progress) -> list[TurnResult]:

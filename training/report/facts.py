@@ -42,7 +42,7 @@ def read_learning(folder: Path, weights_sha256: str) -> Learning | None:
     path = folder / LEARNING_FILE
     if path.is_file():
         try:
-            return Learning.model_validate_json(path.read_text(encoding="utf-8"))
+            return Learning.model_validate_json(path.read_bytes())
         except ValidationError as error:
             raise DataProblem(f"The model's {LEARNING_FILE} is not valid.", folder=str(folder)) from error
     earlier = read_report(folder, weights_sha256)

@@ -216,8 +216,7 @@ def explanations(report: ModelReport) -> Section:
 
 def failures(report: ModelReport) -> list[Section]:
     """Every film that goes wrong, by file name; not in the card, where it would be too long."""
-    found = [(name, split) for name, split in report.splits.items() if split.failures]
-    return [_failures(name, split) for name, split in found]
+    return [_failures(name, split) for name, split in report.splits.items() if split.failures]
 
 
 def _failures(name: str, split: SplitReport) -> Section:

@@ -12,8 +12,8 @@ from typing import Final
 
 from shared.arrays import Pixels
 from shared.errors import DataProblem, RefusedUpload
-from shared.imaging.decode import decode
 from shared.model_report import OddInputs
+from training.dataset import check_columns, read_film
 from training.features import Progress
 from training.metrics import wilson
 from training.report.verdicts import give_verdicts
@@ -69,22 +69,19 @@ def read_odd_rows(path: Path) -> list[Row]:
         DataProblem: it cannot be read, or lacks a column.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restval="")
-            missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-            rows = list(reader)
+            check_columns(path, reader.fieldnames or (), COLUMNS)
+            return list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         message = f"{path.name} cannot be read as a CSV file."
         raise DataProblem(message, path=str(path)) from error
-    if missing:
-        raise DataProblem(f"{path.name} line 1: column {', '.join(missing)} is missing.", path=str(path))
-    return list(rows)
 
 
 def _decode(path: Path) -> Pixels | None:
     """The film's pixels; None where the decoder refuses the file."""
     try:
-        return decode(path.read_bytes()).pixels
+        return read_film(path)
     except RefusedUpload:
         return None
     except OSError as error:

@@ -48,8 +48,7 @@ class Shown:
 
 def draw_page(report: ModelReport, shown: Shown) -> str:
     """The page as HTML."""
-    frame = Template((HERE / "frame.html").read_text(encoding="utf-8"))
-    return frame.substitute(
+    return Template(_read("frame.html")).substitute(
         title=html.escape(f"{report.name} {report.version} · report"),
         style="\n".join([*((STYLES / name).read_text("utf-8") for name in SHEETS), _read("report.css")]),
         script=_read("report.js"),
@@ -135,7 +134,7 @@ def _films(section: Section, shown: Shown) -> str:
 
 
 def _charts(name: str, answers: Answers, report: ModelReport) -> str:
-    scores, truth = forced(answers, report.labels)
+    scores, truth, _ = forced(answers, report.labels)
     if not len(truth):
         return ""
     n = f"{name}, n = {len(truth)}"

@@ -6,7 +6,7 @@ These files show films. They are written below `var/` and never into the project
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -120,15 +120,14 @@ def _draw(file: str, example: Example, told: Assessment, bench: Bench) -> Pictur
 
 def film_panel(pixels: Pixels) -> Image.Image:
     """The film as it is shown, at most `SIDE_PX` a side."""
-    return _open(lambda: film_png(pixels, SIDE_PX)).convert("RGB")
+    return _open(film_png(pixels, SIDE_PX)).convert("RGB")
 
 
 def overlay(pixels: Pixels, values: FloatArray) -> Image.Image:
     """The film with a map over it; the brighter and yellower, the more a place moved the score."""
     ground = film_panel(pixels).convert("RGBA")
-    return Image.alpha_composite(ground, _open(lambda: heatmap_png(values, *ground.size)).convert("RGBA")).convert(
-        "RGB"
-    )
+    heat = _open(heatmap_png(values, *ground.size)).convert("RGBA")
+    return Image.alpha_composite(ground, heat).convert("RGB")
 
 
 def side_by_side(panels: Sequence[Image.Image]) -> Image.Image:
@@ -140,7 +139,7 @@ def side_by_side(panels: Sequence[Image.Image]) -> Image.Image:
     return row
 
 
-def _open(draw: Callable[[], bytes]) -> Image.Image:
-    picture = Image.open(io.BytesIO(draw()))
+def _open(data: bytes) -> Image.Image:
+    picture = Image.open(io.BytesIO(data))
     picture.load()
     return picture

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from shared.arrays import FloatArray
-from shared.manifest import Rate, SplitMetrics
+from shared.manifest import Rate
 from shared.model_report import Estimate, Failure, LabelScores, Sets, Source, SplitReport
 from training.evaluate import Answers, as_numbers, measure, number
 from training.metrics import (
     Booleans,
     Integers,
     balanced_accuracy,
-    bootstrap,
     confusion_matrix,
+    estimate,
     expected_calibration_error,
     f1,
     macro_f1,
@@ -34,10 +34,9 @@ def report_split(answers: Answers, labels: Sequence[str], nominal: float, root: 
         nominal: the coverage that its prediction sets were set to.
         root: the folder that film names are told relative to.
     """
-    metrics = measure(answers, labels)
     return SplitReport(
-        metrics=metrics,
-        estimates=_estimates(answers, labels, metrics),
+        metrics=measure(answers, labels),
+        estimates=_estimates(answers, labels),
         roc_auc=_roc_auc(answers, labels),
         by_label=_label_scores(answers, labels),
         groups=len(set(answers.groups)),
@@ -71,21 +70,11 @@ def film_name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
-def forced(answers: Answers, labels: Sequence[str]) -> tuple[FloatArray, Integers]:
-    """Of the films that have one of the labels: probabilities (M, K) and label indices (M,)."""
-    indices = _ours(answers, labels)
-    truth = np.array([labels.index(answers.truth[index]) for index in indices], np.int64)
-    return answers.probabilities.reshape(-1, len(labels))[indices], truth
-
-
-def _ours(answers: Answers, labels: Sequence[str]) -> list[int]:
-    """Places of the films that have one of the labels."""
-    return [place for place, label in enumerate(answers.truth) if label in labels]
-
-
-def _forced_groups(answers: Answers, labels: Sequence[str]) -> list[str]:
-    """The groups of the films of `forced`."""
-    return [answers.groups[place] for place in _ours(answers, labels)]
+def forced(answers: Answers, labels: Sequence[str]) -> tuple[FloatArray, Integers, list[str]]:
+    """Of the films that have one of the labels: probabilities (M, K), label indices (M,) and groups."""
+    ours = [place for place, label in enumerate(answers.truth) if label in labels]
+    truth = np.array([labels.index(answers.truth[place]) for place in ours], np.int64)
+    return answers.probabilities.reshape(-1, len(labels))[ours], truth, [answers.groups[place] for place in ours]
 
 
 def score_labels(
@@ -98,12 +87,10 @@ def score_labels(
         is_own, is_chosen = truth == place, chosen == place
         if not is_own.any():
             continue
-        low, high = bootstrap(partial(_f1, truth, chosen, len(labels), place), own_groups)
-        value = _f1(truth, chosen, len(labels), place, np.arange(len(truth)))
         found[label] = LabelScores(
             precision=share(is_own[is_chosen], own_groups[is_chosen]),
             recall=share(is_chosen[is_own], own_groups[is_own]),
-            f1=Estimate(value=value, n=len(truth), low=low, high=high),
+            f1=estimate(partial(_f1, truth, chosen, len(labels), place), own_groups),
         )
     return found
 
@@ -113,17 +100,15 @@ def _f1(truth: Integers, chosen: Integers, labels: int, place: int, films: Integ
 
 
 def _label_scores(answers: Answers, labels: Sequence[str]) -> dict[str, LabelScores]:
-    scores, truth = forced(answers, labels)
-    if not len(truth):
-        return {}
-    return score_labels(truth, scores.argmax(axis=1), _forced_groups(answers, labels), labels)
+    scores, truth, groups = forced(answers, labels)
+    return score_labels(truth, scores.argmax(axis=1), groups, labels)
 
 
-def _estimates(answers: Answers, labels: Sequence[str], metrics: SplitMetrics) -> dict[str, Estimate]:
-    scores, truth = forced(answers, labels)
-    if not len(truth):
+def _estimates(answers: Answers, labels: Sequence[str]) -> dict[str, Estimate]:
+    scores, truth, groups = forced(answers, labels)
+    if not groups:
         return {}
-    chosen, groups = scores.argmax(axis=1), _forced_groups(answers, labels)
+    chosen = scores.argmax(axis=1)
 
     def confusion(films: Integers) -> Integers:
         return confusion_matrix(truth[films], chosen[films], len(labels))
@@ -133,22 +118,15 @@ def _estimates(answers: Answers, labels: Sequence[str], metrics: SplitMetrics) -
         "macro_f1": lambda films: macro_f1(confusion(films)),
         "ece15": lambda films: expected_calibration_error(scores[films], truth[films]),
     }
-    ends = {name: bootstrap(function, groups) for name, function in measures.items()}
-    return {
-        name: Estimate(value=getattr(metrics, name), n=len(truth), low=low, high=high)
-        for name, (low, high) in ends.items()
-    }
+    return {name: estimate(function, groups) for name, function in measures.items()}
 
 
 def _roc_auc(answers: Answers, labels: Sequence[str]) -> dict[str, Estimate]:
-    scores, truth = forced(answers, labels)
-    groups = _forced_groups(answers, labels)
+    scores, truth, groups = forced(answers, labels)
     found: dict[str, Estimate] = {}
     for index, label in enumerate(labels):
         if (truth == index).any() and (truth != index).any():
-            own, is_own = scores[:, index], truth == index
-            low, high = bootstrap(partial(_area, own, is_own), groups)
-            found[label] = Estimate(value=roc_auc(own, is_own), n=len(truth), low=low, high=high)
+            found[label] = estimate(partial(_area, scores[:, index], truth == index), groups)
     return found
 
 
@@ -189,8 +167,7 @@ def _mean_size(sizes: Sequence[int], groups: Sequence[str], most: int) -> Estima
     if not sizes:
         return None
     counts = np.array(sizes)
-    low, high = bootstrap(lambda films: float(counts[films].mean()), groups, ends=(0.0, float(most)))
-    return Estimate(value=float(counts.mean()), n=len(sizes), low=low, high=high)
+    return estimate(lambda films: float(counts[films].mean()), groups, ends=(0.0, float(most)))
 
 
 def _failures(answers: Answers, labels: Sequence[str], root: Path) -> list[Failure]:

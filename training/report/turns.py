@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.arrays import FloatArray
 from shared.errors import DataProblem
+from shared.private_files import sync
 from training.checkpoint import Checkpoint
 from training.course import FitResult
 from training.dataset import Example, check_films, film_sha256, read_film
@@ -101,10 +101,8 @@ def run_turns(turns: Sequence[Turn], folder: Path, pretrained: Pretrained, progr
 def write_whole(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    part.write_text(text, encoding="utf-8")
+    sync(part)
     part.replace(path)
 
 
@@ -147,7 +145,7 @@ def _fill_shelf(
     """The features of all films that are learned from, and the arrays of the frozen rows that gave them."""
     films = list({film.path: film for turn in turns for film in (*turn.data.train, *turn.data.validation)}.values())
     recipe = turns[0].recipe
-    network = start_network(recipe, len(films), dict(pretrained))
+    network = start_network(recipe, len(films), pretrained)
     frozen = _frozen_arrays(network)
     digest = _features_digest(recipe, films, frozen)
     copies = max(recipe.copies, recipe.calibration_copies)
@@ -209,7 +207,7 @@ def _run(turn: Turn, shelf: _Shelf, start: Pretrained, progress: Progress, memor
     """Learn as `fit` does and judge; nothing of the turn before plays a part."""
     keras.utils.clear_session()
     recipe = turn.recipe
-    network = start_network(recipe, len(turn.data.train), dict(start))
+    network = start_network(recipe, len(turn.data.train), start)
     forms = Forms(recipe, network.architecture.input_shape, read_film)
     train = shelf.take(turn.data.train, recipe.copies)
     held = shelf.take(turn.data.validation, recipe.calibration_copies)

@@ -40,6 +40,7 @@ COARSE_PX: Final = 32
 ROWS: Final[Mapping[str, str]] = MappingProxyType({"lite0": "block10_add", "tiny": "conv1_relu"})
 """By architecture, the row whose features a control learns on."""
 
+LOGISTIC: Final = "logistic regression on"
 INVERSE_PENALTY: Final = 0.1
 TREES: Final = 200
 LEAST_LEAF: Final = 5
@@ -110,9 +111,6 @@ def make_views(manifest: ModelManifest, recipe: Recipe, data: Path, progress: Pr
             forest,
         ),
     )
-
-
-LOGISTIC: Final = "logistic regression on"
 
 
 def logistic(seed: int) -> Judge:

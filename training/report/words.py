@@ -111,12 +111,14 @@ def goal_words(goal: Goal) -> str:
 def rates(split: SplitReport) -> list[tuple[str, Rate]]:
     """Every share measured on a split, in words."""
     metrics = split.metrics
-    found: list[tuple[str, Rate | None]] = [("accuracy, forced to choose", metrics.accuracy)]
-    found += [("given a verdict", metrics.coverage)]
-    found += [(f"given a verdict, of {label(name)}", rate) for name, rate in metrics.coverage_by_label.items()]
-    found += [("accuracy of the verdicts given to films of the labels", metrics.selective_accuracy)]
-    found += [("right, of all verdicts given", metrics.verdict_precision)]
-    found += [(f"prediction set holds {label(name)}", rate) for name, rate in split.sets.by_label.items()]
+    found = [
+        ("accuracy, forced to choose", metrics.accuracy),
+        ("given a verdict", metrics.coverage),
+        *((f"given a verdict, of {label(name)}", rate) for name, rate in metrics.coverage_by_label.items()),
+        ("accuracy of the verdicts given to films of the labels", metrics.selective_accuracy),
+        ("right, of all verdicts given", metrics.verdict_precision),
+        *((f"prediction set holds {label(name)}", rate) for name, rate in split.sets.by_label.items()),
+    ]
     return [(words, rate) for words, rate in found if rate is not None and rate.n]
 
 

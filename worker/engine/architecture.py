@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from shared.errors import ManifestMismatch
+from worker.engine.gate import GRID
 from worker.engine.layers import (
     LINEAR,
     Add,
@@ -33,9 +34,6 @@ from worker.engine.layers import (
     arrays_of,
     output_shape,
 )
-
-GATE_CELLS: Final = 4
-"""Cells of the grid over which the gate's row is averaged; `gate.GRID` squared."""
 
 SPATIAL: Final = 3
 """Sides of a row (height, width, channels) that still is a picture."""
@@ -209,8 +207,8 @@ def gate_features(architecture: Architecture, row: str) -> int:
     """
     for layer, shape_in in _with_input_shapes(architecture):
         shape = output_shape(layer, shape_in)
-        if layer.name == row and len(shape) == SPATIAL and not (shape[0] % 2 or shape[1] % 2):
-            return GATE_CELLS * shape[-1]
+        if layer.name == row and len(shape) == SPATIAL and not (shape[0] % GRID or shape[1] % GRID):
+            return GRID**2 * shape[-1]
     message = f"'{architecture.name}' has no row '{row}' of even height and width for an input gate."
     raise ManifestMismatch(message)
 

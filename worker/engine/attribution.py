@@ -1,7 +1,7 @@
-"""Methods that follow the score back to the pixels: SmoothGrad and integrated gradients over a callable. numpy only.
+"""Methods that follow the score back to the pixels: the gradient itself, SmoothGrad, integrated gradients. numpy only.
 
-Both are weighted sums of gradients at points near the film. The points of all films share one stream of batches, so
-that never more than `BATCH` inputs are on the tape, whatever the number of films and points.
+All are weighted sums of gradients, which a callable gives, at points near the film. The points of all films share one
+stream of batches, so that never more than `BATCH` inputs are on the tape, whatever the number of films and points.
 Called by `keras_explainer.py`; what is returned is signed and has the score's unit, `to_map` makes a map of it.
 """
 
@@ -50,8 +50,8 @@ def integrated_gradients(gradients: Gradients, x: FloatArray, labels: Labels, ho
     share = np.linspace(0, 1, how.steps + 1, dtype=np.float32)
     weights = np.full(how.steps + 1, 1 / how.steps, np.float32)
     weights[[0, -1]] /= 2
-    way = x - np.float32(how.baseline)
     start = np.float32(how.baseline)
+    way = x - start
     return way * _weighted_sum(gradients, labels, lambda film, k: start + share[k] * way[film], weights)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from shared.arrays import FloatArray
+from shared.arrays import FloatArray, Pixels
 from shared.domain import Evidence
 from shared.errors import WrongShape
-from shared.imaging.preprocess import NetworkInput
+from shared.imaging.preprocess import NetworkInput, prepare, stack
 from shared.manifest import ModelManifest
 
 
@@ -73,15 +74,21 @@ class Engine(Protocol):
         """
 
 
+def look(engine: Engine, films: Iterable[Pixels]) -> list[Evidence]:
+    """What the engine sees of films (H, W) uint8 or uint16 of any sizes, one or more, in one call."""
+    manifest = engine.manifest
+    inputs = [prepare(pixels, manifest.preprocessing, manifest.input_shape) for pixels in films]
+    inference = engine.infer(stack([film.values for film in inputs]))
+    return [inference.evidence(place, film) for place, film in enumerate(inputs)]
+
+
 def check_input(x: FloatArray, shape: tuple[int, int, int]) -> None:
     """Return where x is (N, *shape) float32 with N >= 1.
 
     Raises:
         WrongShape: says what it is instead.
     """
-    if x.ndim != len(shape) + 1 or x.shape[1:] != shape:
-        message = f"The network takes (N, *{shape}), it was given {x.shape}."
-        raise WrongShape(message)
+    if x.shape[1:] != shape:
+        raise WrongShape(f"The network takes (N, *{shape}), it was given {x.shape}.")
     if x.shape[0] == 0 or x.dtype != np.float32:
-        message = f"The network takes one film or more as float32, it was given {x.shape[0]} as {x.dtype}."
-        raise WrongShape(message)
+        raise WrongShape(f"The network takes one film or more as float32, it was given {x.shape[0]} as {x.dtype}.")

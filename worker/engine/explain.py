@@ -129,18 +129,6 @@ def parameters_for(method: str, given: Parameters | None = None) -> Parameters:
     return chosen
 
 
-def check_input(x: FloatArray, manifest: ModelManifest) -> None:
-    """A batch of one film or more as the model takes it.
-
-    Raises:
-        WrongShape: it is not (N, H, W, C) float32 with the manifest's (H, W, C) and N >= 1.
-    """
-    if x.ndim != len(manifest.input_shape) + 1 or x.shape[1:] != manifest.input_shape:
-        raise WrongShape(f"The network takes (N, *{manifest.input_shape}), it was given {x.shape}.")
-    if x.shape[0] == 0 or x.dtype != np.float32:
-        raise WrongShape(f"The network takes one film or more as float32, it was given {x.shape[0]} as {x.dtype}.")
-
-
 def check_labels(labels: Labels, films: int, manifest: ModelManifest) -> None:
     """One label's index for each film.
 

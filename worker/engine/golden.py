@@ -20,9 +20,8 @@ from shared import samples
 from shared.domain import Evidence, Verdict
 from shared.errors import GoldenMismatch, ManifestMismatch
 from shared.imaging.decode import decode
-from shared.imaging.preprocess import prepare, stack
 from shared.verdict import assess
-from worker.engine.base import Engine
+from worker.engine.base import Engine, look
 
 GOLDEN_FILE: Final = "golden.json"
 
@@ -133,12 +132,8 @@ def check_golden(engine: Engine, golden: Golden | None, paths: Sequence[Path] | 
 
 def see(engine: Engine, films: Sequence[bytes]) -> Iterator[Evidence]:
     """What the engine sees of each film, given as the bytes of its file."""
-    manifest = engine.manifest
     for start in range(0, len(films), BATCH):
-        pixels = [decode(data).pixels for data in films[start : start + BATCH]]
-        inputs = [prepare(film, manifest.preprocessing, manifest.input_shape) for film in pixels]
-        inference = engine.infer(stack([film.values for film in inputs]))
-        yield from (inference.evidence(place, film) for place, film in enumerate(inputs))
+        yield from look(engine, (decode(data).pixels for data in films[start : start + BATCH]))
 
 
 def by_sha256(paths: Sequence[Path]) -> Mapping[str, bytes]:

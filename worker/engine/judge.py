@@ -18,7 +18,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from pydantic import TypeAdapter
 
 from shared.arrays import FloatArray
 from shared.errors import WrongShape
@@ -113,7 +112,7 @@ def judge(  # noqa: PLR0913, PLR0917 - a map is judged with all that it claims t
     marked = block_means(values)
     second = SECOND[method]
     other = explainer.explain(x[np.newaxis], second, labels, seed)[0]
-    deletion, insertion, random = _take_away(lambda films: explainer.scores(films)[:, label], x, marked, rng)
+    deletion, insertion, random = _curves(lambda films: explainer.scores(films)[:, label], x, marked, rng)
     noisy = x + np.float32(NOISE) * rng.standard_normal((NOISES, *x.shape), np.float32)
     shaken = explainer.explain(np.clip(noisy, 0, 1), method, np.repeat(labels, NOISES), seed)
     if values.shape != shaken.shape[1:]:
@@ -142,15 +141,6 @@ def judge(  # noqa: PLR0913, PLR0917 - a map is judged with all that it claims t
 def to_json(quality: MapQuality) -> dict[str, object]:
     """As plain JSON values: every number a number, tuples as lists."""
     return asdict(quality) | {"deletion": list(quality.deletion), "insertion": list(quality.insertion)}
-
-
-def from_json(fields: Mapping[str, object]) -> MapQuality:
-    """The inverse of `to_json`.
-
-    Raises:
-        pydantic.ValidationError: a field is missing or of another type.
-    """
-    return TypeAdapter(MapQuality).validate_python(dict(fields))
 
 
 def take_away(scores: Scores, x: FloatArray, marked: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -187,7 +177,7 @@ def block_means(values: FloatArray) -> FloatArray:
     return np.asarray(picture.resize((GRID, GRID), smooth), np.float32)
 
 
-def _take_away(
+def _curves(
     scores: Scores, x: FloatArray, marked: FloatArray, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray, list[float]]:
     """Deletion curve, insertion curve, and the areas of random orders."""

@@ -1,7 +1,8 @@
 """The table and its arrays as a Keras network in one traced function: probabilities and Grad-CAM together.
 
-With `saliency.py` the only serving file that imports TensorFlow. `build_halves` also builds the trainable network
-for training (BatchNorm and Dropout included), so that both are one reading of one table.
+With `saliency.py` and `keras_explainer.py` the only serving files that import TensorFlow. `build_halves` and
+`build_whole` also build the trainable network (BatchNorm and Dropout included), so that both are one reading of one
+table.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from worker.engine.base import Inference, check_input
 from worker.engine.choose import Precision
 from worker.engine.gate import Gate, pool
 from worker.engine.saliency import grad_cam
-from worker.engine.weights import Weights, load_all
+from worker.engine.weights import Weights, load_weights
 
 POLICIES: Final[Mapping[Precision, str]] = MappingProxyType({"f32": "float32", "bf16": "mixed_bfloat16"})
 """Keras's names."""
@@ -74,7 +75,7 @@ def load_engine(folder: Path) -> KerasEngine:
         ModelProblem: ManifestMismatch, BadChecksum or WrongShape; see `weights.load_weights`.
     """
     manifest = read_manifest(folder)
-    return build_engine(manifest, load_all(folder, manifest))
+    return build_engine(manifest, load_weights(folder, manifest))
 
 
 def build_engine(
@@ -88,7 +89,7 @@ def build_engine(
     """
     if threads is not None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-    device = f"{_claim_device()}{' bf16' if precision == 'bf16' else ''}"
+    device = claim_device() + (" bf16" if precision == "bf16" else "")
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy(POLICIES[precision])
     try:
@@ -101,7 +102,7 @@ def build_engine(
     return engine
 
 
-def _claim_device() -> str:
+def claim_device() -> str:
     """Take GPU memory as it is needed, not all at once; name the device."""
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:

@@ -1,7 +1,7 @@
 """An `Explainer` on TensorFlow: the weights that serve, in traced functions that also give gradients.
 
 Apart from the engine, so that the answer to a film never waits for an explanation nor pays for its graphs.
-Built by `load_explainer`; called by the worker's explanations and by `training/explain_check.py`.
+Called by the worker's explanations, by the report's sheets and by `training/explain_check.py`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from shared.arrays import FloatArray
 from shared.manifest import ModelManifest, read_manifest
 from worker.engine import attribution, saliency
 from worker.engine.architecture import Architecture
+from worker.engine.base import check_input
 from worker.engine.explain import (
     IntegratedGradients,
     Labels,
     Parameters,
     SmoothGrad,
-    check_input,
     check_labels,
     parameters_for,
 )
-from worker.engine.keras_engine import _claim_device, build_halves, set_arrays
+from worker.engine.keras_engine import build_halves, claim_device, set_arrays
 from worker.engine.weights import load_weights
 
 
@@ -77,7 +77,7 @@ class KerasExplainer:
         Raises:
             WrongShape: x does not fit the model.
         """
-        check_input(x, self._manifest)
+        check_input(x, self._manifest.input_shape)
         return np.concatenate([self._traced.logits(tf.constant(x[part])).numpy() for part in _parts(len(x))])
 
     def explain(
@@ -90,14 +90,14 @@ class KerasExplainer:
     ) -> FloatArray:
         """Saliency maps (N, h, w) float32 in [0, 1] of x: (N, H, W, C); see `Explainer.explain`."""
         how = parameters_for(method, parameters)
-        check_input(x, self._manifest)
+        check_input(x, self._manifest.input_shape)
         chosen = self.logits(x).argmax(axis=1) if labels is None else labels
         check_labels(chosen, len(x), self._manifest)
         if method in ("grad_cam", "grad_cam_plus_plus"):
             return self._cams(x, chosen)[method]
-        return attribution.to_map(self._attributions(x, chosen, how, seed))
+        return attribution.to_map(self.attributions(x, chosen, how, seed))
 
-    def attributions(self, x: FloatArray, labels: Labels, parameters: Parameters, seed: int = 0) -> FloatArray:
+    def attributions(self, x: FloatArray, labels: Labels, parameters: Parameters, seed: int) -> FloatArray:
         """What the maps of the methods on pixels are made of: signed (N, H, W, C), in the logit's unit.
 
         Args:
@@ -105,15 +105,7 @@ class KerasExplainer:
             labels: (N,) indices.
             parameters: of `smooth_grad` or `integrated_gradients`; `Plain` for `gradient`.
             seed: of SmoothGrad's noise.
-
-        Raises:
-            WrongShape: x or labels do not fit the model.
         """
-        check_input(x, self._manifest)
-        check_labels(labels, len(x), self._manifest)
-        return self._attributions(x, labels, parameters, seed)
-
-    def _attributions(self, x: FloatArray, labels: Labels, parameters: Parameters, seed: int) -> FloatArray:
         match parameters:
             case SmoothGrad():
                 return attribution.smooth_grad(self._gradient, x, labels, parameters, seed)
@@ -139,8 +131,8 @@ def load_explainer(folder: Path) -> KerasExplainer:
         ModelProblem: ManifestMismatch, BadChecksum or WrongShape; see `weights.load_weights`.
     """
     manifest = read_manifest(folder)
-    architecture, arrays = load_weights(folder, manifest)
-    return build_explainer(manifest, architecture, arrays)
+    weights = load_weights(folder, manifest)
+    return build_explainer(manifest, weights.architecture, weights.arrays)
 
 
 def build_explainer(
@@ -151,7 +143,7 @@ def build_explainer(
     Raises:
         ManifestMismatch: the table cannot be cut at the manifest's target layer.
     """
-    device = _claim_device()
+    device = claim_device()
     trunk, head = build_halves(architecture, manifest.target_layer)
     set_arrays((trunk, head), architecture, arrays)
     return KerasExplainer(manifest, trace(trunk, head, manifest), device)

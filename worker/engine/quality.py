@@ -80,18 +80,13 @@ def degenerate_reason(values: FloatArray) -> Degenerate | None:
     """
     if values.size == 0:
         return "empty"
-    if not bool(np.isfinite(values).all()):
+    if not np.isfinite(values).all():
         return "not_finite"
     if values.max() <= 0:
         return "all_zero"
     if np.ptp(values) <= np.finfo(np.float32).eps * float(values.max()):
         return "constant"
     return "one_corner" if corner_share(values) >= CORNER_MASS else None
-
-
-def is_degenerate(values: FloatArray) -> bool:
-    """True where the map says nothing; `degenerate_reason` says why."""
-    return degenerate_reason(values) is not None
 
 
 def rank_correlation(first: FloatArray, second: FloatArray) -> float | None:
@@ -118,11 +113,11 @@ def _centred_ranks(values: FloatArray) -> npt.NDArray[np.float64]:
     return ranks
 
 
-def describe(values: FloatArray, method: str = "grad_cam") -> SaliencyMap:
-    """One raw map (h, w) float32 with the numbers that judge it."""
+def describe(values: FloatArray) -> SaliencyMap:
+    """A verdict's own Grad-CAM map (h, w) float32 with the numbers that judge it."""
     return SaliencyMap(
-        method=method,
+        method="grad_cam",
         values=values,
         border_share=border_share(values),
-        is_degenerate=is_degenerate(values),
+        is_degenerate=degenerate_reason(values) is not None,
     )

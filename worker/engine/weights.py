@@ -1,6 +1,7 @@
 """From `weights.npz` to named arrays: the SHA-256 first, then numpy without pickles, then names and shapes.
 
-Nothing of the file is interpreted before its digest is the manifest's. Called by every engine; no TensorFlow.
+Nothing of the file is interpreted before its digest is the manifest's. Called before an engine or an explainer is
+built; no TensorFlow.
 """
 
 from __future__ import annotations
@@ -31,13 +32,7 @@ class Weights:
     gate: Gate | None
 
 
-def load_weights(folder: Path, manifest: ModelManifest) -> tuple[Architecture, dict[str, FloatArray]]:
-    """The folded table and its arrays by name, float32; see `load_all` for errors."""
-    weights = load_all(folder, manifest)
-    return weights.architecture, weights.arrays
-
-
-def load_all(folder: Path, manifest: ModelManifest) -> Weights:
+def load_weights(folder: Path, manifest: ModelManifest) -> Weights:
     """Read `folder/weights.npz` as the manifest promises it.
 
     Raises:

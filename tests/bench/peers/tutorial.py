@@ -94,11 +94,11 @@ def load(**_sent: object) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     manifest = read_manifest(SHIPPED_MODEL)
-    architecture, arrays = load_weights(SHIPPED_MODEL, manifest)
-    trunk, head = build_halves(architecture, manifest.target_layer)
-    set_arrays((trunk, head), architecture, arrays)
+    weights = load_weights(SHIPPED_MODEL, manifest)
+    trunk, head = build_halves(weights.architecture, manifest.target_layer)
+    set_arrays((trunk, head), weights.architecture, weights.arrays)
     model = keras.Model(trunk.input, [head(trunk.output), trunk.output])
-    _loaded = Loaded(manifest, model, arrays[f"{architecture.layers[-1].name}.kernel"])
+    _loaded = Loaded(manifest, model, weights.arrays[f"{weights.architecture.layers[-1].name}.kernel"])
     model.predict(np.zeros((1, *manifest.input_shape), np.float32), verbose=0)
 
 

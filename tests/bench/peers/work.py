@@ -19,7 +19,7 @@ from shared.manifest import ModelManifest, read_manifest
 from shared.verdict import calibrate
 from worker.engine.attribution import over_peak
 from worker.engine.base import Engine
-from worker.engine.weights import load_all
+from worker.engine.weights import load_weights
 from worker.serving import SHIPPED_MODEL
 
 PILLOW, PLAINFILM = "pillow", "plainfilm"
@@ -60,7 +60,7 @@ def open_engine(threads: int, *, has_map: bool = True) -> Engine:
     )
 
     manifest = read_manifest(SHIPPED_MODEL)
-    weights = load_all(SHIPPED_MODEL, manifest)
+    weights = load_weights(SHIPPED_MODEL, manifest)
     network = build_network(weights.architecture, weights.arrays, manifest.target_layer, manifest.gate_layer)
     if not has_map:
         drop_map(network)

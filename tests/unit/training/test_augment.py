@@ -8,9 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.augment import augment, to_uint8
+from training.augment import augment, encode, to_uint8
 from training.recipe import Augmentation
-from training.report.changes import encode
 from training.synth import draw_film
 
 OFF = Augmentation(

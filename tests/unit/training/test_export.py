@@ -72,7 +72,7 @@ def test_exported_folder_is_complete_and_digested(tmp_path: Path) -> None:
     assert manifest.weights_sha256 == hashlib.sha256((tmp_path / "weights.npz").read_bytes()).hexdigest()
     assert json.loads((tmp_path / "recipe.json").read_text())["name"] == "tiny"
     assert (tmp_path / "history.csv").read_text().splitlines()[2] == "2,0.8,0.7,0.7,0.8,2.0"
-    _, arrays = load_weights(tmp_path, manifest)
+    arrays = load_weights(tmp_path, manifest).arrays
     assert sum(array.size for array in arrays.values()) == manifest.parameters == 1459
 
 

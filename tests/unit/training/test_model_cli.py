@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from shared.errors import BadChecksum, DataProblem, GoldenMismatch, InvalidRequest, ManifestMismatch
 from shared.manifest import read_manifest
 from tests.models import write_model
-from training.model_cli import SHIPPED, model
+from training.model_cli import model
 from training.synth import write_films
+from worker.engine import SHIPPED_MODEL
 from worker.engine.golden import read_golden
 from worker.engine.keras_engine import load_engine
 
@@ -87,7 +88,7 @@ def test_verify_ends_with_the_first_that_does_not_hold(folder: Path) -> None:
 def test_the_shipped_model_holds() -> None:
     """With its golden set: all twelve samples of this build, by their digests."""
     assert "golden films: passed, 12 answered" in ask("verify")[2]
-    golden = read_golden(SHIPPED)
+    golden = read_golden(SHIPPED_MODEL)
     assert golden
     assert all(film.is_steady for film in golden.films)
 

@@ -180,6 +180,16 @@ def test_too_few_films_and_a_missing_class_are_named() -> None:
         halve(one_patient, LABELS, seed=0)
 
 
+def test_a_version_in_the_current_folder_has_that_folders_name(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--out .` names the version as the folder's own name does."""
+    films = read_manifest_csv(write_films(tmp_path / "films", {"": 20}, seed=3), ("file", "label"))
+    (tmp_path / "ward").mkdir()
+    monkeypatch.chdir(tmp_path / "ward")
+    assert recalibrate(model, films, Path(), 0, ignore).version == "1+ward"
+
+
 def test_a_new_version_is_written_beside_the_old(model: Path, tmp_path: Path) -> None:
     """Same arrays, other thresholds, another version and SHA-256; the old folder is the same byte for byte."""
     films = read_manifest_csv(write_films(tmp_path / "films", {"": 24}, seed=3), ("file", "label"))
@@ -190,7 +200,7 @@ def test_a_new_version_is_written_beside_the_old(model: Path, tmp_path: Path) ->
     old, new = read_manifest(model), read_manifest(out)
     assert new.version == record.version == "1+hospital-b"
     assert new.weights_sha256 == hashlib.sha256((out / "weights.npz").read_bytes()).hexdigest() != old.weights_sha256
-    arrays, expected = load_weights(out, new)[1], load_weights(model, old)[1]
+    arrays, expected = load_weights(out, new).arrays, load_weights(model, old).arrays
     assert all(np.array_equal(arrays[name], expected[name]) for name in expected)
     assert (out / "history.csv").exists()
     halves = halve(films, LABELS, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -49,7 +48,7 @@ def runtime(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> Iterator[R
     who = Claimant("w1", tuple(Priority), 8, 20.0)
     quick = replace(resources, settings=resources.settings.model_copy(update={"poll_s": 0.01}))
     kitchen = Kitchen(quick, FakeEngine(), who, LeaseKeeper(resources.database, 20.0, 60.0))
-    made = Runtime(kitchen, threading.Lock(), threading.Event(), 0.0)
+    made = Runtime(kitchen)
     heartbeat.register_model(resources.database, kitchen.engine.manifest)
     monkeypatch.setattr(boot, "_runtime", made)
     yield made

@@ -15,7 +15,7 @@ from tests.models import write_model
 from training.golden import write_golden
 from worker.engine import choose
 from worker.engine.golden import Golden, GoldenState, read_golden
-from worker.engine.weights import Weights, load_all
+from worker.engine.weights import Weights, load_weights
 from worker.load import choose_batch_limit, load_engine
 
 ENGINES = ("keras", "openvino")
@@ -39,7 +39,7 @@ def model(folder: Path, **changes: object) -> tuple[ModelManifest, Weights, Gold
     """What a child reads; `changes` are the golden set's."""
     manifest, golden = read_manifest(folder), read_golden(folder)
     assert golden is not None
-    return manifest, load_all(folder, manifest), golden.model_copy(update=changes)
+    return manifest, load_weights(folder, manifest), golden.model_copy(update=changes)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.report.changes import CHANGES, bend, brighten, crop, encode, invert, rotate, stretch
+from training.augment import encode
+from training.report.changes import CHANGES, bend, brighten, crop, invert, rotate, stretch
 from training.synth import draw_film
 
 ROW = np.array([[0, 100, 250]], np.uint8)

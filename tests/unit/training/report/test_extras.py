@@ -99,6 +99,13 @@ def test_learning_is_read_back_or_taken_from_an_earlier_report(tmp_path: Path) -
     assert read_learning(tmp_path, SHA256) == Learning(seconds=12.5, kept_epoch=3)
 
 
+def test_learning_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    """Like one of another form: by name, not by a traceback."""
+    (tmp_path / "learning.json").write_bytes(b'{"seconds": "\xff"}')
+    with pytest.raises(DataProblem, match=r"learning\.json is not valid"):
+        read_learning(tmp_path, SHA256)
+
+
 def test_a_report_of_other_weights_or_of_another_form_is_refused(tmp_path: Path) -> None:
     """Absent is None; broken and foreign are errors."""
     assert read_report(tmp_path, SHA256) is None

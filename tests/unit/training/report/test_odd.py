@@ -94,6 +94,13 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
         measure_odd(ALWAYS_NORMAL, tmp_path, ignore)
 
 
+def test_a_manifest_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
+    """The mark that spreadsheets put before UTF-8 is no part of the first column's name."""
+    path = make_folder(tmp_path, NOISE) / "manifest.csv"
+    path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert measure_odd(ALWAYS_NORMAL, tmp_path, ignore).answered == wilson(1, 1)
+
+
 def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
     """An empty folder says what it lacks."""
     with pytest.raises(DataProblem, match=r"manifest\.csv"):

@@ -11,7 +11,7 @@ from tests.models import make_manifest, write_model
 from worker.engine import choose
 from worker.engine.architecture import folded, lite0, seed2020, tiny
 from worker.engine.choose import build_engine, ends_pooled
-from worker.engine.weights import load_all
+from worker.engine.weights import load_weights
 
 
 @pytest.mark.parametrize(("has_gpu", "expected"), [(False, "openvino"), (True, "keras")])
@@ -38,7 +38,7 @@ def test_without_openvino_tensorflow_serves(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_setting_decides(tmp_path: Path) -> None:
     """By name, whatever the machine; an engine that cannot serve the network says so."""
     manifest = write_model(tmp_path)
-    weights = load_all(tmp_path, manifest)
+    weights = load_weights(tmp_path, manifest)
     assert build_engine("keras", manifest, weights).device.startswith(("cpu/tensorflow-", "gpu/tensorflow-"))
     assert build_engine("openvino", manifest, weights).device.startswith("cpu/openvino-")
     with pytest.raises(ManifestMismatch):

@@ -9,6 +9,7 @@ import pytest
 
 from shared.errors import InvalidRequest, WrongShape
 from tests.models import make_manifest
+from worker.engine.base import check_input
 from worker.engine.explain import (
     DEFAULTS,
     METHODS,
@@ -16,7 +17,6 @@ from worker.engine.explain import (
     Parameters,
     Plain,
     SmoothGrad,
-    check_input,
     check_labels,
     parameters_for,
 )
@@ -77,7 +77,7 @@ def test_parameters_without_sense_are_refused(kind: type, field: str, value: flo
 def test_input_of_another_shape_is_refused(x: np.ndarray) -> None:
     """The manifest says what the network takes."""
     with pytest.raises(WrongShape):
-        check_input(x, make_manifest())
+        check_input(x, make_manifest().input_shape)
 
 
 @pytest.mark.parametrize("labels", [[0], [0, 3], [-1, 0], [0.0, 1.0], [[0, 1]]])

@@ -26,7 +26,7 @@ from worker.engine.golden import (
     read_golden,
 )
 from worker.engine.keras_engine import KerasEngine, load_engine
-from worker.engine.weights import Weights, load_all
+from worker.engine.weights import Weights, load_weights
 
 FILMS = samples.paths()[:5]
 
@@ -205,7 +205,7 @@ def test_shortest_decimals_name_their_float32() -> None:
 def test_the_tolerance_is_measured(tmp_path: Path) -> None:
     """Weights that TF32 holds exactly change nothing, which leaves the least tolerance; random ones need more."""
     manifest = write_model(tmp_path)
-    weights = load_all(tmp_path, manifest)
+    weights = load_weights(tmp_path, manifest)
     exact = Weights(weights.architecture, {name: coarsen(a) for name, a in make_folded().items()}, None)
     assert make_golden(manifest, exact, FILMS).tolerance == pytest.approx(10 * SAME_TOLERANCE)
     assert make_golden(manifest, weights, FILMS).tolerance > 10 * SAME_TOLERANCE

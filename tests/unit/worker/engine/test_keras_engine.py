@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-import worker.engine
 from shared import samples
 from shared.errors import ManifestMismatch, WrongShape
 from shared.imaging.preprocess import prepare, stack
 from shared.verdict import assess, calibrate
 from tests.models import make_folded, write_model
 from training.dataset import read_film
+from worker.engine import SHIPPED_MODEL
 from worker.engine.architecture import folded, lite0, tiny
 from worker.engine.keras_engine import KerasEngine, build_halves, build_whole, load_engine, set_arrays
-from worker.engine.quality import is_degenerate
-
-SHIPPED = Path(worker.engine.__file__).parents[1] / "models" / "default"
+from worker.engine.quality import degenerate_reason
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +31,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> KerasEngine:
 @pytest.fixture(scope="module")
 def shipped() -> KerasEngine:
     """The model that ships."""
-    return load_engine(SHIPPED)
+    return load_engine(SHIPPED_MODEL)
 
 
 def make_inputs(count: int) -> np.ndarray:
@@ -107,7 +104,7 @@ def test_network_is_not_cut_inside_a_residual() -> None:
 
 def test_shipped_model_is_small_and_says_what_it_is_for(shipped: KerasEngine) -> None:
     """At most 16 MB, the study's labels, research use, and measured on films it never learned from."""
-    assert (SHIPPED / "weights.npz").stat().st_size <= 16e6
+    assert (SHIPPED_MODEL / "weights.npz").stat().st_size <= 16e6
     assert shipped.manifest.labels == ("covid19", "normal", "viral_pneumonia")
     assert shipped.manifest.notice == "research use; not a medical device"
     assert {"test", "test_adult", "external", "ood"} <= shipped.manifest.metrics.keys()
@@ -128,7 +125,7 @@ def test_shipped_model_leans_to_the_samples_classes(shipped: KerasEngine) -> Non
     told = re.findall(r"^\| (\S+\.png) \|.*\| (\w+) \| \d+ \|$", readme, re.MULTILINE)
     assert told == [(path.name, verdict.value) for path, verdict in zip(films, verdicts, strict=True)]
     assert len(films) == 12
-    assert not any(is_degenerate(values) for values in answer.saliency)
+    assert not any(degenerate_reason(values) for values in answer.saliency)
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])

@@ -11,19 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import worker.engine
 from shared import samples
 from shared.errors import InvalidRequest, WrongShape
 from shared.imaging.preprocess import preprocess, stack
 from tests.models import make_folded, make_manifest, write_model
 from training.dataset import read_film
+from worker.engine import SHIPPED_MODEL
 from worker.engine.architecture import Architecture, folded, tiny
 from worker.engine.explain import DEFAULTS, METHODS, IntegratedGradients, Plain, SmoothGrad
 from worker.engine.keras_engine import KerasEngine, load_engine
 from worker.engine.keras_explainer import KerasExplainer, build_explainer, load_explainer
 from worker.engine.layers import Conv, Dense, Flatten, GlobalPool, Relu
 
-SHIPPED = Path(worker.engine.__file__).parents[1] / "models" / "default"
 WEIGHTS = np.random.default_rng(7).normal(size=(6, 5, 1, 3)).astype(np.float32)
 X = np.random.default_rng(8).random((4, 6, 5, 1), np.float32)
 
@@ -136,7 +135,7 @@ def test_integrated_gradients_are_complete(curved: tuple[KerasExplainer, KerasEn
     explainer, _ = curved
     films = make_films(3)
     labels = np.array([0, 1, 2])
-    found = explainer.attributions(films, labels, IntegratedGradients(500)).sum(axis=(1, 2, 3))
+    found = explainer.attributions(films, labels, IntegratedGradients(500), 0).sum(axis=(1, 2, 3))
     ends = explainer.logits(films) - explainer.logits(np.zeros_like(films))
     np.testing.assert_allclose(found, ends[np.arange(3), labels], rtol=0.01)
 
@@ -243,7 +242,7 @@ def test_an_output_for_other_findings_is_never_explained() -> None:
 
 def test_shipped_model_is_explained_as_it_is_served() -> None:
     """Scores and Grad-CAM of a sample film equal the engine's; the device is the same."""
-    explainer, engine = load_explainer(SHIPPED), load_engine(SHIPPED)
+    explainer, engine = load_explainer(SHIPPED_MODEL), load_engine(SHIPPED_MODEL)
     manifest = explainer.manifest
     path = samples.paths()[0]
     x = stack([preprocess(read_film(path), manifest.preprocessing, manifest.input_shape)])

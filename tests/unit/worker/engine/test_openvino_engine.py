@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import worker.engine
 from shared import samples
 from shared.arrays import FloatArray
 from shared.errors import ManifestMismatch, WrongShape
 from shared.manifest import read_manifest
 from tests.models import make_arrays, make_manifest, write_model
 from training.export import fold
-from worker.engine import keras_engine, openvino_engine
+from worker.engine import SHIPPED_MODEL, keras_engine, openvino_engine
 from worker.engine.architecture import Architecture, folded, lite0, seed2020, tiny
 from worker.engine.attribution import over_peak
 from worker.engine.base import Inference
@@ -35,9 +34,8 @@ from worker.engine.layers import (
     Repeat,
     Rescale,
 )
-from worker.engine.weights import Weights, load_all
+from worker.engine.weights import Weights, load_weights
 
-SHIPPED = Path(worker.engine.__file__).parents[1] / "models" / "default"
 TOLERANCE = 2e-5
 """Between the two engines; seen on random and shipped networks: 1e-6 at most (x86-64, November 2026)."""
 
@@ -104,7 +102,7 @@ def test_both_engines_say_the_same(make: Callable[[int], Architecture], outputs:
 def test_a_film_is_answered_the_same_alone_and_in_a_batch(tmp_path: Path, threads: int) -> None:
     """To the last bit, whatever else is in the batch and however many are computed at once."""
     manifest = write_model(tmp_path)
-    engine = openvino_engine.build_engine(manifest, load_all(tmp_path, manifest), threads)
+    engine = openvino_engine.build_engine(manifest, load_weights(tmp_path, manifest), threads)
     x = draw(7, (64, 64, 1))
     together = engine.infer(x)
     for place in range(7):
@@ -116,7 +114,7 @@ def test_a_film_is_answered_the_same_alone_and_in_a_batch(tmp_path: Path, thread
 def test_an_earlier_answer_is_not_overwritten_by_a_later_one(tmp_path: Path) -> None:
     """The library reuses its buffers; what was answered is the caller's."""
     manifest = write_model(tmp_path)
-    engine = openvino_engine.build_engine(manifest, load_all(tmp_path, manifest))
+    engine = openvino_engine.build_engine(manifest, load_weights(tmp_path, manifest))
     first = engine.infer(draw(2, (64, 64, 1)))
     kept = [first.probabilities.copy(), first.saliency.copy()]
     engine.infer(np.ones((2, 64, 64, 1), np.float32))
@@ -126,10 +124,10 @@ def test_an_earlier_answer_is_not_overwritten_by_a_later_one(tmp_path: Path) -> 
 
 def test_the_shipped_model_passes_its_golden_films_and_agrees_with_keras() -> None:
     """The films through both engines: scores, gate and maps; and the record made on the other device holds."""
-    manifest = read_manifest(SHIPPED)
-    weights = load_all(SHIPPED, manifest)
+    manifest = read_manifest(SHIPPED_MODEL)
+    weights = load_weights(SHIPPED_MODEL, manifest)
     ours, theirs = openvino_engine.build_engine(manifest, weights), keras_engine.build_engine(manifest, weights)
-    assert check_golden(ours, read_golden(SHIPPED)).value == "passed"
+    assert check_golden(ours, read_golden(SHIPPED_MODEL)).value == "passed"
     films = list(by_sha256(samples.paths()).values())
     for mine, reference in zip(see(ours, films), see(theirs, films), strict=True):
         np.testing.assert_allclose(mine.probabilities, reference.probabilities, atol=TOLERANCE)
@@ -158,7 +156,7 @@ def test_a_network_that_ends_otherwise_is_refused() -> None:
 def test_what_does_not_fit_is_refused(tmp_path: Path, x: FloatArray) -> None:
     """As the other engine does."""
     manifest = write_model(tmp_path)
-    engine = openvino_engine.build_engine(manifest, load_all(tmp_path, manifest))
+    engine = openvino_engine.build_engine(manifest, load_weights(tmp_path, manifest))
     with pytest.raises(WrongShape):
         engine.infer(x)
 
@@ -183,7 +181,7 @@ def test_nothing_of_it_calls_home_and_tensorflow_stays_out() -> None:
 
 def test_the_gate_measures_a_film_the_same_alone_and_in_a_batch() -> None:
     """To the last bit, with the shipped gate: a film at its limit must not be refused for its neighbours."""
-    gate = load_all(SHIPPED, read_manifest(SHIPPED)).gate
+    gate = load_weights(SHIPPED_MODEL, read_manifest(SHIPPED_MODEL)).gate
     assert gate is not None
     features = np.random.default_rng(3).standard_normal((12, len(gate.mean))).astype(np.float32)
     together = gate.distances(features)

@@ -18,10 +18,10 @@ from worker.engine.weights import load_weights
 def test_written_arrays_come_back(tmp_path: Path) -> None:
     """What export packs, the engine reads, bit for bit."""
     manifest = write_model(tmp_path)
-    architecture, arrays = load_weights(tmp_path, manifest)
-    assert architecture == folded(tiny(3))
-    assert all(np.array_equal(arrays[name], array) for name, array in make_folded().items())
-    assert arrays.keys() == array_shapes(architecture).keys()
+    weights = load_weights(tmp_path, manifest)
+    assert weights.architecture == folded(tiny(3))
+    assert all(np.array_equal(weights.arrays[name], array) for name, array in make_folded().items())
+    assert weights.arrays.keys() == array_shapes(weights.architecture).keys()
 
 
 def test_a_flipped_byte_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
