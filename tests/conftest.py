@@ -39,6 +39,17 @@ def absent(what: str) -> None:
     pytest.skip(f"{what} is not here")
 
 
+ALONE = ("integration", "browser")
+"""Folders whose tests start real processes: one of them at a time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start processes are for one of pytest-xdist's workers; of the others a file stays with one."""
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        item.add_marker(pytest.mark.xdist_group("alone" if folder in ALONE else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """URL of a PostgreSQL server: PLAINFILM_TEST_DATABASE_URL, else one started from a wheel.

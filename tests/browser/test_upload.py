@@ -27,6 +27,7 @@ REFUSED = '.upload[data-state="refused"]'
 UNSENT = '.upload[data-state="unsent"]'
 SUM_OF_COLOURS = """() => {
     const canvas = document.querySelector('#viewer canvas');
+    if (!canvas) return {grey: 0, colour: 0};
     const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
     let grey = 0, colour = 0;
     for (let i = 0; i < pixels.length; i += 4) {
