@@ -61,17 +61,19 @@ def run(client: Client, files: Sequence[Path], *, as_json: bool, priority: str) 
     films = find_films(files)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("classifying", total=len(films))
-        for answer in classify(client, films, priority):
-            answers.append(answer)
-            progress.advance(bar)
-            if as_json:
-                sys.stdout.write(answer.as_json() + "\n")
-                sys.stdout.flush()
-    if not as_json:
-        Console().print(_table(answers))
-        Console().print(wire.NOTICE.capitalize() + ".", style="dim")
+    try:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            bar = progress.add_task("classifying", total=len(films))
+            for answer in classify(client, films, priority):
+                answers.append(answer)
+                progress.advance(bar)
+                if as_json:
+                    sys.stdout.write(answer.as_json() + "\n")
+                    sys.stdout.flush()
+    finally:  # what was answered is told where the service goes away, or somebody has seen enough
+        if answers and not as_json:
+            Console().print(_table(answers))
+            Console().print(wire.NOTICE.capitalize() + ".", style="dim")
     return 1 if any(answer.error for answer in answers) else 0
 
 

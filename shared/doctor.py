@@ -20,6 +20,9 @@ from shared.imaging.decoder_client import DECODER_COMMAND
 from shared.imaging.sandbox import Sandbox
 from shared.settings import Settings
 
+PORT_WAIT_S = 2.0
+"""A host that is not this machine's may not even refuse."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -91,6 +94,7 @@ def _broker(settings: Settings) -> Finding:
 def _port(settings: Settings) -> Finding:
     what = f"port {settings.port}"
     with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+        probe.settimeout(PORT_WAIT_S)
         try:
             is_open = probe.connect_ex((settings.host, settings.port)) == 0
         except OSError as error:  # the host is no address, or nobody knows its name

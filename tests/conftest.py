@@ -40,14 +40,14 @@ def absent(what: str) -> None:
 
 
 ALONE = ("integration", "browser")
-"""Folders whose tests start real processes: one of them at a time."""
+"""Folders whose tests start real processes: one of them at a time, and likewise what empties the one broker."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that start processes are for one of pytest-xdist's workers; of the others a file stays with one."""
     for item in items:
-        folder = item.path.relative_to(ROOT / "tests").parts[0]
-        item.add_marker(pytest.mark.xdist_group("alone" if folder in ALONE else str(item.path)))
+        is_alone = item.path.relative_to(ROOT / "tests").parts[0] in ALONE or "broker_url" in item.fixturenames
+        item.add_marker(pytest.mark.xdist_group("alone" if is_alone else str(item.path)))
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import inf, isfinite
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Final
 
@@ -38,14 +39,19 @@ class Range:
 AT_LEAST_ONE: Final = Range(1, inf)
 NOT_NEGATIVE: Final = Range(0, inf)
 SHARE: Final = Range(0, 1)
+BELOW_ONE: Final = Range(0, 1, is_high_open=True)
 INNER_SHARE: Final = Range(0, 1, is_low_open=True, is_high_open=True)
 SOME_SHARE: Final = Range(0, 1, is_low_open=True)
 
 RANGES: Final[Mapping[str, Range]] = MappingProxyType({
     "epochs": AT_LEAST_ONE, "batch": AT_LEAST_ONE, "copies": NOT_NEGATIVE, "calibration_copies": NOT_NEGATIVE,
     "drawn_films": NOT_NEGATIVE, "seed": NOT_NEGATIVE, "learning_rate": Range(0, inf, is_low_open=True),
-    "weight_decay": NOT_NEGATIVE, "label_smoothing": Range(0, 1, is_high_open=True), "validation_share": INNER_SHARE,
+    "weight_decay": NOT_NEGATIVE, "label_smoothing": BELOW_ONE, "validation_share": INNER_SHARE,
     "coverage": SOME_SHARE, "set_coverage": INNER_SHARE, "gate_pass": SOME_SHARE, "other_verdicts": SHARE,
+    "augmentation.flip_share": SHARE, "augmentation.crop": BELOW_ONE, "augmentation.rotate_degrees": Range(0, 45),
+    "augmentation.resample_share": SHARE, "augmentation.blur_px": NOT_NEGATIVE, "augmentation.sharpen": NOT_NEGATIVE,
+    "augmentation.gamma": AT_LEAST_ONE, "augmentation.contrast": BELOW_ONE, "augmentation.noise": NOT_NEGATIVE,
+    "augmentation.framed_share": SHARE,
 })  # fmt: skip
 
 
@@ -53,7 +59,7 @@ def knob_problems(recipe: Recipe) -> Iterator[str]:
     """A sentence for each knob that cannot be right, with the recipe's name."""
     of = f"The recipe '{recipe.name}'"
     for name, allowed in RANGES.items():
-        if (value := getattr(recipe, name)) not in allowed:
+        if (value := attrgetter(name)(recipe)) not in allowed:
             yield f"{of} has {name} {value}; it must be {allowed}."
     for name, (low, high) in (
         ("jpeg_quality", recipe.augmentation.jpeg_quality),
@@ -61,6 +67,9 @@ def knob_problems(recipe: Recipe) -> Iterator[str]:
     ):
         if not 0 <= low <= high:
             yield f"{of} has augmentation.{name} from {low} to {high}; the first must not be the larger."
+    for pool, share in recipe.pool_shares.items():
+        if share not in NOT_NEGATIVE:
+            yield f"{of} has pool_shares {share} for {pool}; it must be {NOT_NEGATIVE}."
     yield from _label_problems(recipe, of)
     yield from _split_problems(recipe, of)
 

@@ -10,7 +10,7 @@ import pytest
 
 from shared import wire
 from shared.classify import IN_FLIGHT, classify, run
-from shared.client import Client
+from shared.client import Client, Refused
 from shared.domain import Verdict
 from tests.wire_jobs import make_wire_job, make_wire_result
 
@@ -27,15 +27,14 @@ class Service:
         if request.method == "POST":
             return self._accept(request.read())
         self.open -= 1
+        if self.ids[request.url.path.rsplit("/", 1)[1]] == "away":
+            return httpx.Response(404, content=problem("We are away.").model_dump_json())
         return httpx.Response(200, content=self._answer(request.url.path.rsplit("/", 1)[1]).model_dump_json())
 
     def _accept(self, body: bytes) -> httpx.Response:
         film = body.split(b"\r\n\r\n", 1)[1].split(b"\r\n", 1)[0].decode()
         if film.startswith("bad"):
-            problem = wire.Problem(
-                type="/problems#x", title="T", status=422, detail="Not a film [sic].", code="x", request_id="r"
-            )
-            return httpx.Response(422, content=problem.model_dump_json())
+            return httpx.Response(422, content=problem("Not a film [sic].").model_dump_json())
         job_id = f"01997000-0000-7000-8000-{len(self.ids):012d}"
         self.ids[job_id] = film
         self.open += 1
@@ -53,6 +52,11 @@ class Service:
         if film.startswith("gone"):
             return make_wire_job(job_id=job_id, status="cancelled")
         return make_wire_job(job_id=job_id, status="succeeded", result=make_wire_result())
+
+
+def problem(detail: str) -> wire.Problem:
+    """A refusal that says this."""
+    return wire.Problem(type="/problems#x", title="T", status=422, detail=detail, code="x", request_id="r")
 
 
 @pytest.fixture
@@ -124,6 +128,20 @@ def test_the_table_names_each_film_and_its_verdict(
     printed = capsys.readouterr().out
     for word in ("000.png", "normal", "80%", "not a medical device"):
         assert word in printed
+
+
+def test_what_was_answered_is_told_where_the_service_goes_away(
+    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The films before the one that no answer came for have their rows; then the fault."""
+    monkeypatch.setenv("COLUMNS", "200")
+    paths = films(tmp_path, "good", "good", "away")
+    with client(service) as open_client, pytest.raises(Refused, match="We are away"):
+        run(open_client, paths, as_json=False, priority="routine")
+    printed = capsys.readouterr().out
+    assert "000.png" in printed
+    assert "001.png" in printed
+    assert "002.png" not in printed
 
 
 def test_a_file_named_like_a_style_is_shown_as_it_is(
