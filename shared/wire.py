@@ -71,10 +71,10 @@ class Input(Wire):
 class ModelRef(Wire):
     """Which model answered."""
 
-    name: str = Field(examples=["lite0"])
+    name: str = Field(examples=["plainfilm-default"])
     version: str
     sha256: str = Field(description="SHA-256 of its weights", pattern="^[0-9a-f]{64}$")
-    preprocessing: str = Field(examples=["grey_window_v1"])
+    preprocessing: str = Field(examples=["grey_window_v2"])
 
 
 class Explanation(Wire):

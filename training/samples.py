@@ -1,8 +1,9 @@
 """Sample films for the demo and the tests: each a weighted blend of several films of one class, of no one person.
 
 A blend takes a film and its most similar ones of other groups, so that ribs and hearts roughly meet and the result
-still looks like a film; none weighs more than `MOST`, and no two are nearly the same. Only blends that the model
-gives the class's own verdict are kept, so the samples show how the service looks, and measure nothing.
+still looks like a film; none weighs more than `MOST`, and no two are nearly the same. The first blend is kept that the
+model gives the class's own verdict, or else the one that leans to it most: samples show how the service looks, and
+measure nothing.
 """
 
 from __future__ import annotations
