@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     upload_budget_bytes: int = Field(
         default=512 * 2**20,
         validate_default=True,
-        description="bytes of uploads that a web process takes in at once, at least one; others are answered 503",
+        description="bytes of uploads that a web process takes in at once, room for one at least; others are answered 503",
     )
     decoders: int | None = Field(
         default=None, ge=1, description="decoder children at once; the number of cores unless set"
@@ -106,7 +106,7 @@ class Settings(BaseSettings):
         description="requests that may wait or listen at once in a web process; more are answered 503",
     )
     tenant_waiter_limit: int = Field(
-        default=400, ge=1, description="requests of one tenant that may; more are answered 429"
+        default=400, ge=1, description="requests of one tenant that may wait or listen; more are answered 429"
     )
     min_free_bytes: int = Field(
         default=256 * 2**20,
