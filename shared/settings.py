@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     upload_budget_bytes: int = Field(
         default=512 * 2**20,
         validate_default=True,
-        description="bytes of uploads that a web process takes in at once, room for one at least; others are answered 503",
+        description="bytes of uploads a web process takes in at once, room for one at least; others are answered 503",
     )
     decoders: int | None = Field(
         default=None, ge=1, description="decoder children at once; the number of cores unless set"

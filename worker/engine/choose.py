@@ -5,6 +5,7 @@ Each library is imported only where it is chosen, so a CPU worker never imports 
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal
@@ -38,7 +39,7 @@ def build_engine(
     Raises:
         ModelProblem: it is not installed, or ManifestMismatch: it cannot serve this network.
     """
-    name = choose(weights.architecture, manifest.target_layer, has_gpu=GPU.exists()) if wanted == "auto" else wanted
+    name = choose(weights.architecture, manifest.target_layer, has_gpu=can_use_gpu()) if wanted == "auto" else wanted
     if find_spec("openvino" if name == "openvino" else "tensorflow") is None:
         raise ModelProblem(f"The engine '{name}' is not installed here: pip install 'plainfilm[worker]'.")
     if name == "openvino":
@@ -48,6 +49,15 @@ def build_engine(
     from worker.engine import keras_engine  # noqa: PLC0415
 
     return keras_engine.build_engine(manifest, weights, threads, precision)
+
+
+def can_use_gpu() -> bool:
+    """Whether there is a GPU and a TensorFlow for it: tensorflow-cpu, which `make run` installs, leaves it alone."""
+    try:
+        distribution("tensorflow")
+    except PackageNotFoundError:
+        return False
+    return GPU.exists()
 
 
 def choose(architecture: Architecture, target_layer: str, *, has_gpu: bool) -> Literal["keras", "openvino"]:

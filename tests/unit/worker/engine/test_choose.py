@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,24 @@ def test_a_gpu_is_tensorflows_and_a_cpu_openvinos(has_gpu: bool, expected: str) 
     """For a network that both can serve."""
     architecture = folded(lite0(4))
     assert choose.choose(architecture, architecture.target_layer, has_gpu=has_gpu) == expected
+
+
+@pytest.mark.parametrize(("package", "expected"), [("tensorflow", True), ("tensorflow-cpu", False)])
+def test_a_gpu_is_of_use_to_a_tensorflow_made_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str, *, expected: bool
+) -> None:
+    """Beside tensorflow-cpu a machine with a GPU is served as any CPU is; without a GPU neither makes one."""
+
+    def find(name: str) -> object:
+        if name != package:
+            raise PackageNotFoundError(name)
+        return object()
+
+    monkeypatch.setattr(choose, "distribution", find)
+    monkeypatch.setattr(choose, "GPU", tmp_path)
+    assert choose.can_use_gpu() is expected
+    monkeypatch.setattr(choose, "GPU", tmp_path / "absent")
+    assert not choose.can_use_gpu()
 
 
 def test_a_network_that_needs_gradients_is_tensorflows() -> None:
