@@ -19,7 +19,7 @@ run: $(VENV)/.run ## the whole service on this machine: http://127.0.0.1:8000
 	@exec $(BIN)/plainfilm up
 
 test: $(VENV)/.test chromium ## install what the tests need and run all of them
-	$(BIN)/pytest --numprocesses=2 --dist=loadgroup
+	$(BIN)/pytest --numprocesses=2
 
 check: $(VENV)/.test ## format, lint, types, imports, unit and contract tests
 	$(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import shutil
@@ -19,9 +20,6 @@ from shared.home import find_openness
 from shared.imaging.decoder_client import DECODER_COMMAND
 from shared.imaging.sandbox import Sandbox
 from shared.settings import Settings
-
-PORT_WAIT_S = 2.0
-"""A host that is not this machine's may not even refuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +90,24 @@ def _broker(settings: Settings) -> Finding:
 
 
 def _port(settings: Settings) -> Finding:
+    """As the server will: a host that is not this machine's is no better than a port that is taken."""
     what = f"port {settings.port}"
-    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
-        probe.settimeout(PORT_WAIT_S)
-        try:
-            is_open = probe.connect_ex((settings.host, settings.port)) == 0
-        except OSError as error:  # the host is no address, or nobody knows its name
-            told = f"PLAINFILM_HOST {settings.host} cannot be listened at: {error.strerror or error}"
-            return Finding(what, is_fine=False, state=told)
-    is_ours = settings.running_url == settings.local_url
-    taken = "plainfilm of this home listens there" if is_ours else "something else listens there; set PLAINFILM_PORT"
-    return Finding(what, is_ours or not is_open, taken if is_open else "free")
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((settings.host, settings.port))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            is_ours = settings.running_url == settings.local_url
+            told = (
+                "plainfilm of this home listens there"
+                if is_ours
+                else "something else listens there; set PLAINFILM_PORT"
+            )
+            return Finding(what, is_ours, told)
+        told = f"PLAINFILM_HOST {settings.host} cannot be listened at: {error.strerror or error}"
+        return Finding(what, is_fine=False, state=told)
+    return Finding(what, is_fine=True, state="free")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

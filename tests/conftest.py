@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -39,15 +40,27 @@ def absent(what: str) -> None:
     pytest.skip(f"{what} is not here")
 
 
-ALONE = ("integration", "browser")
-"""Folders whose tests start real processes: one of them at a time, and likewise what empties the one broker."""
+ALONE = (
+    "tests/integration/",
+    "tests/browser/",
+    *(f"tests/contract/test_{name}.py" for name in ("idle_workers", "ports", "queue")),
+)
+"""Tests that start real processes: one of them at a time, and likewise what empties the one broker."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start processes are for one of pytest-xdist's workers; of the others a file stays with one."""
-    for item in items:
-        is_alone = item.path.relative_to(ROOT / "tests").parts[0] in ALONE or "broker_url" in item.fixturenames
-        item.add_marker(pytest.mark.xdist_group("alone" if is_alone else str(item.path)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:  # Any: pytest-xdist's own
+    """Tests that start processes are for one of pytest-xdist's workers; of the others a file stays with one.
+
+    By its own groups (`--dist=loadgroup`) pytest-xdist 3.8 does nothing under pytest 9.2, and does not say so.
+    """
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415  only where it distributes
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "alone" if nodeid.startswith(ALONE) else nodeid.partition("::")[0]
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

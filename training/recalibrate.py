@@ -143,7 +143,7 @@ def recalibrate(folder: Path, examples: Sequence[Example], out: Path, seed: int,
     engine = load_engine(folder)
     setting, held_out = (ask(engine, films, progress) for films in (halves.setting, halves.held_out))
     temperature, thresholds, kept = set_anew(setting, manifest, Aims.of(_recipe(folder)))
-    version = manifest.version[: LONGEST_VERSION // 2] + f"+{out.resolve().name}"[: LONGEST_VERSION // 2]
+    version = manifest.version[: LONGEST_VERSION // 2] + f"+{out.absolute().name}"[: LONGEST_VERSION // 2]
     changes = {"temperature": temperature, "thresholds": thresholds, "version": version}
     written = write_version(folder, out, manifest.model_copy(update=changes))
     measured = ask(load_engine(out), halves.held_out, progress)

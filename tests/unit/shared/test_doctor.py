@@ -60,11 +60,12 @@ def test_a_port_in_use_is_told(tmp_path: Path) -> None:
     assert found(settings, "port").state == "free"
 
 
-def test_a_host_that_is_no_address_is_told(tmp_path: Path) -> None:
-    """A finding beside the others, which names the setting."""
-    finding = found(Settings(home=tmp_path, host="::g", port=free_port()), "port")
+@pytest.mark.parametrize("host", ["::g", "192.0.2.1", "2001:db8::1"])
+def test_a_host_that_is_no_address_of_this_machine_is_told(tmp_path: Path, host: str) -> None:
+    """A finding beside the others, which names the setting: `plainfilm up` would refuse it."""
+    finding = found(Settings(home=tmp_path, host=host, port=free_port()), "port")
     assert finding.mark == "!!"
-    assert "PLAINFILM_HOST ::g" in finding.state
+    assert f"PLAINFILM_HOST {host} cannot be listened at" in finding.state
 
 
 def test_a_broker_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,6 +190,14 @@ def test_a_version_in_the_current_folder_has_that_folders_name(
     assert recalibrate(model, films, Path(), 0, ignore).version == "1+ward"
 
 
+def test_a_version_behind_a_link_has_the_links_name(model: Path, tmp_path: Path) -> None:
+    """It is what was asked for by `--out`, wherever that leads."""
+    films = read_manifest_csv(write_films(tmp_path / "films", {"": 20}, seed=3), ("file", "label"))
+    (tmp_path / "disk2").mkdir()
+    (tmp_path / "ward").symlink_to(tmp_path / "disk2")
+    assert recalibrate(model, films, tmp_path / "ward", 0, ignore).version == "1+ward"
+
+
 def test_a_new_version_is_written_beside_the_old(model: Path, tmp_path: Path) -> None:
     """Same arrays, other thresholds, another version and SHA-256; the old folder is the same byte for byte."""
     films = read_manifest_csv(write_films(tmp_path / "films", {"": 24}, seed=3), ("file", "label"))
