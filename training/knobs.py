@@ -48,7 +48,7 @@ RANGES: Final[Mapping[str, Range]] = MappingProxyType({
     "drawn_films": NOT_NEGATIVE, "seed": NOT_NEGATIVE, "learning_rate": Range(0, inf, is_low_open=True),
     "weight_decay": NOT_NEGATIVE, "label_smoothing": BELOW_ONE, "validation_share": INNER_SHARE,
     "coverage": SOME_SHARE, "set_coverage": INNER_SHARE, "gate_pass": SOME_SHARE, "other_verdicts": SHARE,
-    "augmentation.flip_share": SHARE, "augmentation.crop": BELOW_ONE, "augmentation.rotate_degrees": Range(0, 45),
+    "augmentation.flip_share": SHARE, "augmentation.crop": Range(0, 0.9), "augmentation.rotate_degrees": Range(0, 45),
     "augmentation.resample_share": SHARE, "augmentation.blur_px": NOT_NEGATIVE, "augmentation.sharpen": NOT_NEGATIVE,
     "augmentation.gamma": AT_LEAST_ONE, "augmentation.contrast": BELOW_ONE, "augmentation.noise": NOT_NEGATIVE,
     "augmentation.framed_share": SHARE,

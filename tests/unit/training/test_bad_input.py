@@ -234,7 +234,7 @@ def test_blanks_around_a_group_do_not_hide_it(data: Path, tmp_path: Path) -> Non
         ("validation_share=-1", "has validation_share -1.0"),
         ("label_smoothing=2", "has label_smoothing 2.0"),
         ("augmentation.gamma=0", "has augmentation.gamma 0.0; it must be at least 1"),
-        ("augmentation.crop=1", "has augmentation.crop 1.0; it must be at least 0 and less than 1"),
+        ("augmentation.crop=1", "has augmentation.crop 1.0; it must be at least 0 and at most 0.9"),
         ("augmentation.flip_share=2", "has augmentation.flip_share 2.0"),
         ('pool_shares={"covA": -1}', "has pool_shares -1.0 for covA; it must be at least 0"),
         ("augmentation.jpeg_quality=[90, 20]", "has augmentation.jpeg_quality from 90 to 20"),
