@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import importlib.util
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,10 +13,11 @@ from pathlib import Path
 from shared import broker, samples
 from shared.db import schema
 from shared.db.engine import build_database, is_missing_file
-from shared.errors import AppError, explain
+from shared.errors import AppError, InvalidRequest, explain
 from shared.home import find_openness
 from shared.imaging.decoder_client import DECODER_COMMAND
 from shared.imaging.sandbox import Sandbox
+from shared.listening import check_port
 from shared.settings import Settings
 
 
@@ -90,23 +89,13 @@ def _broker(settings: Settings) -> Finding:
 
 
 def _port(settings: Settings) -> Finding:
-    """As the server will: a host that is not this machine's is no better than a port that is taken."""
     what = f"port {settings.port}"
     try:
-        with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((settings.host, settings.port))
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            is_ours = settings.running_url == settings.local_url
-            told = (
-                "plainfilm of this home listens there"
-                if is_ours
-                else "something else listens there; set PLAINFILM_PORT"
-            )
-            return Finding(what, is_ours, told)
-        told = f"PLAINFILM_HOST {settings.host} cannot be listened at: {error.strerror or error}"
-        return Finding(what, is_fine=False, state=told)
+        check_port(settings)
+    except InvalidRequest as error:
+        if settings.running_url == settings.local_url:
+            return Finding(what, is_fine=True, state="plainfilm of this home listens there")
+        return Finding(what, is_fine=False, state=error.detail)
     return Finding(what, is_fine=True, state="free")
 
 

@@ -6,12 +6,10 @@ takes longer to load than all else, and half of this process's memory: hence the
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from typing import TYPE_CHECKING
 from shared import broker, home, private_files
 from shared.domain import DEFAULT_TENANT
 from shared.errors import AppError, Conflict, DatabaseDown, InvalidRequest, ManifestMismatch, NotAllowed
+from shared.listening import check_port
 from shared.processes import die_with_parent
 from shared.settings import Settings
 from shared.supervisor import Part, Say, Supervisor
@@ -54,7 +53,7 @@ def up(settings: Settings, say: Say) -> None:
 
 
 def _start(settings: Settings, supervisor: Supervisor, say: Say) -> None:
-    _check_port(settings)
+    check_port(settings)
     _check_model(settings)
     broker_url = _start_broker(settings, supervisor)
     environment = {"PLAINFILM_REDIS_URL": broker_url, "PLAINFILM_HOME": str(settings.home)}
@@ -173,18 +172,6 @@ def _check_model(settings: Settings) -> None:
         read_manifest(settings.model_dir)
     except ManifestMismatch as error:
         raise InvalidRequest(f"PLAINFILM_MODEL_DIR {settings.model_dir} cannot be used: {error.detail}") from error
-
-
-def _check_port(settings: Settings) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            told = f"Port {settings.port} is taken; choose another with PLAINFILM_PORT."
-            if error.errno != errno.EADDRINUSE:
-                told = f"PLAINFILM_HOST {settings.host} cannot be listened at: {error.strerror or error}."
-            raise InvalidRequest(told) from error
 
 
 @contextmanager
