@@ -98,8 +98,8 @@ def main(read: ReadPixels = read_pixels) -> None:
 
 
 def _warm_up() -> None:
-    """Decode a PNG and a JPEG of our own, so that no child has to import anything: it may open no file."""
-    for name, mode in (("PNG", "P"), ("JPEG", "CMYK")):
+    """Decode two PNGs and a JPEG of our own, so that no child has to import anything: it may open no file."""
+    for name, mode in (("PNG", "L"), ("PNG", "P"), ("JPEG", "CMYK")):
         with io.BytesIO() as file:
             Image.new(mode, (64, 64)).save(file, name)
             read_pixels(file.getvalue())

@@ -290,7 +290,7 @@ def test_too_little_memory_is_a_decode_limit(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", full)
     with pytest.raises(DecodeLimit):
-        decode(make_png())
+        decode(make_png(mode="P"))
 
 
 def test_scans_are_counted_before_decoding() -> None:
