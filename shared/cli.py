@@ -14,19 +14,11 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from shared.domain import Priority
-from shared.errors import AppError, NotAllowed, explain
+from shared.errors import NotAllowed
+from shared.exits import EXTRAS, end_plainly, what_to_install
 from shared.settings import find_unknown, load_settings
 
 GROUP = "plainfilm.commands"
-EXTRAS = {
-    "web": "web",
-    "worker": "worker",
-    "train": "training",
-    "evaluate": "training",
-    "samples": "training",
-    "crossval": "training",
-    "model": "training",
-}
 HELP = {
     "audit": "The audit chain.",
     "crossval": "Cross-validate a recipe.",
@@ -66,8 +58,7 @@ class LazyGroup(TyperGroup):
         try:
             return name, typer.main.get_command(found.load()), rest
         except ModuleNotFoundError as error:
-            sys.stderr.write(_what_to_install(found.name, error))
-            raise typer.Exit(1) from None
+            sys.exit(what_to_install(found.name, error))
 
 
 cli = typer.Typer(
@@ -120,29 +111,11 @@ def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
     return {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}
 
 
-def _what_to_install(command: str, error: ModuleNotFoundError) -> str:
-    return f"'{command}' needs '{error.name}': pip install 'plainfilm[{EXTRAS.get(command, command)}]'\n"
-
-
 def main() -> None:
-    """The console script: an expected failure, a missing extra or a full disk too, is one line and exit status 1."""
+    """The console script."""
     for line in find_unknown():
         sys.stderr.write(f"plainfilm: {line}\n")
-    try:
-        cli()
-    except ModuleNotFoundError as error:
-        named = next((word for word in sys.argv[1:] if word in EXTRAS), None)
-        if named is None:
-            raise
-        sys.stderr.write(_what_to_install(named, error))
-        sys.exit(1)
-    except AppError as error:
-        sys.stderr.write(f"plainfilm: {explain(error)}\n")
-        sys.exit(1)
-    except OSError as error:
-        file = f"{error.filename}: " if error.filename is not None else ""
-        sys.stderr.write(f"plainfilm: {file}{error.strerror or error}\n")
-        sys.exit(1)
+    end_plainly(cli, next((word for word in sys.argv[1:] if word in EXTRAS), None))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,29 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
 
-import structlog
-from structlog.typing import EventDict, Processor
+
+@contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """Let an optional import of `module` fail meanwhile, unless it is loaded already."""
+    loaded = cast("dict[str, Any]", sys.modules)  # Any: None there stops an import
+    if module in loaded:
+        yield
+        return
+    loaded[module] = None
+    try:
+        yield
+    finally:
+        del loaded[module]
+
+
+with _hidden("rich"):  # what structlog prints on terminals by it is never printed here; it takes 5 MB of each process
+    import structlog
+
+from structlog.typing import EventDict, Processor  # noqa: E402  see above
 
 SHARED_PROCESSORS: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,

@@ -13,8 +13,16 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, HttpUrl, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from shared.errors import InvalidRequest
 
@@ -35,10 +43,10 @@ def default_home() -> Path:
     return Path.home() / ".local" / "share" / "plainfilm"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Every knob, its unit in its name, its default beside it."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     home: Path = Field(default_factory=default_home, description="folder of all state: database, films, keys, logs")
     port: Annotated[int, Field(ge=1, le=65535, description="port of the web server, bound to `host`")] = 8000
@@ -247,8 +255,11 @@ def load_settings() -> Settings:
     Raises:
         InvalidRequest: a variable has a value that cannot be used; the message names it.
     """
+    variables = {name: PREFIX + name.upper() for name in Settings.model_fields}
     try:
-        settings = Settings()
+        settings = Settings.model_validate(
+            {name: os.environ[variable] for name, variable in variables.items() if variable in os.environ}
+        )
     except ValidationError as error:
         parts = [
             f"{PREFIX}{e['loc'][0]!s}".upper() + f": {e['msg'].removeprefix('Value error, ')}" for e in error.errors()

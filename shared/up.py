@@ -60,10 +60,9 @@ def _start(settings: Settings, supervisor: Supervisor, say: Say) -> None:
     url = settings.local_url
     private_files.write(settings.run / "redis-url", broker_url)
     private_files.write(settings.run / "url", url)
-    itself = [sys.executable, "-m", "shared.cli"]
-    supervisor.add(Part("worker", [*itself, "worker", "run"], environment))
+    supervisor.add(Part("worker", [sys.executable, "-m", "worker.run"], environment))
     token = _prepare(settings, url, say)
-    supervisor.add(Part("web", [*itself, "web", "run"], environment))
+    supervisor.add(Part("web", [sys.executable, "-m", "web.run"], environment))
     shown = settings.service_url  # PLAINFILM_URL where it is set, else ours
     say(f"plainfilm is starting at {shown}")
     say(f"  open once in your browser: {shown}/enter/{token}")
@@ -74,10 +73,11 @@ def _start(settings: Settings, supervisor: Supervisor, say: Say) -> None:
 def _start_broker(settings: Settings, supervisor: Supervisor) -> str:
     if settings.redis_url is not None:
         url = settings.redis_url.get_secret_value()
+        broker.wait_until_up(url)
     else:
         command, url = broker.configure(settings.run)
         supervisor.add(Part("broker", command))
-    broker.wait_until_up(url)
+        broker.wait_until_started(url)
     return url
 
 

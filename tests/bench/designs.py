@@ -123,7 +123,7 @@ class Plainfilm:
     def start(self, folder: Path, setting: Setting) -> Server:
         """As `Design.start`."""
         del setting
-        parts = {"decoder_process": "decoder", "web.wsgi": "web", "web run": "web", "worker run": "worker",
+        parts = {"decoder_process": "decoder", "web.wsgi": "web", "web.run": "web", "worker.run": "worker",
                  **BROKER, "shared.cli up": "supervisor"}  # fmt: skip
         home = folder / "home"
         server = Server(self.name, free_port(), folder, parts, key_file=home / "api-key")

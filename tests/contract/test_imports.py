@@ -48,6 +48,21 @@ def test_a_process_that_only_starts_others_stays_small(module: str) -> None:
     assert loaded_by(f"import {module}", ("numpy", "PIL", "sqlalchemy", "worker.boot")) == []
 
 
+@pytest.mark.parametrize(
+    ("module", "spared"),
+    [
+        ("shared.up", ("redis", "valkey", "structlog", "pydantic_settings")),
+        ("web.run", ("typer", "redis", "structlog", "gunicorn")),
+        ("worker.run", ("typer", "celery", "rich")),
+        ("web.app", ("typer", "rich")),
+        ("worker.app", ("typer", "rich")),
+    ],
+)
+def test_a_start_pays_for_what_it_needs(module: str, spared: tuple[str, ...]) -> None:
+    """Each of these takes a twentieth of a second or more, and 4 to 10 MB (DECISIONS 41)."""
+    assert loaded_by(f"import {module}", spared) == []
+
+
 def test_the_watch_sees_what_is_loaded() -> None:
     """The checks above can fail."""
     assert loaded_by("import importlib; importlib.import_module('fl' + 'ask')", ("flask", "keras")) == ["flask"]
@@ -65,7 +80,8 @@ def test_nothing_happens_at_import() -> None:
         "            raise SystemExit(f'{event} {details}')\n"
         "sys.dont_write_bytecode = True\n"
         "sys.addaudithook(watch)\n"
-        "import web.app, worker.app, worker.cli, web.cli, shared.up, shared.doctor, shared.classify, shared.cli\n"
+        "import web.app, worker.app, worker.run, web.run, worker.cli, web.cli\n"
+        "import shared.up, shared.doctor, shared.classify, shared.cli\n"
         "assert threading.active_count() == 1\n"
         "assert not logging.getLogger().handlers\n"
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,6 +88,36 @@ def test_a_broker_that_does_not_come_up_is_told() -> None:
         broker.wait_until_up(url, wait_s=0.0)
     assert "PLAINFILM_REDIS_URL" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_the_wheels_server_is_found_without_its_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the machine has none: importing the client takes longer than the server does to start."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code = "import sys; from shared import broker as b; print(b.find_server(), *{'valkey', 'redis'} & {*sys.modules})"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert found.endswith("valkey-server")
+    assert os.access(found, os.X_OK)
+
+
+def test_a_broker_that_does_not_start_is_told() -> None:
+    """The wait ends with the place to look, without the address and its password."""
+    url = f"redis://:secret@127.0.0.1:{broker.free_port()}/0"
+    with pytest.raises(QueueDown, match=r"broker\.log") as caught:
+        broker.wait_until_started(url, wait_s=0.0)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_broker_has_started_when_it_takes_its_password(tmp_path: Path) -> None:
+    """Not when somebody else listens on its port, or it has another password."""
+    command, url = broker.configure(tmp_path)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+        try:
+            broker.wait_until_started(url)
+            broker.wait_until_up(url)
+            with pytest.raises(QueueDown):
+                broker.wait_until_started(url.replace("//:", "//:not"), wait_s=0.0)
+        finally:
+            server.terminate()
 
 
 def test_free_ports_are_free() -> None:

@@ -1,0 +1,45 @@
+"""The web server's process: replaces itself by gunicorn, so that gevent patches one that has imported nothing yet.
+
+`python -m web.run` is `plainfilm web run` less the command line's imports.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from contextlib import suppress
+from functools import partial
+
+from shared import home
+from shared.exits import end_plainly
+from shared.settings import Settings, load_settings
+
+
+def run(settings: Settings) -> None:
+    """Serve API and pages with gunicorn and gevent."""
+    home.prepare(settings, partial(print, file=sys.stderr))
+    open_as_many_as_allowed()
+    options = [
+        "--worker-class=gevent",
+        f"--workers={settings.web_workers}",
+        f"--bind={settings.listens_at}",
+        "--no-control-socket",
+        "--worker-tmp-dir=/dev/shm" if os.path.isdir("/dev/shm") else "--worker-tmp-dir=/tmp",  # noqa: S108, PTH112
+        "--graceful-timeout=20",
+        "--timeout=60",
+        "--keep-alive=15",
+        "--log-level=warning",
+    ]
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *options, "web.wsgi:app"])  # noqa: S606  our own command
+
+
+def open_as_many_as_allowed() -> None:
+    """Raise the soft limit on file descriptors to the hard one: 1,000 connections do not fit the usual 1,024."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(ValueError, OSError):  # macOS takes no "unlimited"
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    end_plainly(lambda: run(load_settings()), "web")
