@@ -106,6 +106,9 @@ class Notifier(Protocol):
 class Decoder(Protocol):
     """The only reader of uploaded bytes."""
 
+    def start(self) -> None:
+        """Make ready before the first film comes; raises nothing."""
+
     def decode(self, data: bytes, tenant: str | None = None, sha256: str | None = None) -> Film:
         """Bytes to film; films of one tenant may be read by one process after each other, others never.
 

@@ -15,6 +15,7 @@ keep_freed_memory()
 settings = load_settings()
 set_up_logging(settings.log_level, "web")
 resources = build_resources(settings)
+resources.decoder.start()  # it loads while this process builds its pages
 app = create_app(resources)
 threading.Thread(target=open_films, args=(resources,), name="films", daemon=True).start()
 end_in_order = signal.getsignal(signal.SIGTERM)

@@ -45,8 +45,8 @@ _CLOSING: Final = "The decoder is shutting down; send the film again."
 class Sandbox:
     """The decoder as the web process sees it; safe for threads, greenlets and forks.
 
-    The decoder process starts at the first film and again whenever it has died. It belongs to the process that
-    started it: after a fork, the child starts its own.
+    The decoder process starts at the first film, or when it is told to, and again whenever it has died. It belongs to
+    the process that started it: after a fork, the child starts its own.
 
     Args:
         workers: films decoded at once; the number of processors by default.
@@ -69,6 +69,11 @@ class Sandbox:
         self._command = [*command, str(timeout_s)]
         self._lines: dict[int, _Line] = {}
         self._is_closed = False
+
+    def start(self) -> None:
+        """Let the decoder load its libraries before the first film comes; where it cannot be, that film is told."""
+        with contextlib.suppress(DecoderBusy):
+            self._own_line().living_decoder()
 
     def decode(self, data: bytes, tenant: str | None = None, sha256: str | None = None) -> Film:
         """Decode one upload in a child of the decoder process.

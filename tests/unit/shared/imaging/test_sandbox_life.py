@@ -64,6 +64,23 @@ def test_a_film_whose_children_are_all_killed_may_come_again(evil: Sandbox) -> N
         evil.decode(b"killed")
 
 
+def test_a_decoder_may_be_started_before_its_first_film(sandbox: Sandbox) -> None:
+    """Once, however often it is asked for; the film finds it running."""
+    sandbox.start()
+    before = decoder_pid(sandbox)
+    sandbox.start()
+    assert sandbox.decode(make_png()).pixels.shape == (48, 64)
+    assert decoder_pid(sandbox) == before
+
+
+def test_a_start_that_fails_is_left_to_the_first_film() -> None:
+    """Whoever starts the web process has no film to refuse."""
+    with Sandbox(command=("/no/such/decoder",)) as sandbox:
+        sandbox.start()
+        with pytest.raises(DecoderBusy):
+            sandbox.decode(make_png())
+
+
 def test_a_decoder_that_cannot_start_is_busy() -> None:
     """When the decoder dies again and again, the answer is 503: the film is not at fault."""
     with Sandbox(command=("/bin/false",)) as sandbox, pytest.raises(DecoderBusy, match="restarted"):
