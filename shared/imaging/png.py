@@ -11,14 +11,13 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from kornia_rs.io import decode_image_png_u8, decode_image_png_u16
 from PIL import Image, ImageChops
 
 from shared.arrays import Pixels
@@ -57,14 +56,10 @@ MODES: Final[Mapping[tuple[int, int], str]] = MappingProxyType({
     (_RGB_ALPHA, 8): "RGBA", (_RGB_ALPHA, 16): "RGBA",
 })  # fmt: skip
 """(colour type, bits a sample) to Pillow's mode: all that PNG's table 11.1 allows, as Pillow 13 opens them."""
-_Quick = tuple[Callable[[bytes, tuple[int, int], str], Pixels], str]
-"""A function of kornia-rs that gives (H, W, C), and the layout to ask it for."""
-_QUICK: Final[Mapping[tuple[int, int], _Quick]] = MappingProxyType({
-    (_GREY, 8): (decode_image_png_u8, "mono"),
-    (_GREY, 16): (decode_image_png_u16, "mono"),
-    (_RGB, 8): (decode_image_png_u8, "rgb"),
-})  # fmt: skip
-"""(colour type, bits a sample) that kornia-rs reads, to the same pixels as Pillow."""
+_QUICK: Final[Mapping[tuple[int, int], str]] = MappingProxyType(
+    {(_GREY, 8): "mono", (_GREY, 16): "mono", (_RGB, 8): "rgb"}
+)
+"""(colour type, bits a sample) that kornia-rs reads, to the same pixels as Pillow, and its name for the colours."""
 _RAW_16_BITS: Final[Mapping[int, tuple[str, ...]]] = MappingProxyType({
     _RGB: ("RGB;16B", "RGB;16L"), _RGB_ALPHA: ("RGBA;16B", "RGBA;16L"), _GREY_ALPHA: ("RGBA",)
 })  # fmt: skip
@@ -100,7 +95,7 @@ class PngSource:
     is_interlaced: bool
     filtered_size: int
     raw_16_bits: tuple[str, ...]
-    quick: _Quick | None
+    quick: str | None
 
     def read(self) -> Pixels:
         """Decode to grey as stored: (H, W) uint8, or uint16 for 16 bits a colour; see `_grey` and `_grey_of_16_bits`.
@@ -114,10 +109,18 @@ class PngSource:
             )
         compact = b"".join([self.head, _chunk(b"IDAT", self.idat), _chunk(b"IEND", b"")])
         if self.quick:
-            return _read_quickly(compact, (self.height_px, self.width_px), *self.quick)
+            return self._read_quickly(compact, self.quick)
         pictures = [_load(compact, raw) for raw in self.raw_16_bits or (None,)]
         self._check_rows(pictures[0])
         return _grey_of_16_bits(pictures) if self.raw_16_bits else _grey(pictures[0])
+
+    def _read_quickly(self, compact: bytes, colours: str) -> Pixels:
+        """Colours as in `_grey`; a file with too few rows is refused by kornia-rs itself."""
+        from kornia_rs import io as kornia  # noqa: PLC0415  5 MB, and processes import this module that decode nothing
+
+        decode = kornia.decode_image_png_u16 if self.mode == "I;16" else kornia.decode_image_png_u8
+        pixels = decode(compact, (self.height_px, self.width_px), colours)
+        return np.asarray(Image.fromarray(pixels).convert("L")) if colours == "rgb" else pixels[..., 0]
 
     def _check_rows(self, picture: Image.Image) -> None:
         """Refuse missing rows, which Pillow 13 leaves black where the data ends just behind a row.
@@ -232,12 +235,6 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return b"".join((
         len(body).to_bytes(4), kind, body, zlib.crc32(body, zlib.crc32(kind)).to_bytes(4)
     ))  # fmt: skip
-
-
-def _read_quickly(data: bytes, shape: tuple[int, int], decode: Callable[..., Pixels], layout: str) -> Pixels:
-    """Grey pixels, colours as in `_grey`; a file with too few rows is refused by kornia-rs itself."""
-    pixels = decode(data, shape, layout)
-    return np.asarray(Image.fromarray(pixels).convert("L")) if layout == "rgb" else pixels[..., 0]
 
 
 def _load(data: bytes, raw: str | None) -> Image.Image:
