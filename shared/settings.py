@@ -231,15 +231,22 @@ def _has_usable_port(url: str) -> bool:
 
 
 def find_unknown(names: Iterable[str] = os.environ) -> list[str]:
-    """A sentence for each variable that looks like a setting and is none, with the one that was meant if that shows."""
-    ours = (name.removeprefix(PREFIX) for name in sorted(names) if name.startswith(PREFIX))
+    """A sentence for each variable that looks like a setting and is none, with the one that was meant if that shows.
+
+    Also for one in small letters: names count as they are written.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return [
+        _unknown(name)
+        for name in sorted(names)
+        if name.upper().startswith(PREFIX) and name not in known and not OF_OTHERS.fullmatch(name[len(PREFIX) :])
+    ]
+
+
+def _unknown(name: str) -> str:
     known = [name.upper() for name in Settings.model_fields]
-    return [_unknown(name, known) for name in ours if name not in known and not OF_OTHERS.fullmatch(name)]
-
-
-def _unknown(name: str, known: list[str]) -> str:
-    meant = difflib.get_close_matches(name, known, n=1)
-    return f"there is no setting {PREFIX}{name}" + (f"; did you mean {PREFIX}{meant[0]}?" if meant else "")
+    meant = difflib.get_close_matches(name[len(PREFIX) :].upper(), known, n=1)
+    return f"there is no setting {name}" + (f"; did you mean {PREFIX}{meant[0]}?" if meant else "")
 
 
 def _read(path: Path) -> str | None:

@@ -115,11 +115,21 @@ class PngSource:
         return _grey_of_16_bits(pictures) if self.raw_16_bits else _grey(pictures[0])
 
     def _read_quickly(self, compact: bytes, colours: str) -> Pixels:
-        """Colours as in `_grey`; a file with too few rows is refused by kornia-rs itself."""
+        """Colours as in `_grey`.
+
+        Raises:
+            UnreadableImage: the data ends before the last row.
+            Exception: kornia-rs cannot read it.
+        """
         from kornia_rs import io as kornia  # noqa: PLC0415  5 MB, and processes import this module that decode nothing
 
         decode = kornia.decode_image_png_u16 if self.mode == "I;16" else kornia.decode_image_png_u8
-        pixels = decode(compact, (self.height_px, self.width_px), colours)
+        try:
+            pixels = decode(compact, (self.height_px, self.width_px), colours)
+        except Exception as error:  # the library has no class of its own for it
+            if "enough data" in str(error):
+                raise UnreadableImage(_CUT) from error
+            raise
         return np.asarray(Image.fromarray(pixels).convert("L")) if colours == "rgb" else pixels[..., 0]
 
     def _check_rows(self, picture: Image.Image) -> None:

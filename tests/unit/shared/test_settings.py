@@ -238,8 +238,10 @@ def test_a_misspelt_variable_is_told_with_the_one_that_was_meant() -> None:
         "PLAINFILM_DATA",
         "PLAINFILM_TEST_REDIS_URL",
         "PATH",
+        "plainfilm_home",
     ]
     assert find_unknown(names) == [
         "there is no setting PLAINFILM_PROT; did you mean PLAINFILM_PORT?",
         "there is no setting PLAINFILM_XYZZY",
+        "there is no setting plainfilm_home; did you mean PLAINFILM_HOME?",
     ]

@@ -68,7 +68,7 @@ def test_a_row_less_is_refused(colour: int, bits: int, interlaced: bool) -> None
     """Also where the data ends just behind a row."""
     row = (3 if colour == RGB else 1) * bits // 8 * 40 + 1
     rows = make_rows(40, 40, (row - 1) // 40, 7, interlaced=interlaced)
-    with pytest.raises(UnreadableImage):
+    with pytest.raises(UnreadableImage, match="before its last row"):
         decode(make_raw_png(colour=colour, bits=bits, interlaced=interlaced, rows=rows[:-row]))
 
 
