@@ -14,7 +14,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("plainfilm", "celery", "flask", "gunicorn", "gevent", "litserve", "openvino", "tensorflow-cpu",
-            "tensorflow", "keras", "pillow", "simplejpeg", "numpy", "sqlalchemy")  # fmt: skip
+            "tensorflow", "keras", "pillow", "kornia-rs", "simplejpeg", "numpy", "sqlalchemy")  # fmt: skip
 
 
 def describe() -> dict[str, Any]:  # Any: JSON
