@@ -1,6 +1,6 @@
-"""A worker's process: one Celery pool with its child. `python -m worker.run` is `plainfilm worker run` for all queues.
+"""A worker's process: one Celery pool with its child.
 
-Less the command line's imports, which took 10 MB of each of its two processes.
+`python -m worker.run` is `plainfilm worker run` for all queues, less the command line's imports.
 """
 
 from __future__ import annotations

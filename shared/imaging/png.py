@@ -121,7 +121,7 @@ class PngSource:
             UnreadableImage: the data ends before the last row.
             Exception: kornia-rs cannot read it.
         """
-        from kornia_rs import io as kornia  # noqa: PLC0415  5 MB, and processes import this module that decode nothing
+        from kornia_rs import io as kornia  # noqa: PLC0415  2 MB, and processes import this module that decode nothing
 
         decode = kornia.decode_image_png_u16 if self.mode == "I;16" else kornia.decode_image_png_u8
         try:

@@ -59,7 +59,7 @@ def test_a_process_that_only_starts_others_stays_small(module: str) -> None:
     ],
 )
 def test_a_start_pays_for_what_it_needs(module: str, spared: tuple[str, ...]) -> None:
-    """Each of these takes a twentieth of a second or more, and 4 to 10 MB (DECISIONS 41)."""
+    """What each of them would cost: DECISIONS 41."""
     assert loaded_by(f"import {module}", spared) == []
 
 
