@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 import time
@@ -130,6 +131,12 @@ def children_of(pid: int) -> list[int]:
 def descriptors() -> set[str]:
     """The open descriptors of this process."""
     return {entry.name for entry in Path("/proc/self/fd").iterdir()}
+
+
+def settled_descriptors() -> set[str]:
+    """The same, once what other tests left to the garbage collector, SQLite's files say, is closed: to compare with."""
+    gc.collect()
+    return descriptors()
 
 
 def decoder_pid(sandbox: Sandbox) -> int:

@@ -24,7 +24,16 @@ from shared.errors import (
 )
 from shared.imaging.decoder_client import Decoder
 from shared.imaging.sandbox import Sandbox, _Line
-from tests.decoders import EVIL_COMMAND, children_of, decoder_pid, descriptors, is_running, seated_child, until
+from tests.decoders import (
+    EVIL_COMMAND,
+    children_of,
+    decoder_pid,
+    descriptors,
+    is_running,
+    seated_child,
+    settled_descriptors,
+    until,
+)
 from tests.factories import make_pixels, make_png
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -102,7 +111,7 @@ def test_the_end_of_a_decoder_is_logged() -> None:
 @pytest.mark.parametrize("allowed", [0, 1, 2])
 def test_a_process_out_of_descriptors_is_busy(allowed: int, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """503 for now, no fault of ours that is told as 500; and no descriptor is lost by it."""
-    before = descriptors()
+    before = settled_descriptors()
     made = iter(range(allowed))
     socketpair = socket.socketpair
 
@@ -197,7 +206,7 @@ def test_a_child_holds_its_own_film_only(pool: ThreadPoolExecutor) -> None:
 
 def test_nothing_is_left_after_close(pool: ThreadPoolExecutor) -> None:
     """Closing ends the decoder, its children and its socket; films under way are told to come again."""
-    before = descriptors()
+    before = settled_descriptors()
     sandbox = Sandbox(workers=1, command=EVIL_COMMAND)
     film = pool.submit(sandbox.decode, b"sleep")
     child = seated_child(sandbox)
