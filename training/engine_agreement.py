@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from shared.arrays import FloatArray
 from shared.errors import DataProblem
 from shared.imaging.preprocess import prepare, stack
 from shared.manifest import read_manifest
@@ -19,7 +20,7 @@ from shared.verdict import assess
 from training.dataset import read_film
 from training.features import Progress
 from worker.engine.base import Engine, Inference
-from worker.engine.choose import build_engine
+from worker.engine.choose import Precision, build_engine
 from worker.engine.weights import load_weights
 
 BATCH: Final = 16
@@ -33,16 +34,21 @@ class Agreement:
     Attributes:
         films: how many.
         largest: answer to its largest absolute difference over all films.
+        usual: answer to the mean over films of the film's largest absolute difference.
         verdicts: films with another verdict.
     """
 
     films: int
     largest: dict[str, float]
+    usual: dict[str, float]
     verdicts: int
 
 
-def compare(folder: Path, films: Sequence[Path], progress: Progress) -> Agreement:
+def compare(folder: Path, films: Sequence[Path], progress: Progress, precision: Precision = "f32") -> Agreement:
     """Both engines on the model in `folder` and the same inputs.
+
+    Args:
+        precision: of OpenVINO's arithmetic; Keras is asked in float32.
 
     Raises:
         DataProblem: no films, or one that cannot be read.
@@ -52,13 +58,17 @@ def compare(folder: Path, films: Sequence[Path], progress: Progress) -> Agreemen
         raise DataProblem("There are no films to compare the engines on.")
     manifest = read_manifest(folder)
     weights = load_weights(folder, manifest)
-    engines = [build_engine(name, manifest, weights) for name in ("keras", "openvino")]
-    largest, verdicts, done = np.zeros(len(ANSWERS)), 0, 0
+    engines = build_engine("keras", manifest, weights), build_engine("openvino", manifest, weights, precision=precision)
+    found: list[FloatArray] = []
+    verdicts = 0
     for batch in _batches(films):
         apart, others = _batch(engines, batch)
-        largest, verdicts, done = np.maximum(largest, apart), verdicts + others, done + len(batch)
-        progress("films through both engines", done, len(films))
-    return Agreement(len(films), dict(zip(ANSWERS, largest.tolist(), strict=True)), verdicts)
+        found.append(apart)
+        verdicts += others
+        progress("films through both engines", sum(map(len, found)), len(films))
+    apart = np.concatenate(found)
+    largest, usual = (dict(zip(ANSWERS, row.tolist(), strict=True)) for row in (apart.max(axis=0), apart.mean(axis=0)))
+    return Agreement(len(films), largest, usual, verdicts)
 
 
 def choose(films: Sequence[Path], count: int, seed: int) -> list[Path]:
@@ -67,8 +77,8 @@ def choose(films: Sequence[Path], count: int, seed: int) -> list[Path]:
     return [films[place] for place in sorted(places)]
 
 
-def _batch(engines: Sequence[Engine], films: Sequence[Path]) -> tuple[list[float], int]:
-    """The largest difference of each answer, and how many verdicts differ."""
+def _batch(engines: Sequence[Engine], films: Sequence[Path]) -> tuple[FloatArray, int]:
+    """Each film's largest difference in each answer, (N, answers), and how many verdicts differ."""
     manifest = engines[0].manifest
     inputs = [prepare(read_film(film), manifest.preprocessing, manifest.input_shape) for film in films]
     x = stack([item.values for item in inputs])
@@ -77,11 +87,14 @@ def _batch(engines: Sequence[Engine], films: Sequence[Path]) -> tuple[list[float
         [assess(found.evidence(place, item), manifest).verdict for place, item in enumerate(inputs)]
         for found in (first, second)
     ]
-    return [_apart(first, second, answer) for answer in ANSWERS], sum(a != b for a, b in zip(*said, strict=True))
+    apart = np.stack([_apart(first, second, answer) for answer in ANSWERS], axis=1)
+    return apart, sum(a != b for a, b in zip(*said, strict=True))
 
 
-def _apart(first: Inference, second: Inference, answer: str) -> float:
-    return float(np.abs(getattr(first, answer) - getattr(second, answer)).max())
+def _apart(first: Inference, second: Inference, answer: str) -> FloatArray:
+    difference = np.abs(getattr(first, answer) - getattr(second, answer))
+    worst: FloatArray = difference.reshape(len(difference), -1).max(axis=1)
+    return worst
 
 
 def _batches(films: Sequence[Path]) -> Iterator[Sequence[Path]]:

@@ -10,6 +10,7 @@ import typer
 from shared import samples
 from shared.errors import InvalidRequest
 from worker.engine import SHIPPED_MODEL
+from worker.engine.choose import Precision
 
 Folder = Annotated[Path, typer.Option("--model", help="model folder; the shipped one where not named")]
 Out = Annotated[Path, typer.Option(help="folder to write; must be new or empty")]
@@ -51,12 +52,13 @@ def golden(folder: Folder = SHIPPED_MODEL) -> None:
 
 
 @model.command()
-def compare(
+def compare(  # noqa: PLR0913, PLR0917 - one argument an option
     folder: Folder = SHIPPED_MODEL,
     manifest: Annotated[Path | None, typer.Option(help="CSV with file, label")] = None,
     folders: Annotated[Path | None, typer.Option(help="or a folder with one folder a class")] = None,
     films: Annotated[int, typer.Option(min=1, help="how many of them, drawn by the seed")] = 500,
     seed: int = 0,
+    precision: Annotated[Precision, typer.Option(help="of OpenVINO's arithmetic; Keras is asked in f32")] = "f32",
 ) -> None:
     """Ask both engines of the same films, the samples where none are named: how far apart are their answers?"""
     from training import engine_agreement as work  # noqa: PLC0415
@@ -68,9 +70,9 @@ def compare(
     named = manifest or folders
     paths = [example.path for example in find_films(folder, manifest, folders)] if named else samples.paths()
     with show_bars() as progress:
-        found = work.compare(folder, work.choose(paths, films, seed), progress)
+        found = work.compare(folder, work.choose(paths, films, seed), progress, precision)
     for answer, apart in found.largest.items():
-        typer.echo(f"{answer}: at most {apart:.2g} apart")
+        typer.echo(f"{answer}: at most {apart:.2g} apart, {found.usual[answer]:.2g} in the mean")
     typer.echo(f"{found.verdicts} of {found.films} verdicts differ")
 
 

@@ -9,7 +9,7 @@ from shared.log import get_logger
 from shared.manifest import ModelManifest
 from shared.settings import Settings
 from worker.engine.base import Engine
-from worker.engine.choose import Precision, build_engine
+from worker.engine.choose import Precision, build_engine, usual_precision
 from worker.engine.golden import Golden, GoldenState, check_golden
 from worker.engine.weights import Weights
 
@@ -41,14 +41,22 @@ def load_engine(
     def build(precision: Precision) -> Engine:
         return build_engine(settings.engine, manifest, weights, settings.engine_threads, precision)
 
-    if settings.precision != "f32":
-        coarse = build(settings.precision)
+    precision = _wanted(settings, manifest, weights, golden)
+    if precision != "f32":
+        coarse = build(precision)
         why = _objection(coarse, golden)
         if why is None:
             return coarse, GoldenState.PASSED
-        log.warning("worker.precision_refused", precision=settings.precision, why=why)
+        log.warning("worker.precision_refused", precision=precision, why=why)
     engine = build("f32")
     return engine, check_golden(engine, golden)
+
+
+def _wanted(settings: Settings, manifest: ModelManifest, weights: Weights, golden: Golden | None) -> Precision:
+    """The precision that is set, else the device's usual one; without golden films nobody could speak for that."""
+    if settings.precision != "auto":
+        return settings.precision
+    return usual_precision(settings.engine, manifest, weights) if golden else "f32"
 
 
 def _objection(engine: Engine, golden: Golden | None) -> str | None:

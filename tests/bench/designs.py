@@ -23,6 +23,7 @@ from shared.processes import die_with_parent
 from tests.bench import stats
 from tests.bench.peers import tutorial
 from tests.bench.tree import Tree
+from worker.engine.choose import Precision
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = sys.executable
@@ -109,16 +110,26 @@ class Design(Protocol):
     def settings(self) -> Sequence[Setting]:
         """What may be tried, the best known first."""
 
+    @property
+    def precision(self) -> Precision | None:
+        """Of its arithmetic; None is plainfilm's usual one."""
+
+    @property
+    def is_aside(self) -> bool:
+        """Measured in a full run only, and at the headline's loads only."""
+
     def start(self, folder: Path, setting: Setting) -> Server:
         """Start it with its state in `folder`; returns before it is ready."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plainfilm:
-    """`plainfilm up` with nothing set but home and port."""
+    """`plainfilm up` with nothing set but home and port, and a precision where one is given."""
 
     name: str = stats.PLAINFILM
     settings: Sequence[Setting] = ({},)
+    precision: Precision | None = None
+    is_aside: bool = False
 
     def start(self, folder: Path, setting: Setting) -> Server:
         """As `Design.start`."""
@@ -128,6 +139,8 @@ class Plainfilm:
         home = folder / "home"
         server = Server(self.name, free_port(), folder, parts, key_file=home / "api-key")
         environment = {"PLAINFILM_HOME": str(home), "PLAINFILM_PORT": str(server.port)}
+        if self.precision is not None:
+            environment["PLAINFILM_PRECISION"] = self.precision
         server.launch([PYTHON, "-m", "shared.cli", "up"], environment)
         return server
 
@@ -144,6 +157,8 @@ class Tutorial:
         {"threads": 1, "web": ["--workers=4"]},
         {"threads": 2, "web": ["--workers=2", "--threads=16"]},
     )
+    precision: Precision | None = "f32"
+    is_aside: bool = False
 
     def start(self, folder: Path, setting: Setting) -> Server:
         """As `Design.start`."""
@@ -180,6 +195,8 @@ class LitServe:
         {**LITSERVE_FIRST, "batch": 4, "batch_wait_s": 0.005},
         {**LITSERVE_FIRST, "workers": 1, "threads": 2, "batch": 8, "batch_wait_s": 0.005},
     )
+    precision: Precision | None = None
+    is_aside: bool = False
 
     def start(self, folder: Path, setting: Setting) -> Server:
         """As `Design.start`."""
@@ -189,9 +206,10 @@ class LitServe:
         return server
 
 
-def all_servers() -> Sequence[Design]:
+def all_servers(*, is_full: bool) -> Sequence[Design]:
     """In the order of a round; the ceiling is no server and comes last."""
-    return (Plainfilm(), Tutorial(), LitServe())
+    aside = (Plainfilm(stats.PLAINFILM_FINE, precision="f32", is_aside=True),)
+    return (Plainfilm(), *(aside if is_full else ()), Tutorial(), LitServe())
 
 
 def clean_environment() -> dict[str, str]:

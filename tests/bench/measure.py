@@ -20,6 +20,7 @@ from tests.bench.load import MIME
 from tests.bench.plan import EXTRA, FilmSort, Load, Plan
 from tests.bench.talk import NotAnswered
 from tests.bench.tree import MemoryWatch
+from worker.engine.choose import Precision
 
 START_WAIT_S = 300.0
 RETRY_S = 0.02
@@ -177,10 +178,10 @@ def heatmap_cost() -> float:
     return cost
 
 
-def reference_answers(films: Films) -> list[dict[str, float]]:
-    """What the bare loop says of the films that all must agree on."""
-    paths = [str(path) for path in agreement_films(films)]
-    answers: list[dict[str, float]] = ask_helper("tests.bench.peers.ceiling", {"answers": paths})
+def reference_answers(films: Films, precision: Precision | None) -> list[dict[str, float]]:
+    """What the bare loop says, in that arithmetic, of the films that all must agree on."""
+    order = {"answers": [str(path) for path in agreement_films(films)], "precision": precision}
+    answers: list[dict[str, float]] = ask_helper("tests.bench.peers.ceiling", order)
     return answers
 
 

@@ -23,9 +23,11 @@ COLUMNS = {
 RATIOS = {
     "throughput_vs_tutorial": "films/s, plainfilm's divided by the tutorial design's",
     "throughput_vs_tutorial_slow": "films/s, plainfilm's divided by the tutorial design's, asked every 0.5 s",
+    "fine_throughput_vs_tutorial": "films/s, plainfilm's all in float32 divided by the tutorial design's",
     "throughput_vs_litserve": "films/s, plainfilm's divided by LitServe's",
     "cpu_vs_tutorial": "CPU a film, the tutorial design's divided by plainfilm's",
     "cpu_vs_tutorial_slow": "CPU a film, the tutorial design's, asked every 0.5 s, divided by plainfilm's",
+    "fine_cpu_vs_tutorial": "CPU a film, the tutorial design's divided by plainfilm's all in float32",
     "share_of_ceiling": "films/s, plainfilm's divided by the in-process ceiling's",
 }
 
@@ -36,21 +38,24 @@ compared with each other."""
 DESIGN_TEXT = """\
 * **plainfilm**: `plainfilm up` as it is, nothing set but its folder and port; SQLite, queue, audit trail and heatmap
   included. A client sends the raw body with `Prefer: wait=30` and polls only where the answer came before the verdict.
+  Where the processor computes in bfloat16, so does the network behind its first rows; a second line shows the
+  headline's loads with `PLAINFILM_PRECISION=f32`.
 * **tutorial**: Flask and Celery as their documentation shows them (`tests/bench/peers/tutorial.py`): gunicorn, the film
   as base64 in the message, prefork pool of two, Redis as result backend, `model.predict` of Keras, decoded by Pillow in
   the worker, the client asks every 50 ms. Nothing is stored, no audit trail. Where 32 clients wait, this asking is
   a good part of its CPU: a second line shows the same with clients that ask every 0.5 s.
-* **litserve**: LitServe (`tests/bench/peers/litserve_peer.py`) over plainfilm's OpenVINO graph, film as raw body; no
-  durable queue, nothing stored.
+* **litserve**: LitServe (`tests/bench/peers/litserve_peer.py`) over plainfilm's OpenVINO graph, in the same arithmetic,
+  film as raw body; no durable queue, nothing stored.
 * **ceiling**: decode, preprocess, infer in a bare loop, one process a core (`tests/bench/peers/ceiling.py`).
 
 All get the same bytes and give the same probabilities and a Grad-CAM map with them. Each start of each design is held
-against the ceiling's answers first, and a run refuses to measure where a probability differs by more than 0.001. The
-tutorial design gets its map from the network's features without a gradient, the cheapest way, and is spared plainfilm's
-input gate. Films are the project's sample blends, enlarged, each with noise of its own; no load sends a film that the
-server has seen. Designs take turns, each with a fresh start each round. CPU is that of the server's whole process tree,
-broker and decoder included, clients excluded; clients run on the same cores. RSS is summed over processes, so shared
-pages count more than once. The ceiling has no clients: what it reached on a sort of film stands at each load of it."""
+against the ceiling's answers in the same arithmetic first, and a run refuses to measure where a probability differs by
+more than 0.001; Keras computes in float32. The tutorial design gets its map from the network's features without a
+gradient, the cheapest way, and is spared plainfilm's input gate. Films are the project's sample blends, enlarged, each
+with noise of its own; no load sends a film that the server has seen. Designs take turns, each with a fresh start each
+round. CPU is that of the server's whole process tree, broker and decoder included, clients excluded; clients run on the
+same cores. RSS is summed over processes, so shared pages count more than once. The ceiling has no clients: what it
+reached on a sort of film stands at each load of it."""
 
 
 def markdown(results: Results) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,15 @@ from typing import Any
 from tests.bench import agree, films, machine, measure, stats, tune
 from tests.bench.designs import Design, Server, Setting, all_servers
 from tests.bench.measure import Films, Json
-from tests.bench.plan import Kind, Plan
-from tests.bench.stats import CEILING, TUTORIAL, TUTORIAL_SLOW
+from tests.bench.plan import Kind, Load, Plan
+from tests.bench.stats import CEILING, PLAINFILM, TUTORIAL, TUTORIAL_SLOW
+from worker.engine.choose import Precision
 
 Say = Callable[[str], None]
 SEED = 1
+
+ARITHMETICS: Sequence[Precision | None] = (None, "f32")
+"""Of the designs, each held against the ceiling in the same; None is plainfilm's usual one."""
 
 
 @dataclass(slots=True)
@@ -37,7 +41,12 @@ class Bench:
     films: Films
     folder: Path
     say: Say
-    reference: Sequence[dict[str, float]]
+    reference: Mapping[Precision | None, Sequence[dict[str, float]]]
+
+    @property
+    def designs(self) -> Sequence[Design]:
+        """All servers of this run."""
+        return all_servers(is_full=self.plan.is_full)
 
 
 def run(plan: Plan, folder: Path, say: Say) -> Json:
@@ -53,11 +62,12 @@ def run(plan: Plan, folder: Path, say: Say) -> Json:
     started = time.monotonic()
     made = films.make_all(folder / "films", plan.films, SEED)
     say(f"{sum(map(len, made.values()))} films made in {time.monotonic() - started:.0f} s")
-    bench = Bench(plan, made, folder, say, measure.reference_answers(made))
+    reference = {precision: measure.reference_answers(made, precision) for precision in ARITHMETICS}
+    bench = Bench(plan, made, folder, say, reference)
     notes = Notes()
     tuning = _tune(bench)
     for number in range(plan.rounds):
-        for design in all_servers():
+        for design in bench.designs:
             _turn(bench, design, tuning[design.name]["chosen"], number, notes)
         _ceiling_turn(bench, tuning[CEILING]["chosen"], number, notes)
     return {
@@ -88,12 +98,12 @@ def summary(notes: Notes) -> Json:
 
 def _tune(bench: Bench) -> dict[str, Any]:
     cores = os.cpu_count() or 1
-    chosen = {design.name: _untuned(design.settings[0]) for design in all_servers()}
+    chosen = {design.name: _untuned(design.settings[0]) for design in bench.designs}
     chosen[CEILING] = _untuned(tune.CEILING_SETTINGS[0])
     if not bench.plan.is_full:
         return chosen
     large = {sort: paths for sort, paths in bench.films.items() if sort.side_px == max(s.side_px for s in bench.films)}
-    for design in all_servers():
+    for design in bench.designs:
         if len(design.settings) > 1:
             bench.say(f"tuning {design.name}: {len(design.settings)} settings")
             chosen[design.name] = _tuned(tune.tune(design, large, bench.folder / "tuning"))
@@ -117,20 +127,26 @@ def _turn(bench: Bench, design: Design, setting: Setting, number: int, notes: No
         cold = measure.cold_start(server, started, next(iter(made.values()))[:2])
         measure.settle(server)
         answers = [measure.ask(server, path) for path in measure.agreement_films(made)]
-        notes.agreement[design.name] = agree.check(bench.reference, design.name, answers)
+        notes.agreement[design.name] = agree.check(bench.reference[design.precision], design.name, answers)
         notes.cold.append(
             {"design": design.name, "measures": {"first_s": cold.first_s, "second_s": cold.second_s}}
         )  # fmt: skip
-        if server.key_file is not None:
+        if design.name == PLAINFILM:
             notes.again_ms.append(measure.again_ms(server, next(iter(made.values()))[0]))
         measure.send(server, measure.warm_films(made, plan), 8)
-        for load in plan.loads:
+        for load in _loads(plan, design):
             found = measure.send(server, measure.films_of(load, made, plan), load.clients)
             notes.rows.append({"round": number, "load": load.name, "design": design.name, **found})
             speed = found["measures"]["films_per_s"]
             bench.say(f"round {number + 1}  {design.name:<9}  {load.name:<13}  {speed:6.1f} films/s")
         if plan.is_full and design.name == TUTORIAL:
             _ask_less_often(bench, server, number, notes)
+
+
+def _loads(plan: Plan, design: Design) -> list[Load]:
+    """Those that the design is measured at."""
+    headline = {stats.reported(kind) for kind in Kind}
+    return [load for load in plan.loads if not design.is_aside or load.name in headline]
 
 
 def _ask_less_often(bench: Bench, server: Server, number: int, notes: Notes) -> None:

@@ -45,12 +45,14 @@ class Architecture:
 
     Attributes:
         target_layer: the row whose output Grad-CAM weighs.
+        fine_until: the last row that is computed in float32 where others are in bfloat16; None: none is.
     """
 
     name: str
     input_shape: tuple[int, int, int]
     target_layer: str
     layers: tuple[Layer, ...]
+    fine_until: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ def lite0(outputs: int) -> Architecture:
 
     The original takes (pixel - 127) / 128 on 0..255 in three channels. A grey film repeated to three channels
     through the stem equals one channel through the stem's kernel summed over its inputs: that is what is stored.
+    What bfloat16 does to the first rows, which still see single grey levels, moves scores most (DECISIONS 43).
     """
     layers: list[Layer] = [Rescale("rescale", 255 / 128, -127 / 128)]
     layers += _conv_bn("stem", Conv("stem", 32, 3, stride=2), is_active=True)
@@ -92,7 +95,7 @@ def lite0(outputs: int) -> Architecture:
             filters, number, above = stage.filters, number + 1, rows[-1].name
     layers += _conv_bn("head", Conv("head", 1280, 1), is_active=True)
     layers += [GlobalPool("pool"), Dropout("dropout", 0.2), Dense("logits", outputs)]
-    return Architecture("lite0", (224, 224, 1), "head_relu", tuple(layers))
+    return Architecture("lite0", (224, 224, 1), "head_relu", tuple(layers), fine_until="block01_project")
 
 
 def _block(name: str, stage: Stage, filters_in: int, stride: int, above: str) -> list[Layer]:
@@ -211,6 +214,17 @@ def gate_features(architecture: Architecture, row: str) -> int:
             return GRID**2 * shape[-1]
     message = f"'{architecture.name}' has no row '{row}' of even height and width for an input gate."
     raise ManifestMismatch(message)
+
+
+def fine_rows(architecture: Architecture, *looked_at: str | None) -> int:
+    """How many rows, from the first, stay in float32 where the others are computed in bfloat16.
+
+    Args:
+        looked_at: rows whose output is wanted beside the last's; none stays in float32 where one is among the first.
+    """
+    names = [layer.name for layer in architecture.layers]
+    count = names.index(architecture.fine_until) + 1 if architecture.fine_until in names else 0
+    return 0 if set(names[:count]) & set(looked_at) else count
 
 
 def _with_input_shapes(architecture: Architecture) -> Iterator[tuple[Layer, Shape]]:

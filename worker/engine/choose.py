@@ -19,6 +19,7 @@ from worker.engine.weights import Weights
 
 EngineName = Literal["auto", "keras", "openvino"]
 Precision = Literal["f32", "bf16"]
+"""Of the network's arithmetic: float32, or bfloat16 behind first rows in float32 (`Architecture.fine_until`)."""
 
 GPU: Final = Path("/dev/nvidia0")
 
@@ -39,7 +40,7 @@ def build_engine(
     Raises:
         ModelProblem: it is not installed, or ManifestMismatch: it cannot serve this network.
     """
-    name = choose(weights.architecture, manifest.target_layer, has_gpu=can_use_gpu()) if wanted == "auto" else wanted
+    name = _resolve(wanted, manifest, weights)
     if find_spec("openvino" if name == "openvino" else "tensorflow") is None:
         raise ModelProblem(f"The engine '{name}' is not installed here: pip install 'plainfilm[worker]'.")
     if name == "openvino":
@@ -49,6 +50,21 @@ def build_engine(
     from worker.engine import keras_engine  # noqa: PLC0415
 
     return keras_engine.build_engine(manifest, weights, threads, precision)
+
+
+def usual_precision(wanted: EngineName, manifest: ModelManifest, weights: Weights) -> Precision:
+    """bf16 where OpenVINO serves on a processor that computes in it by itself; f32 elsewhere."""
+    if _resolve(wanted, manifest, weights) != "openvino" or find_spec("openvino") is None:
+        return "f32"
+    from worker.engine.openvino_engine import computes_bf16  # noqa: PLC0415
+
+    return "bf16" if computes_bf16() else "f32"
+
+
+def _resolve(wanted: EngineName, manifest: ModelManifest, weights: Weights) -> Literal["keras", "openvino"]:
+    if wanted != "auto":
+        return wanted
+    return choose(weights.architecture, manifest.target_layer, has_gpu=can_use_gpu())
 
 
 def can_use_gpu() -> bool:

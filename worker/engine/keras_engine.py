@@ -21,7 +21,7 @@ from shared.arrays import FloatArray
 from shared.errors import ManifestMismatch
 from shared.manifest import ModelManifest, read_manifest
 from worker.engine import layers as rows
-from worker.engine.architecture import Architecture, array_shapes
+from worker.engine.architecture import Architecture, array_shapes, fine_rows
 from worker.engine.base import Inference, check_input
 from worker.engine.choose import Precision
 from worker.engine.gate import Gate, pool
@@ -90,12 +90,7 @@ def build_engine(
     if threads is not None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
     device = claim_device() + (" bf16" if precision == "bf16" else "")
-    usual = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(POLICIES[precision])
-    try:
-        trunk, head = build_halves(weights.architecture, manifest.target_layer)
-    finally:
-        keras.config.set_dtype_policy(usual)
+    trunk, head = build_halves(weights.architecture, manifest.target_layer, precision)
     set_arrays((trunk, head), weights.architecture, weights.arrays)
     engine = KerasEngine(manifest, _trace(trunk, head, manifest), weights.gate, device)
     engine.infer(np.zeros((1, *manifest.input_shape), np.float32))
@@ -135,8 +130,11 @@ def _trace(trunk: keras.Model, head: keras.Model, manifest: ModelManifest) -> Tr
     return call
 
 
-def build_halves(architecture: Architecture, cut: str) -> tuple[keras.Model, keras.Model]:
+def build_halves(architecture: Architecture, cut: str, precision: Precision = "f32") -> tuple[keras.Model, keras.Model]:
     """The network in two: input to the row named `cut`, and from there to the logits.
+
+    Args:
+        precision: of the arithmetic; in bf16 the first rows stay in float32, as the architecture says.
 
     Raises:
         ManifestMismatch: no such row, or a later row refers across the cut.
@@ -146,24 +144,36 @@ def build_halves(architecture: Architecture, cut: str) -> tuple[keras.Model, ker
         message = f"'{architecture.name}' has no layer '{cut}'."
         raise ManifestMismatch(message)
     place = names.index(cut) + 1
-    trunk = _connect(architecture.layers[:place], keras.Input(architecture.input_shape), "input")
-    head = _connect(architecture.layers[place:], keras.Input(trunk.output.shape[1:]), cut)
+    policies = _policies(architecture, precision)
+    trunk = _connect(architecture.layers[:place], keras.Input(architecture.input_shape), "input", policies)
+    head = _connect(architecture.layers[place:], keras.Input(trunk.output.shape[1:]), cut, policies)
     return trunk, head
 
 
 def build_whole(architecture: Architecture) -> keras.Model:
     """The network in one: input (N, H, W, 1) in [0, 1] to logits (N, K)."""
-    return _connect(architecture.layers, keras.Input(architecture.input_shape), "input")
+    return _connect(architecture.layers, keras.Input(architecture.input_shape), "input", _policies(architecture))
 
 
-def _connect(table: Sequence[rows.Layer], entry: keras.KerasTensor, entry_name: str) -> keras.Model:
+def _policies(architecture: Architecture, precision: Precision = "f32") -> dict[str, str]:
+    """Row to Keras's name of its arithmetic."""
+    fine = architecture.layers[: fine_rows(architecture)]
+    chosen = dict.fromkeys((layer.name for layer in architecture.layers), POLICIES[precision])
+    return chosen | dict.fromkeys((layer.name for layer in fine), POLICIES["f32"])
+
+
+def _connect(
+    table: Sequence[rows.Layer], entry: keras.KerasTensor, entry_name: str, policies: Mapping[str, str]
+) -> keras.Model:
     tensors = {entry_name: entry}
     above = entry
     for layer in table:
+        made = make_layer(layer)
+        made.dtype_policy = policies[layer.name]
         if not isinstance(layer, rows.Add):
-            above = make_layer(layer)(above)
+            above = made(above)
         elif layer.other in tensors:
-            above = keras.layers.Add(name=layer.name)([above, tensors[layer.other]])
+            above = made([above, tensors[layer.other]])
         else:
             message = f"The network cannot be cut at '{entry_name}': '{layer.name}' needs '{layer.other}'."
             raise ManifestMismatch(message)
@@ -172,7 +182,7 @@ def _connect(table: Sequence[rows.Layer], entry: keras.KerasTensor, entry_name: 
 
 
 def make_layer(layer: rows.Layer) -> keras.layers.Layer:
-    """The Keras layer of one row; `Add` takes two inputs and is `_connect`'s."""
+    """The Keras layer of one row; that of `Add` takes two inputs."""
     return _MAKERS[type(layer)](layer)
 
 
@@ -198,6 +208,7 @@ _MAKERS: Final[Mapping[type, Callable[[Any], keras.layers.Layer]]] = MappingProx
     {
         rows.Rescale: lambda row: keras.layers.Rescaling(row.scale, row.offset, name=row.name),
         rows.Repeat: lambda row: _RepeatChannels(row.channels, row.name),
+        rows.Add: lambda row: keras.layers.Add(name=row.name),
         rows.Conv: lambda row: keras.layers.Conv2D(
             row.filters, row.kernel, row.stride, row.padding, use_bias=row.has_bias, name=row.name
         ),

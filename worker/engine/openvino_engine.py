@@ -1,7 +1,8 @@
 """The table and its arrays as an OpenVINO network on the CPU: probabilities and Grad-CAM in one call, no TensorFlow.
 
 Each film is computed alone, on one core, as many at once as there are streams: that takes the least CPU a film
-(DECISIONS 18), and a film's answer cannot depend on its neighbours in the batch.
+(DECISIONS 18), and a film's answer cannot depend on its neighbours in the batch. In bfloat16 the network is two, one
+after the other: its first rows stay in float32 (DECISIONS 43).
 
 For networks that end, after Grad-CAM's row, in global pooling and one dense layer: there the gradient of a label's
 logit is that label's column of weights, so Grad-CAM is the class activation map of Zhou et al. 2016 (arXiv 1512.04150)
@@ -11,7 +12,7 @@ up to a factor that normalising takes away. Equal to `keras_engine` within a tol
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from shared.errors import ManifestMismatch
 from shared.manifest import ModelManifest
 from shared.verdict import calibrate
 from worker.engine import layers as rows
-from worker.engine.architecture import Architecture
+from worker.engine.architecture import Architecture, fine_rows
 from worker.engine.attribution import over_peak
 from worker.engine.base import Inference, check_input
 from worker.engine.choose import Precision, ends_pooled
@@ -44,12 +45,13 @@ class OpenVinoEngine:
     """An `Engine` on OpenVINO; build it with `build_engine`."""
 
     def __init__(
-        self, manifest: ModelManifest, compiled: openvino.CompiledModel, gate: Gate | None, streams: int
+        self, manifest: ModelManifest, parts: Sequence[openvino.CompiledModel], gate: Gate | None, streams: int
     ) -> None:
-        self._is_coarse = compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.bf16
+        self._is_coarse = parts[-1].get_property("INFERENCE_PRECISION_HINT") == openvino.Type.bf16
         self._manifest = manifest
-        self._queue = openvino.AsyncInferQueue(compiled, streams)
-        self._queue.set_callback(_keep)
+        self._queues = [openvino.AsyncInferQueue(part, streams) for part in parts]
+        for queue in self._queues:
+            queue.set_callback(_keep)
         self._gate = gate
 
     @property
@@ -82,13 +84,21 @@ class OpenVinoEngine:
 
     def _compute(self, x: FloatArray) -> tuple[FloatArray, ...]:
         """The network's three outputs, each (N, ...)."""
-        found: Found = [()] * len(x)
-        try:
-            for place, film in enumerate(x.transpose(0, 3, 1, 2)):
-                self._queue.start_async([np.ascontiguousarray(film[np.newaxis])], (found, place))
-        finally:
-            self._queue.wait_all()
+        found: Found = [(film[np.newaxis],) for film in x.transpose(0, 3, 1, 2)]
+        for queue in self._queues:
+            found = _through(queue, found)
         return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+
+
+def _through(queue: openvino.AsyncInferQueue, films: Found) -> Found:
+    """What a part of the network makes of each film's first array, (1, ...)."""
+    found: Found = [()] * len(films)
+    try:
+        for place, (values, *_) in enumerate(films):
+            queue.start_async([np.ascontiguousarray(values)], (found, place))
+    finally:
+        queue.wait_all()
+    return found
 
 
 def _keep(request: openvino.InferRequest, place: tuple[Found, int]) -> None:
@@ -108,9 +118,15 @@ def build_engine(
     Raises:
         ManifestMismatch: the network does not end as this engine needs it.
     """
-    network = build_network(weights.architecture, weights.arrays, manifest.target_layer, manifest.gate_layer)
     streams = threads or len(os.sched_getaffinity(0))
-    return OpenVinoEngine(manifest, compile_network(network, streams, precision), weights.gate, streams)
+    parts = build_parts(weights.architecture, weights.arrays, manifest.target_layer, manifest.gate_layer, precision)
+    compiled = [compile_network(network, streams, arithmetic) for network, arithmetic in parts]
+    return OpenVinoEngine(manifest, compiled, weights.gate, streams)
+
+
+def computes_bf16() -> bool:
+    """Whether this processor computes in bfloat16 by itself, and so faster than in float32."""
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def compile_network(network: openvino.Model, streams: int, precision: Precision) -> openvino.CompiledModel:
@@ -123,28 +139,47 @@ def compile_network(network: openvino.Model, streams: int, precision: Precision)
     return openvino.Core().compile_model(network, "CPU", hints)
 
 
-def build_network(
-    architecture: Architecture, arrays: Arrays, target_layer: str, gate_layer: str | None
-) -> openvino.Model:
-    """Input (1, C, H, W) to logits (1, K), activation maps (1, K, h, w) and the gate's features (1, D or 0)."""
+def build_parts(
+    architecture: Architecture, arrays: Arrays, target_layer: str, gate_layer: str | None, precision: Precision
+) -> list[tuple[openvino.Model, Precision]]:
+    """The network as what is computed one after the other, each with its precision; the first output goes on.
+
+    Input (1, C, H, W); of the last part logits (1, K), activation maps (1, K, h, w), the gate's features (1, D or 0).
+
+    Raises:
+        ManifestMismatch: the network does not end as this engine needs it.
+    """
     if not ends_pooled(architecture, target_layer):
         message = f"OpenVINO serves networks that end in pooling and one dense layer; '{architecture.name}' does not."
         raise ManifestMismatch(message)
     height, width, channels = architecture.input_shape
-    entry = ops.parameter([1, channels, height, width], np.float32, name="film")
-    nodes = {"input": entry}
-    above = entry
-    for layer in architecture.layers:
-        above = ops.add(above, nodes[layer.other]) if isinstance(layer, rows.Add) else make_node(layer, above, arrays)
-        nodes[layer.name] = above
+    entry, above = ops.parameter([1, channels, height, width], np.float32, name="film"), "input"
+    fine = fine_rows(architecture, target_layer, gate_layer) if precision == "bf16" else 0
+    parts: list[tuple[openvino.Model, Precision]] = []
+    if fine:
+        above = architecture.layers[fine - 1].name
+        seen = _connect(architecture.layers[:fine], entry, "input", arrays)[above]
+        parts.append((openvino.Model([seen], [entry], f"{architecture.name} fine"), "f32"))
+        entry = ops.parameter(parts[0][0].output(0).get_shape(), np.float32, name=above)
+    nodes = _connect(architecture.layers[fine:], entry, above, arrays)
+    logits = nodes[architecture.layers[-1].name]
     columns = arrays[f"{architecture.layers[-1].name}.kernel"]
     activations = _convolve(nodes[target_layer], columns[np.newaxis, np.newaxis], 1, "valid")
-    early = _pooled(nodes[gate_layer]) if gate_layer else ops.reshape(above, [-1, columns.shape[1]], False)
-    return openvino.Model([above, activations, early], [entry], architecture.name)
+    early = _pooled(nodes[gate_layer]) if gate_layer else ops.reshape(logits, [-1, columns.shape[1]], False)
+    return [*parts, (openvino.Model([logits, activations, early], [entry], architecture.name), precision)]
+
+
+def _connect(table: Sequence[rows.Layer], entry: Node, entry_name: str, arrays: Arrays) -> dict[str, Node]:
+    """Every row's node, by name."""
+    nodes, above = {entry_name: entry}, entry
+    for layer in table:
+        above = ops.add(above, nodes[layer.other]) if isinstance(layer, rows.Add) else make_node(layer, above, arrays)
+        nodes[layer.name] = above
+    return nodes
 
 
 def make_node(layer: rows.Layer, above: Node, arrays: Arrays) -> Node:
-    """The node of one row; `Add` takes two and is `build_network`'s."""
+    """The node of one row; `Add` takes two and is `_connect`'s."""
     return _MAKERS[type(layer)](layer, above, arrays)
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from tests.bench.load import cpu_s, tell
 from tests.bench.peers import work
+from worker.engine.choose import Precision
 
 COST_CALLS = 80
 
@@ -43,9 +44,9 @@ class Done:
     rss_bytes: int
 
 
-def answers(paths: Sequence[str]) -> list[dict[str, float]]:
-    """Probabilities of these films."""
-    engine = work.open_engine(1)
+def answers(paths: Sequence[str], precision: Precision | None) -> list[dict[str, float]]:
+    """Probabilities of these films, in plainfilm's usual arithmetic unless another is given."""
+    engine = work.open_engine(1, precision=precision)
     inputs = [work.prepare(Path(path).read_bytes(), work.PLAINFILM, engine.manifest) for path in paths]
     return [work.classify(engine, x[np.newaxis])[0].probabilities for x in inputs]
 
@@ -83,7 +84,7 @@ def main() -> None:
     """Answer, or measure."""
     order: dict[str, Any] = json.loads(sys.stdin.readline())
     if "answers" in order:
-        tell(json.dumps(answers(order["answers"])))
+        tell(json.dumps(answers(order["answers"], order["precision"])))
     elif "heatmap_cost" in order:
         tell(json.dumps(heatmap_cost()))
     else:

@@ -19,6 +19,7 @@ from shared.manifest import ModelManifest, read_manifest
 from shared.verdict import calibrate
 from worker.engine.attribution import over_peak
 from worker.engine.base import Engine
+from worker.engine.choose import Precision, usual_precision
 from worker.engine.weights import load_weights
 from worker.serving import SHIPPED_MODEL
 
@@ -51,20 +52,26 @@ def prepare(data: bytes, decoder: str, manifest: ModelManifest) -> FloatArray:
     return preprocess.preprocess(read_film(data, decoder), manifest.preprocessing, manifest.input_shape)
 
 
-def open_engine(threads: int, *, has_map: bool = True) -> Engine:
-    """The OpenVINO graph of the shipped weights, with so many films at once; without maps they are constant."""
+def open_engine(threads: int, *, has_map: bool = True, precision: Precision | None = None) -> Engine:
+    """The OpenVINO graph of the shipped weights, with so many films at once; without maps they are constant.
+
+    Args:
+        precision: of the arithmetic; what plainfilm takes on this processor unless given.
+    """
     from worker.engine.openvino_engine import (  # noqa: PLC0415  the tutorial design does without
         OpenVinoEngine,
-        build_network,
+        build_parts,
         compile_network,
     )
 
     manifest = read_manifest(SHIPPED_MODEL)
     weights = load_weights(SHIPPED_MODEL, manifest)
-    network = build_network(weights.architecture, weights.arrays, manifest.target_layer, manifest.gate_layer)
+    chosen = precision or usual_precision("openvino", manifest, weights)
+    parts = build_parts(weights.architecture, weights.arrays, manifest.target_layer, manifest.gate_layer, chosen)
     if not has_map:
-        drop_map(network)
-    return OpenVinoEngine(manifest, compile_network(network, threads, "f32"), weights.gate, threads)
+        drop_map(parts[-1][0])
+    compiled = [compile_network(network, threads, arithmetic) for network, arithmetic in parts]
+    return OpenVinoEngine(manifest, compiled, weights.gate, threads)
 
 
 def drop_map(network: Any) -> None:  # Any: OpenVINO's models have no types

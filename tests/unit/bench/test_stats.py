@@ -14,6 +14,8 @@ HEADLINE = {
     "throughput_vs_litserve_jpeg", "cpu_vs_tutorial_png", "cpu_vs_tutorial_jpeg", "share_of_ceiling_png",
     "share_of_ceiling_jpeg", "throughput_vs_tutorial_slow_png", "throughput_vs_tutorial_slow_jpeg",
     "cpu_vs_tutorial_slow_png", "cpu_vs_tutorial_slow_jpeg",
+    "fine_throughput_vs_tutorial_png", "fine_throughput_vs_tutorial_jpeg", "fine_cpu_vs_tutorial_png",
+    "fine_cpu_vs_tutorial_jpeg",
 }  # fmt: skip
 
 
@@ -60,16 +62,18 @@ def test_median_measures_need_no_load() -> None:
 
 def test_ratios_have_the_agreed_names_and_directions() -> None:
     """Throughput and share are ours over theirs, CPU is theirs over ours: more is better in all of them."""
-    cells = {"plainfilm": (40, 10), "tutorial": (8, 50), "tutorial, asked every 0.5 s": (10, 30),
-             "litserve": (20, 12), "ceiling": (80, 9)}  # fmt: skip
+    cells = {"plainfilm": (40, 10), "plainfilm, all in float32": (32, 12.5), "tutorial": (8, 50),
+             "tutorial, asked every 0.5 s": (10, 30), "litserve": (20, 12), "ceiling": (80, 9)}  # fmt: skip
     table = stats.medians(row(stats.reported(kind), name, *cell) for kind in Kind for name, cell in cells.items())
     found = stats.ratios(table)
     assert found.keys() == HEADLINE
     assert found["throughput_vs_tutorial_png"] == 5
     assert found["throughput_vs_tutorial_slow_png"] == 4
+    assert found["fine_throughput_vs_tutorial_png"] == 4
     assert found["throughput_vs_litserve_jpeg"] == 2
     assert found["cpu_vs_tutorial_png"] == 5
     assert found["cpu_vs_tutorial_slow_jpeg"] == 3
+    assert found["fine_cpu_vs_tutorial_jpeg"] == 4
     assert found["share_of_ceiling_jpeg"] == 0.5
 
 

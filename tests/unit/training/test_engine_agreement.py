@@ -15,7 +15,7 @@ from training import engine_agreement
 from training.engine_agreement import ANSWERS, choose, compare
 from training.export import pack
 from worker.engine.base import Engine
-from worker.engine.choose import build_engine
+from worker.engine.choose import Precision, build_engine
 from worker.engine.weights import Weights
 
 TOLERANCE = 2e-5
@@ -42,12 +42,21 @@ def test_an_engine_that_answers_otherwise_is_seen(tmp_path: Path, monkeypatch: p
     """Another network behind one of the two: far apart."""
     write_model(tmp_path)
 
-    def build(name: str, manifest: ModelManifest, weights: Weights) -> Engine:
+    def build(name: str, manifest: ModelManifest, weights: Weights, precision: Precision = "f32") -> Engine:
+        assert precision == "f32"
         other = {key: -array for key, array in weights.arrays.items()} if name == "openvino" else weights.arrays
         return build_engine(name, manifest, replace(weights, arrays=other))
 
     monkeypatch.setattr(engine_agreement, "build_engine", build)
     assert compare(tmp_path, samples.paths(), ignore).largest["probabilities"] > 0.01
+
+
+def test_coarser_arithmetic_is_compared_where_it_is_asked_for(tmp_path: Path) -> None:
+    """Its answers are further apart than float32's, and the mean film's less than the worst's."""
+    write_model(tmp_path)
+    found = compare(tmp_path, samples.paths(), ignore, "bf16")
+    assert TOLERANCE < found.largest["probabilities"] < 0.1
+    assert 0 < found.usual["probabilities"] < found.largest["probabilities"]
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:

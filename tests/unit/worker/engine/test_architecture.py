@@ -19,9 +19,11 @@ from worker.engine.architecture import (
     Architecture,
     array_shapes,
     find_architecture,
+    fine_rows,
     folded,
     lite0,
     seed2020,
+    tiny,
 )
 from worker.engine.keras_engine import build_whole, get_arrays, set_arrays
 from worker.engine.layers import Add, Affine, BatchNorm, Dropout
@@ -79,6 +81,14 @@ def test_folded_table_has_no_training_rows_and_no_dangling_name(name: str) -> No
 def test_batch_norm_after_relu_stays_as_affine() -> None:
     """A BatchNorm that no linear row precedes cannot be absorbed: the study's six become Affine rows."""
     assert sum(isinstance(layer, Affine) for layer in folded(seed2020(3)).layers) == 6
+
+
+def test_the_rows_that_stay_fine_end_where_the_table_says() -> None:
+    """None where the table names none, or where one of them is looked at by itself."""
+    table = folded(lite0(3))
+    assert table.layers[fine_rows(table) - 1].name == "block01_project"
+    assert fine_rows(table, "head_relu", None) == fine_rows(table, "block02_add") == fine_rows(table)
+    assert fine_rows(table, "head_relu", "stem_relu") == fine_rows(folded(tiny(3))) == 0
 
 
 def test_unknown_architecture_is_named() -> None:

@@ -102,6 +102,16 @@ def test_network_is_not_cut_inside_a_residual() -> None:
         build_halves(lite0(3), "nowhere")
 
 
+def test_in_bf16_the_first_rows_stay_in_f32() -> None:
+    """Those that the table names, in whichever half they are; unless asked for, all do."""
+    for precision, behind in (("f32", "float32"), ("bf16", "bfloat16")):
+        trunk, head = build_halves(lite0(3), "block04_add", precision)  # type: ignore[arg-type]
+        assert trunk.get_layer("block01_project").compute_dtype == "float32"
+        assert trunk.get_layer("block02_expand").compute_dtype == behind
+        assert trunk.get_layer("block04_add").compute_dtype == behind
+        assert head.get_layer("logits").compute_dtype == behind
+
+
 def test_shipped_model_is_small_and_says_what_it_is_for(shipped: KerasEngine) -> None:
     """At most 16 MB, the study's labels, research use, and measured on films it never learned from."""
     assert (SHIPPED_MODEL / "weights.npz").stat().st_size <= 16e6

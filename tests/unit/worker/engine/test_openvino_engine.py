@@ -20,6 +20,7 @@ from worker.engine import SHIPPED_MODEL, keras_engine, openvino_engine
 from worker.engine.architecture import Architecture, folded, lite0, seed2020, tiny
 from worker.engine.attribution import over_peak
 from worker.engine.base import Inference
+from worker.engine.choose import Precision
 from worker.engine.golden import by_sha256, check_golden, read_golden, see
 from worker.engine.layers import (
     Add,
@@ -138,10 +139,46 @@ def test_the_shipped_model_passes_its_golden_films_and_agrees_with_keras() -> No
         )  # fmt: skip
 
 
+def test_in_bf16_the_first_rows_are_a_network_of_their_own_in_f32() -> None:
+    """The rows that a table names, unless one is among them that is looked at beside the last."""
+    table = folded(lite0(4))
+    arrays = make_weights(lite0(4)).arrays
+
+    def precisions(gate: str | None, precision: Precision) -> list[str]:
+        return [found for _, found in openvino_engine.build_parts(table, arrays, "head_relu", gate, precision)]
+
+    assert precisions("block10_add", "bf16") == ["f32", "bf16"]
+    assert precisions(None, "bf16") == ["f32", "bf16"]
+    assert precisions("block00_project", "bf16") == ["bf16"]
+    assert precisions("block10_add", "f32") == ["f32"]
+
+
+def test_two_parts_say_what_the_whole_says() -> None:
+    """Cut where bf16 cuts it, and computed in f32: logits, maps and the gate's features of the shipped model."""
+    manifest = read_manifest(SHIPPED_MODEL)
+    weights = load_weights(SHIPPED_MODEL, manifest)
+    parts = openvino_engine.build_parts(
+        weights.architecture, weights.arrays, manifest.target_layer, manifest.gate_layer, "bf16"
+    )
+    compiled = [openvino_engine.compile_network(network, 2, "f32") for network, _ in parts]
+    cut = openvino_engine.OpenVinoEngine(manifest, compiled, weights.gate, 2)
+    whole = openvino_engine.build_engine(manifest, weights, 2)
+    x = draw(5, manifest.input_shape)
+    assert len(parts) == 2
+    assert_equal(cut.infer(x), whole.infer(x))
+
+
+def test_the_shipped_models_golden_films_speak_for_bf16() -> None:
+    """So that it is what serves where the processor has it."""
+    manifest = read_manifest(SHIPPED_MODEL)
+    engine = openvino_engine.build_engine(manifest, load_weights(SHIPPED_MODEL, manifest), precision="bf16")
+    assert check_golden(engine, read_golden(SHIPPED_MODEL)).value == "passed"
+
+
 def test_a_network_that_ends_otherwise_is_refused() -> None:
     """Its Grad-CAM needs a gradient, which OpenVINO does not give."""
     with pytest.raises(ManifestMismatch, match="seed2020"):
-        openvino_engine.build_network(folded(seed2020(3)), {}, "conv4_relu", None)
+        openvino_engine.build_parts(folded(seed2020(3)), {}, "conv4_relu", None, "f32")
 
 
 @pytest.mark.parametrize(
