@@ -195,10 +195,10 @@ def _answer_and_exit(film: int, shared: int, limits: _Limits, read: ReadPixels) 
         memory = mmap.mmap(shared, SHARED_BYTES)
         _close_all_but(film)  # and the map's own descriptor: through one, its parent's writes could be led astray
         _confine(limits)
-        with socket.socket(fileno=film) as connection:
-            connection.setblocking(True)  # gevent's sockets come here non-blocking
-            while _answer(connection, memory, read, limits.timeout_s):
-                signal.setitimer(signal.ITIMER_REAL, limits.timeout_s)
+        connection = socket.socket(fileno=film)  # closed by the exit: who reads its end there may ask how it ended
+        connection.setblocking(True)  # gevent's sockets come here non-blocking
+        while _answer(connection, memory, read, limits.timeout_s):
+            signal.setitimer(signal.ITIMER_REAL, limits.timeout_s)
     finally:
         os._exit(0)
 

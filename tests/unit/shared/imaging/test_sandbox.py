@@ -83,6 +83,17 @@ def test_a_child_that_dies_is_a_decode_limit(deed: bytes, evil: Sandbox) -> None
     assert decoder_pid(evil) == before
 
 
+def test_a_child_that_is_slow_to_end_has_ended_by_itself() -> None:
+    """Its client learns of its end by the end itself, not before: else it is killed on its way, and nobody blamed."""
+    program = EVIL.replace(
+        "decoder_process.main",
+        "end = os._exit\nos._exit = lambda status: (time.sleep(0.3), end(status))\ndecoder_process.main",
+    )
+    command = (sys.executable, "-I", "-c", program)
+    with Sandbox(workers=1, command=command) as sandbox, pytest.raises(DecodeLimit):
+        sandbox.decode(b"bug")
+
+
 @pytest.mark.parametrize("deed", [b"spin", b"sleep"])
 def test_a_child_that_never_ends_is_ended(deed: bytes) -> None:
     """An endless loop, busy or idle, is cut off by the time limit and frees its seat."""
