@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 
 from sqlalchemy.exc import IntegrityError
@@ -11,12 +12,14 @@ from sqlalchemy.exc import IntegrityError
 from shared import faults, wire
 from shared.db import answers, jobs, queries
 from shared.db.answers import Answered
+from shared.db.engine import Database
 from shared.db.jobs import NewJob
 from shared.db.keys import Principal
-from shared.domain import FilmFacts, Priority
+from shared.domain import FilmFacts, JobState, Priority
 from shared.errors import BlobMissing, DigestMismatch, IdempotencyMismatch, JobNotFound, TooLarge
 from shared.faults import Fault
 from shared.imaging import stored
+from shared.ports import Notifier
 from shared.wiring import Resources
 from web.backpressure import Backpressure, check_room
 from web.offload import read_row, run_in_thread, run_sql, run_then_sql
@@ -82,12 +85,36 @@ def _check(upload: Upload, limit_bytes: int) -> None:
 
 
 def get_job(resources: Resources, who: Principal, job_id: str) -> wire.Job:
-    """The job as the caller may see it.
+    """The job as the caller may see it; one past its time has ended.
 
     Raises:
         JobNotFound: unknown, or of another tenant.
     """
-    return read_row(resources.database, lambda sql: queries.get_job(sql, who.tenant, job_id))
+    job = _read_job(resources.database, who, job_id)
+    is_late = job.status is JobState.QUEUED and job.expires_at is not None and job.expires_at <= datetime.now(UTC)
+    if is_late and end_overdue(resources.database, resources.notifier):
+        job = _read_job(resources.database, who, job_id)
+    return job
+
+
+def _read_job(database: Database, who: Principal, job_id: str) -> wire.Job:
+    return read_row(database, lambda sql: queries.get_job(sql, who.tenant, job_id))
+
+
+def end_overdue(database: Database, notifier: Notifier) -> list[str]:
+    """End the films that did not start in their time, as each worker does, since there may be none; returns the ids.
+
+    Raises:
+        DatabaseDown: try again later.
+    """
+
+    def change() -> list[str]:
+        with jobs.changing(database) as changes:
+            return changes.expire_due()
+
+    ended = run_sql(database, change)
+    notifier.publish(ended)
+    return ended
 
 
 def cancel(resources: Resources, who: Principal, job_id: str) -> None:

@@ -32,6 +32,8 @@ LONGEST_WAIT_S: Final = 30
 """More is shortened to this: many proxies cut a silent request off after 60 s."""
 
 LOOK_EVERY_S: Final = 1.0
+LOOKS_AN_END: Final = 5
+"""Every so many looks, films past their time are ended; workers do it every other second, if there are any."""
 
 log = get_logger(__name__)
 
@@ -176,8 +178,8 @@ class WaitingRoom:
         self._bell.set()
 
     def _read(self) -> None:
-        """Read what was hinted at, and once a second all that is waited for."""
-        look_at = self._clock()
+        """Read what was hinted at, and once a second all that is waited for; now and then end what is past its time."""
+        look_at, looks = self._clock(), 0
         while not self._is_closed:
             self._bell.wait(max(0.0, look_at - self._clock()) if self._waiters else None)
             self._bell.clear()
@@ -185,10 +187,23 @@ class WaitingRoom:
                 self._let_go()
             is_due = self._clock() >= look_at
             if is_due:
-                look_at = self._clock() + self._look_every_s
+                look_at, looks = self._clock() + self._look_every_s, looks + 1
+                if looks % LOOKS_AN_END == 0:
+                    self._end_overdue()
             asked = self._take(everything=is_due)
             if asked:
                 self._tell(asked)
+
+    def _end_overdue(self) -> None:
+        """Nobody else may: where no worker lives."""
+        try:
+            is_due = read_row(self._database, lambda sql: queries.is_overdue(sql, self._database.now(sql)))
+            if is_due:
+                submit.end_overdue(self._database, self._notifier)
+        except AppError as error:
+            log.warning("overdue.not_ended", code=error.code)
+        except Exception:
+            log.exception("overdue.not_ended")
 
     def _take(self, *, everything: bool) -> list[str]:
         with self._guard:

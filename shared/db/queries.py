@@ -175,6 +175,16 @@ def needs_sweep(session: Session, now: datetime, ring_after_s: float) -> bool:
     return any(session.scalar(select(tables.Job.id).where(rule).limit(1)) is not None for rule in rules)
 
 
+def is_overdue(sql: Sql, now: datetime) -> bool:
+    """True where a film that waits is past its time."""
+    return sql.scalar(_OVERDUE, {"now": now}) is not None
+
+
+_OVERDUE = (
+    select(tables.Job.id).where(tables.Job.state == JobState.QUEUED, tables.Job.expires_at <= bindparam("now")).limit(1)
+)
+
+
 def an_hour_before(now: datetime) -> datetime:
     """The moment before which a silent worker is forgotten."""
     return now - timedelta(hours=1)
