@@ -156,6 +156,14 @@ def test_environment_names_are_settings(services: Json) -> None:
     assert {name for name in given | _example_names() if name.startswith("PLAINFILM_")} <= known
 
 
+def test_any_other_setting_comes_from_a_file_that_need_not_be_there(services: Json) -> None:
+    """Web, workers and the migration read the same one; git and the images leave it out."""
+    ours = [service for service in services.values() if "build" in service]
+    assert len(ours) == 4
+    assert all(service["env_file"] == [{"path": "plainfilm.env", "required": False}] for service in ours)
+    assert "plainfilm.env" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
 def test_missing_secrets_stop_compose_with_a_message(services: Json) -> None:
     """A secret is never in the file and has no default: Compose stops and says which file to copy."""
     for text in _texts(services):
