@@ -34,13 +34,13 @@ class Agreement:
     Attributes:
         films: how many.
         largest: answer to its largest absolute difference over all films.
-        usual: answer to the mean over films of the film's largest absolute difference.
+        mean: answer to the mean over films of the film's largest absolute difference.
         verdicts: films with another verdict.
     """
 
     films: int
     largest: dict[str, float]
-    usual: dict[str, float]
+    mean: dict[str, float]
     verdicts: int
 
 
@@ -67,8 +67,8 @@ def compare(folder: Path, films: Sequence[Path], progress: Progress, precision: 
         verdicts += others
         progress("films through both engines", sum(map(len, found)), len(films))
     apart = np.concatenate(found)
-    largest, usual = (dict(zip(ANSWERS, row.tolist(), strict=True)) for row in (apart.max(axis=0), apart.mean(axis=0)))
-    return Agreement(len(films), largest, usual, verdicts)
+    largest, mean = (dict(zip(ANSWERS, row.tolist(), strict=True)) for row in (apart.max(axis=0), apart.mean(axis=0)))
+    return Agreement(len(films), largest, mean, verdicts)
 
 
 def choose(films: Sequence[Path], count: int, seed: int) -> list[Path]:

@@ -72,7 +72,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one argument an option
     with show_bars() as progress:
         found = work.compare(folder, work.choose(paths, films, seed), progress, precision)
     for answer, apart in found.largest.items():
-        typer.echo(f"{answer}: at most {apart:.2g} apart, {found.usual[answer]:.2g} in the mean")
+        typer.echo(f"{answer}: at most {apart:.2g} apart, {found.mean[answer]:.2g} in the mean")
     typer.echo(f"{found.verdicts} of {found.films} verdicts differ")
 
 

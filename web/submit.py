@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,7 +17,7 @@ from shared.db.engine import Database
 from shared.db.jobs import NewJob
 from shared.db.keys import Principal
 from shared.domain import FilmFacts, JobState, Priority
-from shared.errors import BlobMissing, DigestMismatch, IdempotencyMismatch, JobNotFound, TooLarge
+from shared.errors import BlobMissing, DatabaseDown, DigestMismatch, IdempotencyMismatch, JobNotFound, TooLarge
 from shared.faults import Fault
 from shared.imaging import stored
 from shared.ports import Notifier
@@ -91,30 +92,31 @@ def get_job(resources: Resources, who: Principal, job_id: str) -> wire.Job:
         JobNotFound: unknown, or of another tenant.
     """
     job = _read_job(resources.database, who, job_id)
-    is_late = job.status is JobState.QUEUED and job.expires_at is not None and job.expires_at <= datetime.now(UTC)
-    if is_late and end_overdue(resources.database, resources.notifier):
-        job = _read_job(resources.database, who, job_id)
-    return job
+    if job.status is not JobState.QUEUED or job.expires_at is None or job.expires_at > datetime.now(UTC):
+        return job
+    with suppress(DatabaseDown):  # where nothing can be written it is told as it was read
+        end_overdue(resources.database, resources.notifier)
+    return _read_job(resources.database, who, job_id)
 
 
 def _read_job(database: Database, who: Principal, job_id: str) -> wire.Job:
     return read_row(database, lambda sql: queries.get_job(sql, who.tenant, job_id))
 
 
-def end_overdue(database: Database, notifier: Notifier) -> list[str]:
-    """End the films that did not start in their time, as each worker does, since there may be none; returns the ids.
+def end_overdue(database: Database, notifier: Notifier) -> None:
+    """End the films that did not start in their time, as each worker does, since there may be none.
 
     Raises:
         DatabaseDown: try again later.
     """
+    if not read_row(database, lambda sql: queries.is_overdue(sql, database.now(sql))):
+        return
 
     def change() -> list[str]:
         with jobs.changing(database) as changes:
             return changes.expire_due()
 
-    ended = run_sql(database, change)
-    notifier.publish(ended)
-    return ended
+    notifier.publish(run_sql(database, change))
 
 
 def cancel(resources: Resources, who: Principal, job_id: str) -> None:

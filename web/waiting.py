@@ -197,9 +197,7 @@ class WaitingRoom:
     def _end_overdue(self) -> None:
         """Nobody else may: where no worker lives."""
         try:
-            is_due = read_row(self._database, lambda sql: queries.is_overdue(sql, self._database.now(sql)))
-            if is_due:
-                submit.end_overdue(self._database, self._notifier)
+            submit.end_overdue(self._database, self._notifier)
         except AppError as error:
             log.warning("overdue.not_ended", code=error.code)
         except Exception:

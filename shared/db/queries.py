@@ -169,10 +169,11 @@ def needs_sweep(session: Session, now: datetime, ring_after_s: float) -> bool:
     queued = tables.Job.state == JobState.QUEUED
     rules = (
         (tables.Job.state == JobState.RUNNING) & (tables.Job.lease_until < now),
-        queued & (tables.Job.expires_at <= now),
         queued & (tables.Job.last_rung_at < now - timedelta(seconds=ring_after_s)) & (tables.Job.not_before <= now),
     )  # asked one by one: of rules joined by OR no index is used
-    return any(session.scalar(select(tables.Job.id).where(rule).limit(1)) is not None for rule in rules)
+    return is_overdue(session, now) or any(
+        session.scalar(select(tables.Job.id).where(rule).limit(1)) is not None for rule in rules
+    )
 
 
 def is_overdue(sql: Sql, now: datetime) -> bool:

@@ -208,7 +208,7 @@ class LitServe:
 
 def all_servers(*, is_full: bool) -> Sequence[Design]:
     """In the order of a round; the ceiling is no server and comes last."""
-    aside = (Plainfilm(stats.PLAINFILM_FINE, precision="f32", is_aside=True),)
+    aside = (Plainfilm(stats.PLAINFILM_FLOAT32, precision="f32", is_aside=True),)
     return (Plainfilm(), *(aside if is_full else ()), Tutorial(), LitServe())
 
 

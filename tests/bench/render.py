@@ -23,11 +23,11 @@ COLUMNS = {
 RATIOS = {
     "throughput_vs_tutorial": "films/s, plainfilm's divided by the tutorial design's",
     "throughput_vs_tutorial_slow": "films/s, plainfilm's divided by the tutorial design's, asked every 0.5 s",
-    "fine_throughput_vs_tutorial": "films/s, plainfilm's all in float32 divided by the tutorial design's",
+    "float32_throughput_vs_tutorial": "films/s, plainfilm's all in float32 divided by the tutorial design's",
     "throughput_vs_litserve": "films/s, plainfilm's divided by LitServe's",
     "cpu_vs_tutorial": "CPU a film, the tutorial design's divided by plainfilm's",
     "cpu_vs_tutorial_slow": "CPU a film, the tutorial design's, asked every 0.5 s, divided by plainfilm's",
-    "fine_cpu_vs_tutorial": "CPU a film, the tutorial design's divided by plainfilm's all in float32",
+    "float32_cpu_vs_tutorial": "CPU a film, the tutorial design's divided by plainfilm's all in float32",
     "share_of_ceiling": "films/s, plainfilm's divided by the in-process ceiling's",
 }
 

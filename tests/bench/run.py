@@ -19,8 +19,7 @@ from worker.engine.choose import Precision
 Say = Callable[[str], None]
 SEED = 1
 
-ARITHMETICS: Sequence[Precision | None] = (None, "f32")
-"""Of the designs, each held against the ceiling in the same; None is plainfilm's usual one."""
+HEADLINE_LOADS = frozenset(stats.reported(kind) for kind in Kind)
 
 
 @dataclass(slots=True)
@@ -62,7 +61,8 @@ def run(plan: Plan, folder: Path, say: Say) -> Json:
     started = time.monotonic()
     made = films.make_all(folder / "films", plan.films, SEED)
     say(f"{sum(map(len, made.values()))} films made in {time.monotonic() - started:.0f} s")
-    reference = {precision: measure.reference_answers(made, precision) for precision in ARITHMETICS}
+    arithmetics = {design.precision for design in all_servers(is_full=plan.is_full)}
+    reference = {precision: measure.reference_answers(made, precision) for precision in arithmetics}
     bench = Bench(plan, made, folder, say, reference)
     notes = Notes()
     tuning = _tune(bench)
@@ -145,14 +145,13 @@ def _turn(bench: Bench, design: Design, setting: Setting, number: int, notes: No
 
 def _loads(plan: Plan, design: Design) -> list[Load]:
     """Those that the design is measured at."""
-    headline = {stats.reported(kind) for kind in Kind}
-    return [load for load in plan.loads if not design.is_aside or load.name in headline]
+    return [load for load in plan.loads if not design.is_aside or load.name in HEADLINE_LOADS]
 
 
 def _ask_less_often(bench: Bench, server: Server, number: int, notes: Notes) -> None:
     """Polling costs the tutorial design CPU where many wait; so that this is seen, the reported loads once more."""
     for load in bench.plan.loads:
-        if load.name in {stats.reported(kind) for kind in Kind}:
+        if load.name in HEADLINE_LOADS:
             paths = measure.films_of(load, bench.films, bench.plan)  # it stores nothing: the same films do
             found = measure.send(server, paths, load.clients, TUTORIAL_SLOW)
             notes.rows.append({"round": number, "load": load.name, "design": TUTORIAL_SLOW, **found})
@@ -172,11 +171,10 @@ def _ceiling_turn(bench: Bench, setting: Setting, number: int, notes: Notes) -> 
 
 def _cpu_by_part(rows: Sequence[Json]) -> dict[str, Any]:
     """CPU ms a film of each design's parts at the reported loads: medians over the rounds."""
-    wanted = {stats.reported(kind) for kind in Kind}
     inner = [
         {"load": row["design"], "design": row["load"], "measures": row["cpu_ms_per_film_by_part"]}
         for row in rows
-        if row["load"] in wanted and "cpu_ms_per_film_by_part" in row
+        if row["load"] in HEADLINE_LOADS and "cpu_ms_per_film_by_part" in row
     ]
     return stats.medians(inner)
 

@@ -13,21 +13,21 @@ PLAINFILM, TUTORIAL, LITSERVE, CEILING = "plainfilm", "tutorial", "litserve", "c
 TUTORIAL_SLOW = "tutorial, asked every 0.5 s"
 """The tutorial design with clients that ask less often."""
 
-PLAINFILM_FINE = "plainfilm, all in float32"
+PLAINFILM_FLOAT32 = "plainfilm, all in float32"
 """With `PLAINFILM_PRECISION=f32`."""
 
 PLAINFILM_COMPUTED = "plainfilm, nothing from its store"
 
-DESIGNS = (PLAINFILM, PLAINFILM_FINE, TUTORIAL, TUTORIAL_SLOW, LITSERVE, CEILING)
+DESIGNS = (PLAINFILM, PLAINFILM_FLOAT32, TUTORIAL, TUTORIAL_SLOW, LITSERVE, CEILING)
 
 HEADLINE = (
     ("throughput_vs_tutorial", "films_per_s", PLAINFILM, TUTORIAL),
     ("throughput_vs_tutorial_slow", "films_per_s", PLAINFILM, TUTORIAL_SLOW),
     ("throughput_vs_litserve", "films_per_s", PLAINFILM, LITSERVE),
-    ("fine_throughput_vs_tutorial", "films_per_s", PLAINFILM_FINE, TUTORIAL),
+    ("float32_throughput_vs_tutorial", "films_per_s", PLAINFILM_FLOAT32, TUTORIAL),
     ("cpu_vs_tutorial", "cpu_ms_per_film", TUTORIAL, PLAINFILM),
     ("cpu_vs_tutorial_slow", "cpu_ms_per_film", TUTORIAL_SLOW, PLAINFILM),
-    ("fine_cpu_vs_tutorial", "cpu_ms_per_film", TUTORIAL, PLAINFILM_FINE),
+    ("float32_cpu_vs_tutorial", "cpu_ms_per_film", TUTORIAL, PLAINFILM_FLOAT32),
     ("share_of_ceiling", "films_per_s", PLAINFILM, CEILING),
 )
 """Each ratio: its name, the measure, whose is divided, and by whose."""

@@ -90,7 +90,7 @@ def make(name: str, key: str) -> Talk:
     """The talk of a design, by its name."""
     talks: dict[str, Talk] = {
         stats.PLAINFILM: PlainfilmTalk(key),
-        stats.PLAINFILM_FINE: PlainfilmTalk(key),
+        stats.PLAINFILM_FLOAT32: PlainfilmTalk(key),
         stats.PLAINFILM_COMPUTED: PlainfilmTalk(key, is_fresh=True),
         stats.TUTORIAL: TutorialTalk(),
         stats.TUTORIAL_SLOW: TutorialTalk(SLOW_POLL_S),

@@ -45,14 +45,14 @@ class Architecture:
 
     Attributes:
         target_layer: the row whose output Grad-CAM weighs.
-        fine_until: the last row that is computed in float32 where others are in bfloat16; None: none is.
+        float32_until: the last row that is computed in float32 where others are in bfloat16; None: none is.
     """
 
     name: str
     input_shape: tuple[int, int, int]
     target_layer: str
     layers: tuple[Layer, ...]
-    fine_until: str | None = None
+    float32_until: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def lite0(outputs: int) -> Architecture:
             filters, number, above = stage.filters, number + 1, rows[-1].name
     layers += _conv_bn("head", Conv("head", 1280, 1), is_active=True)
     layers += [GlobalPool("pool"), Dropout("dropout", 0.2), Dense("logits", outputs)]
-    return Architecture("lite0", (224, 224, 1), "head_relu", tuple(layers), fine_until="block01_project")
+    return Architecture("lite0", (224, 224, 1), "head_relu", tuple(layers), float32_until="block01_project")
 
 
 def _block(name: str, stage: Stage, filters_in: int, stride: int, above: str) -> list[Layer]:
@@ -216,14 +216,14 @@ def gate_features(architecture: Architecture, row: str) -> int:
     raise ManifestMismatch(message)
 
 
-def fine_rows(architecture: Architecture, *looked_at: str | None) -> int:
+def float32_rows(architecture: Architecture, *looked_at: str | None) -> int:
     """How many rows, from the first, stay in float32 where the others are computed in bfloat16.
 
     Args:
         looked_at: rows whose output is wanted beside the last's; none stays in float32 where one is among the first.
     """
     names = [layer.name for layer in architecture.layers]
-    count = names.index(architecture.fine_until) + 1 if architecture.fine_until in names else 0
+    count = names.index(architecture.float32_until) + 1 if architecture.float32_until in names else 0
     return 0 if set(names[:count]) & set(looked_at) else count
 
 

@@ -19,7 +19,7 @@ from worker.engine.weights import Weights
 
 EngineName = Literal["auto", "keras", "openvino"]
 Precision = Literal["f32", "bf16"]
-"""Of the network's arithmetic: float32, or bfloat16 behind first rows in float32 (`Architecture.fine_until`)."""
+"""Of the network's arithmetic: float32, or bfloat16 behind first rows in float32 (`Architecture.float32_until`)."""
 
 GPU: Final = Path("/dev/nvidia0")
 

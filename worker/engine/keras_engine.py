@@ -21,7 +21,7 @@ from shared.arrays import FloatArray
 from shared.errors import ManifestMismatch
 from shared.manifest import ModelManifest, read_manifest
 from worker.engine import layers as rows
-from worker.engine.architecture import Architecture, array_shapes, fine_rows
+from worker.engine.architecture import Architecture, array_shapes, float32_rows
 from worker.engine.base import Inference, check_input
 from worker.engine.choose import Precision
 from worker.engine.gate import Gate, pool
@@ -157,9 +157,9 @@ def build_whole(architecture: Architecture) -> keras.Model:
 
 def _policies(architecture: Architecture, precision: Precision = "f32") -> dict[str, str]:
     """Row to Keras's name of its arithmetic."""
-    fine = architecture.layers[: fine_rows(architecture)]
+    first = architecture.layers[: float32_rows(architecture)]
     chosen = dict.fromkeys((layer.name for layer in architecture.layers), POLICIES[precision])
-    return chosen | dict.fromkeys((layer.name for layer in fine), POLICIES["f32"])
+    return chosen | dict.fromkeys((layer.name for layer in first), POLICIES["f32"])
 
 
 def _connect(

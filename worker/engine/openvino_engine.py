@@ -25,7 +25,7 @@ from shared.errors import ManifestMismatch
 from shared.manifest import ModelManifest
 from shared.verdict import calibrate
 from worker.engine import layers as rows
-from worker.engine.architecture import Architecture, fine_rows
+from worker.engine.architecture import Architecture, float32_rows
 from worker.engine.attribution import over_peak
 from worker.engine.base import Inference, check_input
 from worker.engine.choose import Precision, ends_pooled
@@ -154,14 +154,14 @@ def build_parts(
         raise ManifestMismatch(message)
     height, width, channels = architecture.input_shape
     entry, above = ops.parameter([1, channels, height, width], np.float32, name="film"), "input"
-    fine = fine_rows(architecture, target_layer, gate_layer) if precision == "bf16" else 0
+    first = float32_rows(architecture, target_layer, gate_layer) if precision == "bf16" else 0
     parts: list[tuple[openvino.Model, Precision]] = []
-    if fine:
-        above = architecture.layers[fine - 1].name
-        seen = _connect(architecture.layers[:fine], entry, "input", arrays)[above]
-        parts.append((openvino.Model([seen], [entry], f"{architecture.name} fine"), "f32"))
+    if first:
+        above = architecture.layers[first - 1].name
+        seen = _connect(architecture.layers[:first], entry, "input", arrays)[above]
+        parts.append((openvino.Model([seen], [entry], f"{architecture.name} in float32"), "f32"))
         entry = ops.parameter(parts[0][0].output(0).get_shape(), np.float32, name=above)
-    nodes = _connect(architecture.layers[fine:], entry, above, arrays)
+    nodes = _connect(architecture.layers[first:], entry, above, arrays)
     logits = nodes[architecture.layers[-1].name]
     columns = arrays[f"{architecture.layers[-1].name}.kernel"]
     activations = _convolve(nodes[target_layer], columns[np.newaxis, np.newaxis], 1, "valid")

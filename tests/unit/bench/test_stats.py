@@ -14,8 +14,8 @@ HEADLINE = {
     "throughput_vs_litserve_jpeg", "cpu_vs_tutorial_png", "cpu_vs_tutorial_jpeg", "share_of_ceiling_png",
     "share_of_ceiling_jpeg", "throughput_vs_tutorial_slow_png", "throughput_vs_tutorial_slow_jpeg",
     "cpu_vs_tutorial_slow_png", "cpu_vs_tutorial_slow_jpeg",
-    "fine_throughput_vs_tutorial_png", "fine_throughput_vs_tutorial_jpeg", "fine_cpu_vs_tutorial_png",
-    "fine_cpu_vs_tutorial_jpeg",
+    "float32_throughput_vs_tutorial_png", "float32_throughput_vs_tutorial_jpeg", "float32_cpu_vs_tutorial_png",
+    "float32_cpu_vs_tutorial_jpeg",
 }  # fmt: skip
 
 
@@ -69,11 +69,11 @@ def test_ratios_have_the_agreed_names_and_directions() -> None:
     assert found.keys() == HEADLINE
     assert found["throughput_vs_tutorial_png"] == 5
     assert found["throughput_vs_tutorial_slow_png"] == 4
-    assert found["fine_throughput_vs_tutorial_png"] == 4
+    assert found["float32_throughput_vs_tutorial_png"] == 4
     assert found["throughput_vs_litserve_jpeg"] == 2
     assert found["cpu_vs_tutorial_png"] == 5
     assert found["cpu_vs_tutorial_slow_jpeg"] == 3
-    assert found["fine_cpu_vs_tutorial_jpeg"] == 4
+    assert found["float32_cpu_vs_tutorial_jpeg"] == 4
     assert found["share_of_ceiling_jpeg"] == 0.5
 
 

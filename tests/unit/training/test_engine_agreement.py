@@ -56,7 +56,7 @@ def test_coarser_arithmetic_is_compared_where_it_is_asked_for(tmp_path: Path) ->
     write_model(tmp_path)
     found = compare(tmp_path, samples.paths(), ignore, "bf16")
     assert TOLERANCE < found.largest["probabilities"] < 0.1
-    assert 0 < found.usual["probabilities"] < found.largest["probabilities"]
+    assert 0 < found.mean["probabilities"] < found.largest["probabilities"]
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from shared.db import jobs
 from shared.db.engine import Database
 from shared.db.keys import Principal
 from shared.domain import JobState
-from shared.errors import TenantWaitersFull, WaitersFull
+from shared.errors import DatabaseDown, TenantWaitersFull, WaitersFull
 from shared.wiring import Resources
 from tests.api import make_tenant
 from tests.fakes import LocalNotifier
@@ -136,6 +136,21 @@ def test_whoever_asks_for_a_film_past_its_time_ends_it(resources: Resources) -> 
     assert submit.get_job(resources, who, late).status is JobState.EXPIRED
     assert isinstance(resources.notifier, LocalNotifier)
     assert resources.notifier.published == [(late,)]
+
+
+def test_where_nothing_can_be_written_a_late_film_is_told_as_it_was_read(
+    resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking for a job stays a read, that a database which only reads can answer."""
+    job_id = make_job(resources.database, expires_in_s=0.01)
+    time.sleep(0.02)
+
+    def refuse(_changes: jobs.JobChanges) -> list[str]:
+        raise DatabaseDown("read only")
+
+    monkeypatch.setattr(jobs.JobChanges, "expire_due", refuse)
+    found = submit.get_job(resources, Principal("testkey", "default", "uploader"), job_id)
+    assert found.status is JobState.QUEUED
 
 
 def test_200_waiters_cost_a_look_a_second(resources: Resources, open_room: Callable[..., WaitingRoom]) -> None:
