@@ -43,8 +43,11 @@ class BlobStore(Protocol):
             StorageFull: as `put`.
         """
 
-    def get(self, ref: str) -> bytes:
+    def get(self, ref: str, *, is_last: bool = False) -> bytes:
         """Read back, checked against the reference's SHA-256.
+
+        Args:
+            is_last: nobody is likely to read it again soon.
 
         Raises:
             BlobMissing: absent from the store that holds our films, or not the bytes that were stored.

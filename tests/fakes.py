@@ -44,7 +44,7 @@ class MemoryBlobs:
         self.written_at[ref] = self.written_at[copied]
         return copied
 
-    def get(self, ref: str) -> bytes:
+    def get(self, ref: str, *, is_last: bool = False) -> bytes:  # noqa: ARG002  the port's
         """Give them back, checked."""
         self.check()
         found = self.data.get(ref)

@@ -51,7 +51,7 @@ class LostEngine(FakeEngine):
 class UnmountedBlobs(MemoryBlobs):
     """A store that is away."""
 
-    def get(self, ref: str) -> bytes:
+    def get(self, ref: str, *, is_last: bool = False) -> bytes:  # noqa: ARG002  the port's
         """Refuse for now."""
         raise StorageDown("The stored film cannot be read just now.", ref=ref)
 

@@ -164,7 +164,7 @@ def _prepare(kitchen: Kitchen, held: Claim) -> Prepared | Failed:
     """Read the stored film; a missing or damaged one fails that job alone."""
     manifest = kitchen.engine.manifest
     try:
-        pixels = stored.from_bytes(kitchen.resources.blobs.get(held.blob_ref))
+        pixels = stored.from_bytes(kitchen.resources.blobs.get(held.blob_ref, is_last=True))
         return Prepared(held, preprocess.prepare(pixels, manifest.preprocessing, manifest.input_shape))
     except AppError as error:
         log.warning("film.not_loaded", job_id=held.id, code=error.code)

@@ -55,9 +55,9 @@ class CountingBlobs(MemoryBlobs):
         self.bytes_written.append(len(data))
         return MemoryBlobs.put(self, tenant, job_id, data, sha256)
 
-    def get(self, ref: str) -> bytes:
+    def get(self, ref: str, *, is_last: bool = False) -> bytes:
         """Count what is given back."""
-        data = MemoryBlobs.get(self, ref)
+        data = MemoryBlobs.get(self, ref, is_last=is_last)
         self.bytes_read.append(len(data))
         return data
 

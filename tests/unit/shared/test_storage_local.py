@@ -263,3 +263,26 @@ def test_the_sweep_bears_with_files_that_vanish(blobs: LocalBlobs) -> None:
 def test_an_empty_store_has_nothing_old(blobs: LocalBlobs) -> None:
     """Before the first film there is no root."""
     assert list(blobs.older_than(datetime.now(UTC))) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="only Linux says what it holds in memory")
+@pytest.mark.parametrize("is_last", [True, False])
+def test_a_film_that_is_read_for_the_last_time_leaves_memory(blobs: LocalBlobs, is_last: bool) -> None:  # noqa: FBT001
+    """Its pages serve the next film; any other reader's film stays, for the next look."""
+    ref = blobs.put("default", JOB, b"film" * 4096)
+    assert blobs.get(ref, is_last=is_last) == b"film" * 4096
+    assert is_in_memory(blobs.root / ref) is not is_last
+    assert blobs.get(ref) == b"film" * 4096
+
+
+def is_in_memory(path: Path) -> bool:
+    """Whether a read would find the file's first bytes without the disk; skips where this file system cannot tell."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return bool(os.preadv(descriptor, [bytearray(1)], 0, os.RWF_NOWAIT))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        pytest.skip(f"this file system cannot tell: {error.strerror}")
+    finally:
+        os.close(descriptor)
