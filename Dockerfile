@@ -68,12 +68,13 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
 CMD ["plainfilm", "web", "run"]
 
-# Alive means: a pool child of this container polled the database lately. Asking costs a new interpreter, so seldom.
+# Alive means: this container's worker polled the database lately. Asking costs a new interpreter, so seldom. A worker
+# that dies ends its container, which Compose starts again.
 FROM base AS base-worker
 USER 10001:10001
 HEALTHCHECK --interval=60s --timeout=30s --start-period=120s --retries=3 \
     CMD ["python", "-m", "worker.alive"]
-CMD ["plainfilm", "worker", "run"]
+CMD ["plainfilm", "worker", "run", "--pool", "solo"]
 
 FROM base-worker AS worker
 COPY --from=build-worker /opt/plainfilm /opt/plainfilm

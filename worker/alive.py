@@ -1,4 +1,4 @@
-"""`python -m worker.alive`: exit 0 where a pool child of this host polled the database lately, else 1.
+"""`python -m worker.alive`: exit 0 where a worker of this host polled the database lately, else 1.
 
 The health check of worker containers. Celery's own ping answers for the master only: a worker can hear its broker
 and still take no film.

@@ -1,7 +1,7 @@
 """`create_celery(settings)`: every Celery setting, each with its reason. `celery -A worker.app` works too.
 
-Celery carries rings and keeps the pool; it decides nothing about a film. Its own retries, results and redelivery
-are off or harmless, since the job row is the truth.
+Celery carries rings and, in a prefork pool, keeps the child; it decides nothing about a film. Its own retries, results
+and redelivery are off or harmless, since the job row is the truth.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from celery.signals import worker_process_init, worker_process_shutdown
 from shared import queueing
 from shared.errors import QueueDown
 from shared.log import get_logger
+from shared.processes import die_with_parent
 from shared.settings import Settings, load_settings
 from worker import tasks
 from worker.serving import Serving
@@ -31,8 +32,8 @@ EXIT_NO_START: Final = 78
 log = get_logger(__name__)
 
 
-def create_celery(settings: Settings, serving: Serving = ALL) -> Celery:
-    """The worker's Celery app for the queues it serves.
+def create_celery(settings: Settings) -> Celery:
+    """The worker's Celery app.
 
     Raises:
         QueueDown: no broker is known.
@@ -68,11 +69,17 @@ def create_celery(settings: Settings, serving: Serving = ALL) -> Celery:
         timezone="UTC",
     )
     tasks.register(celery)
+    return celery
+
+
+def work_in_children(settings: Settings, serving: Serving = ALL) -> None:
+    """Have each child of the pool start, and end, as a worker that serves these queues."""
 
     def start_child(**_sent: object) -> None:
         try:
             from worker import boot  # noqa: PLC0415  only the child pays for numpy and SQL
 
+            die_with_parent()
             boot.start(settings, serving)
         except BaseException:  # Celery would log it and keep a child that can do nothing
             log.exception("worker.not_started")
@@ -85,11 +92,12 @@ def create_celery(settings: Settings, serving: Serving = ALL) -> Celery:
 
     worker_process_init.connect(start_child, weak=False)
     worker_process_shutdown.connect(stop_child, weak=False)
-    return celery
 
 
 def __getattr__(name: str) -> Celery:
     """Make `app` when Celery's own command asks for it: nothing happens at import."""
     if name in {"app", "celery"}:
-        return create_celery(load_settings())
+        settings = load_settings()
+        work_in_children(settings)
+        return create_celery(settings)
     raise AttributeError(name)

@@ -1,7 +1,8 @@
-"""A pool child's start: logging, wiring, the engine loaded once and warmed up, then the threads of `LOOPS`.
+"""The start of the process that computes: logging, wiring, the engine loaded once and warm, then threads, `LOOPS`.
 
-The model is loaded here, after the fork: loaded before it, the child hangs. A child that cannot start ends,
-instead of living on without a model; it first waits for a database, or films, that are away.
+In a prefork pool that is the pool's child, and the model is loaded here, after the fork: loaded before it, the child
+hangs. A process that cannot start ends, instead of living on without a model; it first waits for a database, or films,
+that are away.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Final
 import numpy as np
 
 from shared.db import explanation_queries, queries, schema
-from shared.db.engine import Database, build_database
+from shared.db.engine import Database
 from shared.db.film_folder import FilmFolder
 from shared.db.line import Claimant
 from shared.domain import Verdict
@@ -28,7 +29,7 @@ from shared.errors import AppError, DatabaseDown, ManifestMismatch, StorageDown
 from shared.log import get_logger, set_up_logging
 from shared.manifest import ModelManifest, read_manifest
 from shared.model_report import ModelReport, read_report
-from shared.processes import die_with_parent, keep_freed_memory
+from shared.processes import keep_freed_memory
 from shared.settings import Settings
 from shared.wiring import build_resources
 from worker import heartbeat, pipeline, sweep
@@ -49,7 +50,7 @@ TEND_EVERY_S = 1.0
 """While films are due; the sweeper's turn, 3 s, is what a dead worker's films may wait longer."""
 
 DATABASE_PATIENCE_S = 90.0
-"""Less than the 120 s after which Celery kills a child that has not reported."""
+"""Less than the 120 s after which Celery kills a prefork child that has not reported."""
 
 FILMS_PAUSE_S = 1.0
 FILMS_PATIENCE_S = 20.0
@@ -63,7 +64,7 @@ TURN_WAIT_S = 30.0
 
 @dataclass(slots=True)
 class Runtime:
-    """A started child: its kitchen, and the turn that task and poll loop share.
+    """A started worker: its kitchen, and the turn that task and poll loop share.
 
     `stop` ends the poll loop, `woken` makes it look for films at once; `ended` is set when the last batch is done, and
     with it the other loops. Without a `desk` it makes no explanations, and where `has_films` is not set it claims none.
@@ -97,7 +98,7 @@ class Runtime:
             sweep.sweep(self.kitchen.resources, self.kitchen.who.worker)
 
     def look_for_films(self) -> None:
-        """Is their folder still there? Until it is, nothing is claimed, and this child does not count as alive.
+        """Is their folder still there? Until it is, nothing is claimed, and this worker does not count as alive.
 
         Raises:
             StorageDown: it is not.
@@ -107,7 +108,7 @@ class Runtime:
         self.has_films = True
 
     def beat(self) -> None:
-        """Write this child's sign of life."""
+        """Write this worker's sign of life."""
         heartbeat.beat(self.kitchen, Serving(self.kitchen.who.priorities, explains=self.desk is not None), self.golden)
 
     def explain(self) -> bool:
@@ -135,12 +136,10 @@ def current() -> Runtime:
 
 
 def start(settings: Settings, serving: Serving) -> Runtime:
-    """Start this process as a pool child; what goes wrong is raised, and then it must end."""
+    """Start this process as the one that computes; what goes wrong is raised, and then it must end."""
     global _runtime  # noqa: PLW0603  one runtime a process, set once
-    die_with_parent()
     keep_freed_memory()
     set_up_logging(settings.log_level, "worker")
-    wait_for_database(build_database(settings))
     _runtime = build(settings, serving)
     for name, loop in LOOPS.items():
         threading.Thread(target=loop, args=(_runtime,), name=name, daemon=True).start()
@@ -149,7 +148,7 @@ def start(settings: Settings, serving: Serving) -> Runtime:
 
 
 def stop() -> None:
-    """End the child's threads: the batch in hand is finished first, and the sign of life taken back."""
+    """End the worker's threads: the batch in hand is finished first, and the sign of life taken back."""
     if _runtime is None:
         return
     _runtime.stop.set()
@@ -165,13 +164,20 @@ def stop() -> None:
 
 
 def build(settings: Settings, serving: Serving) -> Runtime:
-    """Everything but the threads; the model is registered and warm."""
-    resources = build_resources(settings)
-    wait_for_films(resources.films)
+    """Everything but the threads; the model is registered and warm. A wrong one is told before anything is waited for.
+
+    Raises:
+        ManifestMismatch: the model's folder cannot be used.
+        QueueDown: no broker is known.
+        DatabaseDown, StorageDown: away for as long as is waited for them.
+    """
     folder = model_folder(settings)
     manifest = read_manifest(folder)
     weights = load_weights(folder, manifest)
     check_labels(manifest)
+    resources = build_resources(settings)
+    wait_for_database(resources.database)
+    wait_for_films(resources.films)
     engine, golden = load_engine(settings, manifest, weights, read_golden(folder))
     batch_limit = choose_batch_limit(settings, engine)
     warm_up(engine, batch_limit)
@@ -203,7 +209,7 @@ def wait_for_database(database: Database, patience_s: float = DATABASE_PATIENCE_
     """Return once the database answers at this build's schema; asked with growing pauses, before TensorFlow loads.
 
     Raises:
-        DatabaseDown: not within `patience_s`; the pool starts a new child, which waits again.
+        DatabaseDown: not within `patience_s`; who starts this process again has it wait again.
     """
     give_up_at, pause_s = time.monotonic() + patience_s, 0.5
     while True:
@@ -225,7 +231,7 @@ def wait_for_films(films: FilmFolder, patience_s: float = FILMS_PATIENCE_S) -> N
     """Return once the folder of this database's films is there: a web process marks it at its first start.
 
     Raises:
-        StorageDown: not within `patience_s`; the pool starts a new child, which waits again.
+        StorageDown: not within `patience_s`; who starts this process again has it wait again.
         DatabaseDown: the database cannot be asked.
     """
     give_up_at = time.monotonic() + patience_s
@@ -371,4 +377,4 @@ def purge_loop(runtime: Runtime) -> None:
 LOOPS: Final[Mapping[str, Callable[[Runtime], None]]] = MappingProxyType(
     {"poll": poll_loop, "lease": lease_loop, "limit": limit_loop, "beat": beat_loop, "purge": purge_loop}
 )
-"""A child's threads, beside the one that Celery gives its tasks."""
+"""A worker's threads, beside the one that Celery gives its tasks."""

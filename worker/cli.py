@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from shared.settings import load_settings
+from worker.run import Pool
 from worker.run import run as work
 from worker.serving import parse_queues
 
@@ -23,6 +24,9 @@ def run(
     queues: Annotated[
         str, typer.Option(help="what to serve, by comma: classes of films, and `explain`")
     ] = "stat,routine,bulk,explain",
+    pool: Annotated[
+        Pool, typer.Option(help="prefork: Celery starts what computes again where it dies; solo: a supervisor does")
+    ] = "prefork",
 ) -> None:
     """Run a worker: claims its work from the database, films before explanations; any number against one."""
-    work(load_settings(), parse_queues(queues))
+    work(load_settings(), parse_queues(queues), pool)

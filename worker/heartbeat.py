@@ -1,4 +1,4 @@
-"""What a pool child writes about itself: the model it has loaded, and its sign of life. Called by `boot`."""
+"""What a worker writes about itself: the model it has loaded, and its sign of life. Called by `boot`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine that a child serves with: built, in the precision that its golden films speak for, and asked."""
+"""The engine that a worker serves with: built, in the precision that its golden films speak for, and asked."""
 
 from __future__ import annotations
 

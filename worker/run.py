@@ -1,16 +1,18 @@
-"""A worker's process: one Celery pool with its child.
+"""A worker's process: Celery, which hears rings, and what computes, in the same process or in a child of it.
 
-`python -m worker.run` is `plainfilm worker run` for all queues, less the command line's imports.
+`python -m worker.run` is `plainfilm worker run --pool solo` for all queues, less the command line's imports.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from shared import home
 from shared.exits import end_plainly
@@ -19,26 +21,62 @@ from shared.processes import die_with_parent
 from shared.settings import Settings, load_settings
 from worker.serving import Serving, model_folder
 
+if TYPE_CHECKING:
+    from celery import Celery
 
-def run(settings: Settings, serving: Serving) -> None:
+Pool = Literal["prefork", "solo"]
+"""Names of Celery's."""
+
+
+def run(settings: Settings, serving: Serving, pool: Pool = "prefork") -> None:
     """Work until told to stop.
+
+    Args:
+        pool: 'prefork' computes in a child, which Celery replaces where it dies; 'solo' in this process, where somebody
+            else starts it again then: a sixth less memory.
 
     Raises:
         ManifestMismatch: the model's folder cannot be used.
         QueueDown: no broker is known.
+        DatabaseDown, StorageDown: solo, and what it needs was away for long.
     """
     set_up_logging(settings.log_level, "worker")
     home.prepare(settings, partial(print, file=sys.stderr))
+    if pool == "solo":
+        _work_here(settings, serving)
+    else:
+        _work_in_child(settings, serving)
+
+
+def _work_here(settings: Settings, serving: Serving) -> None:
+    from worker import boot  # noqa: PLC0415  it imports numpy and SQL
+    from worker.app import create_celery  # noqa: PLC0415  it imports Celery
+
+    celery = create_celery(settings)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # until Celery has its own handler
+    try:
+        boot.start(settings, serving)
+        _listen(celery, settings, serving, "solo")
+    finally:
+        boot.stop()
+
+
+def _work_in_child(settings: Settings, serving: Serving) -> None:
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork"), die_with_parent, (os.getpid(),)) as apart:
         # apart, so that its numpy and arrays end with it
         checked = apart.submit(_check_weights, model_folder(settings))
-        from worker.app import create_celery  # noqa: PLC0415  Celery loads only where it runs, and meanwhile
+        from worker.app import create_celery, work_in_children  # noqa: PLC0415  Celery loads meanwhile
 
         checked.result()
-    celery = create_celery(settings, serving)
+    work_in_children(settings, serving)
+    _listen(create_celery(settings), settings, serving, "prefork")
+
+
+def _listen(celery: Celery, settings: Settings, serving: Serving, pool: Pool) -> None:
+    """Hear rings until told to stop."""
     names = ",".join(serving.queues)
     celery.worker_main([
-        "worker", "--pool=prefork", "--concurrency=1", f"--queues={names}", "--without-gossip", "--without-mingle",
+        "worker", f"--pool={pool}", "--concurrency=1", f"--queues={names}", "--without-gossip", "--without-mingle",
         f"--hostname=plainfilm-{os.getpid()}@%h", f"--loglevel={settings.log_level}",
     ])  # fmt: skip
 
@@ -52,4 +90,4 @@ def _check_weights(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    end_plainly(lambda: run(load_settings(), Serving()), "worker")
+    end_plainly(lambda: run(load_settings(), Serving(), "solo"), "worker")

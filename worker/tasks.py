@@ -1,6 +1,6 @@
 """The Celery tasks: a ring comes in, work is done. No arguments but an id, no result, no retries here.
 
-What they need is imported in the pool child: the process that forks it runs none of them (DECISIONS 29).
+What they need is imported where they run: the process that forks a pool child runs none of them (DECISIONS 29).
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ class Part:
     Attributes:
         arguments: of `tests.chaos.entry`.
         stop_by: the signal that asks it to end.
+        is_solo: a worker that computes in the process itself, which then counts as its child.
         held_until: monotonic time before which it is not started again.
         statuses: how it ended each time.
         sightings: of each living child of it: first and last wall time seen.
@@ -42,6 +43,7 @@ class Part:
     arguments: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_by: int = signal.SIGTERM
+    is_solo: bool = False
     is_wanted: bool = True
     held_until: float = 0.0
     process: subprocess.Popen[bytes] | None = None
@@ -54,9 +56,11 @@ class Part:
         return None if running is None else proc.find(running.pid)
 
     def children(self) -> list[Process]:
-        """Its living children."""
-        running = self.process
-        return [] if running is None else proc.children(running.pid)
+        """Its living children: the processes that do its work."""
+        running = self.found()
+        if running is None:
+            return []
+        return [running] if self.is_solo else proc.children(running.pid)
 
 
 class Keeper(threading.Thread):

@@ -138,7 +138,9 @@ class Stack:
             CHAOS_ENGINE=engine,
             **{FILM_MS: str(self.options.film_ms)},
         )
-        return Part(f"worker{number}", ["worker", "run", "--queues", "stat,routine,bulk"], environment)
+        pool = "prefork" if number % 2 else "solo"  # as started by hand, and as a supervisor starts it
+        command = ["worker", "run", "--queues", "stat,routine,bulk", "--pool", pool]
+        return Part(f"worker{number}", command, environment, is_solo=pool == "solo")
 
     def _environment(self, **more: str) -> Mapping[str, str]:
         return {

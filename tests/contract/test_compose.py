@@ -232,6 +232,15 @@ def test_final_images_hold_no_build_tools(stages: dict[str, list[str]], target: 
     assert not any(word in text for name in line for text in stages[name] for word in ("uv ", "pip ", "apt"))
 
 
+@pytest.mark.parametrize("name", ["worker", "worker-gpu"])
+def test_a_worker_without_a_child_is_started_again(services: Json, stages: dict[str, list[str]], name: str) -> None:
+    """A solo pool dies with what computes in it, so Compose has to watch it."""
+    command = json.loads(_last(stages, services[name]["build"]["target"], "CMD").removeprefix("CMD "))
+    assert command == ["plainfilm", "worker", "run", "--pool", "solo"]
+    assert "command" not in services[name]
+    assert services[name]["restart"] == "unless-stopped"
+
+
 @pytest.mark.parametrize("name", ["web", "worker", "worker-gpu"])
 def test_image_and_compose_agree_on_health(services: Json, stages: dict[str, list[str]], name: str) -> None:
     """An image run by hand is checked by the same command as under compose."""
@@ -239,7 +248,7 @@ def test_image_and_compose_agree_on_health(services: Json, stages: dict[str, lis
     assert ["CMD", *json.loads(of_image)] == services[name]["healthcheck"]["test"]
 
 
-def test_worker_is_healthy_while_its_own_child_polls(sqlite_url: str) -> None:
+def test_worker_is_healthy_while_it_polls(sqlite_url: str) -> None:
     """A fresh heartbeat of this host counts; one gone silent, or another host's, does not."""
     database = Database(make_engine(sqlite_url))
     assert not alive.is_alive(database)
@@ -251,7 +260,7 @@ def test_worker_is_healthy_while_its_own_child_polls(sqlite_url: str) -> None:
 
 
 def test_worker_health_command_answers_by_its_exit_status(sqlite_url: str, python: str, tmp_path: Path) -> None:
-    """The command of the health check: 0 beside a living child, 1 without, 1 and a line without a database."""
+    """The command of the health check: 0 beside a living worker, 1 without, 1 and a line without a database."""
     command = [python, "-m", "worker.alive"]
 
     def run(url: str) -> subprocess.CompletedProcess[str]:
@@ -308,7 +317,7 @@ def _example_names() -> set[str]:
 
 
 def _beat(database: Database, worker: str, *, silent_s: float) -> None:
-    """A heartbeat row as a pool child writes it."""
+    """A heartbeat row as a worker writes it."""
     with database.begin() as session:
         now = database.now(session)
         if session.get(tables.Model, "0" * 64) is None:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -163,6 +164,40 @@ def test_films_are_answered_while_the_broker_is_away(start_service: Start) -> No
         assert service.done(job.id).status is JobState.SUCCEEDED
     finally:
         os.kill(broker, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(("pool", "children"), [("prefork", 1), ("solo", 0)])
+def test_a_worker_told_to_end_is_gone_at_once(start_service: Start, pool: str, children: int) -> None:
+    """It takes its sign of life back, so nobody counts on it; the one beside it goes on."""
+    service = start_service()
+    second = subprocess.Popen(
+        [sys.executable, "-m", "shared.cli", "worker", "run", "--pool", pool],
+        env={**os.environ, **service.environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_until(lambda: two_workers(service), "the second worker")
+        assert len(psutil.Process(second.pid).children(recursive=True)) == children
+        second.terminate()
+        assert second.wait(30) == 0
+        assert service.http.get("/readyz").json()["workers"] == 1
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(second.pid, signal.SIGKILL)
+        second.wait()
+    assert service.done(service.submit(next(films(1))).id).status is JobState.SUCCEEDED
+
+
+def test_a_worker_that_dies_is_started_again(start_service: Start) -> None:
+    """`plainfilm up` has one process for it: what computes is what is watched."""
+    service = start_service()
+    (died,) = service.pids("worker", "run")
+    os.kill(died, signal.SIGKILL)
+    job = service.submit(next(films(1)))
+    assert service.done(job.id).status is JobState.SUCCEEDED
+    assert died not in service.pids("worker", "run")
 
 
 def test_two_workers_on_one_postgresql_share_the_films(

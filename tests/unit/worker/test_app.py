@@ -25,9 +25,9 @@ def test_a_child_that_cannot_start_ends(fault: str) -> None:
         "from celery.signals import worker_process_init\n"
         "from pydantic import SecretStr\n"
         "from shared.settings import Settings\n"
-        "from worker.app import create_celery\n"
+        "from worker.app import work_in_children\n"
         f"{fault}\n"
-        "create_celery(Settings(redis_url=SecretStr('redis://127.0.0.1:1/0')))\n"
+        "work_in_children(Settings(redis_url=SecretStr('redis://127.0.0.1:1/0')))\n"
         "worker_process_init.send(sender=None)\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""`plainfilm worker run`: which queues, which model, and a refusal before anything is forked."""
+"""`plainfilm worker run`: which queues, which model, and a refusal before anything is started."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from worker.cli import cli
 from worker.serving import model_folder
 
 
-def test_a_model_folder_without_a_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before Celery starts, so that no child is forked to fail."""
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_model_folder_without_a_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: str) -> None:
+    """Before Celery starts or the database is waited for, so that no child is forked to fail."""
     monkeypatch.setenv("PLAINFILM_HOME", str(tmp_path))
     monkeypatch.setenv("PLAINFILM_MODEL_DIR", str(tmp_path))
-    found = CliRunner().invoke(cli, ["run"])
+    monkeypatch.setenv("PLAINFILM_REDIS_URL", "redis://127.0.0.1:1/0")
+    found = CliRunner().invoke(cli, ["run", "--pool", pool])
     assert isinstance(found.exception, ManifestMismatch)
 
 
