@@ -1,19 +1,19 @@
-"""The doorbell's names and its web side: task and queue names, broker options, and `CeleryQueue`.
+"""The doorbell's names and its web side: task and queue names, the message, and `CeleryQueue`.
 
-The worker registers the names; a contract test holds both ends together, since this file imports no worker.
+The worker registers the names; a contract test holds both ends together, since this file imports neither a worker nor
+Celery, which would take longer to send a ring than the rest of it takes (DECISIONS 48).
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import math
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from celery import Celery
-from kombu import Exchange
-from kombu import Queue as KombuQueue
-from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -35,50 +35,34 @@ ALONE_S: Final = 0.05
 log = get_logger(__name__)
 
 
-def task_queues() -> tuple[KombuQueue, ...]:
-    """One queue a class, and one for explanations; separate queues, since Redis priorities reorder across prefetch.
+def make_message(task: str, subject: str, queue: str) -> str:
+    """A call of `task` with one argument as Celery's Redis transport keeps it in the list of `queue`.
 
-    Each has an exchange of its own: on Celery's default one a ring would reach all of them.
+    Celery's message protocol 2 in kombu's envelope, less what nobody reads: origin, reply queue and stamps.
     """
-    return tuple(KombuQueue(name, Exchange(name), routing_key=name) for name in (*Priority, EXPLAIN_QUEUE))
-
-
-def broker_transport_options(*, socket_timeout_s: float) -> dict[str, object]:
-    """Redis transport options of both ends.
-
-    Args:
-        socket_timeout_s: 1 in the web tier, where a request waits; 5 in workers.
-    """
-    return {
-        "visibility_timeout": 120,
-        "unacked_restore_interval": 10,
-        "unacked_restore_throttle": 1,
-        "socket_timeout": socket_timeout_s,
-        "socket_connect_timeout": min(socket_timeout_s, 2),
-        "socket_keepalive": True,
-        "health_check_interval": 10,
-        "global_keyprefix": KEY_PREFIX,
+    ring_id = str(uuid.uuid4())
+    body = json.dumps([[subject], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
+    headers = {
+        "lang": "py", "task": task, "id": ring_id, "root_id": ring_id, "parent_id": None, "group": None,
+        "retries": 0, "eta": None, "expires": None, "timelimit": [None, None], "argsrepr": f"['{subject}']",
+        "kwargsrepr": "{}", "ignore_result": True,
+    }  # fmt: skip
+    properties = {
+        "correlation_id": ring_id,
+        "delivery_mode": 2,
+        "delivery_info": {"exchange": "", "routing_key": queue},
+        "delivery_tag": str(uuid.uuid4()),
+        "priority": 0,
+        "body_encoding": "base64",
     }
-
-
-def create_producer(broker_url: str) -> Celery:
-    """A Celery app that only sends."""
-    app = Celery("plainfilm-producer", broker=broker_url, set_as_current=False)
-    app.conf.update(
-        task_queues=task_queues(),
-        task_create_missing_queues=False,
-        task_ignore_result=True,
-        task_serializer="json",
-        task_publish_retry=False,
-        broker_connection_timeout=1,
-        # one attempt to connect: kombu's default is to try again after 2 s, which the request would wait for
-        broker_transport_options=broker_transport_options(socket_timeout_s=1) | {"max_retries": 1, "interval_start": 0},
-    )
-    return app
+    return json.dumps({
+        "body": base64.b64encode(body.encode()).decode(), "content-type": "application/json",
+        "content-encoding": "utf-8", "headers": headers, "properties": properties,
+    })  # fmt: skip
 
 
 class CeleryQueue:
-    """A Queue over Celery: one message a film or explanation, carrying its id only.
+    """A Queue that Celery's workers hear: one message a film or explanation, carrying its id only.
 
     Args:
         broker_url: of Redis.
@@ -86,7 +70,6 @@ class CeleryQueue:
     """
 
     def __init__(self, broker_url: str, alone_s: float = ALONE_S) -> None:
-        self._app = create_producer(broker_url)
         self._breaker = Breaker()
         at_once = Retry(NoBackoff(), 0)  # redis-py's own default tries three times more, with pauses
         self._redis = Redis.from_url(broker_url, socket_timeout=1, socket_connect_timeout=1, retry=at_once)
@@ -138,12 +121,11 @@ class CeleryQueue:
             return False
 
     def close(self) -> None:
-        """Close both connections; idempotent."""
+        """Close the connections; idempotent."""
         self._redis.close()
-        self._app.close()
 
     def _send(self, task: str, subject: str, queue: str) -> None:
-        self._app.send_task(task, [subject], queue=queue, ignore_result=True)
+        self._redis.lpush(KEY_PREFIX + queue, make_message(task, subject, queue))
 
     def _try(self, what: str, subject: str, call: Callable[[], None]) -> bool:
         """Skipped, without waiting, while the broker has just failed several times: a poll or the sweeper finds it."""
@@ -151,7 +133,7 @@ class CeleryQueue:
             return False
         try:
             call()
-        except (OperationalError, RedisError, OSError) as error:
+        except (RedisError, OSError) as error:
             log.warning("queue.failed", call=what, subject=subject, error=type(error).__name__)
             self._breaker.note(worked=False)
             return False

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from celery import Celery
 from celery.signals import worker_process_init, worker_process_shutdown
+from kombu import Exchange, Queue
 
-from shared import queueing
+from shared.domain import EXPLAIN_QUEUE, Priority
 from shared.errors import QueueDown
 from shared.log import get_logger
 from shared.processes import die_with_parent
+from shared.queueing import KEY_PREFIX
 from shared.settings import Settings, load_settings
 from worker import tasks
 from worker.serving import Serving
@@ -30,6 +32,14 @@ EXIT_NO_START: Final = 78
 """Exit status of a child that cannot start (EX_CONFIG of sysexits.h)."""
 
 log = get_logger(__name__)
+
+
+def task_queues() -> tuple[Queue, ...]:
+    """One queue a class, and one for explanations; separate queues, since Redis priorities reorder across prefetch.
+
+    Each has an exchange of its own: on Celery's default one a ring would reach all of them.
+    """
+    return tuple(Queue(name, Exchange(name), routing_key=name) for name in (*Priority, EXPLAIN_QUEUE))
 
 
 def create_celery(settings: Settings) -> Celery:
@@ -48,7 +58,7 @@ def create_celery(settings: Settings) -> Celery:
         task_serializer="json",
         event_serializer="json",
         accept_content=["json"],  # never a pickle
-        task_queues=queueing.task_queues(),
+        task_queues=task_queues(),
         task_create_missing_queues=False,
         task_acks_late=True,  # an early ack takes the next ring 17 s before its turn
         worker_prefetch_multiplier=1,  # likewise
@@ -62,7 +72,16 @@ def create_celery(settings: Settings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_connection_timeout=2,
-        broker_transport_options=queueing.broker_transport_options(socket_timeout_s=5),
+        broker_transport_options={
+            "visibility_timeout": 120,
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+            "socket_timeout": 5,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+            "global_keyprefix": KEY_PREFIX,
+        },
         worker_hijack_root_logger=False,  # logs are ours, JSON lines
         worker_send_task_events=False,
         worker_redirect_stdouts=False,

@@ -341,10 +341,9 @@ def exchange(film: socket.socket, memory: FileIO, data: bytes, deadline: float) 
     if size_bytes > _MAX_HEADER_BYTES:
         raise _distrusted()
     header = _Header.parse(bytes(_receive(film, size_bytes, deadline)))
-    received = bytearray(header.height_px * header.width_px * header.bit_depth // 8)
-    if os.preadv(memory.fileno(), [received], PIXELS_AT) < len(received):
+    pixels = np.empty((header.height_px, header.width_px), _TYPES[header.bit_depth])
+    if os.preadv(memory.fileno(), [pixels], PIXELS_AT) < pixels.nbytes:
         raise EOFError
-    pixels = np.frombuffer(received, _TYPES[header.bit_depth]).reshape(header.height_px, header.width_px)
     return Decoded(pixels, header.kind, header.mode)
 
 
