@@ -342,7 +342,7 @@ def exchange(film: socket.socket, memory: FileIO, data: bytes, deadline: float) 
         raise _distrusted()
     header = _Header.parse(bytes(_receive(film, size_bytes, deadline)))
     pixels = np.empty((header.height_px, header.width_px), _TYPES[header.bit_depth])
-    if os.preadv(memory.fileno(), [pixels], PIXELS_AT) < pixels.nbytes:
+    if os.preadv(memory.fileno(), [pixels.data], PIXELS_AT) < pixels.nbytes:
         raise EOFError
     return Decoded(pixels, header.kind, header.mode)
 
