@@ -19,11 +19,12 @@ from shared.domain import Priority
 from shared.faults import Fault
 from tests.chaos.faulty import FAULT_FILE, GUNICORN
 from tests.chaos.keeper import Keeper
-from tests.chaos.plan import Design, Options
+from tests.chaos.plan import POOLS, Design, Options
 from tests.chaos.stack import Stack
 from tests.chaos.standin import STAND_IN
 from tests.factories import make_pixels, make_png
 from tests.service import wait_until
+from worker.run import Pool
 
 WAIT_S = 90.0
 
@@ -118,23 +119,29 @@ def film_of(key: str) -> bytes:
     return make_png(pixels=make_pixels(height_px=48, width_px=48, seed=zlib.crc32(key.encode())))
 
 
-def options(database: str, folder: Path, film_ms: int) -> Options:
+def options(database: str, folder: Path, film_ms: int, pools: Sequence[Pool]) -> Options:
     """One web server, two workers, nothing random."""
     return Options(
         jobs=0, seed=0, design=Design.PLAINFILM, database=database, engine=STAND_IN, persistence="none", webs=1,
-        workers=2, clients=0, film_ms=film_ms, kills=0, spread_s=0.0, out=folder,
+        workers=2, clients=0, film_ms=film_ms, kills=0, spread_s=0.0, out=folder, pools=pools,
     )  # fmt: skip
 
 
 @contextmanager
 def running(
-    database: str, *, film_ms: int = 5, each: Sequence[Mapping[str, str]] = (), **environment: str
+    database: str,
+    *,
+    film_ms: int = 5,
+    each: Sequence[Mapping[str, str]] = (),
+    pools: Sequence[Pool] = POOLS,
+    **environment: str,
 ) -> Iterator[Rig]:
     """A service on this kind of database until the block ends.
 
     Args:
         film_ms: how long the engine takes for a film.
         each: added to the environment of one worker each.
+        pools: the workers', in turn.
         environment: added to that of all.
     """
     with tempfile.TemporaryDirectory(prefix="plainfilm-rig-") as name, ExitStack() as stack:
@@ -143,7 +150,7 @@ def running(
         keeper = Keeper(folder / "logs")
         keeper.start()
         stack.callback(keeper.close)
-        made = Rig(options(database, folder, film_ms), keeper, environment)
+        made = Rig(options(database, folder, film_ms, pools), keeper, environment)
         stack.callback(made.http.close)
         for part, more in zip(made.workers, each, strict=False):
             part.environment = {**part.environment, **more}

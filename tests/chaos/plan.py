@@ -10,6 +10,10 @@ from pathlib import Path
 from random import Random
 
 from shared.domain import Priority
+from worker.run import Pool
+
+POOLS: Sequence[Pool] = ("solo", "prefork")
+"""As a supervisor starts a worker, and as it is started by hand."""
 
 JOBS_A_KILL = 14
 SPREAD_S_A_JOB = 0.28
@@ -69,7 +73,7 @@ OF_CELERY = frozenset({Blow.CHILD, Blow.PARENT, Blow.BROKER})
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for."""
+    """What was asked for; `pools` are the workers', in turn."""
 
     jobs: int
     seed: int
@@ -84,6 +88,7 @@ class Options:
     kills: int | None
     spread_s: float | None
     out: Path
+    pools: Sequence[Pool] = POOLS
 
     @property
     def spread(self) -> float:

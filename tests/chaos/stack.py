@@ -138,7 +138,7 @@ class Stack:
             CHAOS_ENGINE=engine,
             **{FILM_MS: str(self.options.film_ms)},
         )
-        pool = "prefork" if number % 2 else "solo"  # as started by hand, and as a supervisor starts it
+        pool = self.options.pools[number % len(self.options.pools)]
         command = ["worker", "run", "--queues", "stat,routine,bulk", "--pool", pool]
         return Part(f"worker{number}", command, environment, is_solo=pool == "solo")
 

@@ -31,8 +31,8 @@ LIMIT_BYTES = 768 << 20
 
 @pytest.fixture(scope="module")
 def rig() -> Iterator[Rig]:
-    """One running service on PostgreSQL."""
-    with running("postgresql") as made:
+    """One running service on PostgreSQL, its workers with a child each."""
+    with running("postgresql", pools=["prefork"]) as made:
         yield made
 
 
@@ -63,6 +63,13 @@ def test_a_film_that_kills_its_process_stops_after_three_attempts(rig: Rig) -> N
     parents = [part.process for part in rig.workers]
     submit_among_others(rig, Hazard.KILL)
     assert [part.process for part in rig.workers] == parents
+
+
+def test_so_does_a_film_that_kills_a_worker_without_a_child() -> None:
+    """Both workers are started again by their supervisor, as often as it takes."""
+    with running("postgresql", pools=["solo"]) as rig:
+        submit_among_others(rig, Hazard.KILL)
+        assert sum(len(part.statuses) for part in rig.workers) == 3
 
 
 def test_a_film_that_eats_a_workers_memory_stops_likewise(rig: Rig) -> None:
