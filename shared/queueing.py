@@ -38,7 +38,7 @@ log = get_logger(__name__)
 def make_message(task: str, subject: str, queue: str) -> str:
     """A call of `task` with one argument as Celery's Redis transport keeps it in the list of `queue`.
 
-    Celery's message protocol 2 in kombu's envelope, less what nobody reads: origin, reply queue and stamps.
+    Celery's message protocol 2 in kombu's envelope, less what no worker needs: origin, reply queue, stamps.
     """
     ring_id = str(uuid.uuid4())
     body = json.dumps([[subject], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])

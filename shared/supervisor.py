@@ -46,11 +46,13 @@ class Part:
         name: in messages and of its log file.
         command: argument vector.
         environment: added to ours.
+        longest_pause_s: what it waits at the most before it is started again.
     """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    longest_pause_s: float = LONGEST_PAUSE_S
     process: subprocess.Popen[bytes] | None = None
     pause_s: float = FIRST_PAUSE_S
     started_at: float = 0.0
@@ -142,7 +144,7 @@ class Supervisor:
         self._say(f"{part.name} {why}; starting it again in {part.pause_s:.1f} s "
                   f"(log: {self._logs / part.name}.log)")  # fmt: skip
         part.process, part.start_again_at = None, time.monotonic() + part.pause_s
-        part.pause_s = min(2 * part.pause_s, LONGEST_PAUSE_S)
+        part.pause_s = min(2 * part.pause_s, part.longest_pause_s)
 
 
 def turn_over(log: Path, most_bytes: int = LOG_BYTES) -> None:

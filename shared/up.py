@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from shared.db.engine import Database
 
 
+WORKER_PAUSE_S = 1.0
+"""At the most: films that kill it, three times each, should not make the others wait."""
+
+
 def up(settings: Settings, say: Say) -> None:
     """Run the service until SIGINT or SIGTERM; leaves nothing behind.
 
@@ -60,7 +64,7 @@ def _start(settings: Settings, supervisor: Supervisor, say: Say) -> None:
     url = settings.local_url
     private_files.write(settings.run / "redis-url", broker_url)
     private_files.write(settings.run / "url", url)
-    supervisor.add(Part("worker", [sys.executable, "-m", "worker.run"], environment))
+    supervisor.add(Part("worker", [sys.executable, "-m", "worker.run"], environment, WORKER_PAUSE_S))
     token = _prepare(settings, url, say)
     supervisor.add(Part("web", [sys.executable, "-m", "web.run"], environment))
     shown = settings.service_url  # PLAINFILM_URL where it is set, else ours

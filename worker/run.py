@@ -49,11 +49,11 @@ def run(settings: Settings, serving: Serving, pool: Pool = "prefork") -> None:
 
 
 def _work_here(settings: Settings, serving: Serving) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # until Celery has its own handler
     from worker import boot  # noqa: PLC0415  it imports numpy and SQL
     from worker.app import create_celery  # noqa: PLC0415  it imports Celery
 
     celery = create_celery(settings)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # until Celery has its own handler
     try:
         boot.start(settings, serving)
         _listen(celery, settings, serving, "solo")
@@ -73,12 +73,22 @@ def _work_in_child(settings: Settings, serving: Serving) -> None:
 
 
 def _listen(celery: Celery, settings: Settings, serving: Serving, pool: Pool) -> None:
-    """Hear rings until told to stop."""
+    """Hear rings until told to stop. Without Celery's heartbeat: nobody hears it, and it waits for a broker that hangs.
+
+    Raises:
+        SystemExit: Celery gave up, with its status.
+    """
     names = ",".join(serving.queues)
+    from celery.signals import worker_shutdown  # noqa: PLC0415  Celery loads only where it runs
+
+    statuses: list[int] = []
+    worker_shutdown.connect(lambda sender, **_: statuses.append(sender.exitcode or 0), weak=False)  # it is not returned
     celery.worker_main([
         "worker", f"--pool={pool}", "--concurrency=1", f"--queues={names}", "--without-gossip", "--without-mingle",
-        f"--hostname=plainfilm-{os.getpid()}@%h", f"--loglevel={settings.log_level}",
+        "--without-heartbeat", f"--hostname=plainfilm-{os.getpid()}@%h", f"--loglevel={settings.log_level}",
     ])  # fmt: skip
+    if any(statuses):
+        sys.exit(max(statuses))
 
 
 def _check_weights(folder: Path) -> None:

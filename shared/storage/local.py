@@ -186,8 +186,9 @@ def _read(path: Path, *, is_last: bool) -> bytes:
     """
     with path.open("rb", buffering=0) as file:
         data = file.readall()
-        if is_last and hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if is_last:
+            with suppress(AttributeError, OSError):  # advice: not every system takes it
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     return data
 
 

@@ -95,7 +95,7 @@ def test_the_settings_that_were_measured_are_in_force(worker: dict[str, Any]) ->
 
 @pytest.mark.parametrize("task", [queueing.CLASSIFY, queueing.EXPLAIN])
 def test_a_ring_is_what_celery_would_send(broker_url: str, task: str) -> None:
-    """Written by us for speed: every word that Celery's own message has, but for the four that nobody reads."""
+    """Written by us for speed: every word that Celery's own message has, but for those that nobody reads."""
     subject = new_job_id()
     with Redis.from_url(broker_url) as redis:
         redis.flushdb()

@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import redis
 from sqlalchemy import create_engine, select, text
 
 from shared import samples, wire
@@ -190,6 +191,58 @@ def test_a_worker_told_to_end_is_gone_at_once(start_service: Start, pool: str, c
     assert service.done(service.submit(next(films(1))).id).status is JobState.SUCCEEDED
 
 
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_worker_ends_beside_a_broker_that_hangs(start_service: Start, pool: str) -> None:
+    """Told to end, it ends within the time that a supervisor gives it."""
+    service = start_service()
+    second = subprocess.Popen(
+        [sys.executable, "-m", "shared.cli", "worker", "run", "--pool", pool],
+        env={**os.environ, **service.environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    (broker,) = service.pids("-server")
+    try:
+        wait_until(lambda: two_workers(service), "the second worker")
+        time.sleep(2)  # it hears its broker by now
+        os.kill(broker, signal.SIGSTOP)
+        time.sleep(3)
+        second.terminate()
+        assert second.wait(25) == 0
+    finally:
+        os.kill(broker, signal.SIGCONT)
+        with suppress(ProcessLookupError):
+            os.killpg(second.pid, signal.SIGKILL)
+        second.wait()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_worker_that_gives_up_says_so_by_its_status(start_service: Start, pool: str) -> None:
+    """A forged message that is no JSON ends Celery: a supervisor that looks at the status starts it again."""
+    service = start_service()
+    url = (service.home / "run" / "redis-url").read_text()
+    os.kill(service.pids("worker", "run")[0], signal.SIGSTOP)
+    second = subprocess.Popen(
+        [sys.executable, "-m", "shared.cli", "worker", "run", "--pool", pool],
+        env={**os.environ, **service.environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        with redis.Redis.from_url(url) as client:
+            wait_until(lambda: client.smembers("plainfilm:_kombu.binding.stat"), "the queue to be declared")
+            wait_until(lambda: two_workers(service), "the second worker")
+            client.rpush("plainfilm:stat", *[b"\xff no message"] * 3)  # the frozen worker may be given one, and no more
+            assert second.wait(40) == 1
+    finally:
+        os.kill(service.pids("worker", "run")[0], signal.SIGCONT)
+        with suppress(ProcessLookupError):
+            os.killpg(second.pid, signal.SIGKILL)
+        second.wait()
+
+
 def test_a_worker_that_dies_is_started_again(start_service: Start) -> None:
     """`plainfilm up` has one process for it: what computes is what is watched."""
     service = start_service()
@@ -346,8 +399,6 @@ def test_a_held_database_lock_stalls_no_other_request(running_stack: Service) ->
 
 def test_a_ring_is_one_message_in_its_own_queue(broker_url: str) -> None:
     """A ring for a class lands once, and in no other class's queue."""
-    import redis  # noqa: PLC0415
-
     queue = CeleryQueue(broker_url)
     with redis.Redis.from_url(broker_url) as client:
         names = {priority: f"plainfilm:{priority.value}" for priority in Priority}

@@ -34,7 +34,7 @@ def test_a_part_with_a_bad_setting_says_so(module: str, tmp_path: Path) -> None:
 
 
 def test_a_worker_without_a_broker_says_so(tmp_path: Path) -> None:
-    """After it has looked at its weights, and before a child is forked."""
+    """Before it looks at its weights."""
     found = start("worker.run", tmp_path)
     assert found.returncode == 1
     assert found.stderr.startswith("plainfilm: No broker is known: ")

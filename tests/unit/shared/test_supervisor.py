@@ -130,6 +130,18 @@ def test_the_pause_doubles_up_to_its_limit(parts: Supervisor, mark: str) -> None
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, LONGEST_PAUSE_S, LONGEST_PAUSE_S]
 
 
+def test_a_part_may_have_a_limit_of_its_own(parts: Supervisor, mark: str) -> None:
+    """A worker: films that kill it, three times each, should not make the others wait for half a minute."""
+    part = program("worker", "raise SystemExit(3)", mark)
+    part.longest_pause_s = 1.0
+    for _ in range(8):
+        part.process = _Dead()
+        part.started_at = time.monotonic()
+        before = time.monotonic()
+        parts._tend(part)
+    assert round(part.start_again_at - before, 1) == 1.0
+
+
 def test_no_part_is_started_before_its_pause_is_over(parts: Supervisor, mark: str) -> None:
     """The watch goes on around it."""
     part = program("crasher", SLEEPER, mark)

@@ -21,6 +21,7 @@ def test_a_model_folder_without_a_model_is_refused(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("PLAINFILM_HOME", str(tmp_path))
     monkeypatch.setenv("PLAINFILM_MODEL_DIR", str(tmp_path))
     monkeypatch.setenv("PLAINFILM_REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # it is this process's
     found = CliRunner().invoke(cli, ["run", "--pool", pool])
     assert isinstance(found.exception, ManifestMismatch)
 
