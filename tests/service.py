@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import httpx
 
 from shared import wire
 from shared.broker import free_port
+from tests.factories import make_pixels, make_png
 
 START_WAIT_S = 120.0
 
@@ -147,6 +148,11 @@ class Service:
 
     def _ended(self) -> bool:
         return self.process is not None and self.process.poll() is not None
+
+
+def films(count: int) -> Iterator[bytes]:
+    """Films that differ: nothing medical about them."""
+    return (make_png(pixels=make_pixels(height_px=64, width_px=64, seed=n)) for n in range(count))
 
 
 def freeze(service: Service, group: int) -> None:

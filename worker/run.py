@@ -33,7 +33,7 @@ def run(settings: Settings, serving: Serving, pool: Pool = "prefork") -> None:
 
     Args:
         pool: 'prefork' computes in a child, which Celery replaces where it dies; 'solo' in this process, where somebody
-            else starts it again then: a sixth less memory.
+            else starts it again then: a fifth less memory.
 
     Raises:
         ManifestMismatch: the model's folder cannot be used.

@@ -7,35 +7,25 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 import redis
-from sqlalchemy import create_engine, select, text
+from sqlalchemy import create_engine, text
 
 from shared import samples, wire
-from shared.db.tables import Result
 from shared.domain import JobState, Priority
 from shared.queueing import CeleryQueue
-from tests.factories import make_pixels, make_png
-from tests.service import Service, wait_until
+from tests.service import Service, films, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 Start = Callable[..., Service]
-
-
-def films(count: int) -> Iterator[bytes]:
-    """Films that differ: nothing medical about them."""
-    return (make_png(pixels=make_pixels(height_px=64, width_px=64, seed=n)) for n in range(count))
 
 
 def test_the_first_page_has_verdicts_and_a_restart_keeps_them(start_service: Start) -> None:
@@ -165,153 +155,6 @@ def test_films_are_answered_while_the_broker_is_away(start_service: Start) -> No
         assert service.done(job.id).status is JobState.SUCCEEDED
     finally:
         os.kill(broker, signal.SIGCONT)
-
-
-@pytest.mark.parametrize(("pool", "children"), [("prefork", 1), ("solo", 0)])
-def test_a_worker_told_to_end_is_gone_at_once(start_service: Start, pool: str, children: int) -> None:
-    """It takes its sign of life back, so nobody counts on it; the one beside it goes on."""
-    service = start_service()
-    second = subprocess.Popen(
-        [sys.executable, "-m", "shared.cli", "worker", "run", "--pool", pool],
-        env={**os.environ, **service.environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        wait_until(lambda: two_workers(service), "the second worker")
-        assert len(psutil.Process(second.pid).children(recursive=True)) == children
-        second.terminate()
-        assert second.wait(30) == 0
-        assert service.http.get("/readyz").json()["workers"] == 1
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(second.pid, signal.SIGKILL)
-        second.wait()
-    assert service.done(service.submit(next(films(1))).id).status is JobState.SUCCEEDED
-
-
-@pytest.mark.parametrize("pool", ["prefork", "solo"])
-def test_a_worker_ends_beside_a_broker_that_hangs(start_service: Start, pool: str) -> None:
-    """Told to end, it ends within the time that a supervisor gives it."""
-    service = start_service()
-    second = subprocess.Popen(
-        [sys.executable, "-m", "shared.cli", "worker", "run", "--pool", pool],
-        env={**os.environ, **service.environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    (broker,) = service.pids("-server")
-    try:
-        wait_until(lambda: two_workers(service), "the second worker")
-        time.sleep(2)  # it hears its broker by now
-        os.kill(broker, signal.SIGSTOP)
-        time.sleep(3)
-        second.terminate()
-        assert second.wait(25) == 0
-    finally:
-        os.kill(broker, signal.SIGCONT)
-        with suppress(ProcessLookupError):
-            os.killpg(second.pid, signal.SIGKILL)
-        second.wait()
-
-
-@pytest.mark.parametrize("pool", ["prefork", "solo"])
-def test_a_worker_that_gives_up_says_so_by_its_status(start_service: Start, pool: str) -> None:
-    """A forged message that is no JSON ends Celery: a supervisor that looks at the status starts it again."""
-    service = start_service()
-    url = (service.home / "run" / "redis-url").read_text()
-    os.kill(service.pids("worker", "run")[0], signal.SIGSTOP)
-    second = subprocess.Popen(
-        [sys.executable, "-m", "shared.cli", "worker", "run", "--pool", pool],
-        env={**os.environ, **service.environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        with redis.Redis.from_url(url) as client:
-            wait_until(lambda: client.smembers("plainfilm:_kombu.binding.stat"), "the queue to be declared")
-            wait_until(lambda: two_workers(service), "the second worker")
-            client.rpush("plainfilm:stat", *[b"\xff no message"] * 3)  # the frozen worker may be given one, and no more
-            assert second.wait(40) == 1
-    finally:
-        os.kill(service.pids("worker", "run")[0], signal.SIGCONT)
-        with suppress(ProcessLookupError):
-            os.killpg(second.pid, signal.SIGKILL)
-        second.wait()
-
-
-def test_a_worker_that_dies_is_started_again(start_service: Start) -> None:
-    """`plainfilm up` has one process for it: what computes is what is watched."""
-    service = start_service()
-    (died,) = service.pids("worker", "run")
-    os.kill(died, signal.SIGKILL)
-    job = service.submit(next(films(1)))
-    assert service.done(job.id).status is JobState.SUCCEEDED
-    assert died not in service.pids("worker", "run")
-
-
-def test_two_workers_on_one_postgresql_share_the_films(
-    postgres_url: str, broker_url: str, start_service: Start
-) -> None:
-    """PostgreSQL and an outside broker by environment alone; 200 films, each answered once, both workers at it."""
-    service = start_service(
-        PLAINFILM_DATABASE_URL=postgres_url, PLAINFILM_REDIS_URL=broker_url, PLAINFILM_BATCH_LIMIT="4"
-    )
-    second = subprocess.Popen(
-        [sys.executable, "-m", "shared.cli", "worker", "run"],
-        env={**os.environ, **service.environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        wait_until(lambda: service.http.get("/readyz").json()["workers"] == 2, "two workers")
-        jobs = [service.submit(film) for film in films(200)]
-        assert all(service.done(job.id).status is JobState.SUCCEEDED for job in jobs)
-    finally:
-        os.killpg(second.pid, signal.SIGKILL)
-        second.wait()
-    engine = create_engine(postgres_url)
-    with engine.connect() as connection:
-        rows = connection.execute(select(Result.job_id, Result.worker)).all()
-    engine.dispose()
-    answered = [job_id for job_id, _ in rows]
-    assert len(answered) == len(set(answered))
-    assert {job.id for job in jobs} <= set(answered)
-    assert len({worker for _, worker in rows}) == 2
-
-
-def test_a_worker_without_the_films_takes_none(
-    postgres_url: str, broker_url: str, start_service: Start, tmp_path: Path
-) -> None:
-    """Its PLAINFILM_HOME is another: it waits and says so, and every film is answered by the worker that has them."""
-    service = start_service(PLAINFILM_DATABASE_URL=postgres_url, PLAINFILM_REDIS_URL=broker_url)
-    with (tmp_path / "second.log").open("wb") as log:
-        second = subprocess.Popen(
-            [sys.executable, "-m", "shared.cli", "worker", "run"],
-            env={**os.environ, **service.environment, "PLAINFILM_HOME": str(tmp_path / "other")},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        said = tmp_path / "second.log"
-        wait_until(lambda: "films.awaited" in said.read_text() or two_workers(service), "the second worker")
-        jobs = [service.submit(film) for film in films(40)]
-        assert [service.done(job.id).status for job in jobs] == [JobState.SUCCEEDED] * 40
-        assert "PLAINFILM_HOME" in said.read_text()
-        assert not two_workers(service)
-    finally:
-        os.killpg(second.pid, signal.SIGKILL)
-        second.wait()
-
-
-def two_workers(service: Service) -> bool:
-    """What /readyz says."""
-    return bool(service.http.get("/readyz").json()["workers"] == 2)
 
 
 @pytest.mark.parametrize("method", ["gradient", "grad_cam"])

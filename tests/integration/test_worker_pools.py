@@ -1,0 +1,143 @@
+"""Workers started by hand beside a service, in either pool: they share its films, and end as they should."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+import psutil
+import pytest
+import redis
+from sqlalchemy import create_engine, select
+
+from shared.db.tables import Result
+from shared.domain import JobState
+from tests.service import Service, films, wait_until
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+Start = Callable[..., Service]
+
+
+@contextmanager
+def worker_beside(
+    service: Service, *options: str, log: IO[bytes] | None = None, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A second worker of this home, killed at the end of the block."""
+    second = subprocess.Popen(
+        [sys.executable, "-m", "shared.cli", "worker", "run", *options],
+        env={**os.environ, **service.environment, **environment},
+        stdout=log or subprocess.DEVNULL,
+        stderr=log or subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield second
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(second.pid, signal.SIGKILL)
+        second.wait()
+
+
+def two_workers(service: Service) -> bool:
+    """What /readyz says."""
+    return bool(service.http.get("/readyz").json()["workers"] == 2)
+
+
+@pytest.mark.parametrize(("pool", "children"), [("prefork", 1), ("solo", 0)])
+def test_a_worker_told_to_end_is_gone_at_once(start_service: Start, pool: str, children: int) -> None:
+    """It takes its sign of life back, so nobody counts on it; the one beside it goes on."""
+    service = start_service()
+    with worker_beside(service, "--pool", pool) as second:
+        wait_until(lambda: two_workers(service), "the second worker")
+        assert len(psutil.Process(second.pid).children(recursive=True)) == children
+        second.terminate()
+        assert second.wait(30) == 0
+        assert service.http.get("/readyz").json()["workers"] == 1
+    assert service.done(service.submit(next(films(1))).id).status is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_worker_ends_beside_a_broker_that_hangs(start_service: Start, pool: str) -> None:
+    """Told to end, it ends within the time that a supervisor gives it."""
+    service = start_service()
+    (broker,) = service.pids("-server")
+    with worker_beside(service, "--pool", pool) as second:
+        wait_until(lambda: two_workers(service), "the second worker")
+        time.sleep(2)  # it hears its broker by now
+        os.kill(broker, signal.SIGSTOP)
+        try:
+            time.sleep(3)
+            second.terminate()
+            assert second.wait(25) == 0
+        finally:
+            os.kill(broker, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_worker_that_gives_up_says_so_by_its_status(start_service: Start, pool: str) -> None:
+    """A forged message that is no JSON ends Celery: a supervisor that looks at the status starts it again."""
+    service = start_service()
+    url = (service.home / "run" / "redis-url").read_text()
+    (first,) = service.pids("worker", "run")
+    os.kill(first, signal.SIGSTOP)
+    try:
+        with worker_beside(service, "--pool", pool) as second, redis.Redis.from_url(url) as client:
+            wait_until(lambda: client.smembers("plainfilm:_kombu.binding.stat"), "the queue to be declared")
+            wait_until(lambda: two_workers(service), "the second worker")
+            client.rpush("plainfilm:stat", *[b"\xff no message"] * 3)  # the frozen worker may be given one, and no more
+            assert second.wait(40) == 1
+    finally:
+        os.kill(first, signal.SIGCONT)
+
+
+def test_a_worker_that_dies_is_started_again(start_service: Start) -> None:
+    """`plainfilm up` has one process for it: what computes is what is watched."""
+    service = start_service()
+    (died,) = service.pids("worker", "run")
+    os.kill(died, signal.SIGKILL)
+    job = service.submit(next(films(1)))
+    assert service.done(job.id).status is JobState.SUCCEEDED
+    assert died not in service.pids("worker", "run")
+
+
+def test_two_workers_on_one_postgresql_share_the_films(
+    postgres_url: str, broker_url: str, start_service: Start
+) -> None:
+    """PostgreSQL and an outside broker by environment alone; 200 films, each answered once, both workers at it."""
+    service = start_service(
+        PLAINFILM_DATABASE_URL=postgres_url, PLAINFILM_REDIS_URL=broker_url, PLAINFILM_BATCH_LIMIT="4"
+    )
+    with worker_beside(service):
+        wait_until(lambda: two_workers(service), "the second worker")
+        jobs = [service.submit(film) for film in films(200)]
+        assert all(service.done(job.id).status is JobState.SUCCEEDED for job in jobs)
+    engine = create_engine(postgres_url)
+    with engine.connect() as connection:
+        rows = connection.execute(select(Result.job_id, Result.worker)).all()
+    engine.dispose()
+    answered = [job_id for job_id, _ in rows]
+    assert len(answered) == len(set(answered))
+    assert {job.id for job in jobs} <= set(answered)
+    assert len({worker for _, worker in rows}) == 2
+
+
+def test_a_worker_without_the_films_takes_none(
+    postgres_url: str, broker_url: str, start_service: Start, tmp_path: Path
+) -> None:
+    """Its PLAINFILM_HOME is another: it waits and says so, and every film is answered by the worker that has them."""
+    service = start_service(PLAINFILM_DATABASE_URL=postgres_url, PLAINFILM_REDIS_URL=broker_url)
+    said = tmp_path / "second.log"
+    with said.open("wb") as log, worker_beside(service, log=log, PLAINFILM_HOME=str(tmp_path / "other")):
+        wait_until(lambda: "films.awaited" in said.read_text() or two_workers(service), "the second worker")
+        jobs = [service.submit(film) for film in films(40)]
+        assert [service.done(job.id).status for job in jobs] == [JobState.SUCCEEDED] * 40
+        assert "PLAINFILM_HOME" in said.read_text()
+        assert not two_workers(service)
