@@ -88,7 +88,7 @@ class Settings(BaseModel):
     decoders: int | None = Field(
         default=None, ge=1, description="decoder children at once; the number of cores unless set"
     )
-    web_workers: int = Field(default=1, ge=1, description="gunicorn worker processes")
+    web_workers: int = Field(default=1, ge=1, description="web processes; several are watched by gunicorn")
     secure_cookies: bool = Field(default=False, description="set where TLS ends in front of the service")
 
     batch_limit: int | None = Field(

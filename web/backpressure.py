@@ -2,7 +2,8 @@
 
 The database is asked how many wait at most once a second by each web process; in between, the process adds what it
 accepted itself, and at any time the films that it is about to accept: each has a place from its admission on. So a
-limit may be passed by what the other processes accept within that second, and no more.
+limit may be passed by what the other processes accept within that second, and no more. A film that is accepted while
+the database is asked may count twice for that second.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The web server's process: replaces itself by gunicorn, so that gevent patches one that has imported nothing yet.
+"""The web server's process: replaces itself by the server, so that gevent patches one that has imported nothing yet.
 
 `python -m web.run` is `plainfilm web run` less the command line's imports.
 """
@@ -31,7 +31,8 @@ def run(settings: Settings) -> None:
         "--keep-alive=15",
         "--log-level=warning",
     ]
-    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *options, "web.wsgi:app"])  # noqa: S606  our own command
+    server = "web.serve" if settings.web_workers == 1 else "gunicorn"
+    os.execv(sys.executable, [sys.executable, "-m", server, *options, "web.wsgi:app"])  # noqa: S606  our own command
 
 
 def open_as_many_as_allowed() -> None:

@@ -17,7 +17,7 @@ FAULT_FILE = "CHAOS_FAULT_FILE"
 GUNICORN = {"GUNICORN_CMD_ARGS": "--config=python:tests.chaos.faulty"}
 
 
-def post_fork(_server: object, _worker: object) -> None:
+def post_worker_init(_worker: object) -> None:
     """Gunicorn's hook: arm this web process."""
     arm()
 

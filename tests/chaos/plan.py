@@ -41,8 +41,8 @@ class Blow(StrEnum):
     CHILD = "child"
     PARENT = "parent"
     SWEEPER = "sweeper"
-    WEB_WORKER = "web_worker"
-    WEB_MASTER = "web_master"
+    WEB = "web"
+    WEB_CHILD = "web_child"
     ALL_WORKERS = "all_workers"
     BROKER = "broker"
     BACKEND = "backend"
@@ -57,8 +57,8 @@ KILLS: Mapping[Blow, int] = {
     Blow.CHILD: 5,
     Blow.PARENT: 4,
     Blow.SWEEPER: 2,
-    Blow.WEB_WORKER: 3,
-    Blow.WEB_MASTER: 2,
+    Blow.WEB: 3,
+    Blow.WEB_CHILD: 2,
     Blow.BROKER: 2,
     Blow.ALL_WORKERS: 1,
     Blow.BACKEND: 1,

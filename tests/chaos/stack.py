@@ -128,7 +128,9 @@ class Stack:
         return bool(state.get("ready")) and state["workers"] >= len(self.workers)
 
     def _web(self, number: int, url: str) -> Part:
-        return Part(f"web{number}", ["web", "run"], self._environment(PLAINFILM_PORT=url.rsplit(":", 1)[1]))
+        """Of two, one is a single process and one is gunicorn with two."""
+        more = {"PLAINFILM_PORT": url.rsplit(":", 1)[1], "PLAINFILM_WEB_WORKERS": str(1 + number % 2)}
+        return Part(f"web{number}", ["web", "run"], self._environment(**more))
 
     def _worker(self, number: int, model: str) -> Part:
         engine = self.options.engine

@@ -48,8 +48,8 @@ class Targets:
             Blow.CHILD: self._child,
             Blow.PARENT: self._parent,
             Blow.SWEEPER: self._sweeper,
-            Blow.WEB_WORKER: self._web_worker,
-            Blow.WEB_MASTER: self._web_master,
+            Blow.WEB: self._web,
+            Blow.WEB_CHILD: self._web_child,
             Blow.ALL_WORKERS: self._all_workers,
             Blow.BROKER: lambda: self._server(Blow.BROKER, self._stack.broker),
             Blow.POSTMASTER: lambda: self._server(Blow.POSTMASTER, self._stack.postgres),
@@ -97,13 +97,15 @@ class Targets:
             time.sleep(0.05)
         return self._child() if last is None else _killed(Blow.SWEEPER, last, worker_name(last), "its turn was over")
 
-    def _web_worker(self) -> Strike | None:
-        served = [child for part in self._stack.webs for child in part.children()]
-        return _killed(Blow.WEB_WORKER, self._draw.choice(served)) if served else None
+    def _web(self) -> Strike | None:
+        """A web process, or the gunicorn that watches several, with all that it started."""
+        found = [web for part in self._stack.webs if (web := part.found()) and part.children()]
+        return _killed(Blow.WEB, self._draw.choice(found)) if found else None
 
-    def _web_master(self) -> Strike | None:
-        masters = [found for part in self._stack.webs if (found := part.found()) and part.children()]
-        return _killed(Blow.WEB_MASTER, self._draw.choice(masters)) if masters else None
+    def _web_child(self) -> Strike | None:
+        """A single web process's decoder, or one of gunicorn's web processes."""
+        found = [child for part in self._stack.webs for child in part.children()]
+        return _killed(Blow.WEB_CHILD, self._draw.choice(found)) if found else None
 
     def _server(self, blow: Blow, part: Part | None) -> Strike | None:
         """Kill it, and keep it away for a while."""

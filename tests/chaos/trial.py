@@ -46,7 +46,7 @@ def _run_on(options: Options, stack: Stack, began: float) -> Verdict:
     clients = _make_clients(options, stack, orders, history, started)
     targets = Targets(stack, Random(f"targets {options.seed}"))  # noqa: S311  repeatable, not secret
     log = options.out / "kills.jsonl"
-    monkey = Monkey(plan.make_blows(options), targets.hits, Blow.WEB_WORKER, started, log)
+    monkey = Monkey(plan.make_blows(options), targets.hits, Blow.WEB, started, log)
     outages = Outages(stack.sql_url)
     for thread in (*clients, monkey, outages):
         thread.start()

@@ -79,7 +79,7 @@ def test_what_only_the_start_needed_is_given_back(running_stack: Service) -> Non
     watch = psutil.Process(running_stack.process.pid)
     wait_until(lambda: len(watch.children()) == 3, f"three parts: {watch.children()}")
     assert not [m.path for m in watch.memory_maps() if "sqlite" in m.path or "sqlalchemy" in m.path]
-    web = psutil.Process(running_stack.pids("gunicorn")[-1])
+    web = psutil.Process(running_stack.pids("web.serve")[0])
     assert [m.path for m in web.memory_maps() if "sqlalchemy" in m.path]  # so that one would be seen
 
 

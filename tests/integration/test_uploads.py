@@ -3,81 +3,30 @@
 from __future__ import annotations
 
 import http.client
-import os
+import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
-from pathlib import Path
+from contextlib import ExitStack
 
-import psutil
 import pytest
 
 from shared import wire
-from shared.broker import free_port
-from shared.db import migrate
-from shared.db.engine import Database, make_engine
-from tests.api import make_key
 from tests.factories import make_png
 from tests.service import wait_until
+from tests.web_alone import CLIENT_WAIT_S, MOST, WebAlone
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-MOST = 8 * 2**20
 FILM = make_png()
-CLIENT_WAIT_S = 20.0
-FEW_FILES = ["sh", "-c", 'ulimit -Sn 256 && exec "$0" "$@"']
-"""Starts a command with a soft limit of 256 descriptors."""
-
-
-class Server:
-    """`plainfilm web run` alone, with room for one upload of 8 MiB; a body has a second and what its length adds."""
-
-    def __init__(self, home: Path, **environment: str) -> None:
-        url = f"sqlite:///{home / 'plainfilm.db'}"
-        database = Database(make_engine(url))
-        migrate.upgrade(database)
-        self.key = make_key(database)
-        database.close()
-        self.port = free_port()
-        own = {
-            "PLAINFILM_HOME": str(home), "PLAINFILM_PORT": str(self.port), "PLAINFILM_REDIS_URL": "redis://127.0.0.1:1/0",
-            "PLAINFILM_MAX_UPLOAD_BYTES": str(MOST), "PLAINFILM_UPLOAD_BUDGET_BYTES": str(MOST),
-            "GUNICORN_CMD_ARGS": "--config=python:tests.hasty",
-        }  # fmt: skip
-        command = [*FEW_FILES, sys.executable, "-m", "shared.cli", "web", "run"]
-        self.process = subprocess.Popen(command, env={**os.environ, **own, **environment})
-        wait_until(self.is_alive, "the web server to answer")
-
-    def is_alive(self) -> bool:
-        """Whether it answers."""
-        with suppress(OSError), closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as client:
-            client.request("GET", "/livez")
-            return client.getresponse().status == 200
-        return False
-
-    def begin(self, length: int | None, kind: str = "image/png") -> socket.socket:
-        """A connection on which the head of an upload was sent."""
-        size = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
-        head = f"POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self.key}\r\n{size}\r\n"
-        client = socket.create_connection(("127.0.0.1", self.port), timeout=CLIENT_WAIT_S)
-        client.sendall(f"{head}Content-Type: {kind}\r\n\r\n".encode())
-        return client
-
-    def cpu_s(self) -> float:
-        """What its worker has used."""
-        (worker,) = psutil.Process(self.process.pid).children()
-        return sum(worker.cpu_times()[:2])
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One for all of them."""
-    made = Server(tmp_path_factory.mktemp("web"))
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebAlone]:
+    """One for all of them; a body has a second and what its length adds."""
+    made = WebAlone(tmp_path_factory.mktemp("web"), "tests.hasty")
+    made.wait()
     yield made
-    made.process.terminate()
-    made.process.wait(30)
+    made.end(signal.SIGTERM)
 
 
 def answer_of(client: socket.socket) -> tuple[int, bytes]:
@@ -96,7 +45,7 @@ def problem_of(client: socket.socket) -> wire.Problem:
 
 
 @pytest.mark.parametrize("kind", ["image/png", "multipart/form-data; boundary=x"])
-def test_a_client_that_goes_silent_is_let_go(server: Server, kind: str) -> None:
+def test_a_client_that_goes_silent_is_let_go(server: WebAlone, kind: str) -> None:
     """408 once its time is over, and the connection is closed; the room that it held is free."""
     with server.begin(200_000, kind) as client:
         client.sendall(bytes(100_000))
@@ -107,7 +56,7 @@ def test_a_client_that_goes_silent_is_let_go(server: Server, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["image/png", "multipart/form-data; boundary=x"])
 @pytest.mark.parametrize("sent", [b"ff\r\nabc", b"xyz\r\nabc", b"3\r\nabcdef", b""], ids=["cut", "size", "end", "none"])
-def test_a_chunked_body_that_breaks_off_is_malformed(server: Server, kind: str, sent: bytes) -> None:
+def test_a_chunked_body_that_breaks_off_is_malformed(server: WebAlone, kind: str, sent: bytes) -> None:
     """Its client left, or sends what is no chunk: as a raw body that ends early."""
     with server.begin(None, kind) as client:
         client.sendall(sent)
@@ -118,7 +67,7 @@ def test_a_chunked_body_that_breaks_off_is_malformed(server: Server, kind: str, 
 
 
 @pytest.mark.parametrize("kind", ["image/png", "multipart/form-data; boundary=x"])
-def test_a_body_that_breaks_off_is_malformed(server: Server, kind: str) -> None:
+def test_a_body_that_breaks_off_is_malformed(server: WebAlone, kind: str) -> None:
     """Raw or a form: not for what its last part lacks."""
     with server.begin(200_000, kind) as client:
         client.sendall(b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nabc')
@@ -126,7 +75,7 @@ def test_a_body_that_breaks_off_is_malformed(server: Server, kind: str) -> None:
         assert "before all of its bytes came" in problem_of(client).detail
 
 
-def test_what_comes_beside_a_full_budget_is_refused_at_once(server: Server) -> None:
+def test_what_comes_beside_a_full_budget_is_refused_at_once(server: WebAlone) -> None:
     """503; the one that holds the room is taken when it goes on."""
     padded = FILM + bytes(MOST - len(FILM))
     with server.begin(MOST) as first:
@@ -137,7 +86,19 @@ def test_what_comes_beside_a_full_budget_is_refused_at_once(server: Server) -> N
     assert not is_full(server)
 
 
-def is_full(server: Server) -> bool:
+def test_what_follows_a_body_is_the_next_request(server: WebAlone) -> None:
+    """Both come with one segment: the body is cut where its length says."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=CLIENT_WAIT_S) as client:
+        client.sendall(server.head(len(FILM)) + FILM + b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = b""
+        while b"HTTP/1.1 200 OK" not in received:
+            piece = client.recv(65536)
+            assert piece, received
+            received += piece
+    assert received.startswith(b"HTTP/1.1 202 ")
+
+
+def is_full(server: WebAlone) -> bool:
     """Whether a film is refused for want of room."""
     with server.begin(len(FILM)) as client:
         client.sendall(FILM)
@@ -145,7 +106,7 @@ def is_full(server: Server) -> bool:
     return status == 503 and wire.Problem.model_validate_json(body).code == "uploads_full"
 
 
-def test_a_refused_body_costs_little_and_leaves_the_connection_usable(server: Server) -> None:
+def test_a_refused_body_costs_little_and_leaves_the_connection_usable(server: WebAlone) -> None:
     """What is left of it is read by large pieces: by the KiB it took seconds of CPU."""
     before, key, server.key = server.cpu_s(), server.key, "pf_none"
     with server.begin(4 * MOST) as client:
@@ -157,7 +118,7 @@ def test_a_refused_body_costs_little_and_leaves_the_connection_usable(server: Se
     assert server.cpu_s() - before < 0.5
 
 
-def test_more_connections_fit_than_the_shell_gave_descriptors(server: Server) -> None:
+def test_more_connections_fit_than_the_shell_gave_descriptors(server: WebAlone) -> None:
     """300 idle ones under a soft limit of 256, and one more is answered."""
     with ExitStack() as idle:
         for _ in range(300):

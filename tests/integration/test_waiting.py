@@ -187,13 +187,13 @@ def test_an_open_stream_does_not_hold_up_the_end(start_service: Callable[..., Se
     listening = threading.Thread(target=_drain, args=(service, job_id))
     listening.start()
     time.sleep(1.0)
-    web = service.pids("gunicorn")
+    web = service.pids("web.serve")
     service.http.close()  # an idle connection holds gunicorn for its keep-alive time
     began = time.monotonic()
     os.kill(min(web), signal.SIGTERM)
     listening.join(15)
     assert not listening.is_alive()
-    wait_until(lambda: not set(web) & set(service.pids("gunicorn")), "the old web server to end", wait_s=10)
+    wait_until(lambda: not set(web) & set(service.pids("web.serve")), "the old web server to end", wait_s=10)
     assert time.monotonic() - began < 10
     os.killpg(group, signal.SIGCONT)  # else it would not hear that it is to end
 

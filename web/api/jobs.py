@@ -17,7 +17,7 @@ from shared.errors import InvalidRequest, JobNotFound, Malformed, TenantWaitersF
 from shared.wiring import Resources
 from web import submit
 from web.backpressure import Backpressure
-from web.bodies import contents
+from web.bodies import BodyStream, contents
 from web.offload import read
 from web.waiting import LONGEST_WAIT_S, WaitingRoom, get_job_when_done
 
@@ -130,10 +130,8 @@ def _read_part() -> bytes:
 
 
 def _read_body() -> bytes:
-    """The raw body, in one piece where its length is known: read by 64 KiB, what is left is copied each time."""
-    length = request.content_length
-    data = request.stream.read(length) if length else b""
-    return data if len(data) == length else data + request.stream.read()
+    stream = request.stream
+    return stream.read_whole() if isinstance(stream, BodyStream) else stream.read()
 
 
 def wanted_wait_s() -> int | None:
