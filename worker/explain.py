@@ -36,7 +36,7 @@ PATIENCE = 5.0
 
 @dataclass(slots=True)
 class Desk:
-    """What a pool child explains with.
+    """What a worker explains with.
 
     Attributes:
         worker: its name.

@@ -92,7 +92,7 @@ def _listen(celery: Celery, settings: Settings, serving: Serving, pool: Pool) ->
 
 
 def _check_weights(folder: Path) -> None:
-    """Broken weights are refused before a pool child is forked, which would fail, and its next one, for ever."""
+    """Broken weights are refused before a worker starts that would fail, and its next one, for ever."""
     from shared.manifest import read_manifest  # noqa: PLC0415
     from worker.engine.weights import load_weights  # noqa: PLC0415
 

@@ -48,7 +48,7 @@ def _make_hands() -> ThreadPoolExecutor:
 
 @dataclass(frozen=True, slots=True)
 class Kitchen:
-    """What a pool child works with."""
+    """What a worker works with."""
 
     resources: Resources
     engine: Engine

@@ -298,7 +298,7 @@ class AuditEvent(Base):
 
 
 class WorkerHeartbeat(Base):
-    """A pool child's last sign of life: alive means it polled the database lately."""
+    """A worker's last sign of life: alive means it polled the database lately."""
 
     __tablename__ = "worker_heartbeats"
 

@@ -30,7 +30,7 @@ class Strike:
     Attributes:
         pid: the victim's, or None where a blow has no victim.
         wall: when its death was confirmed, or the deed done.
-        worker: the name by which a struck pool child holds its films.
+        worker: the name by which a struck worker holds its films.
     """
 
     blow: Blow

@@ -1,4 +1,4 @@
-"""A child's start with a real model: golden films asked, told by the sign of life; a wrong model never serves."""
+"""A worker's start with a real model: golden films asked, told by the sign of life; a wrong model never serves."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def beats(resources: Resources) -> list[str]:
         return list(session.scalars(select(WorkerHeartbeat.golden)))
 
 
-def test_a_child_asks_its_golden_films(settings: Settings, resources: Resources) -> None:
+def test_a_worker_asks_its_golden_films(settings: Settings, resources: Resources) -> None:
     """They answer as recorded, and the sign of life says so."""
     runtime = boot.build(settings, Serving())
     runtime.beat()
@@ -83,7 +83,7 @@ def test_a_changed_byte_stops_the_start_before_the_weights_are_read(
         boot.build(settings, Serving())
 
 
-def test_a_child_waits_for_the_films_of_its_database(resources: Resources, tmp_path: Path) -> None:
+def test_a_worker_waits_for_the_films_of_its_database(resources: Resources, tmp_path: Path) -> None:
     """Beside another home, or a volume that is not mounted, it never starts; it says which setting to look at."""
     resources.films.open(may_mark=True)
     with pytest.raises(StorageDown, match="PLAINFILM_HOME"):
@@ -91,7 +91,7 @@ def test_a_child_waits_for_the_films_of_its_database(resources: Resources, tmp_p
     boot.wait_for_films(FilmFolder(tmp_path / "films", resources.database), patience_s=0)
 
 
-def test_a_child_waits_for_the_first_mark(resources: Resources, tmp_path: Path) -> None:
+def test_a_worker_waits_for_the_first_mark(resources: Resources, tmp_path: Path) -> None:
     """The web process that stores films makes it: a worker might take an empty folder for that of the films."""
     films = FilmFolder(tmp_path / "films", resources.database)
     with pytest.raises(StorageDown) as refused:
