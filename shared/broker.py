@@ -80,16 +80,18 @@ def wait_until_up(url: str, wait_s: float = START_WAIT_S) -> None:
 
     Raises:
         QueueDown: it does not within `wait_s`.
+        InvalidRequest: the address cannot be used.
     """
-    from redis import Redis  # noqa: PLC0415  a supervisor of an embedded broker has no need of it
-    from redis.exceptions import RedisError  # noqa: PLC0415
+    from redis.exceptions import RedisError  # noqa: PLC0415  a supervisor of an embedded broker has no need of it
+
+    from shared.redis_client import make_client  # noqa: PLC0415
 
     def answers() -> bool:
         with suppress(RedisError):
             return bool(broker.ping())
         return False
 
-    with Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as broker:
+    with make_client(url, socket_timeout=1, socket_connect_timeout=1) as broker:
         if not _wait(answers, wait_s):
             raise QueueDown("The broker does not answer; check PLAINFILM_REDIS_URL.")
 

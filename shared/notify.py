@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from redis import Redis
 from redis.backoff import NoBackoff
 from redis.client import PubSub
 from redis.exceptions import RedisError
@@ -18,6 +17,7 @@ from redis.retry import Retry
 
 from shared.breaker import Breaker
 from shared.log import get_logger
+from shared.redis_client import make_client
 
 CHANNEL: Final = "plainfilm:changed"
 TICK_S: Final = 1.0
@@ -31,8 +31,8 @@ class RedisNotifier:
 
     def __init__(self, broker_url: str) -> None:
         at_once = Retry(NoBackoff(), 0)  # redis-py's own default tries three times more, with pauses of seconds
-        self._speaker = Redis.from_url(broker_url, socket_timeout=1, socket_connect_timeout=1, retry=at_once)
-        self._hearer = Redis.from_url(
+        self._speaker = make_client(broker_url, socket_timeout=1, socket_connect_timeout=1, retry=at_once)
+        self._hearer = make_client(
             broker_url, socket_timeout=5, socket_connect_timeout=1, retry=at_once, health_check_interval=10
         )
         self._breaker = Breaker()

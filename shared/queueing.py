@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
@@ -23,6 +22,7 @@ from shared.breaker import Breaker
 from shared.domain import EXPLAIN_QUEUE, Priority
 from shared.idle_workers import IdleWorkers
 from shared.log import get_logger
+from shared.redis_client import make_client
 
 CLASSIFY: Final = "worker.classify"
 EXPLAIN: Final = "worker.explain"
@@ -72,7 +72,7 @@ class CeleryQueue:
     def __init__(self, broker_url: str, alone_s: float = ALONE_S) -> None:
         self._breaker = Breaker()
         at_once = Retry(NoBackoff(), 0)  # redis-py's own default tries three times more, with pauses
-        self._redis = Redis.from_url(broker_url, socket_timeout=1, socket_connect_timeout=1, retry=at_once)
+        self._redis = make_client(broker_url, socket_timeout=1, socket_connect_timeout=1, retry=at_once)
         self._idle = IdleWorkers(self._redis)
         self._alone_s, self._classified_at = alone_s, -math.inf
 

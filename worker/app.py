@@ -18,6 +18,7 @@ from shared.errors import QueueDown
 from shared.log import get_logger
 from shared.processes import die_with_parent
 from shared.queueing import KEY_PREFIX
+from shared.redis_client import make_client
 from shared.settings import Settings, load_settings
 from worker import tasks
 from worker.serving import Serving
@@ -47,10 +48,12 @@ def create_celery(settings: Settings) -> Celery:
 
     Raises:
         QueueDown: no broker is known.
+        InvalidRequest: its address cannot be used.
     """
     broker_url = settings.broker_url
     if broker_url is None:
         raise QueueDown("No broker is known: set PLAINFILM_REDIS_URL, or start everything with `plainfilm up`.")
+    make_client(broker_url).close()
     celery = Celery("plainfilm", broker=broker_url)
     celery.conf.update(
         task_ignore_result=True,  # the job row is the result
