@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from markupsafe import Markup
 
-from shared import verdict, wire
+from shared import samples, verdict, wire
 from shared.db.queries import MOST_COUNTED
 from shared.domain import Priority, Verdict
 from shared.manifest import Rate, SplitMetrics, Thresholds
@@ -189,6 +189,11 @@ def shade(count: int, row: Sequence[int]) -> int:
     return math.ceil(5 * count / total) if total else 0
 
 
+def is_sample(job: wire.Job) -> bool:
+    """Whether the film is one of those that come with this build, whoever sent it."""
+    return job.input.sha256 in samples.digests()
+
+
 def summarize(job: wire.Job) -> str:
     """One line for those who listen rather than look."""
     words = f"Film {short_id(job.id)}: {job.status.value}"
@@ -226,6 +231,7 @@ FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
         "grouped": grouped,
         "counted": counted,
         "shade": shade,
+        "is_sample": is_sample,
         "summarize": summarize,
         "seen_mark": seen_mark,
     }

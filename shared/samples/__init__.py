@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import cache
 from pathlib import Path
 
 
 def paths() -> list[Path]:
     """The sample films, PNG, by name."""
     return sorted(Path(__file__).parent.glob("*.png"))
+
+
+@cache
+def digests() -> frozenset[str]:
+    """SHA-256 of each sample film's file, in hex; read once."""
+    return frozenset(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths())

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import update
 
+from shared import samples
 from shared.db import jobs, keys
 from shared.db.jobs import Finding
-from shared.db.tables import AuditHead, Model, Tenant
+from shared.db.tables import AuditHead, Job, Model, Tenant
 from shared.errors import all_errors
 from shared.manifest import Rate, SplitMetrics
 from shared.wiring import Resources
@@ -126,6 +128,17 @@ def test_a_row_tells_verdict_probability_set_priority_and_model(browser: FlaskCl
     page = browser.get("/").text
     for words in ("Normal", "80.0 %", "Set: Normal", "Routine", "fake", "Succeeded"):
         assert words in page
+
+
+def test_a_sample_film_says_that_it_is_one(browser: FlaskClient, resources: Resources) -> None:
+    """In its row and on its page; no other film does."""
+    for digest, is_said in (("0" * 64, False), (hashlib.sha256(samples.paths()[0].read_bytes()).hexdigest(), True)):
+        job_id = make_job(resources.database)
+        with resources.database.begin() as session:
+            session.execute(update(Job).where(Job.id == job_id).values(input_sha256=digest))
+        row = browser.get("/").text.split(f'data-job="{job_id}"')[1].split("</tr>")[0]
+        page = browser.get(f"/jobs/{job_id}").text
+        assert ('class="sample"' in row, "a blend of several films" in page) == (is_said, is_said)
 
 
 def test_a_verdict_outside_its_own_set_says_so_in_its_row(browser: FlaskClient, resources: Resources) -> None:
