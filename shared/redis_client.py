@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from shared.errors import InvalidRequest
 
+TAKEN: Final = frozenset({
+    "client_name", "db", "health_check_interval", "max_connections", "password", "protocol", "socket_connect_timeout",
+    "socket_keepalive", "socket_timeout", "timeout", "username",
+})  # fmt: skip
+"""Parameters that an address may have, beside those that begin with `ssl_`. redis-py takes every name of its own for
+one, also of what is no text: such a client fails at its first use."""
+
 
 def make_client(url: str, **options: Any) -> Redis:  # Any: redis-py's own options
     """A client that connects at its first use.
 
     Raises:
-        InvalidRequest: the address has parameters that redis-py does not know, or values that it does not take; it
-            would say so at each connection, in the words of a fault of ours.
+        InvalidRequest: the address has parameters that none may have, or values that redis-py does not take; it would
+            say so at each connection, in the words of a fault of ours.
     """
+    for name in parse_qs(urlsplit(url).query, keep_blank_values=True):
+        if name not in TAKEN and not name.startswith("ssl_"):
+            raise InvalidRequest(f"PLAINFILM_REDIS_URL cannot be used: there is no parameter '{name}'; leave it out.")
     try:
         client = Redis.from_url(url, **options)
         pool = client.connection_pool

@@ -47,12 +47,14 @@ class Part:
         command: argument vector.
         environment: added to ours.
         longest_pause_s: what it waits at the most before it is started again.
+        descriptors: of ours, which it gets by the same numbers.
     """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     longest_pause_s: float = LONGEST_PAUSE_S
+    descriptors: Sequence[int] = ()
     process: subprocess.Popen[bytes] | None = None
     pause_s: float = FIRST_PAUSE_S
     started_at: float = 0.0
@@ -68,6 +70,7 @@ class Part:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                pass_fds=self.descriptors,
                 start_new_session=True,
                 preexec_fn=die_with_parent,  # noqa: PLW1509  this process has no other thread
             )

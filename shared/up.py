@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from shared import broker, home, private_files
 from shared.domain import DEFAULT_TENANT
 from shared.errors import AppError, Conflict, DatabaseDown, InvalidRequest, ManifestMismatch, NotAllowed
-from shared.listening import check_port
+from shared.listening import listen
 from shared.processes import die_with_parent
 from shared.settings import Settings
 from shared.supervisor import Part, Say, Supervisor
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from shared.db.engine import Database
 
 
-WORKER_PAUSE_S = 1.0
-"""At the most: films that kill it, three times each, should not make the others wait."""
+PAUSE_S = 1.0
+"""Of worker and web process, at the most: what kills one, three times if it is a film, should not make others wait."""
 
 
 def up(settings: Settings, say: Say) -> None:
@@ -45,9 +45,9 @@ def up(settings: Settings, say: Say) -> None:
     supervisor = Supervisor(settings.home / "logs", say)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, supervisor.request_stop)
-    with _alone(settings.run / "lock"):
+    with _alone(settings.run / "lock"), listen(settings) as listener:
         try:
-            _start(settings, supervisor, say)
+            _start(settings, supervisor, listener.fileno(), say)
             supervisor.watch()
         finally:
             say("stopping")
@@ -56,17 +56,18 @@ def up(settings: Settings, say: Say) -> None:
                 (settings.run / name).unlink(missing_ok=True)
 
 
-def _start(settings: Settings, supervisor: Supervisor, say: Say) -> None:
-    check_port(settings)
+def _start(settings: Settings, supervisor: Supervisor, listener: int, say: Say) -> None:
+    """The parts; `listener` outlives a web process, so that who connects meanwhile waits for the next one."""
     _check_model(settings)
     broker_url = _start_broker(settings, supervisor)
     environment = {"PLAINFILM_REDIS_URL": broker_url, "PLAINFILM_HOME": str(settings.home)}
     url = settings.local_url
     private_files.write(settings.run / "redis-url", broker_url)
     private_files.write(settings.run / "url", url)
-    supervisor.add(Part("worker", [sys.executable, "-m", "worker.run"], environment, WORKER_PAUSE_S))
+    supervisor.add(Part("worker", [sys.executable, "-m", "worker.run"], environment, PAUSE_S))
     token = _prepare(settings, url, say)
-    supervisor.add(Part("web", [sys.executable, "-m", "web.run"], environment))
+    web = [sys.executable, "-m", "web.run", f"fd://{listener}"]
+    supervisor.add(Part("web", web, environment, PAUSE_S, [listener]))
     shown = settings.service_url  # PLAINFILM_URL where it is set, else ours
     say(f"plainfilm is starting at {shown}")
     say(f"  open once in your browser: {shown}/enter/{token}")

@@ -29,10 +29,11 @@ class WebAlone:
 
     Args:
         hooks: a module of tests that gunicorn takes hooks from.
+        by: a command that starts it.
         environment: what is set, or not, beside the usual.
     """
 
-    def __init__(self, home: Path, hooks: str, **environment: str | None) -> None:
+    def __init__(self, home: Path, hooks: str, *by: str, **environment: str | None) -> None:
         url = f"sqlite:///{home / 'plainfilm.db'}"
         database = Database(make_engine(url))
         migrate.upgrade(database)
@@ -47,7 +48,7 @@ class WebAlone:
         self.log = home / "said.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [*FEW_FILES, sys.executable, "-m", "shared.cli", "web", "run"],
+                [*by, *FEW_FILES, sys.executable, "-m", "shared.cli", "web", "run"],
                 env={name: value for name, value in {**os.environ, **own, **environment}.items() if value is not None},
                 stderr=log,
             )

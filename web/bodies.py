@@ -11,7 +11,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeGuard
 
 from flask import Flask, Request, Response, current_app, request
 from gunicorn.http.body import Body, LengthReader
@@ -31,9 +31,6 @@ BUDGET: Final = "plainfilm-body-budget"
 GRACE_S = 30.0
 SLOWEST_BYTES_PER_S: Final = 256 * 1024
 """A body may take `GRACE_S`, and as long as it takes at this pace."""
-
-PIECE_BYTES: Final = 256 * 1024
-"""Read from a socket at once, at the most."""
 
 SKIP_S: Final = 15.0
 SKIP_BYTES: Final = 256 * 2**20
@@ -92,12 +89,12 @@ class BodyStream(LimitedStream):
             raise cut_short() from None
 
     def read_whole(self) -> bytes:
-        """All of a body that nothing of was read; where its length is promised, straight from gunicorn's socket.
+        """All of a body; where its length is promised, and nothing of it was read, straight from gunicorn's socket.
 
         Gunicorn and Werkzeug copy it six times between them.
         """
         source: object = self._stream
-        if not self.has_length or not isinstance(source, Body) or not isinstance(source.reader, LengthReader):
+        if not self.has_length or self._pos or not _is_untouched(source):
             return self.readall()
         late = TooSlow("The upload did not come in time; send it again over a faster connection.")
         try:
@@ -220,6 +217,11 @@ def contents(part: FileStorage) -> bytes:
     return part.stream.getvalue() if isinstance(part.stream, BytesIO) else part.read()
 
 
+def _is_untouched(source: object) -> TypeGuard[Body]:
+    """Whether it is a body of gunicorn's, of a promised length, that nobody has read of."""
+    return isinstance(source, Body) and isinstance(source.reader, LengthReader) and not source.buf.tell()
+
+
 def _receive(unreader: SocketUnreader, size_bytes: int) -> bytes:
     """So many bytes: what gunicorn has read of them with the head, then what comes; what follows them stays there.
 
@@ -227,19 +229,21 @@ def _receive(unreader: SocketUnreader, size_bytes: int) -> bytes:
         Malformed: the connection ended before.
     """
     read = unreader.take_buffered()
-    pieces, left = [read[:size_bytes]], size_bytes - len(read)
-    if left < 0:
+    if len(read) > size_bytes:
         unreader.unread(read[size_bytes:])
-    while left > 0:
-        try:
-            piece = unreader.sock.recv(min(left, PIECE_BYTES))
-        except OSError:
-            piece = b""
-        if not piece:
-            raise cut_short()
-        pieces.append(piece)
-        left -= len(piece)
-    return b"".join(pieces)
+    data = bytearray(size_bytes)
+    at = min(len(read), size_bytes)
+    data[:at] = read[:at]
+    with memoryview(data) as view:
+        while at < size_bytes:
+            try:
+                came = unreader.sock.recv_into(view[at:])
+            except OSError:
+                came = 0
+            if not came:
+                raise cut_short()
+            at += came
+    return bytes(data)
 
 
 def too_large(limit_bytes: int) -> TooLarge:

@@ -1,6 +1,6 @@
 """The web server's process: replaces itself by the server, so that gevent patches one that has imported nothing yet.
 
-`python -m web.run` is `plainfilm web run` less the command line's imports.
+`python -m web.run` is `plainfilm web run` less the command line's imports; `plainfilm up` hands it its socket.
 """
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ from shared.exits import end_plainly
 from shared.settings import Settings, load_settings
 
 
-def run(settings: Settings) -> None:
-    """Serve API and pages with gunicorn and gevent."""
+def run(settings: Settings, listener: str | None = None) -> None:
+    """Serve API and pages with gunicorn and gevent.
+
+    Args:
+        listener: a socket that we got and that listens already, as gunicorn names it: 'fd://3'.
+    """
     home.prepare(settings, partial(print, file=sys.stderr))
     open_as_many_as_allowed()
     options = [
         "--worker-class=gevent",
         f"--workers={settings.web_workers}",
-        f"--bind={settings.listens_at}",
+        f"--bind={listener or settings.listens_at}",
         "--no-control-socket",
         "--worker-tmp-dir=/dev/shm" if os.path.isdir("/dev/shm") else "--worker-tmp-dir=/tmp",  # noqa: S108, PTH112
         "--graceful-timeout=20",
@@ -43,4 +47,4 @@ def open_as_many_as_allowed() -> None:
 
 
 if __name__ == "__main__":
-    end_plainly(lambda: run(load_settings()), "web")
+    end_plainly(lambda: run(load_settings(), *sys.argv[1:2]), "web")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.service import wait_until
 from tests.web_alone import WebAlone
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_it_ends_in_order(tmp_path: Path, number: int) -> None:
     """Status 0 and nothing said of it; its decoder goes with it, which is all that it had started."""
     web = WebAlone(tmp_path, "tests.hasty")
@@ -25,6 +27,40 @@ def test_it_ends_in_order(tmp_path: Path, number: int) -> None:
     assert status == 0
     assert {json.loads(line)["level"] for line in said.splitlines()} == {"info"}  # its requests
     decoder.wait(10)
+
+
+def test_it_outlives_who_started_it(tmp_path: Path) -> None:
+    """As it must that is started by hand and left."""
+    web = WebAlone(tmp_path, "tests.hasty", "nohup", "setsid", "sh", "-c", '"$0" "$@" & wait')
+    web.wait()
+    (child,) = psutil.Process(web.process.pid).children()
+    assert web.end(signal.SIGKILL)[0] == -signal.SIGKILL
+    wait_until(lambda: child.ppid() != web.process.pid, "somebody else to be its parent")
+    time.sleep(2.5)  # it looks at its parent each second, if it does
+    assert web.is_alive()
+    child.send_signal(signal.SIGHUP)  # it was started so that this does nothing
+    time.sleep(1.5)
+    assert web.is_alive()
+    child.terminate()
+    child.wait(30)
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU])
+def test_what_is_said_to_gunicorns_watcher_does_nothing(tmp_path: Path, number: int) -> None:
+    """There are no processes of which there could be more or less."""
+    web = WebAlone(tmp_path, "tests.hasty")
+    web.wait()
+    web.process.send_signal(number)
+    time.sleep(0.5)
+    assert web.is_alive()
+    assert web.end(signal.SIGTERM)[0] == 0
+
+
+def test_a_start_that_hangs_ends_it(tmp_path: Path) -> None:
+    """Its port listens already, so clients would wait for ever."""
+    status, said = WebAlone(tmp_path, "tests.stuck_start").ended()
+    assert status == 1
+    assert "Timeout (0:00:02)!" in said
 
 
 def test_a_loop_that_hangs_ends_it(tmp_path: Path) -> None:

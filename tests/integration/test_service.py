@@ -83,6 +83,15 @@ def test_what_only_the_start_needed_is_given_back(running_stack: Service) -> Non
     assert [m.path for m in web.memory_maps() if "sqlalchemy" in m.path]  # so that one would be seen
 
 
+def test_who_connects_while_the_web_process_starts_again_waits(start_service: Start) -> None:
+    """The supervisor holds the port: nobody is refused."""
+    service = start_service()
+    (web,) = service.pids("web.serve")
+    os.kill(web, signal.SIGKILL)
+    assert httpx.get(f"{service.url}/livez", timeout=60).status_code == 200
+    assert service.pids("web.serve") not in ([], [web])
+
+
 def test_the_home_of_a_newer_build_is_refused_by_name(tmp_path: Path) -> None:
     """One sentence that says what to do, and nothing stays behind."""
     service = Service(tmp_path / "home", {})

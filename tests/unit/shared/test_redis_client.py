@@ -15,7 +15,9 @@ BROKER = "redis://:hush@127.0.0.1:1/0"
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        (f"{BROKER}?nonsense=3", "nonsense"),
+        (f"{BROKER}?nonsense=3", "no parameter 'nonsense'"),
+        (f"{BROKER}?retry=5", "no parameter 'retry'"),
+        ("rediss://:hush@127.0.0.1:1/0?ssl_nonsense=3", "ssl_nonsense"),
         ("rediss://:hush@127.0.0.1:1/0?ssl_cert_reqs=CERT_REQUIRED", "Certificate Requirements Flag: CERT_REQUIRED"),
         (f"{BROKER}?socket_timeout=soon", "socket_timeout"),
     ],

@@ -79,14 +79,14 @@ def test_the_link_that_is_printed_can_be_opened(
         def add(self, _part: object) -> None:
             """Start nothing."""
 
-    settings = Settings(home=tmp_path, host="0.0.0.0", port=free_port())  # noqa: S104  bound to look whether it is free
+    settings = Settings(home=tmp_path, host="0.0.0.0", port=free_port())  # noqa: S104  nobody listens
     private_files.make_folder(settings.run)
     for url, expected in (
         (None, f"http://127.0.0.1:{settings.port}"),
         ("https://films.example", "https://films.example"),
     ):
         said.clear()
-        up._start(settings.model_copy(update={"url": url}), Quiet(), said.append)
+        up._start(settings.model_copy(update={"url": url}), Quiet(), 3, said.append)
         assert f"  open once in your browser: {expected}/enter/t0ken" in said
     assert settings.running_url == f"http://127.0.0.1:{settings.port}"
 
