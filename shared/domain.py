@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 if TYPE_CHECKING:
     from shared.arrays import FloatArray, Pixels
@@ -67,6 +69,11 @@ STATE_AFTER: Final[Mapping[str, JobState]] = MappingProxyType(
     }
 )
 """The audit actions that change a job's state, and the state that each leads to."""
+
+
+def made_at(job_id: str) -> datetime:
+    """When a job id was made: the first 48 bits of a UUID version 7 are its milliseconds."""
+    return datetime.fromtimestamp((UUID(job_id).int >> 80) / 1000, UTC)
 
 
 class Priority(StrEnum):

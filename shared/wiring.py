@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from uuid import UUID
 
 import uuid_utils
 
@@ -22,11 +20,6 @@ from shared.storage.local import LocalBlobs
 def new_job_id() -> str:
     """A UUID version 7 as text."""
     return str(uuid_utils.uuid7())
-
-
-def made_at(job_id: str) -> datetime:
-    """When a job id was made: the first 48 bits of a UUID version 7 are its milliseconds."""
-    return datetime.fromtimestamp((UUID(job_id).int >> 80) / 1000, UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ ITSELF = "/api/v1/openapi.json"
 """The document does not describe how to get it."""
 
 OPEN = {"/livez", "/readyz"}
+FOR_OPERATORS = {*OPEN, "/metrics"}
 
 
 @pytest.fixture
@@ -58,8 +59,9 @@ def operations(document: Document) -> set[tuple[str, str]]:
 
 
 def routes(api: Api) -> set[tuple[str, str]]:
-    """The same of the application: the API, and the health checks."""
-    rules = [rule for rule in api.app.url_map.iter_rules() if rule.rule.startswith("/api/") or rule.rule in OPEN]
+    """The same of the application: the API, and what operators ask."""
+    every = api.app.url_map.iter_rules()
+    rules = [rule for rule in every if rule.rule.startswith("/api/") or rule.rule in FOR_OPERATORS]
     return {
         (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
         for rule in rules
@@ -319,6 +321,7 @@ CASES: dict[str, Case] = {
     "no map": ("GET", SAID, 404, lambda api: api.get(f"/api/v1/jobs/{succeed(api)}/explanations/x")),
     "alive": ("GET", "/livez", 200, lambda api: api.get("/livez")),
     "ready": ("GET", "/readyz", 200, lambda api: api.get("/readyz")),
+    "metrics": ("GET", "/metrics", 200, lambda api: api.get("/metrics")),
 }
 
 

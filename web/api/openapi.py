@@ -82,6 +82,7 @@ def _paths() -> Json:
         "/api/v1/jobs/{job_id}/explanations/{method}": {"get": _get_explanation(method)},
         "/livez": {"get": _open("livez", "This process serves", {"text/plain": {"schema": {"type": "string"}}})},
         "/readyz": {"get": _open("readyz", "Database, schema, broker, workers", _json("Readiness"), not_ready=True)},
+        "/metrics": {"get": _metrics()},
     }  # fmt: skip
 
 
@@ -183,6 +184,12 @@ def _operation(name: str, summary: str, schema: str, parameters: list[Json], pro
 def _binary(name: str, summary: str, parameters: list[Json], types: list[str]) -> Json:
     responses = {"200": {"description": summary, "content": _raw(types)}} | _problems([400, 404, 500])
     return {"operationId": name, "summary": summary, "parameters": parameters, "responses": responses}
+
+
+def _metrics() -> Json:
+    responses = {"200": {"description": "gauges", "content": {"text/plain": {"schema": {"type": "string"}}}}}
+    summary = "What an operator scales by, in Prometheus' text format; for admins and auditors"
+    return {"operationId": "getMetrics", "summary": summary, "responses": responses | _problems([403])}
 
 
 def _open(name: str, summary: str, content: Json, *, not_ready: bool = False) -> Json:

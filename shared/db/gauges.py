@@ -1,0 +1,72 @@
+"""What an operator scales by, over all tenants: how many films wait and how long, and who works on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from shared.db import explanation_queries, queries, tables
+from shared.domain import JobState, Priority, made_at
+from shared.wire import ExplanationState
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many films wait, and for how many seconds the one has that came first; 0 where none does."""
+
+    films: int
+    oldest_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """The service as its database shows it now.
+
+    Attributes:
+        waiting: films of each class that wait for a worker.
+        running: films that a worker has.
+        finished_per_s: films that left the queue for good, a second, over the last minute.
+        workers, explainers: how many take films, and how many explain; one may do both.
+        explanations: maps asked for that wait.
+    """
+
+    waiting: Mapping[Priority, Waiting]
+    running: int
+    finished_per_s: float
+    workers: int
+    explainers: int
+    explanations: int
+
+
+def read_gauges(session: Session, now: datetime) -> Gauges:
+    """All of them; each statement reads an index of what has not ended."""
+    return Gauges(
+        waiting={priority: _waiting(session, priority, now) for priority in Priority},
+        running=_running(session),
+        finished_per_s=queries.finish_rate(session, now),
+        workers=queries.count_live_workers(session, now),
+        explainers=explanation_queries.count_live_explainers(session, now),
+        explanations=_explanations(session),
+    )
+
+
+def _waiting(session: Session, priority: Priority, now: datetime) -> Waiting:
+    """A job's id tells when it was made; the lowest is the oldest."""
+    queued = (tables.Job.state == JobState.QUEUED) & (tables.Job.priority == priority.rank)
+    films, first = session.execute(select(func.count(), func.min(tables.Job.id)).where(queued)).one()
+    return Waiting(films, max(0.0, (now - made_at(first)).total_seconds()) if first else 0.0)
+
+
+def _running(session: Session) -> int:
+    """Counted by their leases."""
+    held = select(func.count()).where(tables.Job.state == JobState.RUNNING, tables.Job.lease_until.is_not(None))
+    return session.scalar(held) or 0
+
+
+def _explanations(session: Session) -> int:
+    queued = tables.Explanation.state == ExplanationState.QUEUED
+    return session.scalar(select(func.count()).select_from(tables.Explanation).where(queued)) or 0

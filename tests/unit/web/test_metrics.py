@@ -1,0 +1,108 @@
+"""`/metrics`: gauges of all tenants, right to the number, for whom they are meant, as Prometheus reads them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from shared.db.gauges import read_gauges
+from shared.db.tables import WorkerHeartbeat
+from shared.domain import Priority
+from shared.version import CODE_VERSION
+from shared.wiring import Resources
+from tests.api import Api, make_key, make_tenant
+from tests.api_answers import problem
+from tests.explanations import make_explanation, make_result
+from tests.fakes import RecordingQueue
+from tests.jobs import claim, claimant, make_job, register_model
+
+ARCHITECTURE = Path(__file__).resolve().parents[3] / "ARCHITECTURE.md"
+
+Values = dict[tuple[str, ...], float]
+
+
+def scrape(resources: Resources) -> Values:
+    """Each gauge by its name without `plainfilm_`, and its label's value where it has one."""
+    answer = Api(resources, make_key(resources.database)).get("/metrics")
+    assert (answer.status_code, answer.mimetype) == (200, "text/plain")
+    families = list(text_string_to_metric_families(answer.text))
+    assert all(family.type == "gauge" and family.documentation for family in families)
+    samples = [sample for family in families for sample in family.samples]
+    return {(sample.name.removeprefix("plainfilm_"), *sample.labels.values()): sample.value for sample in samples}
+
+
+def test_an_idle_service_shows_every_gauge(resources: Resources) -> None:
+    """Nothing waits and nobody works; a rule never lacks its series. The document names them all, and no other."""
+    found = scrape(resources)
+    rows = [row for row in ARCHITECTURE.read_text(encoding="utf-8").splitlines() if row.startswith("| `plainfilm_")]
+    assert {name for name, *_ in found} == set(re.findall(r"`plainfilm_(\w+)`", "\n".join(rows)))
+    free_bytes = shutil.disk_usage(resources.settings.home).free
+    assert found.pop(("disk_free_bytes",)) == pytest.approx(free_bytes, rel=0.2)
+    assert found.pop(("broker_up",)) == found.pop(("build_info", CODE_VERSION)) == 1
+    assert set(found.values()) == {0}
+    assert {("queued_films", priority.value) for priority in Priority} < found.keys()
+
+
+def test_what_waits_is_counted_by_class_over_all_tenants(resources: Resources) -> None:
+    """What runs, or has ended, waits no more."""
+    make_result(resources.database)
+    make_tenant(resources.database, "ward-7")
+    for tenant, priority in (("default", Priority.BULK), ("ward-7", Priority.BULK), ("ward-7", Priority.STAT)):
+        make_job(resources.database, tenant=tenant, priority=priority)
+    claim(resources.database, claimant(limit=1))
+    found = scrape(resources)
+    assert [found["queued_films", priority] for priority in ("stat", "routine", "bulk")] == [0, 0, 2]
+    assert found["running_films",] == 1
+    assert found["finished_films_per_second",] == pytest.approx(1 / 60)
+
+
+def test_the_age_is_that_of_the_film_that_came_first(resources: Resources) -> None:
+    """An hour later it has waited for an hour; a class in which none waits has no age."""
+    for _ in range(3):
+        make_job(resources.database, priority=Priority.ROUTINE)
+    with resources.database.read() as session:
+        now = resources.database.now(session)
+        waiting = read_gauges(session, now + timedelta(hours=1)).waiting
+    assert waiting[Priority.ROUTINE].films == 3
+    assert waiting[Priority.ROUTINE].oldest_s == pytest.approx(3600, abs=60)
+    assert waiting[Priority.STAT].oldest_s == waiting[Priority.BULK].oldest_s == 0
+
+
+def test_workers_and_maps_are_counted(resources: Resources) -> None:
+    """By what they serve, and only those that have polled lately."""
+    make_explanation(resources.database, make_result(resources.database))
+    sha256 = register_model(resources.database)
+    with resources.database.begin() as session:
+        now = resources.database.now(session)
+        for name, queues, age_s in (("a", "stat", 1), ("b", "stat,explain", 1), ("c", "explain", 1), ("d", "stat", 60)):
+            beat = WorkerHeartbeat(worker=name, queues=queues, model_sha256=sha256, device="cpu", started_at=now)
+            beat.polled_at = now - timedelta(seconds=age_s)
+            session.add(beat)
+    found = scrape(resources)
+    assert (found["workers",], found["explainers",], found["queued_explanations",]) == (2, 2, 1)
+
+
+def test_a_broker_that_is_down_shows(resources: Resources) -> None:
+    """The rest is as before."""
+    assert isinstance(resources.queue, RecordingQueue)
+    resources.queue.down = True
+    assert scrape(resources)["broker_up",] == 0
+
+
+@pytest.mark.parametrize(("role", "status"), [("auditor", 200), ("uploader", 403), ("reviewer", 403)])
+def test_who_may_see_them(resources: Resources, role: str, status: int) -> None:
+    """They are of all tenants, so not everybody."""
+    answer = Api(resources, make_key(resources.database, role=role)).get("/metrics")
+    assert answer.status_code == status
+    if status == 403:
+        assert "an admin's or an auditor's key" in problem(answer, 403, "forbidden").detail
+
+
+def test_nobody_else_may(resources: Resources) -> None:
+    """Unlike `/readyz`."""
+    problem(Api(resources, None).get("/metrics"), 401, "unauthorized")

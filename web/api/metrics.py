@@ -1,0 +1,84 @@
+"""`/metrics`: what an operator scales by, in Prometheus' text format, read from the database at each scrape.
+
+Gauges alone, so it does not matter which web process is asked, or when it was started.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from flask import Blueprint, Response, g
+
+from shared.db.gauges import Gauges, read_gauges
+from shared.errors import Forbidden
+from shared.version import CODE_VERSION
+from shared.wiring import Resources
+from web.offload import read
+
+SEEING_ROLES: Final = frozenset({"admin", "auditor"})
+
+Sample = tuple[dict[str, str], float]
+"""Labels and value."""
+
+
+def create_blueprint(resources: Resources) -> Blueprint:
+    """The route over `resources`."""
+    metrics = Blueprint("metrics", __name__)
+
+    @metrics.get("/metrics")
+    def get_metrics() -> Response:
+        if g.principal.role not in SEEING_ROLES:
+            raise Forbidden("The numbers are of all tenants: they need an admin's or an auditor's key.")
+        found = read(resources.database, lambda sql: read_gauges(sql, resources.database.now(sql)))
+        free_bytes = shutil.disk_usage(resources.settings.home).free
+        return _answer([*_of_database(found), *_of_process(free_bytes, is_broker_up=resources.queue.is_up())])
+
+    return metrics
+
+
+def _of_database(found: Gauges) -> Iterator[tuple[str, str, list[Sample]]]:
+    """Name, help and samples of each family."""
+    classes = [({"priority": priority.value}, waiting) for priority, waiting in found.waiting.items()]
+    yield "queued_films", "Films that wait for a worker.", [(label, w.films) for label, w in classes]
+    yield (
+        "oldest_queued_film_seconds",
+        "Since when the film has waited that came first; 0 where none waits.",
+        [(label, w.oldest_s) for label, w in classes],
+    )
+    for name, told, value in (
+        ("running_films", "Films that a worker has.", found.running),
+        (
+            "finished_films_per_second",
+            "Films that left the queue for good, over the last minute.",
+            found.finished_per_s,
+        ),
+        ("queued_explanations", "Maps asked for that wait for a worker.", found.explanations),
+        ("workers", "Workers alive that take films.", found.workers),
+        ("explainers", "Workers alive that make explanations.", found.explainers),
+    ):
+        yield name, told, [({}, value)]
+
+
+def _of_process(free_bytes: int, *, is_broker_up: bool) -> Iterator[tuple[str, str, list[Sample]]]:
+    yield "broker_up", "1 where the broker answers.", [({}, float(is_broker_up))]
+    yield "disk_free_bytes", "Free on the disk of PLAINFILM_HOME.", [({}, free_bytes)]
+    yield "build_info", "1, with the version that answers.", [({"version": CODE_VERSION}, 1)]
+
+
+def _answer(families: Iterable[tuple[str, str, list[Sample]]]) -> Response:
+    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest  # noqa: PLC0415  2 MB: where
+    from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415  nobody scrapes it is not loaded
+
+    class Found:
+        def collect(self) -> Iterator[GaugeMetricFamily]:
+            for name, told, samples in families:
+                family = GaugeMetricFamily(f"plainfilm_{name}", told, labels=list(samples[0][0]))
+                for labels, value in samples:
+                    family.add_metric(list(labels.values()), value)
+                yield family
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Found())
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
