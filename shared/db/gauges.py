@@ -43,7 +43,7 @@ class Gauges:
 
 
 def read_gauges(session: Session, now: datetime) -> Gauges:
-    """All of them; each statement reads an index of what has not ended."""
+    """All of them; each statement reads what waits, runs or ended lately by its index."""
     return Gauges(
         waiting={priority: _waiting(session, priority, now) for priority in Priority},
         running=_running(session),
