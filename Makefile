@@ -1,5 +1,5 @@
 # plainfilm. `make` lists the targets. Everything lives in .venv and var/; nothing is installed elsewhere,
-# except Debian's chromium for the browser tests (only as root, and only where it is absent).
+# but for what pip and uv keep in ~/.cache to install it sooner the next time, and Debian's chromium for the browser tests (only as root, and only where it is absent).
 SHELL := /bin/bash
 PYTHON ?= python3
 UV_VERSION := 0.13.9

@@ -54,6 +54,7 @@ def up(settings: Settings, say: Say) -> None:
             supervisor.stop()
             for name in ("redis-url", "url", "broker.conf"):
                 (settings.run / name).unlink(missing_ok=True)
+            say("stopped")
 
 
 def _start(settings: Settings, supervisor: Supervisor, listener: int, say: Say) -> None:
@@ -64,7 +65,8 @@ def _start(settings: Settings, supervisor: Supervisor, listener: int, say: Say) 
     url = settings.local_url
     private_files.write(settings.run / "redis-url", broker_url)
     private_files.write(settings.run / "url", url)
-    supervisor.add(Part("worker", [sys.executable, "-m", "worker.run"], environment, PAUSE_S))
+    caches = dict.fromkeys(("KERAS_HOME", "MPLCONFIGDIR"), str(settings.home / "cache"))  # not in the user's own home
+    supervisor.add(Part("worker", [sys.executable, "-m", "worker.run"], environment | caches, PAUSE_S))
     token = _prepare(settings, url, say)
     web = [sys.executable, "-m", "web.run", f"fd://{listener}"]
     supervisor.add(Part("web", web, environment, PAUSE_S, [listener]))
@@ -156,7 +158,9 @@ def _queue_samples(url: str, key: str, say: Say) -> None:
 
     try:
         with Client(url, key) as client:
-            if client.jobs(limit=1).jobs:
+            is_first = not client.jobs(limit=1).jobs
+            say("ready")
+            if not is_first:
                 return
             paths = samples.paths()
             for path in paths:

@@ -83,6 +83,21 @@ def test_what_only_the_start_needed_is_given_back(running_stack: Service) -> Non
     assert [m.path for m in web.memory_maps() if "sqlalchemy" in m.path]  # so that one would be seen
 
 
+def test_nothing_is_written_outside_of_its_home(start_service: Start, tmp_path: Path) -> None:
+    """Keras and its libraries keep files in the home of whoever runs them, unless told otherwise."""
+    user = tmp_path / "user"
+    user.mkdir()
+    service = start_service(HOME=str(user))
+    job = service.submit(next(films(1)))
+    service.done(job.id)
+    asked = service.http.post(
+        f"/api/v1/jobs/{job.id}/explanations", data={"method": "gradient"}, headers=service.headers
+    )
+    assert asked.status_code == 202
+    assert service.explained(job.id, "gradient").status == "done"
+    assert (list(user.iterdir()), (service.home / "cache").is_dir()) == ([], True)
+
+
 def test_who_connects_while_the_web_process_starts_again_waits(start_service: Start) -> None:
     """The supervisor holds the port: nobody is refused."""
     service = start_service()

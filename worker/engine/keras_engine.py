@@ -120,7 +120,7 @@ def _trace(trunk: keras.Model, head: keras.Model, manifest: ModelManifest) -> Tr
         return tf.nn.softmax(scaled[:, :labels]), other, saliency, seen if early else seen[:, :0]
 
     signature = [tf.TensorSpec((None, *manifest.input_shape), tf.float32)]
-    traced = tf.function(infer, input_signature=signature).get_concrete_function()
+    traced = tf.function(infer, input_signature=signature, autograph=False).get_concrete_function()
     frozen = convert_variables_to_constants_v2(traced)
 
     def call(x: tf.Tensor) -> Tensors:

@@ -166,9 +166,9 @@ def trace(trunk: keras.Model, head: keras.Model, manifest: ModelManifest) -> Tra
         return saliency.gradient_of(lambda inputs: _pick(logits(inputs), chosen), x)
 
     return Traced(
-        tf.function(logits, input_signature=[films]),
-        tf.function(cams, input_signature=[films, labels]),
-        tf.function(gradient, input_signature=[films, labels]),
+        tf.function(logits, input_signature=[films], autograph=False),
+        tf.function(cams, input_signature=[films, labels], autograph=False),
+        tf.function(gradient, input_signature=[films, labels], autograph=False),
     )
 
 

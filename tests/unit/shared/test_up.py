@@ -64,7 +64,7 @@ def test_a_folder_without_a_model_stops_the_start(tmp_path: Path, said: list[str
     settings = Settings(home=tmp_path / "home", model_dir=tmp_path, port=free_port())
     with pytest.raises(InvalidRequest, match=f"PLAINFILM_MODEL_DIR {tmp_path} cannot be used: "):
         up.up(settings, said.append)
-    assert said == ["stopping"]
+    assert said == ["stopping", "stopped"]
     assert not (tmp_path / "home" / "logs").exists()
 
 
