@@ -81,9 +81,8 @@ class BodyStream(LimitedStream):
 
     def readinto(self, b: Any) -> int | None:  # Any: as the base has it, a buffer
         """As the base, in time."""
-        late = TooSlow("The upload did not come in time; send it again over a faster connection.")
         try:
-            with in_time(self.ends_at - time.monotonic(), late):
+            with in_time(self.ends_at - time.monotonic(), too_slow()):
                 return super().readinto(b)
         except ParseException:
             raise cut_short() from None
@@ -96,9 +95,8 @@ class BodyStream(LimitedStream):
         source: object = self._stream
         if not self.has_length or self._pos or not _is_untouched(source):
             return self.readall()
-        late = TooSlow("The upload did not come in time; send it again over a faster connection.")
         try:
-            with in_time(self.ends_at - time.monotonic(), late):
+            with in_time(self.ends_at - time.monotonic(), too_slow()):
                 data = _receive(source.reader.unreader, self.limit)
         except BaseException:
             source.failed = True
@@ -244,6 +242,11 @@ def _receive(unreader: SocketUnreader, size_bytes: int) -> bytes:
                 raise cut_short()
             at += came
     return bytes(data)
+
+
+def too_slow() -> TooSlow:
+    """The refusal of a body that takes too long."""
+    return TooSlow("The upload did not come in time; send it again over a faster connection.")
 
 
 def too_large(limit_bytes: int) -> TooLarge:
