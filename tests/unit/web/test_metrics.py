@@ -6,12 +6,13 @@ import re
 import shutil
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import update
 
-from shared.db.gauges import read_gauges
-from shared.db.tables import WorkerHeartbeat
+from shared.db.tables import Job, WorkerHeartbeat
 from shared.domain import Priority
 from shared.version import CODE_VERSION
 from shared.wiring import Resources
@@ -62,15 +63,16 @@ def test_what_waits_is_counted_by_class_over_all_tenants(resources: Resources) -
 
 
 def test_the_age_is_that_of_the_film_that_came_first(resources: Resources) -> None:
-    """An hour later it has waited for an hour; a class in which none waits has no age."""
-    for _ in range(3):
-        make_job(resources.database, priority=Priority.ROUTINE)
-    with resources.database.read() as session:
-        now = resources.database.now(session)
-        waiting = read_gauges(session, now + timedelta(hours=1)).waiting
-    assert waiting[Priority.ROUTINE].films == 3
-    assert waiting[Priority.ROUTINE].oldest_s == pytest.approx(3600, abs=60)
-    assert waiting[Priority.STAT].oldest_s == waiting[Priority.BULK].oldest_s == 0
+    """Of three films one came an hour ago; a class in which none waits has no age."""
+    first, *_ = [make_job(resources.database, priority=Priority.ROUTINE) for _ in range(3)]
+    with resources.database.begin() as session:
+        an_hour_ago = resources.database.now(session) - timedelta(hours=1)
+        made_then = UUID(int=(int(an_hour_ago.timestamp() * 1000) << 80) | (UUID(first).int & ((1 << 80) - 1)))
+        session.execute(update(Job).where(Job.id == first).values(id=str(made_then)))
+    found = scrape(resources)
+    assert found["queued_films", "routine"] == 3
+    assert found["oldest_queued_film_seconds", "routine"] == pytest.approx(3600, abs=60)
+    assert found["oldest_queued_film_seconds", "stat"] == found["oldest_queued_film_seconds", "bulk"] == 0
 
 
 def test_workers_and_maps_are_counted(resources: Resources) -> None:
