@@ -90,7 +90,7 @@ class BodyStream(LimitedStream):
     def read_whole(self) -> bytes:
         """All of a body; where its length is promised, and nothing of it was read, straight from gunicorn's socket.
 
-        Gunicorn and Werkzeug copy it six times between them.
+        Read through gunicorn and Werkzeug it goes through four buffers on its way.
         """
         source: object = self._stream
         if not self.has_length or self._pos or not _is_untouched(source):

@@ -53,7 +53,7 @@ def create_celery(settings: Settings) -> Celery:
     broker_url = settings.broker_url
     if broker_url is None:
         raise QueueDown("No broker is known: set PLAINFILM_REDIS_URL, or start everything with `plainfilm up`.")
-    make_client(broker_url).close()
+    make_client(broker_url).close()  # an address that cannot be used is told here, not by each attempt to connect
     celery = Celery("plainfilm", broker=broker_url)
     celery.conf.update(
         task_ignore_result=True,  # the job row is the result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ def test_an_empty_home_is_fine_and_stays_empty(tmp_path: Path) -> None:
     assert [finding.what for finding in findings if finding.is_needed and not finding.is_fine] == []
     assert found(settings, "database").state == "SQLite, made at the first start"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("module", ["celery", "tensorflow"])
+def test_a_worker_needs_both_its_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    """One of them alone is no worker's installation; the web process needs neither."""
+    monkeypatch.setitem(sys.modules, module, None)  # as where it is not installed
+    worker = found(Settings(home=tmp_path, port=free_port()), "extra 'worker'")
+    assert (worker.is_fine, worker.state) == (False, "missing: pip install 'plainfilm[worker]'")
+    assert found(Settings(home=tmp_path, port=free_port()), "extra 'web'").is_fine
 
 
 def test_a_named_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
