@@ -82,6 +82,8 @@ class ModelManifest(BaseModel):
     Attributes:
         target_layer: the row whose output Grad-CAM weighs.
         gate_layer: an earlier row, whose output the input gate judges; None where the model has no gate.
+        int8_sha256: of `int8.npz`, which tells how the weights are rounded for arithmetic in eight bits; None where the
+            model was not quantized.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -98,6 +100,7 @@ class ModelManifest(BaseModel):
     temperature: float = Field(gt=0)
     thresholds: Thresholds
     weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    int8_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     parameters: int
     recipe: str
     trained_at: str

@@ -67,10 +67,10 @@ class Settings(BaseModel):
     engine_threads: int | None = Field(
         default=None, ge=1, le=256, description="cores that one worker computes on; all that it may use unless set"
     )
-    precision: Literal["auto", "f32", "bf16"] = Field(
+    precision: Literal["auto", "f32", "bf16", "int8"] = Field(
         default="auto",
-        description="arithmetic of the network: bf16 on CPUs that have it, unless set; and only where the golden films "
-        "say the same in it",
+        description="arithmetic of the network: int8 (OpenVINO's; bf16 is TensorFlow's) on CPUs that have instructions "
+        "for it, unless set; and only where the golden films say the same in it",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="least that is logged")
 

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from shared import samples
 from shared.arrays import FloatArray
 from shared.manifest import ModelManifest, Thresholds
 from training.export import fold, pack, write_manifest
+from training.fit import ignore
+from training.quantize import write_int8
 from training.recipe import LABELS
 from worker.engine.architecture import Architecture, array_shapes, tiny
 from worker.engine.base import Inference
@@ -68,6 +71,11 @@ def make_folded(seed: int = 0) -> dict[str, FloatArray]:
 def write_model(folder: Path, arrays: Mapping[str, FloatArray] | None = None, **changes: object) -> ModelManifest:
     """A model folder that loads: the `tiny` table with these folded arrays, or with random ones."""
     return write_weights(folder, pack(make_folded() if arrays is None else arrays), **changes)
+
+
+def quantize_model(folder: Path) -> ModelManifest:
+    """`int8.npz` beside its weights, by the sample films, which it takes for films it learned from."""
+    return write_int8(folder, samples.paths()[:6], 0, ignore)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,13 +27,15 @@ from training.learned import LEARNED_FILE, RECALIBRATION_FILE
 from worker.engine.architecture import Architecture, array_shapes, folded
 from worker.engine.gate import to_arrays
 from worker.engine.golden import GOLDEN_FILE
+from worker.engine.int8 import INT8_FILE
 from worker.engine.layers import LINEAR, BatchNorm, Depthwise, Layer
 from worker.engine.weights import check_arrays
 
 RECIPE_FILE: Final = "recipe.json"
 HISTORY_FILE: Final = "history.csv"
-OPTIONAL_FILES: Final = (GOLDEN_FILE, "learning.json", LEARNED_FILE, RECALIBRATION_FILE, REPORT_FILE)
-"""What a model's folder may hold beside these: golden set, how its learning went, films it knows, the report on it."""
+OPTIONAL_FILES: Final = (INT8_FILE, GOLDEN_FILE, "learning.json", LEARNED_FILE, RECALIBRATION_FILE, REPORT_FILE)
+"""What a model's folder may hold beside these: how it is rounded to int8, golden set, how its learning went, films it
+knows, the report on it."""
 
 Doubles = npt.NDArray[np.float64]
 
@@ -142,8 +144,8 @@ def seal(data: bytes, manifest: ModelManifest) -> bytes:
     return buffer.getvalue()
 
 
-def pack(arrays: Mapping[str, FloatArray]) -> bytes:
-    """An npz of float32 arrays, the same bytes for the same arrays: sorted, uncompressed, without dates."""
+def pack(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
+    """An npz of plain arrays, the same bytes for the same arrays: sorted, uncompressed, without dates."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):

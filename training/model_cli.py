@@ -1,4 +1,4 @@
-"""`plainfilm model`: verify, export and recalibrate a model folder, record its golden films, compare engines on it."""
+"""`plainfilm model`: verify, export, quantize, recalibrate, record golden films, compare engines."""
 
 from __future__ import annotations
 
@@ -49,6 +49,26 @@ def golden(folder: Folder = SHIPPED_MODEL) -> None:
     found = write_golden(folder)
     typer.echo(f"{len(found.films)} films recorded on {found.device} ({found.build})")
     typer.echo(f"elsewhere scores may differ by {found.tolerance:.2g}")
+
+
+@model.command()
+def quantize(
+    folder: Folder = SHIPPED_MODEL,
+    manifest: Annotated[Path | None, typer.Option(help="CSV with file, label")] = None,
+    folders: Annotated[Path | None, typer.Option(help="or a folder with one folder a class")] = None,
+    seed: Annotated[int, typer.Option(help="of the draw among the films it learned from")] = 2020,
+) -> None:
+    """Round a model's weights for int8, by films it learned from; every run of `train` ends with it."""
+    if (manifest is None) == (folders is None):
+        raise InvalidRequest("Name the films with --manifest or with --folders, not both.")
+    from training import quantize as work  # noqa: PLC0415
+    from training.bars import show_bars  # noqa: PLC0415
+    from training.recalibrate import find_films  # noqa: PLC0415
+
+    films = [example.path for example in find_films(folder, manifest, folders)]
+    with show_bars() as progress:
+        written = work.write_int8(folder, work.learned_among(folder, films), seed, progress)
+    typer.echo(f"int8.npz of {written.name} {written.version}: SHA-256 {written.int8_sha256}")
 
 
 @model.command()

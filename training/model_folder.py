@@ -28,6 +28,8 @@ def verify(folder: Path) -> Iterator[str]:
     weights = load_weights(folder, manifest)
     gate = "with an input gate" if weights.gate else "without an input gate"
     yield f"weights: SHA-256 {manifest.weights_sha256}, {manifest.parameters:,} parameters, {gate}"
+    if weights.int8:
+        yield f"int8: SHA-256 {manifest.int8_sha256}, {len(weights.int8)} rows"
     golden = read_golden(folder)
     engine = build_engine(manifest, weights)
     if golden is None or check_golden(engine, golden) is GoldenState.ABSENT:

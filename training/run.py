@@ -26,12 +26,14 @@ from training.golden import write_golden
 from training.imagenet import read_pretrained
 from training.learned import check_unseen, list_learned, write_learned
 from training.new_folder import check_empty
+from training.quantize import can_quantize, write_int8
 from training.recipe import Recipe
 from training.report.facts import Learning, write_learning
 from training.report.figures import draw_confusion, draw_curves
 from training.runs import RunLog, RunRecord
 from training.splits import TrainingData, find_examples, prepare
 from training.synth import write_films
+from worker.engine.architecture import folded
 from worker.engine.keras_engine import load_engine
 
 VALIDATION: Final = "validation"
@@ -134,9 +136,11 @@ def _carry_out(
 
 
 def _finish(result: FitResult, record: RunRecord, films: TrainingData, out: Path, log: RunLog) -> ModelManifest:
-    """Export, measure through the engine, record the golden set, draw."""
+    """Export, quantize, measure through the engine, record the golden set, draw."""
     recipe = result.recipe
     manifest = export(result, out, record.trained_at.replace("-", "."), record.trained_at)
+    if can_quantize(folded(result.architecture), manifest.target_layer):
+        manifest = write_int8(out, [film.path for film in films.train], recipe.seed, log)
     parts = {VALIDATION: films.validation} | _reported(recipe, find_examples(recipe, record.data))
     engine = load_engine(out)
     metrics = {split: measure(ask(engine, shown, log), recipe.labels) for split, shown in parts.items()}

@@ -1,5 +1,6 @@
 """What gunicorn imports; built in the worker process, after gevent has patched it."""
 
+import gc
 import signal
 import threading
 from types import FrameType
@@ -17,6 +18,7 @@ set_up_logging(settings.log_level, "web")
 resources = build_resources(settings)
 resources.decoder.start()  # it loads while this process builds its pages
 app = create_app(resources)
+gc.freeze()  # what is built stays, and is not looked through for garbage while films come in
 threading.Thread(target=open_films, args=(resources,), name="films", daemon=True).start()
 end_in_order = signal.getsignal(signal.SIGTERM)
 

@@ -7,6 +7,7 @@ that are away.
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
@@ -141,6 +142,7 @@ def start(settings: Settings, serving: Serving) -> Runtime:
     keep_freed_memory()
     set_up_logging(settings.log_level, "worker")
     _runtime = build(settings, serving)
+    gc.freeze()  # what is built stays: looking through it for garbage would stop this process for 50 ms now and then
     for name, loop in LOOPS.items():
         threading.Thread(target=loop, args=(_runtime,), name=name, daemon=True).start()
     log.info("worker.started", worker=_runtime.kitchen.who.worker, device=_runtime.kitchen.engine.device)

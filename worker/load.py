@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from shared.errors import GoldenMismatch
+from shared.errors import GoldenMismatch, ManifestMismatch
 from shared.log import get_logger
 from shared.manifest import ModelManifest
 from shared.settings import Settings
@@ -43,10 +43,13 @@ def load_engine(
 
     precision = _wanted(settings, manifest, weights, golden)
     if precision != "f32":
-        coarse = build(precision)
-        why = _objection(coarse, golden)
-        if why is None:
-            return coarse, GoldenState.PASSED
+        try:
+            coarse = build(precision)
+            if check_golden(coarse, golden) is GoldenState.PASSED:
+                return coarse, GoldenState.PASSED
+            why = "There are no golden films to ask."
+        except (ManifestMismatch, GoldenMismatch) as error:
+            why = error.detail
         log.warning("worker.precision_refused", precision=precision, why=why)
     engine = build("f32")
     return engine, check_golden(engine, golden)
@@ -57,12 +60,3 @@ def _wanted(settings: Settings, manifest: ModelManifest, weights: Weights, golde
     if settings.precision != "auto":
         return settings.precision
     return usual_precision(settings.engine, manifest, weights) if golden else "f32"
-
-
-def _objection(engine: Engine, golden: Golden | None) -> str | None:
-    """Why the golden films do not speak for this engine; None where they do."""
-    try:
-        is_spoken_for = check_golden(engine, golden) is GoldenState.PASSED
-    except GoldenMismatch as error:
-        return error.detail
-    return None if is_spoken_for else "There are no golden films to ask."

@@ -45,7 +45,7 @@ class Architecture:
 
     Attributes:
         target_layer: the row whose output Grad-CAM weighs.
-        float32_until: the last row that is computed in float32 where others are in bfloat16; None: none is.
+        float32_until: the last row that is computed in float32 where others are in fewer bits; None: none is.
     """
 
     name: str
@@ -82,7 +82,7 @@ def lite0(outputs: int) -> Architecture:
 
     The original takes (pixel - 127) / 128 on 0..255 in three channels. A grey film repeated to three channels
     through the stem equals one channel through the stem's kernel summed over its inputs: that is what is stored.
-    What bfloat16 does to the first rows, which still see single grey levels, moves scores most (DECISIONS 43).
+    What fewer bits do to the first rows, which still see single grey levels, moves scores most (DECISIONS 43, 52).
     """
     layers: list[Layer] = [Rescale("rescale", 255 / 128, -127 / 128)]
     layers += _conv_bn("stem", Conv("stem", 32, 3, stride=2), is_active=True)
@@ -216,15 +216,10 @@ def gate_features(architecture: Architecture, row: str) -> int:
     raise ManifestMismatch(message)
 
 
-def float32_rows(architecture: Architecture, *looked_at: str | None) -> int:
-    """How many rows, from the first, stay in float32 where the others are computed in bfloat16.
-
-    Args:
-        looked_at: rows whose output is wanted beside the last's; none stays in float32 where one is among the first.
-    """
+def float32_rows(architecture: Architecture) -> int:
+    """How many rows, from the first, stay in float32 where the others are computed in fewer bits."""
     names = [layer.name for layer in architecture.layers]
-    count = names.index(architecture.float32_until) + 1 if architecture.float32_until in names else 0
-    return 0 if set(names[:count]) & set(looked_at) else count
+    return names.index(architecture.float32_until) + 1 if architecture.float32_until in names else 0
 
 
 def _with_input_shapes(architecture: Architecture) -> Iterator[tuple[Layer, Shape]]:

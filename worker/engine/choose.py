@@ -14,12 +14,14 @@ from shared.errors import ModelProblem
 from shared.manifest import ModelManifest
 from worker.engine.architecture import Architecture
 from worker.engine.base import Engine
+from worker.engine.int8 import computes_int8
 from worker.engine.layers import Dense, GlobalPool
 from worker.engine.weights import Weights
 
 EngineName = Literal["auto", "keras", "openvino"]
-Precision = Literal["f32", "bf16"]
-"""Of the network's arithmetic: float32, or bfloat16 behind first rows in float32 (`Architecture.float32_until`)."""
+Precision = Literal["f32", "bf16", "int8"]
+"""Of the network's arithmetic, behind first rows in float32 (`Architecture.float32_until`): float32 everywhere,
+bfloat16 on TensorFlow, integers of eight bits on OpenVINO."""
 
 GPU: Final = Path("/dev/nvidia0")
 
@@ -35,10 +37,10 @@ def build_engine(
 
     Args:
         threads: cores it computes on; all that this process may use unless given.
-        precision: of its arithmetic; bf16 moves scores, so golden films have to speak for it.
+        precision: of its arithmetic; all but f32 move scores, so golden films have to speak for it.
 
     Raises:
-        ModelProblem: it is not installed, or ManifestMismatch: it cannot serve this network.
+        ModelProblem: it is not installed, or ManifestMismatch: it cannot serve this network, or not in that arithmetic.
     """
     name = _resolve(wanted, manifest, weights)
     if find_spec("openvino" if name == "openvino" else "tensorflow") is None:
@@ -53,12 +55,9 @@ def build_engine(
 
 
 def usual_precision(wanted: EngineName, manifest: ModelManifest, weights: Weights) -> Precision:
-    """bf16 where OpenVINO serves on a processor that computes in it by itself; f32 elsewhere."""
-    if _resolve(wanted, manifest, weights) != "openvino" or find_spec("openvino") is None:
-        return "f32"
-    from worker.engine.openvino_engine import computes_bf16  # noqa: PLC0415
-
-    return "bf16" if computes_bf16() else "f32"
+    """int8 where OpenVINO serves a quantized model on a processor that has instructions for it; f32 elsewhere."""
+    is_openvinos = _resolve(wanted, manifest, weights) == "openvino" and find_spec("openvino") is not None
+    return "int8" if is_openvinos and weights.int8 and computes_int8() else "f32"
 
 
 def _resolve(wanted: EngineName, manifest: ModelManifest, weights: Weights) -> Literal["keras", "openvino"]:

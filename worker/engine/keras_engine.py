@@ -86,7 +86,12 @@ def build_engine(
     Args:
         threads: cores that TensorFlow computes on; its own choice unless given, which only a process can make that
             has not used TensorFlow yet.
+
+    Raises:
+        ManifestMismatch: it has not that arithmetic.
     """
+    if precision not in POLICIES:
+        raise ManifestMismatch(f"This model cannot be computed in {precision}: TensorFlow serves in f32 or bf16.")
     if threads is not None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
     device = claim_device() + (" bf16" if precision == "bf16" else "")

@@ -1,8 +1,8 @@
 """The table and its arrays as an OpenVINO network on the CPU: probabilities and Grad-CAM in one call, no TensorFlow.
 
 Each film is computed alone, on one core, as many at once as there are streams: that takes the least CPU a film
-(DECISIONS 18), and a film's answer cannot depend on its neighbours in the batch. In bfloat16 the network is two, one
-after the other: its first rows stay in float32 (DECISIONS 43).
+(DECISIONS 18), and a film's answer cannot depend on its neighbours in the batch. In int8 a quantized row's input is
+told apart in 256 steps and its weights are integers; all else stays in float32 (DECISIONS 52).
 
 For networks that end, after Grad-CAM's row, in global pooling and one dense layer: there the gradient of a label's
 logit is that label's column of weights, so Grad-CAM is the class activation map of Zhou et al. 2016 (arXiv 1512.04150)
@@ -12,11 +12,12 @@ up to a factor that normalising takes away. Equal to `keras_engine` within a tol
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import openvino
 from openvino import opset13 as ops
 
@@ -25,18 +26,23 @@ from shared.errors import ManifestMismatch
 from shared.manifest import ModelManifest
 from shared.verdict import calibrate
 from worker.engine import layers as rows
-from worker.engine.architecture import Architecture, float32_rows
+from worker.engine.architecture import Architecture
 from worker.engine.attribution import over_peak
 from worker.engine.base import Inference, check_input
 from worker.engine.choose import Precision, ends_pooled
 from worker.engine.gate import GRID, Gate
+from worker.engine.int8 import STEPS, Int8Row
 from worker.engine.weights import Weights
 
 Node = Any  # OpenVINO's nodes have no public type
 Arrays = Mapping[str, FloatArray]
+Array = npt.NDArray[Any]  # Any: float32 or int8
+Steps = Mapping[str, Int8Row]
+"""The rows that are computed in eight bits, by name."""
 Found = list[tuple[FloatArray, ...]]
 """The network's outputs by film."""
 
+NO_STEPS: Final[Steps] = MappingProxyType({})
 ZEROS: Final = [0, 0]
 ONES: Final = [1, 1]
 
@@ -45,13 +51,13 @@ class OpenVinoEngine:
     """An `Engine` on OpenVINO; build it with `build_engine`."""
 
     def __init__(
-        self, manifest: ModelManifest, parts: Sequence[openvino.CompiledModel], gate: Gate | None, streams: int
+        self, manifest: ModelManifest, network: openvino.CompiledModel, gate: Gate | None, precision: Precision
     ) -> None:
-        self._is_coarse = parts[-1].get_property("INFERENCE_PRECISION_HINT") == openvino.Type.bf16
         self._manifest = manifest
-        self._queues = [openvino.AsyncInferQueue(part, streams) for part in parts]
-        for queue in self._queues:
-            queue.set_callback(_keep)
+        self._precision = precision
+        self._queue = openvino.AsyncInferQueue(network, network.get_property("NUM_STREAMS"))
+        self._queue.set_callback(_keep)
+        self._alone = network.create_infer_request()
         self._gate = gate
 
     @property
@@ -61,8 +67,8 @@ class OpenVinoEngine:
 
     @property
     def device(self) -> str:
-        """Kind of device and build, e.g. 'cpu/openvino-2026.4.1'."""
-        return f"cpu/openvino-{openvino.__version__.split('-')[0]}{' bf16' if self._is_coarse else ''}"
+        """Kind of device and build, e.g. 'cpu/openvino-2026.4.1'; and ' int8' where that is its arithmetic."""
+        return f"cpu/openvino-{openvino.__version__.split('-')[0]}{'' if self._precision == 'f32' else ' int8'}"
 
     def infer(self, x: FloatArray) -> Inference:
         """Scores and Grad-CAM for x: (N, H, W, C) float32 in [0, 1], N >= 1.
@@ -83,22 +89,19 @@ class OpenVinoEngine:
         )
 
     def _compute(self, x: FloatArray) -> tuple[FloatArray, ...]:
-        """The network's three outputs, each (N, ...)."""
-        found: Found = [(film[np.newaxis],) for film in x.transpose(0, 3, 1, 2)]
-        for queue in self._queues:
-            found = _through(queue, found)
+        """The network's three outputs, each (N, ...); a lone film's in this thread, which spares waking another."""
+        films = [np.ascontiguousarray(film[np.newaxis]) for film in x.transpose(0, 3, 1, 2)]
+        found: Found = [()] * len(films)
+        if len(films) == 1:
+            self._alone.infer(films)
+            _keep(self._alone, (found, 0))
+            return found[0]
+        try:
+            for place, film in enumerate(films):
+                self._queue.start_async([film], (found, place))
+        finally:
+            self._queue.wait_all()
         return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
-
-
-def _through(queue: openvino.AsyncInferQueue, films: Found) -> Found:
-    """What a part of the network makes of each film's first array, (1, ...)."""
-    found: Found = [()] * len(films)
-    try:
-        for place, (values, *_) in enumerate(films):
-            queue.start_async([np.ascontiguousarray(values)], (found, place))
-    finally:
-        queue.wait_all()
-    return found
 
 
 def _keep(request: openvino.InferRequest, place: tuple[Found, int]) -> None:
@@ -116,66 +119,94 @@ def build_engine(
         threads: films computed at once, each on one core; as many as this process has cores unless given.
 
     Raises:
-        ManifestMismatch: the network does not end as this engine needs it.
+        ManifestMismatch: the network does not end as this engine needs it, or has not that arithmetic.
     """
     streams = threads or len(os.sched_getaffinity(0))
-    parts = build_parts(weights.architecture, weights.arrays, manifest.target_layer, manifest.gate_layer, precision)
-    compiled = [compile_network(network, streams, arithmetic) for network, arithmetic in parts]
-    return OpenVinoEngine(manifest, compiled, weights.gate, streams)
+    steps = steps_of(weights, precision)
+    network = build_network(weights, manifest.target_layer, manifest.gate_layer, steps)
+    return OpenVinoEngine(manifest, compile_network(network, streams), weights.gate, precision)
 
 
-def computes_bf16() -> bool:
-    """Whether this processor computes in bfloat16 by itself, and so faster than in float32."""
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+def steps_of(weights: Weights, precision: Precision) -> Steps:
+    """The rows that are computed in eight bits: none in float32.
+
+    Raises:
+        ManifestMismatch: this engine has not that arithmetic, or the model not what it takes.
+    """
+    if precision == "f32":
+        return NO_STEPS
+    if precision == "int8" and weights.int8:
+        return weights.int8
+    why = "the model was not quantized" if precision == "int8" else "OpenVINO serves in f32 or int8"
+    raise ManifestMismatch(f"This model cannot be computed in {precision}: {why}.")
 
 
-def compile_network(network: openvino.Model, streams: int, precision: Precision) -> openvino.CompiledModel:
-    """The network made ready for the CPU: so many films at once, each on one core."""
+def compile_network(network: openvino.Model, streams: int) -> openvino.CompiledModel:
+    """The network made ready for the CPU: so many films at once, each on one core.
+
+    What is not quantized is computed in float32: OpenVINO would choose bfloat16 by itself on some processors.
+    """
     hints = {
-        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_PRECISION_HINT": "f32",
         "NUM_STREAMS": str(streams),
         "INFERENCE_NUM_THREADS": str(streams),
     }
     return openvino.Core().compile_model(network, "CPU", hints)
 
 
-def build_parts(
-    architecture: Architecture, arrays: Arrays, target_layer: str, gate_layer: str | None, precision: Precision
-) -> list[tuple[openvino.Model, Precision]]:
-    """The network as what is computed one after the other, each with its precision; the first output goes on.
+def build_network(
+    weights: Weights, target_layer: str, gate_layer: str | None, steps: Steps = NO_STEPS
+) -> openvino.Model:
+    """The network: input (1, C, H, W), logits (1, K), activation maps (1, K, h, w), gate's features (1, D or 0).
 
-    Input (1, C, H, W); of the last part logits (1, K), activation maps (1, K, h, w), the gate's features (1, D or 0).
+    Args:
+        steps: the rows that are computed in eight bits.
 
     Raises:
         ManifestMismatch: the network does not end as this engine needs it.
     """
+    architecture, arrays = weights.architecture, weights.arrays
     if not ends_pooled(architecture, target_layer):
         message = f"OpenVINO serves networks that end in pooling and one dense layer; '{architecture.name}' does not."
         raise ManifestMismatch(message)
-    height, width, channels = architecture.input_shape
-    entry, above = ops.parameter([1, channels, height, width], np.float32, name="film"), "input"
-    first = float32_rows(architecture, target_layer, gate_layer) if precision == "bf16" else 0
-    parts: list[tuple[openvino.Model, Precision]] = []
-    if first:
-        above = architecture.layers[first - 1].name
-        seen = _connect(architecture.layers[:first], entry, "input", arrays)[above]
-        parts.append((openvino.Model([seen], [entry], f"{architecture.name} in float32"), "f32"))
-        entry = ops.parameter(parts[0][0].output(0).get_shape(), np.float32, name=above)
-    nodes = _connect(architecture.layers[first:], entry, above, arrays)
+    entry, nodes = connect(architecture, arrays, steps)
     logits = nodes[architecture.layers[-1].name]
     columns = arrays[f"{architecture.layers[-1].name}.kernel"]
-    activations = _convolve(nodes[target_layer], columns[np.newaxis, np.newaxis], 1, "valid")
+    maps = rows.Conv("maps", columns.shape[1], kernel=1)
+    activations = _convolve(maps, nodes[target_layer], _outputs_first(maps, columns[np.newaxis, np.newaxis]))
     early = _pooled(nodes[gate_layer]) if gate_layer else ops.reshape(logits, [-1, columns.shape[1]], False)
-    return [*parts, (openvino.Model([logits, activations, early], [entry], architecture.name), precision)]
+    return openvino.Model([logits, activations, early], [entry], architecture.name)
 
 
-def _connect(table: Sequence[rows.Layer], entry: Node, entry_name: str, arrays: Arrays) -> dict[str, Node]:
-    """Every row's node, by name."""
-    nodes, above = {entry_name: entry}, entry
-    for layer in table:
-        above = ops.add(above, nodes[layer.other]) if isinstance(layer, rows.Add) else make_node(layer, above, arrays)
+def connect(architecture: Architecture, arrays: Arrays, steps: Steps) -> tuple[Node, dict[str, Node]]:
+    """The network's input (1, C, H, W), and every row's node by name."""
+    height, width, channels = architecture.input_shape
+    entry = above = ops.parameter([1, channels, height, width], np.float32, name="film")
+    nodes: dict[str, Node] = {}
+    for layer in architecture.layers:
+        if isinstance(layer, rows.Add):
+            above = ops.add(above, nodes[layer.other])
+        elif isinstance(layer, (rows.Conv, rows.Depthwise)) and layer.name in steps:
+            above = _quantized(layer, above, steps[layer.name])
+        else:
+            above = make_node(layer, above, arrays)
         nodes[layer.name] = above
-    return nodes
+    return entry, nodes
+
+
+def _quantized(layer: rows.Conv | rows.Depthwise, above: Node, row: Int8Row) -> Node:
+    """A convolution of integers, as OpenVINO recognises one: of a stepped input and of weights that are stored so."""
+    stepped = in_steps(above, row)
+    integers = _outputs_first(layer, row.kernel)
+    scale = row.scale.reshape(-1, *[1] * (integers.ndim - 1))
+    kernel = ops.multiply(ops.convert(ops.constant(integers), np.float32), ops.constant(scale))
+    return ops.add(_convolve(layer, stepped, kernel), _channels(row.bias))
+
+
+def in_steps(above: Node, row: Int8Row) -> Node:
+    """The values in 256 steps from the row's low to its high."""
+    limits = np.float32(row.low), np.float32(row.high)
+    return ops.fake_quantize(above, *limits, *limits, STEPS)
 
 
 def make_node(layer: rows.Layer, above: Node, arrays: Arrays) -> Node:
@@ -191,23 +222,25 @@ def _pooled(row: Node) -> Node:
     return ops.reshape(ops.transpose(means, [0, 2, 3, 1]), [-1, GRID * GRID * channels], False)
 
 
-def _convolve(above: Node, kernel: FloatArray, stride: int, padding: str) -> Node:
-    """Kernel (k, k, in, out); 'same' is TensorFlow's, the odd pixel last, which OpenVINO calls 'same_upper'."""
-    weights = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
-    pad = "same_upper" if padding == "same" else "valid"
-    return ops.convolution(above, weights, [stride, stride], ZEROS, ZEROS, ONES, pad)
+def _convolution(layer: rows.Conv | rows.Depthwise, above: Node, arrays: Arrays) -> Node:
+    kernel = _outputs_first(layer, arrays[f"{layer.name}.kernel"])
+    return _biased(layer, _convolve(layer, above, kernel), arrays)
 
 
-def _conv(layer: rows.Conv, above: Node, arrays: Arrays) -> Node:
-    node = _convolve(above, arrays[f"{layer.name}.kernel"], layer.stride, layer.padding)
-    return _biased(layer, node, arrays)
-
-
-def _depthwise(layer: rows.Depthwise, above: Node, arrays: Arrays) -> Node:
-    """Kernel (k, k, C, 1) to groups (C, 1, 1, k, k)."""
-    weights = np.ascontiguousarray(arrays[f"{layer.name}.kernel"].transpose(2, 3, 0, 1)[:, :, np.newaxis])
+def _convolve(layer: rows.Conv | rows.Depthwise, above: Node, kernel: Node) -> Node:
+    """Of a kernel as `_outputs_first` gives it; 'same' is TensorFlow's: the odd pixel last, OpenVINO's 'same_upper'."""
     stride = [layer.stride, layer.stride]
-    return _biased(layer, ops.group_convolution(above, weights, stride, ZEROS, ZEROS, ONES, "same_upper"), arrays)
+    if isinstance(layer, rows.Depthwise):
+        return ops.group_convolution(above, kernel, stride, ZEROS, ZEROS, ONES, "same_upper")
+    pad = "same_upper" if layer.padding == "same" else "valid"
+    return ops.convolution(above, kernel, stride, ZEROS, ZEROS, ONES, pad)
+
+
+def _outputs_first(layer: rows.Conv | rows.Depthwise, kernel: Array) -> Array:
+    """Kernel (k, k, in, out) to (out, in, k, k); that of a depthwise row, (k, k, C, 1), to groups (C, 1, 1, k, k)."""
+    if isinstance(layer, rows.Depthwise):
+        return np.ascontiguousarray(kernel.transpose(2, 3, 0, 1)[:, :, np.newaxis])
+    return np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
 
 
 def _biased(layer: rows.Conv | rows.Depthwise, node: Node, arrays: Arrays) -> Node:
@@ -245,8 +278,8 @@ _MAKERS: Final[Mapping[type, Callable[[Any, Node, Arrays], Node]]] = MappingProx
     {
         rows.Rescale: _rescale,
         rows.Repeat: lambda row, above, _: ops.concat([above] * row.channels, 1),
-        rows.Conv: _conv,
-        rows.Depthwise: _depthwise,
+        rows.Conv: _convolution,
+        rows.Depthwise: _convolution,
         rows.Affine: _affine,
         rows.Relu: _relu,
         rows.MaxPool: _max_pool,

@@ -1,6 +1,6 @@
-"""From `weights.npz` to named arrays: the SHA-256 first, then numpy without pickles, then names and shapes.
+"""From `weights.npz` and `int8.npz` to named arrays: SHA-256 first, then numpy without pickles, names and shapes.
 
-Nothing of the file is interpreted before its digest is the manifest's. Called before an engine or an explainer is
+Nothing of a file is interpreted before its digest is the manifest's. Called before an engine or an explainer is
 built; no TensorFlow.
 """
 
@@ -10,8 +10,9 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,32 +21,45 @@ from shared.errors import BadChecksum, ManifestMismatch, WrongShape
 from shared.manifest import WEIGHTS_FILE, ModelManifest
 from worker.engine.architecture import Architecture, array_shapes, find_architecture, folded, gate_features
 from worker.engine.gate import PREFIX, Gate, from_arrays
+from worker.engine.int8 import INT8_FILE, Int8Row, from_stored
 from worker.engine.layers import Shape
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A model's file, checked: the folded table, its arrays by name (float32), and the input gate if there is one."""
+    """A model's files, checked.
+
+    Attributes:
+        architecture: the folded table.
+        arrays: its arrays by name, float32.
+        gate: the input gate if there is one.
+        int8: rows that may be computed in eight bits, by name; empty where the model was not quantized.
+    """
 
     architecture: Architecture
     arrays: dict[str, FloatArray]
     gate: Gate | None
+    int8: Mapping[str, Int8Row] = field(default_factory=dict)
 
 
 def load_weights(folder: Path, manifest: ModelManifest) -> Weights:
-    """Read `folder/weights.npz` as the manifest promises it.
+    """Read `folder/weights.npz`, and `int8.npz` where the manifest names it, as the manifest promises them.
 
     Raises:
-        ManifestMismatch: the file is absent, no npz, or the manifest contradicts the table.
+        ManifestMismatch: a file is absent, no npz, or the manifest contradicts the table.
         BadChecksum: the bytes are not those the manifest names.
         WrongShape: an array is missing, superfluous, or not of the promised shape and type.
     """
     architecture = folded(find_architecture(manifest.architecture, manifest.outputs))
     _check_promises(manifest, architecture)
-    arrays = _parse(_read_verified(folder, manifest.weights_sha256))
+    arrays = _parse(WEIGHTS_FILE, _read_verified(folder / WEIGHTS_FILE, manifest.weights_sha256))
     network = {name: array for name, array in arrays.items() if not name.startswith(PREFIX)}
     check_arrays(network, array_shapes(architecture))
-    return Weights(architecture, network, _find_gate(manifest, architecture, arrays))
+    int8: dict[str, Int8Row] = {}
+    if manifest.int8_sha256 is not None:
+        stored = _parse(INT8_FILE, _read_verified(folder / INT8_FILE, manifest.int8_sha256))
+        int8 = from_stored(architecture, network, stored)
+    return Weights(architecture, network, _find_gate(manifest, architecture, arrays), int8)
 
 
 def _find_gate(manifest: ModelManifest, architecture: Architecture, arrays: Mapping[str, FloatArray]) -> Gate | None:
@@ -98,22 +112,22 @@ def _check_promises(manifest: ModelManifest, architecture: Architecture) -> None
         raise ManifestMismatch(message)
 
 
-def _read_verified(folder: Path, sha256: str) -> bytes:
+def _read_verified(path: Path, sha256: str) -> bytes:
     try:
-        data = (folder / WEIGHTS_FILE).read_bytes()
+        data = path.read_bytes()
     except OSError as error:
-        message = "The model folder has no readable weights.npz."
-        raise ManifestMismatch(message, folder=str(folder)) from error
+        message = f"The model folder has no readable {path.name}."
+        raise ManifestMismatch(message, folder=str(path.parent)) from error
     if hashlib.sha256(data).hexdigest() != sha256:
-        message = "The weights are not those the manifest names: their SHA-256 differs."
-        raise BadChecksum(message, folder=str(folder))
+        message = f"{path.name} is not the file that the manifest names: its SHA-256 differs."
+        raise BadChecksum(message, folder=str(path.parent))
     return data
 
 
-def _parse(data: bytes) -> dict[str, FloatArray]:
+def _parse(name: str, data: bytes) -> dict[str, Any]:  # Any: of any type, checked by whoever takes them
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            return {array: archive[array] for array in archive.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
-        message = "The weights are no npz archive of plain arrays."
+        message = f"{name} is no npz archive of plain arrays."
         raise ManifestMismatch(message) from error

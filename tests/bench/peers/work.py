@@ -58,20 +58,17 @@ def open_engine(threads: int, *, has_map: bool = True, precision: Precision | No
     Args:
         precision: of the arithmetic; what plainfilm takes on this processor unless given.
     """
-    from worker.engine.openvino_engine import (  # noqa: PLC0415  the tutorial design does without
-        OpenVinoEngine,
-        build_parts,
-        compile_network,
-    )
+    from worker.engine import openvino_engine  # noqa: PLC0415  the tutorial design does without
 
     manifest = read_manifest(SHIPPED_MODEL)
     weights = load_weights(SHIPPED_MODEL, manifest)
     chosen = precision or usual_precision("openvino", manifest, weights)
-    parts = build_parts(weights.architecture, weights.arrays, manifest.target_layer, manifest.gate_layer, chosen)
+    steps = openvino_engine.steps_of(weights, chosen)
+    network = openvino_engine.build_network(weights, manifest.target_layer, manifest.gate_layer, steps)
     if not has_map:
-        drop_map(parts[-1][0])
-    compiled = [compile_network(network, threads, arithmetic) for network, arithmetic in parts]
-    return OpenVinoEngine(manifest, compiled, weights.gate, threads)
+        drop_map(network)
+    compiled = openvino_engine.compile_network(network, threads)
+    return openvino_engine.OpenVinoEngine(manifest, compiled, weights.gate, chosen)
 
 
 def drop_map(network: Any) -> None:  # Any: OpenVINO's models have no types

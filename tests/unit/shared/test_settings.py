@@ -56,7 +56,7 @@ BAD = {
     "max_upload_bytes": "1",
     "decoders": "0",
     "engine_threads": "0",
-    "precision": "int8",
+    "precision": "f16",
     "web_workers": "none",
     "secure_cookies": "perhaps",
     "batch_limit": "257",

@@ -10,20 +10,17 @@ import pytest
 from shared import samples
 from shared.errors import DataProblem, ManifestMismatch
 from shared.manifest import ModelManifest
-from tests.models import make_folded, write_model, write_weights
+from tests.models import make_folded, quantize_model, write_model, write_weights
 from training import engine_agreement
 from training.engine_agreement import ANSWERS, choose, compare
 from training.export import pack
+from training.fit import ignore
 from worker.engine.base import Engine
 from worker.engine.choose import Precision, build_engine
 from worker.engine.weights import Weights
 
 TOLERANCE = 2e-5
 """That of tests/unit/worker/engine/test_openvino_engine.py."""
-
-
-def ignore(_stage: str, _done: int, _total: int) -> None:
-    """No bar."""
 
 
 def test_the_engines_agree_on_the_samples(tmp_path: Path) -> None:
@@ -54,7 +51,8 @@ def test_an_engine_that_answers_otherwise_is_seen(tmp_path: Path, monkeypatch: p
 def test_coarser_arithmetic_is_compared_where_it_is_asked_for(tmp_path: Path) -> None:
     """Its answers are further apart than float32's, and the mean film's less than the worst's."""
     write_model(tmp_path)
-    found = compare(tmp_path, samples.paths(), ignore, "bf16")
+    quantize_model(tmp_path)
+    found = compare(tmp_path, samples.paths(), ignore, "int8")
     assert TOLERANCE < found.largest["probabilities"] < 0.1
     assert 0 < found.mean["probabilities"] < found.largest["probabilities"]
 

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from shared.errors import BadChecksum, DataProblem, GoldenMismatch, InvalidRequest, ManifestMismatch
 from shared.manifest import read_manifest
 from tests.models import write_model
+from training.dataset import film_sha256
+from training.learned import LearnedFilms, write_learned
 from training.model_cli import model
 from training.synth import write_films
 from worker.engine import SHIPPED_MODEL
@@ -38,7 +40,7 @@ def ask(*arguments: object) -> list[str]:
 def test_the_group_names_its_commands() -> None:
     """Each with a line of help."""
     commands = typer.main.get_command(model).commands  # type: ignore[attr-defined]
-    assert set(commands) == {"verify", "export", "golden", "compare", "recalibrate"}
+    assert set(commands) == {"verify", "export", "golden", "quantize", "compare", "recalibrate"}
     assert all(command.help for command in commands.values())
 
 
@@ -60,6 +62,22 @@ def test_verify_says_what_holds(folder: Path) -> None:
     assert "absent" in lines[2]
     ask("golden", "--model", folder)
     assert "golden films: passed, 12 answered" in ask("verify", "--model", folder)[2]
+
+
+def test_quantize_rounds_by_films_it_learned_from(folder: Path, tmp_path: Path) -> None:
+    """Of those named; the file's digest is told and then verified, and recalibrating keeps it."""
+    write_films(tmp_path / "films", {"train": 12}, 1)
+    with pytest.raises(DataProblem, match="learned from none"):
+        ask("quantize", "--model", folder, "--manifest", tmp_path / "films/manifest.csv")
+    learned = sorted(film_sha256(path) for path in (tmp_path / "films").rglob("*.png"))[:5]
+    write_learned(folder, LearnedFilms(learned_from=tuple(learned), chosen_by=()))
+    (line,) = ask("quantize", "--model", folder, "--manifest", tmp_path / "films/manifest.csv")
+    sha256 = read_manifest(folder).int8_sha256
+    assert sha256 is not None
+    assert line.endswith(sha256)
+    assert f"int8: SHA-256 {sha256}, 2 rows" in ask("verify", "--model", folder)
+    with pytest.raises(InvalidRequest):
+        ask("quantize", "--model", folder)
 
 
 def test_verify_ends_with_the_first_that_does_not_hold(folder: Path) -> None:
@@ -87,7 +105,7 @@ def test_verify_ends_with_the_first_that_does_not_hold(folder: Path) -> None:
 @pytest.mark.slow
 def test_the_shipped_model_holds() -> None:
     """With its golden set: all twelve samples of this build, by their digests."""
-    assert "golden films: passed, 12 answered" in ask("verify")[2]
+    assert "golden films: passed, 12 answered" in ask("verify")[3]
     golden = read_golden(SHIPPED_MODEL)
     assert golden
     assert all(film.is_steady for film in golden.films)

@@ -14,7 +14,7 @@ from shared.errors import DataProblem, InvalidRequest
 from shared.manifest import ModelManifest, Thresholds, read_manifest
 from shared.model_report import Recalibration
 from shared.verdict import calibrate
-from tests.models import make_arrays, make_manifest, write_model
+from tests.models import make_arrays, make_manifest, quantize_model, write_model
 from training.calibrate import Aims, Held, conclude
 from training.dataset import Example, read_manifest_csv
 from training.evaluate import Answers, ask
@@ -72,6 +72,7 @@ def model(tmp_path: Path) -> Path:
     write_model(
         folder, arrays, other_label="other_finding", parameters=sum(a.size for a in arrays.values()), thresholds=limits
     )
+    quantize_model(folder)
     (folder / "history.csv").write_text("epoch\n1\n")
     return folder
 
@@ -210,6 +211,8 @@ def test_a_new_version_is_written_beside_the_old(model: Path, tmp_path: Path) ->
     assert new.weights_sha256 == hashlib.sha256((out / "weights.npz").read_bytes()).hexdigest() != old.weights_sha256
     arrays, expected = load_weights(out, new).arrays, load_weights(model, old).arrays
     assert all(np.array_equal(arrays[name], expected[name]) for name in expected)
+    assert new.int8_sha256 == old.int8_sha256 is not None
+    assert load_weights(out, new).int8.keys() == {"conv1", "conv2"}
     assert (out / "history.csv").exists()
     halves = halve(films, LABELS, 0)
     temperature, thresholds, _ = set_anew(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from shared.errors import DataProblem, InvalidRequest
+from shared.manifest import read_manifest
 from training import run as run_module
 from training.checkpoint import Checkpoint
 from training.course import Course, Epoch
@@ -21,6 +22,7 @@ from training.run import resume, run
 from training.runs import new_id
 from training.splits import prepare
 from training.synth import write_films
+from worker.engine.weights import load_weights
 
 RECIPE = replace(find_recipe("tiny"), epochs=5, drawn_films=10, copies=1)
 
@@ -71,13 +73,14 @@ def test_a_resumed_run_ends_with_the_same_weights(unbroken: Path, broken: Path) 
 
 
 def test_a_run_writes_down_what_it_does(unbroken: Path) -> None:
-    """The recipe and what was asked, a line an epoch, the golden set, and how long it learned."""
+    """The recipe and what was asked, a line an epoch, the golden set, how it rounds, and how long it learned."""
     log = (unbroken / "run.log").read_text()
     assert [f"epochs: {number} of 5" in log for number in range(1, 6)] == [True] * 5
     assert "done: epoch" in log
     assert json.loads((unbroken / "run.json").read_text())["trained_at"] == "2026-01-01"
     assert json.loads((unbroken / "learning.json").read_text())["seconds"] > 0
     assert (unbroken / "golden.json").exists()
+    assert load_weights(unbroken, read_manifest(unbroken)).int8.keys() == {"conv1", "conv2"}
 
 
 def test_a_finished_run_has_nothing_to_resume(unbroken: Path, tmp_path: Path) -> None:

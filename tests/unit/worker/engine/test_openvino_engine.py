@@ -17,11 +17,11 @@ from shared.manifest import read_manifest
 from tests.models import make_arrays, make_manifest, write_model
 from training.export import fold
 from worker.engine import SHIPPED_MODEL, keras_engine, openvino_engine
-from worker.engine.architecture import Architecture, folded, lite0, seed2020, tiny
+from worker.engine.architecture import Architecture, float32_rows, folded, lite0, seed2020, tiny
 from worker.engine.attribution import over_peak
 from worker.engine.base import Inference
-from worker.engine.choose import Precision
 from worker.engine.golden import by_sha256, check_golden, read_golden, see
+from worker.engine.int8 import computes_int8
 from worker.engine.layers import (
     Add,
     BatchNorm,
@@ -139,46 +139,34 @@ def test_the_shipped_model_passes_its_golden_films_and_agrees_with_keras() -> No
         )  # fmt: skip
 
 
-def test_in_bf16_the_first_rows_are_a_network_of_their_own_in_f32() -> None:
-    """The rows that a table names, unless one is among them that is looked at beside the last."""
-    table = folded(lite0(4))
-    arrays = make_weights(lite0(4)).arrays
-
-    def precisions(gate: str | None, precision: Precision) -> list[str]:
-        return [found for _, found in openvino_engine.build_parts(table, arrays, "head_relu", gate, precision)]
-
-    assert precisions("block10_add", "bf16") == ["f32", "bf16"]
-    assert precisions(None, "bf16") == ["f32", "bf16"]
-    assert precisions("block00_project", "bf16") == ["bf16"]
-    assert precisions("block10_add", "f32") == ["f32"]
-
-
-def test_two_parts_say_what_the_whole_says() -> None:
-    """Cut where bf16 cuts it, and computed in f32: logits, maps and the gate's features of the shipped model."""
+@pytest.mark.skipif(not computes_int8(), reason="this processor has no instructions for it")
+def test_the_shipped_models_golden_films_speak_for_int8() -> None:
+    """So that it is what serves where the processor has it; 43 rows are in it, those before them in float32."""
     manifest = read_manifest(SHIPPED_MODEL)
     weights = load_weights(SHIPPED_MODEL, manifest)
-    parts = openvino_engine.build_parts(
-        weights.architecture, weights.arrays, manifest.target_layer, manifest.gate_layer, "bf16"
-    )
-    compiled = [openvino_engine.compile_network(network, 2, "f32") for network, _ in parts]
-    cut = openvino_engine.OpenVinoEngine(manifest, compiled, weights.gate, 2)
-    whole = openvino_engine.build_engine(manifest, weights, 2)
-    x = draw(5, manifest.input_shape)
-    assert len(parts) == 2
-    assert_equal(cut.infer(x), whole.infer(x))
-
-
-def test_the_shipped_models_golden_films_speak_for_bf16() -> None:
-    """So that it is what serves where the processor has it."""
-    manifest = read_manifest(SHIPPED_MODEL)
-    engine = openvino_engine.build_engine(manifest, load_weights(SHIPPED_MODEL, manifest), precision="bf16")
+    engine = openvino_engine.build_engine(manifest, weights, precision="int8")
     assert check_golden(engine, read_golden(SHIPPED_MODEL)).value == "passed"
+    names = [layer.name for layer in weights.architecture.layers]
+    assert len(weights.int8) == 43
+    assert min(map(names.index, weights.int8)) == float32_rows(weights.architecture)
+
+
+def test_arithmetic_it_has_not_is_refused(tmp_path: Path) -> None:
+    """bfloat16 is TensorFlow's; int8 needs a model that was quantized."""
+    manifest = write_model(tmp_path)
+    weights = load_weights(tmp_path, manifest)
+    with pytest.raises(ManifestMismatch, match="f32 or int8"):
+        openvino_engine.build_engine(manifest, weights, precision="bf16")
+    with pytest.raises(ManifestMismatch, match="not quantized"):
+        openvino_engine.build_engine(manifest, weights, precision="int8")
+    with pytest.raises(ManifestMismatch, match="f32 or bf16"):
+        keras_engine.build_engine(manifest, weights, precision="int8")
 
 
 def test_a_network_that_ends_otherwise_is_refused() -> None:
     """Its Grad-CAM needs a gradient, which OpenVINO does not give."""
     with pytest.raises(ManifestMismatch, match="seed2020"):
-        openvino_engine.build_parts(folded(seed2020(3)), {}, "conv4_relu", None, "f32")
+        openvino_engine.build_network(make_weights(seed2020(3)), "conv4_relu", None)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,133 @@
+"""How the weights of a model are rounded for arithmetic in eight bits: `int8.npz`, from films that it learned from.
+
+Row after row, each seeing what the rounded rows before it make of the films; `rounding.py` has the arithmetic. Called
+at the end of a run and by `plainfilm model quantize`; the networks run on OpenVINO, which will serve them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import openvino
+
+from shared.arrays import FloatArray
+from shared.errors import DataProblem, ManifestMismatch
+from shared.imaging.preprocess import preprocess
+from shared.manifest import ModelManifest, read_manifest
+from training.dataset import film_sha256, read_film
+from training.export import pack, write_manifest
+from training.features import Progress
+from training.learned import read_learned
+from training.rounding import Convolution, Doubles, look, round_row
+from worker.engine.architecture import Architecture, float32_rows
+from worker.engine.choose import ends_pooled
+from worker.engine.int8 import INT8_FILE, Int8Row, convolutions, to_stored
+from worker.engine.openvino_engine import compile_network, connect
+from worker.engine.weights import Weights, load_weights
+
+FILMS: Final = 64
+"""Drawn from those learned from; 160 instead of 48 changed the shipped model's error by nothing that could be told."""
+
+Parts = dict[str, npt.NDArray[np.generic]]
+"""Of a row as they are stored, by name."""
+
+
+def can_quantize(architecture: Architecture, target_layer: str) -> bool:
+    """Whether OpenVINO serves this folded table, which computes in eight bits, and it has rows for that."""
+    return ends_pooled(architecture, target_layer) and bool(convolutions(architecture))
+
+
+def write_int8(folder: Path, films: Sequence[Path], seed: int, progress: Progress) -> ModelManifest:
+    """Write `folder/int8.npz` for the model in it, and its digest into the manifest, which is given back.
+
+    Args:
+        films: one or more, which the model learned from; some are drawn, whatever their order.
+        seed: of the draw.
+
+    Raises:
+        DataProblem: a film cannot be read.
+        ModelProblem: the model cannot be loaded, or OpenVINO does not serve it.
+    """
+    manifest = read_manifest(folder)
+    weights = load_weights(folder, manifest)
+    if not can_quantize(weights.architecture, manifest.target_layer):
+        raise ManifestMismatch(f"'{manifest.architecture}' is not served by OpenVINO, which computes in eight bits.")
+    inputs = [preprocess(read_film(film), manifest.preprocessing, manifest.input_shape) for film in _draw(films, seed)]
+    rows = quantize(weights, np.stack(inputs), progress)
+    data = pack({f"{name}.{part}": array for name, parts in rows.items() for part, array in parts.items()})
+    (folder / INT8_FILE).write_bytes(data)
+    written = manifest.model_copy(update={"int8_sha256": hashlib.sha256(data).hexdigest()})
+    write_manifest(folder, written)
+    return written
+
+
+def learned_among(folder: Path, films: Sequence[Path]) -> list[Path]:
+    """The films that the model in `folder` learned from.
+
+    Raises:
+        DataProblem: there are none, as far as it knows.
+    """
+    record = read_learned(folder)
+    learned = set(record.learned_from) if record else set()
+    found = [film for film in films if film_sha256(film) in learned]
+    if not found:
+        raise DataProblem("The model learned from none of these films; it is quantized by films it learned from.")
+    return found
+
+
+def _draw(films: Sequence[Path], seed: int) -> list[Path]:
+    by_digest = {film_sha256(film): film for film in films}
+    order = np.random.default_rng(seed).permutation(sorted(by_digest))
+    return [by_digest[sha256] for sha256 in order[:FILMS]]
+
+
+def quantize(weights: Weights, films: FloatArray, progress: Progress) -> dict[str, Parts]:
+    """Each row's parts as they are stored, by row.
+
+    Args:
+        films: (N, H, W, 1) float32 in [0, 1], N >= 1.
+    """
+    architecture = weights.architecture
+    first = float32_rows(architecture)
+    kept = {layer.name for layer in architecture.layers[:first]}
+    chosen = [layer for layer in convolutions(architecture) if layer.name not in kept]
+    wanted = _means(weights, [layer.name for layer in chosen], films)
+    rows: dict[str, Int8Row] = {}
+    stored: dict[str, Parts] = {}
+    for place, layer in enumerate(chosen):
+        seen = look(layer, _inputs(layer, weights, rows, films))
+        up, row = round_row(layer, weights.arrays[f"{layer.name}.kernel"], seen, wanted[layer.name])
+        rows[layer.name], stored[layer.name] = row, to_stored(up, row)
+        progress("rows rounded to eight bits", place + 1, len(chosen))
+    return stored
+
+
+def _means(weights: Weights, names: Sequence[str], films: FloatArray) -> dict[str, Doubles]:
+    """Each row's output in float32, (channels,), averaged over films and places."""
+    found = _run(weights, {}, names, films)
+    return {
+        name: np.mean([film.mean(axis=(1, 2), dtype=np.float64) for film in row], axis=0)
+        for name, row in zip(names, zip(*found, strict=True), strict=True)
+    }
+
+
+def _inputs(layer: Convolution, weights: Weights, rows: dict[str, Int8Row], films: FloatArray) -> list[FloatArray]:
+    """What each film is where it enters a row, (C, h, w)."""
+    names = [row.name for row in weights.architecture.layers]
+    above = names[names.index(layer.name) - 1]
+    return [film for (film,) in _run(weights, rows, [above], films)]
+
+
+def _run(
+    weights: Weights, rows: dict[str, Int8Row], names: Sequence[str], films: FloatArray
+) -> list[tuple[FloatArray, ...]]:
+    """For each film the outputs of the rows named."""
+    entry, nodes = connect(weights.architecture, weights.arrays, rows)
+    network = compile_network(openvino.Model([nodes[name] for name in names], [entry], "seen"), 1)
+    found = (network([film.transpose(2, 0, 1)[np.newaxis]]) for film in films)
+    return [tuple(values[place][0].copy() for place in range(len(names))) for values in found]
