@@ -7,7 +7,7 @@ at the end of a run and by `plainfilm model quantize`; the networks run on OpenV
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -109,25 +109,23 @@ def quantize(weights: Weights, films: FloatArray, progress: Progress) -> dict[st
 
 def _means(weights: Weights, names: Sequence[str], films: FloatArray) -> dict[str, Doubles]:
     """Each row's output in float32, (channels,), averaged over films and places."""
-    found = _run(weights, {}, names, films)
-    return {
-        name: np.mean([film.mean(axis=(1, 2), dtype=np.float64) for film in row], axis=0)
-        for name, row in zip(names, zip(*found, strict=True), strict=True)
-    }
+    by_film = [[row.mean(axis=(1, 2), dtype=np.float64) for row in seen] for seen in _run(weights, {}, names, films)]
+    return {name: np.mean(means, axis=0) for name, means in zip(names, zip(*by_film, strict=True), strict=True)}
 
 
 def _inputs(layer: Convolution, weights: Weights, rows: dict[str, Int8Row], films: FloatArray) -> list[FloatArray]:
     """What each film is where it enters a row, (C, h, w)."""
     names = [row.name for row in weights.architecture.layers]
     above = names[names.index(layer.name) - 1]
-    return [film for (film,) in _run(weights, rows, [above], films)]
+    return [film.copy() for (film,) in _run(weights, rows, [above], films)]
 
 
 def _run(
     weights: Weights, rows: dict[str, Int8Row], names: Sequence[str], films: FloatArray
-) -> list[tuple[FloatArray, ...]]:
-    """For each film the outputs of the rows named."""
+) -> Iterator[list[FloatArray]]:
+    """For each film the outputs of the rows named, (C, h, w), which are the library's: good until the next film's."""
     entry, nodes = connect(weights.architecture, weights.arrays, rows)
     network = compile_network(openvino.Model([nodes[name] for name in names], [entry], "seen"), 1)
-    found = (network([film.transpose(2, 0, 1)[np.newaxis]]) for film in films)
-    return [tuple(values[place][0].copy() for place in range(len(names))) for values in found]
+    for film in films:
+        found = network([film.transpose(2, 0, 1)[np.newaxis]])
+        yield [found[place][0] for place in range(len(names))]

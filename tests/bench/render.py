@@ -38,8 +38,8 @@ compared with each other."""
 DESIGN_TEXT = """\
 * **plainfilm**: `plainfilm up` as it is, nothing set but its folder and port; SQLite, queue, audit trail and heatmap
   included. A client sends the raw body with `Prefer: wait=30` and polls only where the answer came before the verdict.
-  Where the processor computes in bfloat16, so does the network behind its first rows; a second line shows the
-  headline's loads with `PLAINFILM_PRECISION=f32`.
+  Where the processor multiplies eight-bit integers, the network is computed in them behind its first rows; a second
+  line shows the headline's loads with `PLAINFILM_PRECISION=f32`.
 * **tutorial**: Flask and Celery as their documentation shows them (`tests/bench/peers/tutorial.py`): gunicorn, the film
   as base64 in the message, prefork pool of two, Redis as result backend, `model.predict` of Keras, decoded by Pillow in
   the worker, the client asks every 50 ms. Nothing is stored, no audit trail. Where 32 clients wait, this asking is
