@@ -6,7 +6,7 @@ apart (`write_card`), since it refuses a report that lacks what a card must have
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -39,6 +39,7 @@ from training.report.split import report_split
 from training.report.statements import INTENDED_USE, describe_split, list_limits
 from training.splits import find_examples, prepare
 from worker.engine.base import Engine
+from worker.engine.int8 import INT8_FILE
 from worker.engine.keras_engine import load_engine
 from worker.engine.keras_explainer import load_explainer
 
@@ -182,7 +183,7 @@ def _compose(
         trained_at=manifest.trained_at,
         trained_on=manifest.trained_on,
         train_seconds=subject.learning.seconds if subject.learning else None,
-        weights_bytes=(subject.folder / WEIGHTS_FILE).stat().st_size,
+        weights_bytes=sum(path.stat().st_size for path in _weights(subject.folder)),
         device=engine.device,
         split_method=describe_split(recipe, subject.examples),
         intended_use=INTENDED_USE,
@@ -222,3 +223,8 @@ def _measure_controls(
         if balanced is not None and split not in recipe.train_splits
     }
     return measure_controls(subject.engine, recipe, subject.data, progress, named) if named else []
+
+
+def _weights(folder: Path) -> Iterator[Path]:
+    """The files that hold a model's weights: in float32, and how they are rounded where it was quantized."""
+    return (path for path in (folder / WEIGHTS_FILE, folder / INT8_FILE) if path.exists())

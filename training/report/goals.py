@@ -209,7 +209,7 @@ def _largest_deviation(split: SplitReport) -> Found | None:
 
 def _cross_validation(report: ModelReport) -> Found | None:
     found = report.cross_validation
-    return _of(found.accuracy, f"{len(found.folds)} folds of {found.films}.") if found else None
+    return _of(found.accuracy, f"Of {found.films}.") if found else None
 
 
 def _flips(report: ModelReport) -> Found | None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from shared.errors import DataProblem, InvalidRequest
 from shared.model_report import ModelReport
-from tests.models import write_model
+from tests.models import quantize_model, write_model
 from training.dataset import read_manifest_csv
 from training.evaluate import ask, measure
 from training.fit import ignore
@@ -52,6 +52,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of random arrays with its recipe."""
     folder = tmp_path_factory.mktemp("model")
     write_model(folder)
+    quantize_model(folder)
     (folder / "recipe.json").write_text(RECIPE.to_json(), encoding="utf-8")
     return folder
 
@@ -80,7 +81,7 @@ def test_the_document_holds_what_the_engine_says(out: Path, model: Path, data: P
     assert report.robustness
     assert report.robustness.split == "test"
     assert report.odd_inputs is None
-    assert report.weights_bytes == (model / "weights.npz").stat().st_size
+    assert report.weights_bytes == sum((model / name).stat().st_size for name in ("weights.npz", "int8.npz"))
 
 
 @pytest.mark.slow
