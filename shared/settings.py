@@ -59,7 +59,8 @@ class Settings(BaseModel):
         default=None, description="signs browser sessions; made in `home` unless set"
     )
     model_dir: Path | None = Field(
-        default=None, description="folder of weights.npz and manifest.json; the shipped model unless set"
+        default=None,
+        description="a model's folder, as `model export` writes it; the shipped model unless set",
     )
     engine: Literal["auto", "keras", "openvino"] = Field(
         default="auto", description="what runs the model: TensorFlow on a GPU, OpenVINO on CPUs, unless set"

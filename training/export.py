@@ -24,6 +24,7 @@ from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, SplitMet
 from shared.model_report import REPORT_FILE
 from training.course import Epoch, FitResult
 from training.learned import LEARNED_FILE, RECALIBRATION_FILE
+from training.new_folder import write_whole
 from worker.engine.architecture import Architecture, array_shapes, folded
 from worker.engine.gate import to_arrays
 from worker.engine.golden import GOLDEN_FILE
@@ -164,7 +165,7 @@ def add_metrics(folder: Path, manifest: ModelManifest, metrics: Mapping[str, Spl
 
 def write_manifest(folder: Path, manifest: ModelManifest) -> None:
     """`folder/manifest.json`, readable, one trailing newline."""
-    (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_whole(folder / MANIFEST_FILE, manifest.model_dump_json(indent=2) + "\n")
 
 
 def ship(source: Path, target: Path) -> None:

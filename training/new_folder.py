@@ -1,4 +1,4 @@
-"""The folder that a run or a new model is written to: new, and known to be writable before the work."""
+"""The folder that a run or a model is written to: new, known to be writable before the work; and whole files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from shared.errors import InvalidRequest
+from shared.private_files import sync
 
 
 def check_empty(out: Path) -> None:
@@ -30,3 +31,11 @@ def make_folder(out: Path) -> None:
         raise InvalidRequest(f"The folder '{out}' cannot be made: {error.strerror}.") from error
     if not os.access(out, os.W_OK | os.X_OK):
         raise InvalidRequest(f"The folder '{out}' may not be written to.")
+
+
+def write_whole(path: Path, data: bytes | str) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data.encode() if isinstance(data, str) else data)
+    sync(part)
+    part.replace(path)

@@ -23,8 +23,9 @@ from training.dataset import film_sha256, read_film
 from training.export import pack, write_manifest
 from training.features import Progress
 from training.learned import read_learned
+from training.new_folder import make_folder, write_whole
 from training.rounding import Convolution, Doubles, look, round_row
-from worker.engine.architecture import Architecture, float32_rows
+from worker.engine.architecture import float32_rows
 from worker.engine.choose import ends_pooled
 from worker.engine.int8 import INT8_FILE, Int8Row, convolutions, to_stored
 from worker.engine.openvino_engine import compile_network, connect
@@ -37,13 +38,10 @@ Parts = dict[str, npt.NDArray[np.generic]]
 """Of a row as they are stored, by name."""
 
 
-def can_quantize(architecture: Architecture, target_layer: str) -> bool:
-    """Whether OpenVINO serves this folded table, which computes in eight bits, and it has rows for that."""
-    return ends_pooled(architecture, target_layer) and bool(convolutions(architecture))
-
-
 def write_int8(folder: Path, films: Sequence[Path], seed: int, progress: Progress) -> ModelManifest:
     """Write `folder/int8.npz` for the model in it, and its digest into the manifest, which is given back.
+
+    Whenever it ends, the model loads: while the file is written, the manifest names none.
 
     Args:
         films: one or more, which the model learned from; some are drawn, whatever their order.
@@ -51,16 +49,19 @@ def write_int8(folder: Path, films: Sequence[Path], seed: int, progress: Progres
 
     Raises:
         DataProblem: a film cannot be read.
+        InvalidRequest: the folder may not be written to.
         ModelProblem: the model cannot be loaded, or OpenVINO does not serve it.
     """
-    manifest = read_manifest(folder)
+    make_folder(folder)
+    manifest = read_manifest(folder).model_copy(update={"int8_sha256": None})
     weights = load_weights(folder, manifest)
-    if not can_quantize(weights.architecture, manifest.target_layer):
+    if not ends_pooled(weights.architecture, manifest.target_layer):
         raise ManifestMismatch(f"'{manifest.architecture}' is not served by OpenVINO, which computes in eight bits.")
     inputs = [preprocess(read_film(film), manifest.preprocessing, manifest.input_shape) for film in _draw(films, seed)]
     rows = quantize(weights, np.stack(inputs), progress)
     data = pack({f"{name}.{part}": array for name, parts in rows.items() for part, array in parts.items()})
-    (folder / INT8_FILE).write_bytes(data)
+    write_manifest(folder, manifest)
+    write_whole(folder / INT8_FILE, data)
     written = manifest.model_copy(update={"int8_sha256": hashlib.sha256(data).hexdigest()})
     write_manifest(folder, written)
     return written

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,6 @@ from training.golden import write_golden
 from training.imagenet import read_pretrained
 from training.learned import check_unseen, list_learned, write_learned
 from training.new_folder import check_empty
-from training.quantize import can_quantize, write_int8
 from training.recipe import Recipe
 from training.report.facts import Learning, write_learning
 from training.report.figures import draw_confusion, draw_curves
@@ -34,6 +34,7 @@ from training.runs import RunLog, RunRecord
 from training.splits import TrainingData, find_examples, prepare
 from training.synth import write_films
 from worker.engine.architecture import folded
+from worker.engine.choose import ends_pooled
 from worker.engine.keras_engine import load_engine
 
 VALIDATION: Final = "validation"
@@ -139,8 +140,7 @@ def _finish(result: FitResult, record: RunRecord, films: TrainingData, out: Path
     """Export, quantize, measure through the engine, record the golden set, draw."""
     recipe = result.recipe
     manifest = export(result, out, record.trained_at.replace("-", "."), record.trained_at)
-    if can_quantize(folded(result.architecture), manifest.target_layer):
-        manifest = write_int8(out, [film.path for film in films.train], recipe.seed, log)
+    manifest = _quantize(manifest, result, films, out, log)
     parts = {VALIDATION: films.validation} | _reported(recipe, find_examples(recipe, record.data))
     engine = load_engine(out)
     metrics = {split: measure(ask(engine, shown, log), recipe.labels) for split, shown in parts.items()}
@@ -150,6 +150,18 @@ def _finish(result: FitResult, record: RunRecord, films: TrainingData, out: Path
         if measured.confusion:
             draw_confusion(measured.confusion, recipe.labels, split, out / f"confusion_{split}.png")
     return add_metrics(out, manifest, metrics)
+
+
+def _quantize(manifest: ModelManifest, result: FitResult, films: TrainingData, out: Path, log: RunLog) -> ModelManifest:
+    """Round the weights for int8, where OpenVINO would serve them; where it is absent, that can be done later."""
+    if not ends_pooled(folded(result.architecture), manifest.target_layer):
+        return manifest
+    if find_spec("openvino") is None:
+        log.note("not quantized: OpenVINO is not installed here; `plainfilm model quantize` does it where it is")
+        return manifest
+    from training.quantize import write_int8  # noqa: PLC0415  it needs OpenVINO
+
+    return write_int8(out, [film.path for film in films.train], result.recipe.seed, log)
 
 
 def _reported(recipe: Recipe, examples: Sequence[Example]) -> dict[str, tuple[Example, ...]]:

@@ -21,10 +21,11 @@ from training.export import RECIPE_FILE
 from training.features import Progress
 from training.imagenet import read_pretrained
 from training.metrics import Integers, confusion_matrix, estimate, macro_f1, share
+from training.new_folder import write_whole
 from training.recipe import Recipe
 from training.report.folds import STUDY_SPLITS, Turn, describe_recipe, fold_recipe, make_folds, make_sources
 from training.report.split import score_labels
-from training.report.turns import Said, TurnResult, run_turns, write_whole
+from training.report.turns import Said, TurnResult, run_turns
 from training.splits import find_examples
 from training.synth import write_films
 

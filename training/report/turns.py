@@ -22,7 +22,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.arrays import FloatArray
 from shared.errors import DataProblem
-from shared.private_files import sync
 from training.checkpoint import Checkpoint
 from training.course import FitResult
 from training.dataset import Example, check_films, film_sha256, read_film
@@ -31,6 +30,7 @@ from training.export import export
 from training.features import Forms, Progress, Stored, store_features
 from training.fit import learn, start_network
 from training.network import Network
+from training.new_folder import write_whole
 from training.recipe import Recipe
 from training.report.folds import Turn
 from worker.engine.keras_engine import load_engine
@@ -96,14 +96,6 @@ def run_turns(turns: Sequence[Turn], folder: Path, pretrained: Pretrained, progr
         results.append(result)
         progress(f"turns of {folder.name}", number, len(turns))
     return results
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    sync(part)
-    part.replace(path)
 
 
 def digest_turn(turn: Turn) -> str:

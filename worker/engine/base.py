@@ -67,7 +67,7 @@ class Engine(Protocol):
         """Where it runs and in which build, e.g. 'cpu/tensorflow-2.21.0'; stored with each result."""
 
     def infer(self, x: FloatArray) -> Inference:
-        """Scores and Grad-CAM for x: (N, H, W, C) float32 in [0, 1], N >= 1.
+        """Scores and Grad-CAM for x: (N, H, W, C) float32 in [0, 1], N >= 1; one call at a time.
 
         Raises:
             WrongShape: x is not of the manifest's input shape.

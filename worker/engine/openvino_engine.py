@@ -210,7 +210,7 @@ def in_steps(above: Node, row: Int8Row) -> Node:
 
 
 def make_node(layer: rows.Layer, above: Node, arrays: Arrays) -> Node:
-    """The node of one row; `Add` takes two and is `_connect`'s."""
+    """The node of one row; `Add` takes two and is `connect`'s."""
     return _MAKERS[type(layer)](layer, above, arrays)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,9 +126,12 @@ def _read_verified(path: Path, sha256: str) -> bytes:
 
 
 def _parse(name: str, data: bytes) -> dict[str, Any]:  # Any: of any type, checked by whoever takes them
+    message = f"{name} is no npz archive of plain arrays."
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            return {array: archive[array] for array in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        message = f"{name} is no npz archive of plain arrays."
+            found = {array: archive[array] for array in archive.files}
+    except (ValueError, TypeError, OSError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise ManifestMismatch(message) from error
+    if not all(isinstance(array, np.ndarray) for array in found.values()):  # bytes of a member that is no .npy
+        raise ManifestMismatch(message)
+    return found

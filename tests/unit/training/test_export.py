@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from shared.manifest import Thresholds, read_manifest
-from tests.models import make_arrays, make_folded, write_model
+from tests.models import make_arrays, make_folded, quantize_model, write_model
 from training.course import Epoch, FitResult
 from training.export import export, fold, pack, ship
 from training.recipe import LABELS
@@ -85,3 +85,15 @@ def test_shipping_copies_the_model_whole(tmp_path: Path) -> None:
     manifest = read_manifest(tmp_path / "old")
     assert manifest.version == "2"
     load_weights(tmp_path / "old", manifest)
+
+
+def test_shipping_a_quantized_model_takes_its_rounding_along(tmp_path: Path) -> None:
+    """And one that is not leaves none behind."""
+    for name in ("new", "plain"):
+        export(make_result(), tmp_path / name, "2", "2026-01-01")
+    quantize_model(tmp_path / "new")
+    ship(tmp_path / "new", tmp_path / "out")
+    assert load_weights(tmp_path / "out", read_manifest(tmp_path / "out")).int8
+    ship(tmp_path / "plain", tmp_path / "out")
+    assert not load_weights(tmp_path / "out", read_manifest(tmp_path / "out")).int8
+    assert not (tmp_path / "out" / "int8.npz").exists()

@@ -65,7 +65,7 @@ def test_verify_says_what_holds(folder: Path) -> None:
 
 
 def test_quantize_rounds_by_films_it_learned_from(folder: Path, tmp_path: Path) -> None:
-    """Of those named; the file's digest is told and then verified, and recalibrating keeps it."""
+    """Of those named; the file's digest is told and then verified."""
     write_films(tmp_path / "films", {"train": 12}, 1)
     with pytest.raises(DataProblem, match="learned from none"):
         ask("quantize", "--model", folder, "--manifest", tmp_path / "films/manifest.csv")

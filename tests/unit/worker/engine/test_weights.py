@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,24 @@ def test_bytes_that_are_no_archive_are_refused(tmp_path: Path) -> None:
     """The right digest does not make an archive."""
     with pytest.raises(ManifestMismatch, match="no npz"):
         load_weights(tmp_path, write_weights(tmp_path, b"not an archive"))
+
+
+@pytest.mark.parametrize("kind", ["array", "text", "cut"])
+def test_archives_of_something_else_are_refused(tmp_path: Path, kind: str) -> None:
+    """One bare array; an archive of a text; one whose compressed data is damaged."""
+    buffer = io.BytesIO()
+    if kind == "array":
+        np.save(buffer, np.ones(3))
+    elif kind == "text":
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr("conv1.kernel", "text")
+    else:
+        np.savez_compressed(buffer, **{"conv1.kernel": np.arange(4000)})
+    data = bytearray(buffer.getvalue())
+    if kind == "cut":
+        data[400:900] = bytes(500)
+    with pytest.raises(ManifestMismatch, match="plain arrays"):
+        load_weights(tmp_path, write_weights(tmp_path, bytes(data)))
 
 
 def test_pickles_are_never_loaded(tmp_path: Path) -> None:
