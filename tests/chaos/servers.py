@@ -82,6 +82,6 @@ def model_folder(folder: Path) -> Path:
     shipped = Path(__file__).resolve().parents[2] / "worker" / "models" / "default"
     made = folder / "model"
     made.mkdir()
-    for name in ("weights.npz", "manifest.json"):
+    for name in ("weights.npz", "int8.npz", "manifest.json"):
         (made / name).symlink_to(shipped / name)
     return made
