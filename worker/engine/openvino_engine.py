@@ -196,14 +196,14 @@ def connect(architecture: Architecture, arrays: Arrays, steps: Steps) -> tuple[N
 
 def _quantized(layer: rows.Conv | rows.Depthwise, above: Node, row: Int8Row) -> Node:
     """A convolution of integers, as OpenVINO recognises one: of a stepped input and of weights that are stored so."""
-    stepped = in_steps(above, row)
+    stepped = _in_steps(above, row)
     integers = _outputs_first(layer, row.kernel)
     scale = row.scale.reshape(-1, *[1] * (integers.ndim - 1))
     kernel = ops.multiply(ops.convert(ops.constant(integers), np.float32), ops.constant(scale))
     return ops.add(_convolve(layer, stepped, kernel), _channels(row.bias))
 
 
-def in_steps(above: Node, row: Int8Row) -> Node:
+def _in_steps(above: Node, row: Int8Row) -> Node:
     """The values in 256 steps from the row's low to its high."""
     limits = np.float32(row.low), np.float32(row.high)
     return ops.fake_quantize(above, *limits, *limits, STEPS)
