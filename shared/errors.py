@@ -11,7 +11,7 @@
     │   └── DecodeLimit          422     the decoder hit its time or memory limit
     ├── InvalidRequest           400     a query parameter or identifier is wrong
     ├── NotAllowed               401 · Forbidden 403
-    ├── NotFound                 404     JobNotFound · BlobMissing (500: our own loss)
+    ├── NotFound                 404     JobNotFound · JobDeleted (410) · BlobMissing (500: our own loss)
     ├── Conflict                 409     IllegalTransition · LeaseLost · NotExplainable · IdempotencyMismatch (422)
     ├── ModelProblem             500     ManifestMismatch · BadChecksum · WrongShape · ModelReplaced · GoldenMismatch
     ├── DataProblem              422     a manifest or folder of films that cannot be trained on
@@ -143,6 +143,14 @@ class JobNotFound(NotFound):
 
     code = "job_not_found"
     title = "No such job"
+
+
+class JobDeleted(JobNotFound):
+    """There was such a job; its film, result and maps were deleted, on request or after the time they are kept."""
+
+    code = "job_deleted"
+    status = 410
+    title = "The job was deleted"
 
 
 class BlobMissing(NotFound):

@@ -55,7 +55,11 @@ class BlobStore(Protocol):
         """
 
     def delete(self, ref: str) -> None:
-        """Remove; nothing happens where it is already gone."""
+        """Remove; nothing happens where it is already gone.
+
+        Raises:
+            StorageDown: it could not be removed now.
+        """
 
     def older_than(self, moment: datetime) -> Iterator[str]:
         """References of blobs last written before `moment`."""

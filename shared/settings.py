@@ -124,6 +124,11 @@ class Settings(BaseModel):
         description="room that must be left on the disk of `home`; with less, films are answered 507",
     )
     max_attempts: int = Field(default=3, ge=1, description="claims of one film before it is failed as poisoned")
+    retain_days: float | None = Field(
+        default=None,
+        gt=0,
+        description="jobs that ended so many days ago are deleted, film and result with them; kept for good unless set",
+    )
     orphan_after_s: float = Field(
         default=3600.0, gt=0, description="stored films without a job row are removed after this"
     )

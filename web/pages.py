@@ -1,6 +1,6 @@
 """HTML for people: worklist, film page, about the model, problems. Each route parses, reads and renders; no more.
 
-Changes go through `/api/v1`, from the page's own scripts, but for the request for a map, which is a form and works
+Changes go through `/api/v1`, from the page's own scripts; a map is asked for, and a film deleted, by forms, which work
 without them. By htmx a page asks again for what is not done yet: the worklist for the rows that it does not show as
 they are now, every 1.5 s and when a film that was sent from it has ended; the film page for its heatmap, every second,
 and for its findings, at each event of the job, or every second where events do not come.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from flask import Blueprint, Response, current_app, g, redirect, render_template, request, url_for
+from flask import Blueprint, Response, current_app, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import generate_csrf
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,7 +24,7 @@ from shared.domain import JobState, Verdict
 from shared.errors import AppError, JobNotFound, NotAllowed, NotFound, all_errors
 from shared.wire import ExplanationMethod
 from shared.wiring import Resources
-from web import explain, present, present_maps, present_report, security, submit
+from web import deletion, explain, present, present_maps, present_report, security, submit
 from web.api.explanations import parse_request
 from web.api.jobs import checked_id, parse_query
 from web.offload import read
@@ -117,9 +117,13 @@ def _add_worklist(pages: Blueprint, resources: Resources) -> None:
     def worklist() -> str:
         query, tenant = parse_query(WorklistQuery), g.principal.tenant
         found = read(database, lambda sql: get_worklist(sql, database.now(sql), tenant, query))
-        limit = resources.settings.max_upload_bytes
         return render_template(
-            "worklist.html", worklist=found, query=query, csrf_token=generate_csrf(), max_upload_bytes=limit
+            "worklist.html",
+            worklist=found,
+            query=query,
+            csrf_token=generate_csrf(),
+            max_upload_bytes=resources.settings.max_upload_bytes,
+            retain_days=resources.settings.retain_days,
         )
 
     @pages.get("/live")
@@ -131,8 +135,15 @@ def _add_worklist(pages: Blueprint, resources: Resources) -> None:
 
 def _add_film(pages: Blueprint, resources: Resources) -> None:
     def render(template: str, job: wire.Job, method: ExplanationMethod | None, live_workers: int) -> str:
-        shown = read_heatmap(resources, g.principal, job, method)
-        return render_template(template, job=job, heatmap=shown, live_workers=live_workers, csrf_token=generate_csrf())
+        return render_template(
+            template,
+            job=job,
+            heatmap=read_heatmap(resources, g.principal, job, method),
+            live_workers=live_workers,
+            may_delete=deletion.may_delete(resources, g.principal, job.id),
+            kept_until=deletion.kept_until(resources.settings, job),
+            csrf_token=generate_csrf(),
+        )
 
     @pages.get("/jobs/<job_id>")
     def film(job_id: str) -> str:
@@ -146,6 +157,12 @@ def _add_film(pages: Blueprint, resources: Resources) -> None:
         if request.args.get("seen") == present.seen_mark(job, workers):
             return "", 204
         return render("findings.html", job, None, workers)
+
+    @pages.post("/jobs/<job_id>/delete")
+    def delete_film(job_id: str) -> ResponseReturnValue:
+        deletion.delete(resources, g.principal, checked_id(job_id))
+        flash(f"Film {present.short_id(job_id)} is deleted.")
+        return redirect(url_for("pages.worklist"), 303)
 
 
 def _add_heatmap(pages: Blueprint, resources: Resources) -> None:

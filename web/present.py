@@ -183,6 +183,11 @@ def counted(number: int) -> str:
     return grouped(number) if number <= MOST_COUNTED else f"{grouped(MOST_COUNTED)}+"
 
 
+def count_days(days: float) -> str:
+    """30.0 -> '30 days', 1.0 -> '1 day'."""
+    return f"{days:g} {'day' if days == 1 else 'days'}"
+
+
 def shade(count: int, row: Sequence[int]) -> int:
     """The step 0..5 of a confusion matrix's cell by its share of the row."""
     total = sum(row)
@@ -230,6 +235,7 @@ FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
         "mark_code": mark_code,
         "grouped": grouped,
         "counted": counted,
+        "count_days": count_days,
         "shade": shade,
         "is_sample": is_sample,
         "summarize": summarize,

@@ -33,7 +33,7 @@ from shared.model_report import ModelReport, read_report
 from shared.processes import keep_freed_memory
 from shared.settings import Settings
 from shared.wiring import build_resources
-from worker import heartbeat, pipeline, sweep
+from worker import heartbeat, pipeline, retention, sweep
 from worker.engine.base import Engine
 from worker.engine.explain import Explainer
 from worker.engine.golden import GoldenState, read_golden
@@ -370,10 +370,12 @@ def limit_loop(runtime: Runtime) -> None:
 
 
 def purge_loop(runtime: Runtime) -> None:
-    """Remove orphans now and then: to go through many films takes long, and nobody waits for it."""
+    """Delete what was kept for its time, and orphans, now and then: it takes long, and nobody waits for it."""
+    resources, worker = runtime.kitchen.resources, runtime.kitchen.who.worker
     while not runtime.ended.wait(sweep.PURGE_EVERY_S):
-        with _logging_faults("purge.failed"):
-            sweep.purge_orphans(runtime.kitchen.resources, runtime.kitchen.who.worker)
+        for purge in (retention.delete_old, sweep.purge_orphans):
+            with _logging_faults("purge.failed"):
+                purge(resources, worker)
 
 
 LOOPS: Final[Mapping[str, Callable[[Runtime], None]]] = MappingProxyType(

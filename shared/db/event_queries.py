@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 
 from shared import wire
 from shared.db.engine import Sql
+from shared.db.queries import missing
 from shared.db.tables import AuditEvent, AuditHead, Job
 from shared.domain import STATE_AFTER
-from shared.errors import JobNotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def get_trail(session: Session, tenant: str, job_id: str) -> Trail:
         select(AuditHead.seq).join(Job, Job.tenant == AuditHead.stream).where(Job.id == job_id, Job.tenant == tenant)
     )
     if newest is None:
-        raise JobNotFound("There is no job with this id.")
+        raise missing(session, tenant, job_id)
     return Trail(list_events(session, [job_id]).get(job_id, []), newest)
 
 

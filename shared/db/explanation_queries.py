@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 from shared import wire
 from shared.db import tables
 from shared.db.engine import Sql
-from shared.db.queries import alive_since
+from shared.db.queries import alive_since, missing
 from shared.db.tables import Explanation
 from shared.domain import EXPLAIN_QUEUE, JobState
-from shared.errors import JobNotFound, NotFound
+from shared.errors import NotFound
 from shared.wire import ExplanationMethod, ExplanationState
 
 _NO_MAP = "This job has no explanation by that method, or none yet."
@@ -158,7 +158,7 @@ def _job_and_result(session: Session, tenant: str, job_id: str) -> tuple[JobStat
         .where(tables.Job.id == job_id, tables.Job.tenant == tenant)
     ).first()
     if row is None:
-        raise JobNotFound("There is no job with this id.")
+        raise missing(session, tenant, job_id)
     return JobState(row[0]), row[1]
 
 

@@ -3,7 +3,7 @@
 `with changing(database) as jobs:` is one short transaction at one database time. Its events are chained when the
 block ends, so that the chain's head, which orders all writers, is the last row locked; films are locked by their ids'
 order, or passed over where another has them: no two writers can wait for each other. Writes are fenced: a running job
-is changed only by the attempt that owns it. Reading is in `queries`.
+is changed only by the attempt that owns it. Reading is in `queries`, the end of rows in `deletions`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, insert, select, tup
 from shared.db import audit, line
 from shared.db.engine import Database
 from shared.db.line import Claimant
+from shared.db.queries import missing
 from shared.db.tables import Job, Result, Tenant, table_of
 from shared.domain import TRANSITIONS, FilmFacts, JobState, Priority
 from shared.errors import IllegalTransition, JobNotFound, LeaseLost
@@ -102,7 +103,7 @@ class JobChanges:
         self._insert(new, state=JobState.SUCCEEDED, finished_at=self.now)
         own = {"job_id": new.id, "attempt": 0, "created_at": self.now}
         self.sql.execute(insert(table_of(Result)), [{**copied, **own}])
-        self._record(new.tenant, "system", "succeeded", new.id, attempt=0, from_job=from_job,
+        self.record(new.tenant, "system", "succeeded", new.id, attempt=0, from_job=from_job,
                      **{name: copied[name] for name in _TOLD_OF_A_COPY})  # fmt: skip
 
     def _insert(self, new: NewJob, **columns: object) -> None:
@@ -117,7 +118,7 @@ class JobChanges:
             "created_at": self.now, "request_id": new.request_id,
         }  # fmt: skip
         self.sql.execute(insert(table_of(Job)), [{**values, **columns}])
-        self._record(new.tenant, f"key:{new.owner}", "accepted", new.id,
+        self.record(new.tenant, f"key:{new.owner}", "accepted", new.id,
                      input_sha256=facts.input_sha256, pixels_sha256=facts.pixels_sha256,
                      priority=new.priority.value, request_id=new.request_id)  # fmt: skip
 
@@ -139,7 +140,7 @@ class JobChanges:
         self._note_served({film.tenant for film in films})
         claims = [Claim(*row) for row in sorted(rows)]
         for held in claims:
-            self._record(held.tenant, f"worker:{who.worker}", "claimed", held.id, attempt=held.attempt)
+            self.record(held.tenant, f"worker:{who.worker}", "claimed", held.id, attempt=held.attempt)
         return claims
 
     def renew(self, claims: Sequence[Claim], lease_s: float) -> list[Claim]:
@@ -173,7 +174,7 @@ class JobChanges:
         if rows:
             self.sql.execute(insert(table_of(Result)), rows)
         for held, finding in kept:
-            self._record(held.tenant, f"worker:{worker}", "succeeded", held.id,
+            self.record(held.tenant, f"worker:{worker}", "succeeded", held.id,
                          attempt=held.attempt, **finding.audit_facts)  # fmt: skip
         return [held for held, _ in found if held.id not in owned]
 
@@ -184,7 +185,7 @@ class JobChanges:
             LeaseLost: another attempt owns the job, or it was cancelled.
         """
         self._leave_running(held, JobState.FAILED, finished_at=self.now, error_code=code, error_detail=detail)
-        self._record(held.tenant, actor, "failed", held.id, attempt=held.attempt, error_code=code)
+        self.record(held.tenant, actor, "failed", held.id, attempt=held.attempt, error_code=code)
 
     def retry(self, held: Claim, actor: str, code: str, delay_s: float, *, is_ours: bool = False) -> JobState:
         """After a transient error: back to the queue in `delay_s`, or failed where the attempts are used up.
@@ -201,7 +202,7 @@ class JobChanges:
             return JobState.FAILED
         due = self.now + timedelta(seconds=delay_s)
         self._leave_running(held, JobState.QUEUED, not_before=due, max_attempts=most)
-        self._record(held.tenant, actor, "requeued", held.id, attempt=held.attempt, error_code=code)
+        self.record(held.tenant, actor, "requeued", held.id, attempt=held.attempt, error_code=code)
         return JobState.QUEUED
 
     def requeue_expired(self, limit: int = 100) -> list[tuple[str, JobState]]:
@@ -235,7 +236,7 @@ class JobChanges:
             .returning(Job.id, Job.tenant)
         ).all()
         for row in rows:
-            self._record(row.tenant, "sweeper", "expired", row.id)
+            self.record(row.tenant, "sweeper", "expired", row.id)
         return [row.id for row in rows]
 
     def cancel(self, tenant: str, job_id: str, actor: str) -> JobState:
@@ -248,14 +249,14 @@ class JobChanges:
         mine = (Job.id == job_id) & (Job.tenant == tenant)
         found = self.sql.scalar(select(Job.state).where(mine).with_for_update())
         if found is None:
-            raise JobNotFound("There is no job with this id.")
+            raise missing(self.sql, tenant, job_id)
         state = JobState(found)
         if state is JobState.CANCELLED:
             return state
         if JobState.CANCELLED not in TRANSITIONS[state]:
             raise IllegalTransition(f"The job has already {state.value}.")
         self._change(mine, state=JobState.CANCELLED, finished_at=self.now, **_NO_LEASE)
-        self._record(tenant, actor, "cancelled", job_id)
+        self.record(tenant, actor, "cancelled", job_id)
         return JobState.CANCELLED
 
     def mark_rung(self, silent_s: float, limit: int) -> list[tuple[str, Priority]]:
@@ -304,7 +305,8 @@ class JobChanges:
         changed = self.sql.execute(update(Job).where(condition).values(**values).returning(Job.id))
         return changed.first() is not None
 
-    def _record(self, tenant: str, actor: str, action: str, job_id: str, **facts: object) -> None:
+    def record(self, tenant: str, actor: str, action: str, job_id: str, **facts: object) -> None:
+        """An audit event of this transaction."""
         self._events[tenant].append(audit.Event(actor, action, job_id, facts))
 
 

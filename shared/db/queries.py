@@ -15,7 +15,7 @@ from shared import wire
 from shared.db import tables
 from shared.db.engine import Sql
 from shared.domain import EXPLAIN_QUEUE, JobState, Priority, Verdict
-from shared.errors import JobNotFound
+from shared.errors import JobDeleted, JobNotFound
 from shared.manifest import ModelManifest
 from shared.model_report import ModelReport
 
@@ -37,11 +37,11 @@ def get_job(sql: Sql, tenant: str, job_id: str) -> wire.Job:
     """One job with its result.
 
     Raises:
-        JobNotFound: unknown, or of another tenant.
+        JobNotFound: unknown, of another tenant, or deleted (`JobDeleted`).
     """
     row = sql.execute(_ONE_JOB, {"tenant": tenant, "job_id": job_id}).first()
     if row is None:
-        raise JobNotFound("There is no job with this id.")
+        raise missing(sql, tenant, job_id)
     return _to_wire(row, _position(sql, row) if row.state == JobState.QUEUED else None)
 
 
@@ -81,12 +81,22 @@ def get_blob_ref(session: Session, tenant: str, job_id: str) -> str:
     """Where the job's film is stored.
 
     Raises:
-        JobNotFound: unknown, or of another tenant.
+        JobNotFound: unknown, of another tenant, or deleted (`JobDeleted`).
     """
     ref = session.scalar(select(tables.Job.blob_ref).where(tables.Job.id == job_id, tables.Job.tenant == tenant))
     if ref is None:
-        raise JobNotFound("There is no job with this id.")
+        raise missing(session, tenant, job_id)
     return ref
+
+
+def missing(sql: Sql, tenant: str, job_id: str) -> JobNotFound:
+    """What to raise where a tenant has no job of this id: `JobDeleted` where it had one."""
+    deleted_at = sql.scalar(
+        select(tables.DeletedJob.deleted_at).where(tables.DeletedJob.id == job_id, tables.DeletedJob.tenant == tenant)
+    )
+    if deleted_at is None:
+        return JobNotFound("There is no job with this id.")
+    return JobDeleted(f"Film, result and heatmaps of this job were deleted on {deleted_at:%d %B %Y}.")
 
 
 def count_by_state(session: Session, tenant: str) -> dict[JobState, int]:

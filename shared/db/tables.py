@@ -218,6 +218,16 @@ class Result(Base):
     __table_args__ = (Index("ix_results_verdict", "tenant", "verdict", "job_id"),)
 
 
+class DeletedJob(Base):
+    """That there was such a job: all that is left of one outside the audit. See `deletions`."""
+
+    __tablename__ = "deleted_jobs"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    deleted_at: Mapped[datetime]
+
+
 class Explanation(Base):
     """One map that was asked for; at most one a job and method. `attempt` is the fencing token, as of jobs.
 

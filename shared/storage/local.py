@@ -110,9 +110,16 @@ class LocalBlobs:
         return data
 
     def delete(self, ref: str) -> None:
-        """Remove the blob and its job's empty folder."""
+        """Remove the blob and its job's empty folder.
+
+        Raises:
+            StorageDown: it could not be removed now.
+        """
         path = self._path(ref)
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageDown("The film could not be removed.", ref=ref, errno=error.errno) from error
         with suppress(OSError):  # not empty, or already gone
             path.parent.rmdir()
 

@@ -144,3 +144,21 @@ def test_the_chosen_filter_is_outlined_in_forced_colours(open_page: Callable[...
     page.emulate_media(forced_colors="active")
     expect(page.locator(".filters [aria-current]").first).to_have_css("outline-style", "solid")
     expect(page.locator(".filters a:not([aria-current])").first).to_have_css("outline-style", "none")
+
+
+def test_a_film_is_deleted_from_its_page_by_keyboard(open_page: Callable[..., Page], running_stack: Service) -> None:
+    """One has to unfold the question first; the worklist says that it is gone, and no longer has it."""
+    job = running_stack.submit(film_of("to be deleted"))
+    running_stack.done(job.id)
+    page = open_page()
+    page.goto(f"{running_stack.url}/jobs/{job.id}")
+    delete = page.get_by_role("button", name="Delete for good")
+    expect(delete).to_be_hidden()
+    page.locator(".deleting summary").focus()
+    page.keyboard.press("Enter")
+    expect(delete).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(delete).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status").filter(has_text=f"Film {job.id[-8:]} is deleted.")).to_be_visible()
+    expect(page.locator(f'[data-job="{job.id}"]')).to_have_count(0)

@@ -176,6 +176,12 @@ def cancel(api: Api, job_id: str) -> TestResponse:
     return api.request("POST", f"/api/v1/jobs/{job_id}/cancel")
 
 
+def delete(api: Api, job_id: str) -> str:
+    """Delete a job; its id."""
+    assert api.request("DELETE", f"/api/v1/jobs/{job_id}").status_code == 204
+    return job_id
+
+
 def ask(api: Api, job_id: str, method: str = "gradient") -> TestResponse:
     """For an explanation."""
     return api.request("POST", f"/api/v1/jobs/{job_id}/explanations", json={"method": method})
@@ -266,7 +272,27 @@ ALL = "/api/v1/jobs/{job_id}/explanations"
 SAID = "/api/v1/jobs/{job_id}/explanations/{method}"
 FILM = "/api/v1/jobs/{job_id}/film"
 Case = tuple[str, str, int, Callable[[Api], TestResponse]]
-CASES: dict[str, Case] = {
+
+
+def on_deleted(method: str, template: str) -> Case:
+    """What a deleted job is answered."""
+
+    def ask(api: Api) -> TestResponse:
+        path = template.format(job_id=delete(api, succeed(api)), method="grad_cam")
+        kind, body = ("application/json", b'{"method": "gradient"}') if template == ALL else ("image/png", b"")
+        return api.request(method, path, {"Content-Type": kind}, data=body if method == "POST" else None)
+
+    return method, template, 410, ask
+
+
+GONE: dict[str, Case] = {
+    f"{method} {template} of a deleted job": on_deleted(method, template)
+    for method, template in (
+        ("GET", JOB), ("DELETE", JOB), ("GET", EVENTS), ("POST", f"{JOB}/cancel"), ("GET", FILM), ("GET", ALL),
+        ("POST", ALL), ("GET", SAID),
+    )
+}  # fmt: skip
+CASES: dict[str, Case] = GONE | {
     "submit": ("POST", "/api/v1/jobs", 202, lambda api: api.submit()),
     "submit again": ("POST", "/api/v1/jobs", 200, submit_again),
     "submit a form": ("POST", "/api/v1/jobs", 202, lambda api: api.submit_form(("file", make_jpeg()))),
@@ -300,6 +326,8 @@ CASES: dict[str, Case] = {
     "cancel": ("POST", f"{JOB}/cancel", 200, lambda api: cancel(api, make_job(api.resources.database))),
     "cancel unknown": ("POST", f"{JOB}/cancel", 404, lambda api: cancel(api, UNKNOWN)),
     "cancel too late": ("POST", f"{JOB}/cancel", 409, lambda api: cancel(api, succeed(api))),
+    "delete": ("DELETE", JOB, 204, lambda api: api.request("DELETE", f"/api/v1/jobs/{succeed(api)}")),
+    "delete unknown": ("DELETE", JOB, 404, lambda api: api.request("DELETE", f"/api/v1/jobs/{UNKNOWN}")),
     "film": ("GET", FILM, 200, lambda api: api.get((api.submit().json or {})["links"]["film"])),
     "film badly": ("GET", FILM, 400, lambda api: api.get(f"/api/v1/jobs/{UNKNOWN}/film?max_side=x")),
     "film unknown": ("GET", FILM, 404, lambda api: api.get(f"/api/v1/jobs/{UNKNOWN}/film")),

@@ -15,7 +15,7 @@ from shared import wire
 from shared.db import queries
 from shared.errors import InvalidRequest, JobNotFound, Malformed, TenantWaitersFull, UnsupportedFormat, WaitersFull
 from shared.wiring import Resources
-from web import submit
+from web import deletion, submit
 from web.backpressure import Backpressure
 from web.bodies import BodyStream, contents
 from web.offload import read
@@ -80,12 +80,20 @@ def create_blueprint(resources: Resources, room: WaitingRoom) -> Blueprint:
         response.make_conditional(request)
         return response
 
+    _add_endings(api, resources)
+    return api
+
+
+def _add_endings(api: Blueprint, resources: Resources) -> None:
     @api.post("/<job_id>/cancel")
     def cancel_job(job_id: str) -> Response:
         submit.cancel(resources, g.principal, checked_id(job_id))
         return _job_response(submit.get_job(resources, g.principal, job_id), 200, {})
 
-    return api
+    @api.delete("/<job_id>")
+    def delete_job(job_id: str) -> Response:
+        deletion.delete(resources, g.principal, checked_id(job_id))
+        return Response(status=204)
 
 
 def _receive(resources: Resources, gate: Backpressure) -> submit.Receipt:

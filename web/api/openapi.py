@@ -69,7 +69,7 @@ def _paths() -> Json:
             "post": _submit(),
             "get": _operation("listJobs", "List jobs, newest first", "JobList", _query(wire.ListQuery), [400]),
         },
-        "/api/v1/jobs/{job_id}": {"get": _get_job(job_id)},
+        "/api/v1/jobs/{job_id}": {"get": _get_job(job_id), "delete": _delete_job(job_id)},
         "/api/v1/jobs/{job_id}/events": {"get": _follow_job(job_id)},
         "/api/v1/jobs/{job_id}/cancel": {
             "post": _operation("cancelJob", "Cancel a job", "Job", job_id, [403, 404, 409])
@@ -176,6 +176,14 @@ def _get_job(parameters: list[Json]) -> Json:
     return operation
 
 
+def _delete_job(parameters: list[Json]) -> Json:
+    words = "Delete a job with its film, result and maps, for good; one that has not ended is cancelled first"
+    operation = _operation("deleteJob", words, "Job", parameters, [403, 404])
+    del operation["responses"]["200"]
+    operation["responses"]["204"] = {"description": "it is deleted; who asks for it from now on is answered 410"}
+    return operation
+
+
 def _operation(name: str, summary: str, schema: str, parameters: list[Json], problems: list[int]) -> Json:
     responses = {"200": {"description": summary, "content": _json(schema)}} | _problems(problems)
     return {"operationId": name, "summary": summary, "parameters": parameters, "responses": responses}
@@ -200,14 +208,15 @@ def _open(name: str, summary: str, content: Json, *, not_ready: bool = False) ->
 
 
 def _problems(statuses: list[int]) -> Json:
-    """401 and 503 always, and the given ones, each naming the codes it may carry."""
+    """401 and 503 always, and the given ones, each naming the codes it may carry; what is not there may be deleted."""
+    gone = {410} if 404 in statuses else set()  # noqa: PLR2004  not found
     codes: dict[int, list[str]] = {}
     for error in all_errors():
         codes.setdefault(error.status, []).append(error.code)
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
         str(status): {"description": "code: " + ", ".join(sorted(set(codes[status]))), "content": content}
-        for status in sorted({401, 503, *statuses})
+        for status in sorted({401, 503, *statuses} | gone)
     }
 
 

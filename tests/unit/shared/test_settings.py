@@ -43,6 +43,7 @@ GOOD: dict[str, tuple[str, object]] = {
     "waiter_limit": ("20", 20),
     "tenant_waiter_limit": ("10", 10),
     "min_free_bytes": ("0", 0),
+    "retain_days": ("0.5", 0.5),
     "orphan_after_s": ("60", 60.0),
 }
 BAD = {
@@ -71,6 +72,7 @@ BAD = {
     "waiter_limit": "0",
     "tenant_waiter_limit": "0",
     "min_free_bytes": "-1",
+    "retain_days": "0",
     "orphan_after_s": "0",
 }
 

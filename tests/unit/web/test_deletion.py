@@ -1,0 +1,168 @@
+"""Deleting over the API and on the film page: what goes, what is answered from then on, who sees the button."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+from werkzeug.test import TestResponse
+
+from shared.errors import StorageDown
+from shared.storage.local import LocalBlobs
+from shared.wiring import Resources
+from tests.api import Api, make_key, stored
+from tests.api_answers import job_of, problem
+from tests.fakes import MemoryBlobs
+from tests.jobs import claim, finish
+
+
+@dataclass(slots=True)
+class StuckBlobs(MemoryBlobs):
+    """Nothing can be removed."""
+
+    def delete(self, ref: str) -> None:
+        """The disk says no."""
+        raise StorageDown("The film could not be removed.", ref=ref)
+
+
+def send(api: Api) -> str:
+    """A film that is answered; its job's id."""
+    job_id = job_of(api.submit(), 202).id
+    finish(api.resources.database, claim(api.resources.database)[0])
+    return job_id
+
+
+def delete(api: Api, job_id: str) -> TestResponse:
+    """Over the API."""
+    return api.request("DELETE", f"/api/v1/jobs/{job_id}")
+
+
+def test_a_deleted_job_is_gone_with_its_film(api: Api) -> None:
+    """204, and 410 from then on: for the job, its film, its maps, its events, its cancellation, its deletion."""
+    job_id = send(api)
+    response = delete(api, job_id)
+    assert (response.status_code, response.data) == (204, b"")
+    assert stored(api.resources) == (0, 0)
+    own = f"/api/v1/jobs/{job_id}"
+    for method, path in (
+        ("GET", own),
+        ("GET", f"{own}/film"),
+        ("GET", f"{own}/events"),
+        ("GET", f"{own}/explanations"),
+        ("GET", f"{own}/explanations/grad_cam"),
+        ("POST", f"{own}/cancel"),
+        ("DELETE", own),
+    ):
+        problem(api.request(method, path), 410, "job_deleted")
+    ask = api.request("POST", f"{own}/explanations", json={"method": "gradient"})
+    problem(ask, 410, "job_deleted")
+
+
+def test_the_same_film_is_read_anew_after_it(api: Api) -> None:
+    """Its stored answer went as well."""
+    job_id = send(api)
+    delete(api, job_id)
+    again = job_of(api.submit(), 202)
+    assert (again.status, again.cached) == ("queued", False)
+
+
+def test_a_film_is_deleted_before_it_was_read(api: Api) -> None:
+    """Nothing is left in the queue."""
+    job_id = job_of(api.submit(), 202).id
+    assert delete(api, job_id).status_code == 204
+    assert stored(api.resources) == (0, 0)
+    assert claim(api.resources.database) == []
+
+
+def test_an_uploader_deletes_its_own_films_alone(api: Api) -> None:
+    """403 for another's, which stays; an auditor deletes none."""
+    uploader, other, auditor = (
+        Api(api.resources, make_key(api.resources.database, role=role)) for role in ("uploader", "uploader", "auditor")
+    )
+    job_id = send(uploader)
+    for stranger in (other, auditor):
+        problem(delete(stranger, job_id), 403, "forbidden")
+    assert stored(api.resources) == (1, 1)
+    assert delete(uploader, job_id).status_code == 204
+
+
+def test_nothing_is_deleted_beside_another_databases_films(api: Api) -> None:
+    """Its rows would go, and its film would stay in the folder that is not here."""
+    job_id = send(api)
+    assert isinstance(api.resources.blobs, MemoryBlobs)
+    api.resources.blobs.away = True
+    problem(delete(api, job_id), 503, "storage_down")
+    assert stored(api.resources) == (1, 1)
+
+
+def test_a_film_that_cannot_be_removed_now_is_told_to_the_operator(small: Resources) -> None:
+    """Its rows are gone, so workers remove it as an orphan."""
+    api = Api(replace(small, blobs=StuckBlobs()), make_key(small.database))
+    job_id = send(api)
+    with capture_logs() as lines:
+        assert delete(api, job_id).status_code == 204
+    assert [line["job_id"] for line in lines if line["event"] == "film.not_removed"] == [job_id]
+    assert stored(api.resources) == (1, 0)
+
+
+def test_a_folder_that_takes_no_changes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the disk says when a film is to be removed; the film stays."""
+    blobs = LocalBlobs(tmp_path)
+    ref = blobs.put("default", "01997000-0000-7000-8000-000000000000", b"film")
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        with pytest.raises(StorageDown):
+            blobs.delete(ref)
+    assert blobs.get(ref) == b"film"
+
+
+def test_the_film_page_deletes_and_the_worklist_says_so_once(api: Api) -> None:
+    """By a form that works without scripts; without its token nothing happens; the page itself is gone then."""
+    job_id = send(api)
+    person = api.browse()
+    address = f"/jobs/{job_id}"
+    assert "Delete for good" in person.request("GET", address).text
+    assert person.request("POST", f"{address}/delete").status_code == 403
+    assert stored(api.resources) == (1, 1)
+    response = person.request("POST", f"{address}/delete", data={"csrf_token": person.csrf_token()})
+    assert (response.status_code, response.headers["Location"]) == (303, "/")
+    assert stored(api.resources) == (0, 0)
+    told = f"Film {job_id[-8:]} is deleted."
+    assert told in person.request("GET", "/").text
+    assert told not in person.request("GET", "/").text
+    gone = person.request("GET", address, {"Accept": "text/html"})
+    assert gone.status_code == 410
+    assert "The job was deleted" in gone.text
+
+
+def test_who_may_not_delete_sees_no_button(api: Api) -> None:
+    """An uploader on another's film, an auditor on any."""
+    job_id = send(api)
+    for role in ("uploader", "reviewer", "auditor"):
+        person = Api(api.resources, make_key(api.resources.database, role=role)).browse()
+        assert "Delete for good" not in person.request("GET", f"/jobs/{job_id}").text
+
+
+def test_pages_say_how_long_films_are_kept(api: Api) -> None:
+    """Before a film is sent, and beside each that has ended; where they are kept for good, neither names a day."""
+    person = api.browse()
+    job_id = send(api)
+    assert "until it is deleted" in person.request("GET", "/").text
+    assert "Kept until" not in person.request("GET", f"/jobs/{job_id}").text
+    settings = api.resources.settings.model_copy(update={"retain_days": 30.0})
+    dated = Api(replace(api.resources, settings=settings), api.key)
+    person = dated.browse()
+    assert "for 30 days after its verdict" in person.request("GET", "/").text
+    page = person.request("GET", f"/jobs/{job_id}").text
+    ended = job_of(api.get(f"/api/v1/jobs/{job_id}")).finished_at
+    assert isinstance(ended, datetime)
+    assert "Kept until" in page
+    waiting = job_of(dated.submit(headers={"Cache-Control": "no-cache"}), 202).id
+    assert "Kept until" not in person.request("GET", f"/jobs/{waiting}").text

@@ -1,0 +1,108 @@
+"""What was kept for its time goes with its film; nothing does where the time is not set or the films are not ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from shared.db import locks
+from shared.db.engine import Database, make_engine
+from shared.db.tables import Job
+from shared.errors import StorageDown
+from shared.wiring import Resources
+from tests.fakes import FixedClock, MemoryBlobs
+from tests.jobs import claim, finish, make_job
+from worker import retention
+from worker.retention import delete_old
+
+DAY_S = 86_400.0
+
+
+@pytest.fixture
+def kept(resources: Resources, sqlite_url: str, clock: FixedClock) -> Iterator[Resources]:
+    """Resources that keep films for a day, at a time that the test sets."""
+    database = Database(make_engine(sqlite_url), clock)
+    settings = resources.settings.model_copy(update={"retain_days": 1.0})
+    yield replace(resources, database=database, settings=settings)
+    database.close()
+
+
+def answer(resources: Resources) -> str:
+    """A film that is stored and answered; the reference of its film."""
+    ref = resources.blobs.put("default", f"job-{len(films(resources))}", b"film")
+    make_job(resources.database, blob_ref=ref)
+    finish(resources.database, claim(resources.database)[0])
+    return ref
+
+
+def films(resources: Resources) -> set[str]:
+    """References of what is stored."""
+    assert isinstance(resources.blobs, MemoryBlobs)
+    return set(resources.blobs.data)
+
+
+def jobs_left(resources: Resources) -> int:
+    """How many rows there are."""
+    with resources.database.read() as session:
+        return session.query(Job).count()
+
+
+def test_films_go_once_their_time_is_over(kept: Resources, clock: FixedClock) -> None:
+    """The older with its row; the younger a little later; nothing before."""
+    older = answer(kept)
+    clock.advance(0.6 * DAY_S)
+    younger = answer(kept)
+    assert delete_old(kept, "w1") == 0
+    clock.advance(0.6 * DAY_S)
+    assert delete_old(kept, "w1") == 1
+    assert films(kept) == {younger}
+    clock.advance(0.6 * DAY_S)
+    assert delete_old(kept, "w1") == 1
+    assert (films(kept), jobs_left(kept)) == (set(), 0)
+    assert older != younger
+
+
+def test_they_are_kept_for_good_unless_told_otherwise(kept: Resources, clock: FixedClock) -> None:
+    """The default."""
+    answer(kept)
+    clock.advance(10_000 * DAY_S)
+    forever = replace(kept, settings=kept.settings.model_copy(update={"retain_days": None}))
+    assert delete_old(forever, "w1") == 0
+    assert jobs_left(kept) == 1
+
+
+def test_many_go_in_batches_and_no_pass_is_endless(
+    kept: Resources, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pass of two batches of two leaves the fifth to the next one."""
+    monkeypatch.setattr(retention, "BATCH", 2)
+    monkeypatch.setattr(retention, "BATCHES", 2)
+    for _ in range(5):
+        answer(kept)
+    clock.advance(2 * DAY_S)
+    assert [delete_old(kept, "w1") for _ in range(3)] == [4, 1, 0]
+    assert films(kept) == set()
+
+
+def test_one_worker_at_a_time_deletes(kept: Resources, clock: FixedClock) -> None:
+    """While another has the turn, nothing is done."""
+    answer(kept)
+    clock.advance(2 * DAY_S)
+    with kept.database.begin() as session:
+        assert locks.take(session, retention.TURN, "w2", timedelta(seconds=retention.TURN_S), clock.now)
+    assert delete_old(kept, "w1") == 0
+    assert delete_old(kept, "w2") == 1
+
+
+def test_nothing_is_deleted_beside_another_databases_films(kept: Resources, clock: FixedClock) -> None:
+    """Rows would go whose films stay."""
+    answer(kept)
+    clock.advance(2 * DAY_S)
+    assert isinstance(kept.blobs, MemoryBlobs)
+    kept.blobs.away = True
+    with pytest.raises(StorageDown):
+        delete_old(kept, "w1")
+    assert jobs_left(kept) == 1
