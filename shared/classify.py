@@ -37,7 +37,7 @@ class Answer:
         if self.job is not None:
             line["job_id"] = self.job.id
             if self.job.result is not None:
-                told = {"verdict", "probabilities", "prediction_set", "reasons"}
+                told = {"verdict", "probabilities", "other_probability", "prediction_set", "reasons"}
                 line |= self.job.result.model_dump(include=told)
         if self.error is not None:
             line["error"] = self.error
@@ -123,6 +123,8 @@ def _told(answer: Answer) -> str:
         return f"[red]error[/red]\n{escape(answer.error or '')}"
     leading = sorted(result.probabilities.items(), key=lambda item: -item[1])
     lines = [f"[bold]{result.verdict}[/bold]", "  ".join(f"{label} {share:.0%}" for label, share in leading)]
+    if result.other_probability is not None:
+        lines.append(f"another finding {result.other_probability:.0%}")
     lines.append(f"set: {', '.join(result.prediction_set) or 'empty'}")
     if result.reasons:
         lines.append(f"reasons: {', '.join(result.reasons)}")

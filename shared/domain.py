@@ -180,12 +180,15 @@ class Assessment:
         probabilities: label -> calibrated probability in [0, 1]; they sum to 1.
         prediction_set: labels that the calibrated set holds, most probable first.
         reasons: machine codes for an abstention or a caution, e.g. 'low_contrast'.
+        other: calibrated probability of a finding outside the labels, in [0, 1], beside which `probabilities` are those
+            of the labels among themselves; None where the model has no such output.
     """
 
     verdict: Verdict
     probabilities: Mapping[str, float]
     prediction_set: tuple[str, ...]
     reasons: tuple[str, ...]
+    other: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

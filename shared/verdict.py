@@ -68,7 +68,8 @@ def assess(evidence: Evidence, manifest: ModelManifest) -> Assessment:
     }
     cautions = tuple(reason for reason, holds in found.items() if holds)
     verdict = Verdict.NOT_ASSESSABLE if obstacles else Verdict.UNCERTAIN if doubts else Verdict(leader)
-    return Assessment(verdict, by_label, chosen, obstacles + doubts + cautions)
+    other = None if manifest.other_label is None else float(evidence.other)
+    return Assessment(verdict, by_label, chosen, obstacles + doubts + cautions, other)
 
 
 def describe_obstacles(limits: Thresholds) -> list[str]:

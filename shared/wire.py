@@ -91,7 +91,13 @@ class Result(Wire):
     """What the model says of a film."""
 
     verdict: Verdict
-    probabilities: dict[str, float] = Field(description="calibrated; they sum to 1")
+    probabilities: dict[str, float] = Field(description="calibrated, of the labels among themselves: they sum to 1")
+    other_probability: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="calibrated, that the film shows something outside the labels; null: not known of this result",
+    )
     prediction_set: list[str] = Field(description="labels of the calibrated set, most probable first")
     reasons: list[str] = Field(description="machine codes: why there is no label, or a caution beside one")
     explanations: list[Explanation]

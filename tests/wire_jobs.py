@@ -16,6 +16,7 @@ def make_wire_result(*, verdict: Verdict = Verdict.NORMAL) -> wire.Result:
     return wire.Result(
         verdict=verdict,
         probabilities={"covid19": 0.1, "normal": 0.8, "viral_pneumonia": 0.1},
+        other_probability=0.07,
         prediction_set=["normal"],
         reasons=[],
         explanations=[],

@@ -22,12 +22,13 @@ from shared.db import explanation_queries, jobs, queries
 from shared.db.keys import Principal
 from shared.domain import JobState, Verdict
 from shared.errors import AppError, JobNotFound, NotAllowed, NotFound, all_errors
+from shared.manifest import ModelManifest
 from shared.wire import ExplanationMethod
 from shared.wiring import Resources
 from web import deletion, explain, present, present_maps, present_report, security, submit
 from web.api.explanations import parse_request
 from web.api.jobs import checked_id, parse_query
-from web.offload import read
+from web.offload import read, read_row
 
 PAGE_ROWS = 30
 """Rows of one page of the worklist, and so the most that one live request asks about."""
@@ -139,6 +140,7 @@ def _add_film(pages: Blueprint, resources: Resources) -> None:
             template,
             job=job,
             heatmap=read_heatmap(resources, g.principal, job, method),
+            manifest=read_manifest(resources, job),
             live_workers=live_workers,
             may_delete=deletion.may_delete(resources, g.principal, job.id),
             kept_until=deletion.kept_until(resources.settings, job),
@@ -253,6 +255,14 @@ def read_heatmap(
         return Heatmap(chosen, made.get(chosen), made, explainers)
 
     return read(database, query)
+
+
+def read_manifest(resources: Resources, job: wire.Job) -> ModelManifest | None:
+    """Of the model that answered, for its limits; None before that."""
+    if job.model is None:
+        return None
+    sha256 = job.model.sha256
+    return read_row(resources.database, lambda sql: queries.get_manifest(sql, sha256))
 
 
 def read_live_workers(resources: Resources, job: wire.Job) -> int:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from shared import samples, verdict, wire
 from shared.db.queries import MOST_COUNTED
 from shared.domain import Priority, Verdict
-from shared.manifest import Rate, SplitMetrics, Thresholds
+from shared.manifest import ModelManifest, Rate, SplitMetrics, Thresholds
 
 Split = TypeVar("Split")
 
@@ -35,15 +35,13 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "ambiguous_set": "Another label remains plausible beside the first.",
-        "empty_set": (
-            "The prediction set is empty: its label is less probable here than on most validation films that carry it."
-        ),
+        "empty_set": "Less probable than usual for its label: the model is surer of most validation films of it.",
         "extreme_aspect": "One side of the film is more than twice the other: too long a strip for the network.",
         "low_contrast": "The film has hardly any contrast, so there is nothing to compare with the training films.",
         "low_probability": "No label reaches the probability that this model's thresholds ask for.",
         "other_finding": "The film looks like one with a finding outside the labels of the study.",
         "not_frontal_chest": "The film does not look like a frontal chest film.",
-        "polarity_corrected": "The film was shown inverted and was turned to the usual grey scale to be classified.",
+        "polarity_corrected": "The film is inverted, bones dark; the model read it turned to the usual grey scale.",
         "unlike_training": "The film is unlike those the model was trained on.",
     }
 )
@@ -150,11 +148,36 @@ def list_labels(labels: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def describe_set(labels: Sequence[str]) -> str:
-    """The prediction set as a sentence."""
-    if not labels:
-        return "The prediction set is empty: each label is less probable here than on most validation films of it."
-    return f"The prediction set holds {list_labels(labels)}{' only' if len(labels) == 1 else ''}."
+def describe_set(result: wire.Result) -> str:
+    """What the prediction set says of a film beyond its verdict, as a sentence; nothing where others say it.
+
+    A label is in it where it is as probable as on most validation films that carry it.
+    """
+    labels = result.prediction_set
+    if len(labels) > 1:
+        return f"{list_labels(labels)} are {'all' if labels[2:] else 'both'} plausible."
+    return f"As probable as usual for {name_label(result.verdict)}." if labels == [result.verdict] else ""
+
+
+def deciding(result: wire.Result) -> tuple[str, float]:
+    """What stands beside a verdict, and its probability: the first label, or what the model abstains for."""
+    first = next(iter(why_none(result.reasons)), "")
+    if first == verdict.OTHER_FINDING and result.other_probability is not None:
+        return "another finding", result.other_probability
+    label, probability = ranked(result.probabilities)[0]
+    return name_label(label), probability
+
+
+def count_right_elsewhere(manifest: ModelManifest) -> tuple[int, int] | None:
+    """Of the labels that a model gave films of other collections: how many were right, and how many it gave.
+
+    On films with an other finding none is. None where that was not measured.
+    """
+    measured = manifest.metrics.get("external")
+    if measured is None or measured.selective_accuracy is None:
+        return None
+    right = round(measured.selective_accuracy.value * measured.selective_accuracy.n)
+    return right, round(measured.coverage.value * measured.coverage.n)
 
 
 def short_id(job_id: str) -> str:
@@ -207,8 +230,8 @@ def summarize(job: wire.Job) -> str:
     told = f"{words}. Verdict {name_label(job.result.verdict)}"
     if job.result.verdict == Verdict.NOT_ASSESSABLE:
         return f"{told}."
-    label, probability = ranked(job.result.probabilities)[0]
-    return f"{told}; {name_label(label)} {percent(probability)}."
+    words, probability = deciding(job.result)
+    return f"{told}; {words} {percent(probability)}."
 
 
 def seen_mark(job: wire.Job, live_workers: int) -> str:
@@ -228,8 +251,9 @@ FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
         "describe_doubts": describe_doubts,
         "percent": percent,
         "ranked": ranked,
-        "list_labels": list_labels,
         "describe_set": describe_set,
+        "deciding": deciding,
+        "count_right_elsewhere": count_right_elsewhere,
         "short_id": short_id,
         "exact_time": exact_time,
         "mark_code": mark_code,

@@ -249,6 +249,7 @@ def _finding(engine: Engine, concluded: Concluded, duration_ms: int) -> Finding:
         "model_sha256": manifest.weights_sha256,
         "verdict": assessment.verdict.value,
         "probabilities": dict(assessment.probabilities),
+        "other_probability": assessment.other,
         "prediction_set": list(assessment.prediction_set),
         "reasons": list(assessment.reasons),
         "saliency_sha256": hashlib.sha256(raw).hexdigest(),

@@ -313,7 +313,9 @@ class JobChanges:
 _OF_ITS_JOB = ("job_id", "attempt", "created_at")
 """Columns of a result that a copy has of its own; device, worker and code version stay those of who answered."""
 
-_TOLD_OF_A_COPY = ("model_sha256", "verdict", "probabilities", "prediction_set", "reasons", "saliency_sha256")
+_TOLD_OF_A_COPY = (
+    "model_sha256", "verdict", "probabilities", "other_probability", "prediction_set", "reasons", "saliency_sha256",
+)  # fmt: skip
 
 _NO_LEASE: dict[str, None] = {"lease_owner": None, "lease_until": None}
 

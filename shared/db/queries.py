@@ -231,6 +231,15 @@ def newest_model(session: Session) -> KnownModel | None:
     return KnownModel(row.weights_sha256, ModelManifest.model_validate_json(row.manifest), _read_report(row.report))
 
 
+def get_manifest(sql: Sql, weights_sha256: str) -> ModelManifest | None:
+    """That of a registered model; None where it is of another build's form."""
+    stored = sql.scalar(select(tables.Model.manifest).where(tables.Model.weights_sha256 == weights_sha256))
+    try:
+        return ModelManifest.model_validate_json(stored) if stored else None
+    except ValidationError:
+        return None
+
+
 def _read_report(stored: str | None) -> ModelReport | None:
     try:
         return ModelReport.model_validate_json(stored) if stored else None
@@ -244,7 +253,8 @@ _JOBS: Select[*tuple[Any, ...]] = (
         tables.Job.created_at, tables.Job.started_at, tables.Job.finished_at, tables.Job.expires_at,
         tables.Job.input_sha256, tables.Job.pixels_sha256, tables.Job.kind, tables.Job.width_px, tables.Job.height_px,
         tables.Job.bit_depth, tables.Job.error_code, tables.Job.error_detail,
-        tables.Result.verdict, tables.Result.probabilities, tables.Result.prediction_set, tables.Result.reasons,
+        tables.Result.verdict, tables.Result.probabilities, tables.Result.other_probability,
+        tables.Result.prediction_set, tables.Result.reasons,
         tables.Result.preprocessing, tables.Result.saliency_method, tables.Result.saliency_sha256,
         tables.Result.border_share, tables.Result.is_degenerate,
         tables.Model.name, tables.Model.version, tables.Model.weights_sha256,
@@ -333,6 +343,7 @@ def _result(job: JobRow) -> wire.Result:
     return wire.Result(
         verdict=Verdict(job.verdict),
         probabilities=job.probabilities,
+        other_probability=job.other_probability,
         prediction_set=job.prediction_set,
         reasons=job.reasons,
         explanations=[explanation],

@@ -200,6 +200,7 @@ class Result(Base):
     model_sha256: Mapped[str] = mapped_column(ForeignKey("models.weights_sha256"))
     verdict: Mapped[str] = mapped_column(String(32))
     probabilities: Mapped[dict[str, float]] = mapped_column(JSON)
+    other_probability: Mapped[float | None]
     prediction_set: Mapped[list[str]] = mapped_column(JSON)
     reasons: Mapped[list[str]] = mapped_column(JSON)
     saliency_method: Mapped[str] = mapped_column(String(32))

@@ -39,6 +39,23 @@ def test_the_database_itself_refuses_a_change(chained: Database, statement: str)
         connection.execute(text(statement))
 
 
+@pytest.mark.parametrize("way", ["INSERT OR REPLACE", "REPLACE"])
+@pytest.mark.parametrize("column", ["seq", "prev_hash"])
+def test_sqlite_refuses_to_replace_an_event(sqlite_url: str, way: str, column: str) -> None:
+    """A row that takes another's place deletes it, and no trigger on deletes is asked."""
+    database = Database(make_engine(sqlite_url))
+    with database.begin() as session:
+        audit.append(session, "default", [Event("key:k", "accepted", "job", {})], database.now(session))
+    columns = ["stream", "seq", "at", "actor", "action", "subject", "body", "prev_hash", "hash"]
+    taken = {"seq": "seq + 1", "prev_hash": "'other'"}
+    taken.pop(column)
+    values = ", ".join(taken.get(name, "'forged'" if name == "body" else name) for name in columns)
+    statement = f"{way} INTO audit_events ({', '.join(columns)}) SELECT {values} FROM audit_events"  # noqa: S608
+    with pytest.raises(DatabaseError, match="insert-only"), database.engine.begin() as connection:
+        connection.execute(text(statement))
+    database.close()
+
+
 def test_postgresql_refuses_a_truncate(postgres_url: str, postgres_server: str) -> None:
     """TRUNCATE does not slip past the row triggers."""
     from shared.db.engine import make_engine  # noqa: PLC0415

@@ -112,6 +112,7 @@ def test_json_is_one_object_a_line(service: Service, tmp_path: Path, capsys: pyt
         "job_id": "01997000-0000-7000-8000-000000000000",
         "verdict": "normal",
         "probabilities": {"covid19": 0.1, "normal": 0.8, "viral_pneumonia": 0.1},
+        "other_probability": 0.07,
         "prediction_set": ["normal"],
         "reasons": [],
     }
@@ -126,7 +127,7 @@ def test_the_table_names_each_film_and_its_verdict(
     with client(service) as open_client:
         assert run(open_client, films(tmp_path, "good"), as_json=False, priority="routine") == 0
     printed = capsys.readouterr().out
-    for word in ("000.png", "normal", "80%", "not a medical device"):
+    for word in ("000.png", "normal", "80%", "another finding 7%", "not a medical device"):
         assert word in printed
 
 

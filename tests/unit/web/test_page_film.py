@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
+from sqlalchemy import update
 
-from shared.db.tables import WorkerHeartbeat
+from shared.db.tables import Model, WorkerHeartbeat
+from shared.manifest import Rate, SplitMetrics
 from tests.api import Api, Browser, make_key
+from tests.fakes import LABELS, make_manifest
 from tests.jobs import make_job, register_model
 from tests.unit.web.test_pages import finish_as
 
@@ -23,9 +26,28 @@ def test_an_empty_set_is_told_once_on_the_film_page(api: Api, person: Browser) -
     page = person.request(
         "GET", f"/jobs/{finish_as(api.resources, 'normal', prediction_set=[], reasons=['empty_set'])}"
     ).text
-    assert page.count("The prediction set is empty") == 1
-    assert page.index("With caution") < page.index("The prediction set is empty")
-    assert "not typical" not in page
+    assert page.count("Less probable than usual") == 1
+    assert page.index("With caution") < page.index("Less probable than usual")
+    assert "As probable as usual" not in page
+
+
+def test_a_label_stands_beside_how_often_its_model_was_right_elsewhere(api: Api, person: Browser) -> None:
+    """And beside from where on it abstains for another finding; neither is told of a film without a label."""
+    external = SplitMetrics(
+        n=100,
+        coverage=Rate(value=0.8, n=100, low=0.7, high=0.9),
+        selective_accuracy=Rate(value=0.9, n=70, low=0.8, high=0.95),
+    )
+    limits = make_manifest().thresholds.model_copy(update={"max_other": dict.fromkeys(LABELS, 0.3)})
+    measured = make_manifest().model_copy(update={"metrics": {"external": external}, "thresholds": limits})
+    finished = finish_as(api.resources, "normal", other_probability=0.04)
+    abstained = finish_as(api.resources, "uncertain", reasons=["low_probability"], other_probability=0.04)
+    with api.resources.database.begin() as session:
+        session.execute(update(Model).values(manifest=measured.model_dump_json()))
+    page = person.request("GET", f"/jobs/{finished}").text
+    assert "63 of 80 were right" in page
+    assert "From 30.0 % for another finding on, this model abstains from Normal." in page
+    assert "were right" not in person.request("GET", f"/jobs/{abstained}").text
 
 
 @pytest.mark.parametrize(

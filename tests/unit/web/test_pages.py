@@ -122,11 +122,11 @@ def test_the_worklist_carries_a_token_that_lets_its_script_change_things(
     assert browser.post(address, headers={"X-CSRFToken": token[1]}).status_code == 200
 
 
-def test_a_row_tells_verdict_probability_set_priority_and_model(browser: FlaskClient, resources: Resources) -> None:
+def test_a_row_tells_verdict_probability_priority_and_model(browser: FlaskClient, resources: Resources) -> None:
     """A finished film's row says all that the list promises, in words."""
     finish_as(resources, "normal")
     page = browser.get("/").text
-    for words in ("Normal", "80.0 %", "Set: Normal", "Routine", "fake", "Succeeded"):
+    for words in ("Normal", "80.0 %", "Routine", "fake", "Succeeded"):
         assert words in page
 
 
@@ -142,11 +142,25 @@ def test_a_sample_film_says_that_it_is_one(browser: FlaskClient, resources: Reso
 
 
 def test_a_verdict_outside_its_own_set_says_so_in_its_row(browser: FlaskClient, resources: Resources) -> None:
-    """A label's probability may be above the verdict's limit and below the set's: no set is named, its reason is."""
-    finish_as(resources, "normal", prediction_set=[], reasons=["empty_set"])
+    """A label's probability may be above the verdict's limit and below the set's; an inverted film says so as well."""
+    finish_as(resources, "normal", prediction_set=[], reasons=["polarity_corrected", "empty_set"])
     page = browser.get("/").text
-    assert "less probable here than on most validation films" in page
-    assert "Set:" not in page
+    assert "Less probable than usual for its label" in page
+    assert "The film is inverted" in page
+
+
+def test_a_film_held_back_for_another_finding_shows_its_probability(browser: FlaskClient, resources: Resources) -> None:
+    """In the row in the place of the first label's, on the page beside all labels; no sentence speaks for a label."""
+    job_id = finish_as(
+        resources, "uncertain", prediction_set=["normal"], reasons=["other_finding"], other_probability=0.413
+    )
+    row, page = browser.get("/").text, browser.get(f"/jobs/{job_id}").text
+    assert "41.3 % another finding" in row
+    assert "80.0 %" not in row.split("<tbody")[1]
+    assert re.search(r"another finding</span><span[^>]*>41\.3 %", page)
+    assert "As probable as usual" not in page
+    old = finish_as(resources, "uncertain", reasons=["other_finding"])
+    assert "another finding</span>" not in browser.get(f"/jobs/{old}").text
 
 
 def test_an_empty_worklist_promises_no_moment(browser: FlaskClient) -> None:
@@ -206,7 +220,7 @@ def test_older_films_are_on_linked_pages_each_film_once(browser: FlaskClient, re
 def test_the_film_page_tells_all_of_a_result(browser: FlaskClient, resources: Resources) -> None:
     """Each label's probability, the set in words, the model with its link and the heatmap with its caution."""
     page = browser.get(f"/jobs/{finish_as(resources, 'normal')}").text
-    for words in ("80.0 %", "10.0 %", "The prediction set holds Normal only.", "COVID-19", "Viral pneumonia"):
+    for words in ("80.0 %", "10.0 %", "As probable as usual for Normal.", "COVID-19", "Viral pneumonia"):
         assert words in page
     assert re.search(r'<a href="/model">fake 1</a>', page)
     assert "not where disease is." in page
@@ -239,12 +253,14 @@ def test_a_film_that_was_turned_to_the_usual_grey_scale_says_so_beside_its_verdi
     """As a caution, not as a reason to abstain; beside an abstention it stands apart from the reasons."""
     page = browser.get(f"/jobs/{finish_as(resources, 'normal', reasons=['polarity_corrected'])}").text
     assert "With caution" in page
-    assert "shown inverted" in page
+    assert "The film is inverted" in page
     assert "The model abstains" not in page
     reasons = ["ambiguous_set", "polarity_corrected"]
     page = browser.get(f"/jobs/{finish_as(resources, 'uncertain', reasons=reasons)}").text
-    assert page.index("Another label remains plausible") < page.index("With caution") < page.index("shown inverted")
-    assert page.count("shown inverted") == 1
+    assert (
+        page.index("Another label remains plausible") < page.index("With caution") < page.index("The film is inverted")
+    )
+    assert page.count("The film is inverted") == 1
 
 
 def test_a_degenerate_map_is_told_and_not_drawn(browser: FlaskClient, resources: Resources) -> None:

@@ -8,6 +8,9 @@ import pytest
 
 from shared import verdict
 from shared.domain import Verdict
+from shared.manifest import Rate, SplitMetrics
+from tests.fakes import make_manifest
+from tests.wire_jobs import make_wire_result
 from web import present
 
 
@@ -42,17 +45,52 @@ def test_cautions_are_told_apart_from_what_prevents_a_verdict() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "words"),
+    ("verdict", "labels", "words"),
     [
-        ([], "The prediction set is empty: each label is less probable here than on most validation films of it."),
-        (["normal"], "The prediction set holds Normal only."),
-        (["covid19", "normal"], "The prediction set holds COVID-19 and Normal."),
-        (["covid19", "normal", "viral_pneumonia"], "The prediction set holds COVID-19, Normal and Viral pneumonia."),
+        ("normal", [], ""),
+        ("normal", ["normal"], "As probable as usual for Normal."),
+        ("uncertain", ["normal"], ""),
+        ("uncertain", ["covid19", "normal"], "COVID-19 and Normal are both plausible."),
+        (
+            "uncertain",
+            ["covid19", "normal", "viral_pneumonia"],
+            "COVID-19, Normal and Viral pneumonia are all plausible.",
+        ),
     ],
 )
-def test_a_prediction_set_is_told_in_words(labels: list[str], words: str) -> None:
-    """Empty, one, two or three labels each make a sentence."""
-    assert present.describe_set(labels) == words
+def test_a_prediction_set_is_told_in_words(verdict: str, labels: list[str], words: str) -> None:
+    """Where the film has no label, a set of one says nothing that speaks for it; an empty one is told as a caution."""
+    result = make_wire_result(verdict=Verdict(verdict)).model_copy(update={"prediction_set": labels})
+    assert present.describe_set(result) == words
+
+
+@pytest.mark.parametrize(
+    ("reasons", "other", "told"),
+    [
+        ([], 0.2, ("Normal", 0.8)),
+        (["other_finding", "low_probability"], 0.41, ("another finding", 0.41)),
+        (["other_finding"], None, ("Normal", 0.8)),
+        (["low_probability"], 0.2, ("Normal", 0.8)),
+    ],
+)
+def test_what_decided_stands_beside_the_verdict(
+    reasons: list[str], other: float | None, told: tuple[str, float]
+) -> None:
+    """A film held back for another finding shows how probable that is; a result of an older build cannot."""
+    changed = {"reasons": reasons, "other_probability": other}
+    assert present.deciding(make_wire_result().model_copy(update=changed)) == told
+
+
+def test_how_often_a_model_was_right_elsewhere_counts_films_with_other_findings_as_wrong() -> None:
+    """Of 422 labels given to 587 films 360 went to films that have one, of which 321 were right."""
+    external = SplitMetrics(
+        n=587,
+        coverage=Rate(value=422 / 587, n=587, low=0.6, high=0.8),
+        selective_accuracy=Rate(value=321 / 360, n=360, low=0.8, high=0.95),
+    )
+    measured = make_manifest().model_copy(update={"metrics": {"external": external}})
+    assert present.count_right_elsewhere(measured) == (321, 422)
+    assert present.count_right_elsewhere(make_manifest()) is None
 
 
 def test_code_in_a_sentence_is_marked_and_the_rest_escaped() -> None:
