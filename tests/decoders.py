@@ -61,6 +61,30 @@ def read():
 def connect():
     socket.socket(socket.AF_INET)
 
+class Part(ctypes.Structure):
+    _fields_ = [("start", ctypes.c_void_p), ("size", ctypes.c_size_t)]
+
+def spy():
+    seen = ctypes.create_string_buffer(8)
+    mine, theirs = Part(ctypes.addressof(seen), 8), Part(id(None), 8)  # where the decoder has it too: it forked us
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.process_vm_readv(os.getppid(), ctypes.byref(mine), 1, ctypes.byref(theirs), 1, 0) < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+
+def trace():
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.ptrace(16, os.getppid(), None, None) < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+
+def end():
+    os.kill(os.getppid(), 0)
+
+def remove():
+    os.unlink("/tmp/not-there")
+
+def execute():
+    os.execv("/bin/true", ["true"])
+
 def unlimit():
     import resource
     resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))

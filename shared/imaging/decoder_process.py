@@ -38,6 +38,7 @@ from typing import Final, NoReturn
 from PIL import Image
 
 from shared.errors import RefusedUpload
+from shared.imaging import seccomp
 from shared.imaging.decode import MAX_INPUT_BYTES, MAX_PIXELS, Decoded, check_input_size, read_pixels
 from shared.processes import keep_freed_memory
 
@@ -194,9 +195,9 @@ def _answer_and_exit(film: int, shared: int, limits: _Limits, read: ReadPixels) 
     try:
         memory = mmap.mmap(shared, SHARED_BYTES)
         _close_all_but(film)  # and the map's own descriptor: through one, its parent's writes could be led astray
-        _confine(limits)
         connection = socket.socket(fileno=film)  # closed by the exit: who reads its end there may ask how it ended
         connection.setblocking(True)  # gevent's sockets come here non-blocking
+        _confine(limits)
         while _answer(connection, memory, read, limits.timeout_s):
             signal.setitimer(signal.ITIMER_REAL, limits.timeout_s)
     finally:
@@ -211,7 +212,7 @@ def _close_all_but(film: int) -> None:
 
 
 def _confine(limits: _Limits) -> None:
-    """Limits that the child cannot raise again: no file, no process, no core, bounded memory and time."""
+    """What the child cannot take back: no file, no process, no core, bounded memory and time, few system calls."""
     signal.setitimer(signal.ITIMER_REAL, limits.timeout_s)
     if _PRCTL:
         _PRCTL(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -229,6 +230,7 @@ def _confine(limits: _Limits) -> None:
         hard = resource.getrlimit(limit)[1]
         capped = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (capped, capped))
+    seccomp.confine()
 
 
 def _answer(film: socket.socket, memory: mmap.mmap, read: ReadPixels, timeout_s: float) -> bool:
