@@ -22,8 +22,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.utils import cached_property, environ_property
 from werkzeug.wsgi import LimitedStream
 
+from shared import greenlets
 from shared.errors import Malformed, TooLarge, TooSlow, UploadsFull
-from web import offload
 
 BUDGET: Final = "plainfilm-body-budget"
 """Where the application keeps its `Budget`."""
@@ -202,7 +202,7 @@ def has_rest(asked: BoundedRequest) -> bool:
 
 def in_time(seconds: float, late: Exception) -> AbstractContextManager[object]:
     """Raises `late` where what is inside waits for longer than `seconds`; only under gevent, as gunicorn runs us."""
-    if not offload.is_under_gevent():
+    if not greenlets.is_under_gevent():
         return nullcontext()
     import gevent  # noqa: PLC0415  only where gevent already runs
 

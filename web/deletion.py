@@ -9,10 +9,11 @@ from shared.db import deletions, jobs
 from shared.db.deletions import Deleted
 from shared.db.keys import Principal
 from shared.errors import StorageDown
+from shared.greenlets import run_in_thread
 from shared.log import get_logger
 from shared.settings import Settings
 from shared.wiring import Resources
-from web.offload import read_row, run_in_thread, run_sql
+from web.offload import read_row, run_sql
 
 log = get_logger(__name__)
 

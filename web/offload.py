@@ -1,15 +1,13 @@
-"""Blocking calls out of gevent's loop: SQLite's lock and fsync would stall every other request of the process.
+"""Which calls leave gevent's loop: SQLite's lock and fsync would stall every other request of the process.
 
-Under gunicorn's gevent worker they run in gevent's real thread pool; anywhere else they are just called. Reads of a row
-or two stay in the loop, where they take less time than the turn of a thread. PostgreSQL is spoken to over a socket,
-which gevent makes cooperative, so its calls stay where they are. What runs in a thread must not touch Flask's `g` or
-`request`: take what it needs before.
+Reads of a row or two stay in the loop, where they take less time than the turn of a thread. PostgreSQL is spoken to
+over a socket, which gevent makes cooperative, so its calls stay where they are. What runs in a thread must not touch
+Flask's `g` or `request`: take what it needs before.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -19,36 +17,10 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
-from shared.errors import AppError
+from shared.greenlets import run_in_thread
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-
-def is_under_gevent() -> bool:
-    """Whether gevent has patched this process, as gunicorn's worker lets it."""
-    monkey = sys.modules.get("gevent.monkey")
-    return monkey is not None and bool(monkey.is_module_patched("threading"))
-
-
-def run_in_thread(function: Callable[[], T]) -> T:
-    """Call `function` in a real thread while other greenlets go on; its result or exception is the caller's."""
-    if not is_under_gevent():
-        return function()
-    import gevent  # noqa: PLC0415  only where gevent already runs
-
-    found: T | AppError = gevent.get_hub().threadpool.apply(_returning_errors, (function,))
-    if isinstance(found, AppError):
-        raise found
-    return found
-
-
-def _returning_errors(function: Callable[[], T]) -> T | AppError:
-    """An expected failure goes back as a value: what is raised in that thread gevent writes to stderr as well."""
-    try:
-        return function()
-    except AppError as error:
-        return error
 
 
 def draw(function: Callable[[], T]) -> T:

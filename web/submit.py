@@ -19,11 +19,12 @@ from shared.db.keys import Principal
 from shared.domain import FilmFacts, JobState, Priority
 from shared.errors import BlobMissing, DatabaseDown, DigestMismatch, IdempotencyMismatch, JobNotFound, TooLarge
 from shared.faults import Fault
+from shared.greenlets import run_in_thread, run_where_long
 from shared.imaging import stored
 from shared.ports import Notifier
 from shared.wiring import Resources
 from web.backpressure import Backpressure, check_room
-from web.offload import read_row, run_in_thread, run_sql, run_then_sql
+from web.offload import read_row, run_sql, run_then_sql
 
 
 @dataclass(frozen=True)  # without slots: a cached property has nowhere to stay in them
@@ -47,7 +48,7 @@ class Upload:
     @cached_property
     def sha256(self) -> str:
         """Of `data`, in hex; worked out once."""
-        return hashlib.sha256(self.data).hexdigest()
+        return run_where_long(len(self.data), lambda: hashlib.sha256(self.data).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import DecoderBusy, RefusedUpload, UnreadableImage
+from shared.greenlets import run_where_long
 from shared.imaging.decode import KINDS, MODES, Decoded, check_size
 from shared.imaging.decoder_process import (
     CHILD_END,
@@ -329,7 +330,7 @@ def exchange(film: socket.socket, memory: FileIO, data: bytes, deadline: float) 
         DecoderBusy: there is no memory for the upload.
     """
     try:
-        written = os.pwrite(memory.fileno(), data, 0)
+        written = run_where_long(len(data), lambda: os.pwrite(memory.fileno(), data, 0))
     except OSError as error:
         raise _without_means(error) from error
     if written < len(data):
@@ -342,7 +343,8 @@ def exchange(film: socket.socket, memory: FileIO, data: bytes, deadline: float) 
         raise _distrusted()
     header = _Header.parse(bytes(_receive(film, size_bytes, deadline)))
     pixels = np.empty((header.height_px, header.width_px), _TYPES[header.bit_depth])
-    if os.preadv(memory.fileno(), [pixels.data], PIXELS_AT) < pixels.nbytes:
+    read = run_where_long(pixels.nbytes, lambda: os.preadv(memory.fileno(), [pixels.data], PIXELS_AT))
+    if read < pixels.nbytes:
         raise EOFError
     return Decoded(pixels, header.kind, header.mode)
 

@@ -24,6 +24,7 @@ from typing import Final, Self
 
 from shared.domain import Film
 from shared.errors import DecodeLimit, DecoderBusy, RefusedUpload
+from shared.greenlets import run_where_long
 from shared.imaging.decode import Decoded, check_input_size, make_film
 from shared.imaging.decoder_client import DECODER_COMMAND, Child, Decoder
 from shared.imaging.decoder_process import CHILD_FILMS
@@ -92,7 +93,9 @@ class Sandbox:
         line = self._own_line()
         with line.seat(self._timeout_s):
             decoded = self._decode_seated(line, data, tenant)
-        return make_film(decoded, sha256 or hashlib.sha256(data).hexdigest())
+        return run_where_long(
+            decoded.pixels.nbytes, lambda: make_film(decoded, sha256 or hashlib.sha256(data).hexdigest())
+        )
 
     def close(self) -> None:
         """End the decoder process and its children; films under way are refused as busy."""

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 from shared import wire
 from shared.db import queries, schema
 from shared.errors import AppError, StorageDown
+from shared.greenlets import run_in_thread
 from shared.wiring import Resources
-from web.offload import read, run_in_thread, run_sql
+from web.offload import read, run_sql
 
 Golden = Literal["passed", "absent", "no_worker"]
 

@@ -1,0 +1,49 @@
+"""Out of gevent's loop: what blocks or takes long would stall every other request of the process.
+
+Under gunicorn's gevent worker it runs in gevent's real thread pool; anywhere else it is just called. What runs in a
+thread must not touch what belongs to its greenlet, such as Flask's `g`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from shared.errors import AppError
+
+T = TypeVar("T")
+
+LONG_BYTES: Final = 4 * 2**20
+"""To copy or hash so much takes milliseconds; less takes hardly longer than the turn of a thread."""
+
+
+def is_under_gevent() -> bool:
+    """Whether gevent has patched this process, as gunicorn's worker lets it."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+def run_in_thread(function: Callable[[], T]) -> T:
+    """Call `function` in a real thread while other greenlets go on; its result or exception is the caller's."""
+    if not is_under_gevent():
+        return function()
+    import gevent  # noqa: PLC0415  only where gevent already runs
+
+    found: T | AppError = gevent.get_hub().threadpool.apply(_returning_errors, (function,))
+    if isinstance(found, AppError):
+        raise found
+    return found
+
+
+def run_where_long(size_bytes: int, function: Callable[[], T]) -> T:
+    """`run_in_thread` where so many bytes are copied or hashed that others would wait for it."""
+    return run_in_thread(function) if size_bytes > LONG_BYTES else function()
+
+
+def _returning_errors(function: Callable[[], T]) -> T | AppError:
+    """An expected failure goes back as a value: what is raised in that thread gevent writes to stderr as well."""
+    try:
+        return function()
+    except AppError as error:
+        return error

@@ -1,0 +1,44 @@
+"""What leaves the loop."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from shared import greenlets
+
+PROGRAM = """
+from gevent import monkey
+monkey.patch_all()
+import threading
+from shared.errors import JobNotFound
+from shared.greenlets import LONG_BYTES, run_in_thread, run_where_long
+
+def ask():
+    assert type(threading.current_thread()).__name__ != "_MainThread"
+    raise JobNotFound("No such job.")
+
+try:
+    run_in_thread(ask)
+except JobNotFound as error:
+    print(error.detail)
+print(run_in_thread(lambda: 7))
+
+def where():
+    return threading.get_native_id() == first
+
+first = threading.get_native_id()
+print(run_where_long(LONG_BYTES, where), run_where_long(LONG_BYTES + 1, where))
+"""
+
+
+def test_under_gevent_what_takes_long_leaves_the_loop_and_fails_without_a_trace_on_stderr() -> None:
+    """Only what is large; and a 404 is no fault of ours: a caller without a key could fill the log with it."""
+    found = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
+    assert (found.stdout, found.stderr) == ("No such job.\n7\nTrue False\n", "")
+
+
+def test_without_gevent_all_is_just_called() -> None:
+    """There is no loop to leave."""
+    assert not greenlets.is_under_gevent()
+    assert greenlets.run_where_long(greenlets.LONG_BYTES + 1, lambda: 7) == greenlets.run_in_thread(lambda: 7) == 7
