@@ -5,8 +5,9 @@ Written by `training/export.py`; read by `worker/engine`, by `web` for the about
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,6 +15,12 @@ from shared.errors import ManifestMismatch
 
 MANIFEST_FILE = "manifest.json"
 WEIGHTS_FILE = "weights.npz"
+
+SAID: Final = frozenset({
+    "architecture", "labels", "other_label", "input_shape", "preprocessing", "target_layer", "gate_layer",
+    "temperature", "thresholds",
+})  # fmt: skip
+"""What of a manifest decides, with the arrays, what a model says of a film."""
 
 
 class Rate(BaseModel):
@@ -122,6 +129,15 @@ class ModelManifest(BaseModel):
             if limits is not None and set(limits) != set(self.labels):
                 raise ValueError(f"thresholds.{name} must name exactly the labels")
         return self
+
+
+def seal_of(manifest: ModelManifest) -> str:
+    """SHA-256, in hex, of what a manifest makes of its model's arrays; `weights.npz` repeats it, so its own tells both.
+
+    The version and the date play no part: two runs that learn the same write the same bytes.
+    """
+    said = manifest.model_dump_json(include=set(SAID), exclude_none=True)
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def read_manifest(folder: Path) -> ModelManifest:

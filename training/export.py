@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.arrays import FloatArray
-from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, SplitMetrics
+from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, SplitMetrics, seal_of
 from shared.model_report import REPORT_FILE
 from training.course import Epoch, FitResult
 from training.learned import LEARNED_FILE, RECALIBRATION_FILE
@@ -39,12 +39,6 @@ OPTIONAL_FILES: Final = (INT8_FILE, GOLDEN_FILE, "learning.json", LEARNED_FILE, 
 knows, the report on it."""
 
 Doubles = npt.NDArray[np.float64]
-
-SAID: Final = frozenset({
-    "architecture", "labels", "other_label", "input_shape", "preprocessing", "target_layer", "gate_layer",
-    "temperature", "thresholds",
-})  # fmt: skip
-"""What of a manifest decides, with the arrays, what a model says of a film."""
 
 ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
@@ -133,15 +127,13 @@ def write_model(folder: Path, data: bytes, manifest: ModelManifest) -> ModelMani
 
 
 def seal(data: bytes, manifest: ModelManifest) -> bytes:
-    """The archive with a comment that tells what the manifest makes of its arrays, so that its SHA-256 tells it too.
+    """The archive with `seal_of` its manifest as its comment, so that its SHA-256 tells that too.
 
-    Two models with the same arrays and other thresholds say other things of a film: they must not share a name. The
-    version and the date play no part: two runs that learn the same write the same bytes.
+    Two models with the same arrays and other thresholds say other things of a film: they must not share a name.
     """
-    said = manifest.model_dump_json(include=set(SAID))
     buffer = io.BytesIO(data)
     with zipfile.ZipFile(buffer, "a") as archive:
-        archive.comment = hashlib.sha256(said.encode()).hexdigest().encode()
+        archive.comment = seal_of(manifest).encode()
     return buffer.getvalue()
 
 

@@ -15,10 +15,10 @@ from worker.stages import Kitchen
 
 
 def register_model(database: Database, manifest: ModelManifest, report: ModelReport | None = None) -> None:
-    """Make the model known to results and pages; a no-op where it already is, also for two workers at once.
+    """Make the model known to results and pages, as the newest one: also where it is known, and a newer one was since.
 
     Args:
-        report: what was measured; where a known model comes with one, it takes the place of what was stored.
+        report: what was measured; a known model that comes without one keeps what was stored.
     """
     insert = sqlite.insert if database.is_sqlite else postgresql.insert
     with database.begin() as session:
@@ -32,12 +32,8 @@ def register_model(database: Database, manifest: ModelManifest, report: ModelRep
         }
         statement = insert(tables.Model).values(row)
         known = [tables.Model.weights_sha256]
-        kept = {"report": row["report"]}
-        session.execute(
-            statement.on_conflict_do_update(index_elements=known, set_=kept)
-            if report
-            else statement.on_conflict_do_nothing()
-        )
+        newer = {name: row[name] for name in ("manifest", "registered_at", *(["report"] if report else []))}
+        session.execute(statement.on_conflict_do_update(index_elements=known, set_=newer))
 
 
 def beat(kitchen: Kitchen, serving: Serving, golden: GoldenState = GoldenState.ABSENT) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from shared.arrays import FloatArray
 from shared.errors import BadChecksum, ManifestMismatch, WrongShape
-from shared.manifest import WEIGHTS_FILE, ModelManifest
+from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, seal_of
 from worker.engine.architecture import Architecture, array_shapes, find_architecture, folded, gate_features
 from worker.engine.gate import PREFIX, Gate, from_arrays
 from worker.engine.int8 import INT8_FILE, Int8Row, from_stored
@@ -47,13 +47,16 @@ def load_weights(folder: Path, manifest: ModelManifest) -> Weights:
     """Read `folder/weights.npz`, and `int8.npz` where the manifest names it, as the manifest promises them.
 
     Raises:
-        ManifestMismatch: a file is absent, no npz, or the manifest contradicts the table.
+        ManifestMismatch: a file is absent, no npz, or the manifest contradicts the table, or what the weights were
+            sealed with.
         BadChecksum: the bytes are not those the manifest names.
         WrongShape: an array is missing, superfluous, or not of the promised shape and type.
     """
     architecture = folded(find_architecture(manifest.architecture, manifest.outputs))
     _check_promises(manifest, architecture)
-    arrays = _parse(WEIGHTS_FILE, _read_verified(folder / WEIGHTS_FILE, manifest.weights_sha256))
+    data = _read_verified(folder / WEIGHTS_FILE, manifest.weights_sha256)
+    arrays = _parse(WEIGHTS_FILE, data)
+    _check_seal(data, manifest)
     network = {name: array for name, array in arrays.items() if not name.startswith(PREFIX)}
     check_arrays(network, array_shapes(architecture))
     int8: dict[str, Int8Row] = {}
@@ -123,6 +126,18 @@ def _read_verified(path: Path, sha256: str) -> bytes:
         message = f"{path.name} is not the file that the manifest names: its SHA-256 differs."
         raise BadChecksum(message, folder=str(path.parent))
     return data
+
+
+def _check_seal(data: bytes, manifest: ModelManifest) -> None:
+    """Results and stored answers name the weights alone, so these speak for the thresholds; older ones have no seal."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        seal = archive.comment.decode("ascii", "replace")
+    if seal and seal != seal_of(manifest):
+        message = (
+            f"{MANIFEST_FILE} is not the one that these weights were written with: its labels, preprocessing, "
+            "temperature or thresholds were changed. `plainfilm model recalibrate` writes a version of its own."
+        )
+        raise ManifestMismatch(message)
 
 
 def _parse(name: str, data: bytes) -> dict[str, Any]:  # Any: of any type, checked by whoever takes them

@@ -30,6 +30,18 @@ def test_a_known_model_takes_the_report_it_comes_with_later(resources: Resources
             assert len(session.scalars(select(Model)).all()) == 1
 
 
+def test_the_newest_model_is_the_one_that_was_registered_last(resources: Resources) -> None:
+    """Back to an older one: pages tell of what serves, with the numbers its manifest has now."""
+    other = MANIFEST.model_copy(update={"weights_sha256": "1" * 64, "version": "2"})
+    measured = MANIFEST.model_copy(update={"trained_on": {"normal": 7}})
+    for manifest in (MANIFEST, other, measured):
+        heartbeat.register_model(resources.database, manifest)
+        with resources.database.read() as session:
+            known = queries.newest_model(session)
+        assert known
+        assert known.manifest == manifest
+
+
 def test_the_folder_s_report_is_found_only_where_it_is_of_these_weights(tmp_path: Path) -> None:
     """Absent, broken or foreign: the worker serves without one."""
     assert boot.find_report(tmp_path, MANIFEST) is None

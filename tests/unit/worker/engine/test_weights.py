@@ -11,6 +11,7 @@ import pytest
 
 from shared.errors import BadChecksum, ManifestMismatch, WrongShape
 from tests.models import make_folded, make_manifest, write_model, write_weights
+from training import export
 from training.export import pack
 from worker.engine.architecture import array_shapes, folded, tiny
 from worker.engine.weights import load_weights
@@ -35,6 +36,29 @@ def test_a_flipped_byte_is_refused_before_it_is_read(tmp_path: Path, monkeypatch
     monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("the file was read"))
     with pytest.raises(BadChecksum):
         load_weights(tmp_path, manifest)
+
+
+@pytest.mark.parametrize(
+    ("change", "is_refused"),
+    [
+        ({"temperature": 2.0}, True),
+        ({"thresholds": make_manifest().thresholds.model_copy(update={"min_probability": 0.1})}, True),
+        ({"preprocessing": "grey_scale_v1"}, True),
+        ({"version": "another", "trained_at": "2020-01-01", "recipe": "another"}, False),
+    ],
+)
+def test_a_manifest_that_was_changed_by_hand_is_refused(
+    tmp_path: Path, change: dict[str, object], *, is_refused: bool
+) -> None:
+    """Results name the weights alone; what changes the answers must not pass under the same name."""
+    manifest = export.write_model(tmp_path, pack(make_folded()), make_manifest())
+    assert load_weights(tmp_path, manifest).arrays
+    changed = manifest.model_copy(update=change)
+    if not is_refused:
+        assert load_weights(tmp_path, changed).arrays
+        return
+    with pytest.raises(ManifestMismatch, match="not the one that these weights were written with"):
+        load_weights(tmp_path, changed)
 
 
 def test_absent_weights_are_named(tmp_path: Path) -> None:
