@@ -10,10 +10,13 @@ import resource
 import sys
 from contextlib import suppress
 from functools import partial
+from typing import Final
 
 from shared import home
 from shared.exits import end_plainly
 from shared.settings import Settings, load_settings
+
+MOST_CONNECTIONS: Final = 10_000
 
 
 def run(settings: Settings, listener: str | None = None) -> None:
@@ -25,7 +28,8 @@ def run(settings: Settings, listener: str | None = None) -> None:
     home.prepare(settings, partial(print, file=sys.stderr))
     open_as_many_as_allowed()
     options = [
-        "--worker-class=gevent",
+        "--worker-class=web.refusals.PlainWorker",
+        f"--worker-connections={count_connections()}",
         f"--workers={settings.web_workers}",
         f"--bind={listener or settings.listens_at}",
         "--no-control-socket",
@@ -37,6 +41,14 @@ def run(settings: Settings, listener: str | None = None) -> None:
     ]
     server = "web.serve" if settings.web_workers == 1 else "gunicorn"
     os.execv(sys.executable, [sys.executable, "-m", server, *options, "web.wsgi:app"])  # noqa: S606  our own command
+
+
+def count_connections() -> int:
+    """How many connections a process keeps: half of its descriptors, so that unfinished heads leave room for films.
+
+    gunicorn's 1,000 are taken up by one client that sends a thousand beginnings of requests; each ends after 15 s.
+    """
+    return max(100, min(MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2))
 
 
 def open_as_many_as_allowed() -> None:

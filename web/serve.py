@@ -12,12 +12,12 @@ import signal
 
 from gunicorn.app.wsgiapp import WSGIApplication
 from gunicorn.sock import create_sockets
-from gunicorn.workers.ggevent import GeventWorker
 
 from shared.exits import end_plainly
+from web.refusals import PlainWorker
 
 
-class WatchedWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
+class WatchedWorker(PlainWorker):
     """gunicorn's worker, ended by a thread of the interpreter's own where its loop hangs for `timeout` seconds.
 
     That thread needs no lock of the interpreter, and writes all stacks before it ends the process with status 1.

@@ -1,0 +1,93 @@
+"""What gunicorn refuses by itself, and beginnings of requests that never go on: over real sockets."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from gunicorn.http import errors
+
+from shared import wire
+from tests.web_alone import WebAlone
+from web import refusals
+from web.security import HEADERS
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+NAME = "DOE-JANE"
+"""What no log may hold."""
+
+BROKEN = {
+    f"GET /jobs/{NAME} 1950 HTTP/1.1\r\n\r\n": 400,
+    f"GET /enter/{NAME} HTTX/1.1\r\n\r\n": 400,
+    f"GET /livez HTTP/1.1\r\nX Patient {NAME}: 1\r\n\r\n": 400,
+    f"GET /livez HTTP/1.1\r\nContent-Length: {NAME}\r\n\r\n": 400,
+    f"GET /{NAME * 1200} HTTP/1.1\r\n\r\n": 414,
+    f"GET /livez HTTP/1.1\r\nX-Name: {NAME * 1200}\r\n\r\n": 431,
+    f"POST /livez HTTP/1.1\r\nTransfer-Encoding: {NAME}\r\n\r\n": 501,
+}
+HALF = b"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: "
+
+
+@pytest.fixture(params=[1, 2])
+def web(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WebAlone]:
+    """As the only process, and under gunicorn's own."""
+    served = WebAlone(tmp_path, "tests.hasty", PLAINFILM_WEB_WORKERS=str(request.param))
+    served.wait()
+    yield served
+    served.end(signal.SIGTERM)
+
+
+def ask(web: WebAlone, sent: str) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers in small letters, and body; the connection ends with it."""
+    with socket.create_connection(("127.0.0.1", web.port), timeout=20) as client:
+        client.sendall(sent.encode())
+        received = b"".join(iter(lambda: client.recv(65_536), b""))
+    head, _, body = received.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    return int(status.split()[1]), {name.lower(): value for name, _, value in (x.partition(": ") for x in lines)}, body
+
+
+def test_what_is_no_request_is_refused_as_any_other_and_leaves_no_name_in_the_log(web: WebAlone) -> None:
+    """Problem details with the headers of every answer; of what came the log has its kind alone."""
+    for sent, expected in BROKEN.items():
+        status, headers, body = ask(web, sent)
+        problem = wire.Problem.model_validate_json(body)
+        assert (status, problem.status) == (expected, expected), sent[:80]
+        assert headers["content-type"] == "application/problem+json"
+        assert headers["x-request-id"] == problem.request_id
+        assert {name.lower() for name in HEADERS} <= headers.keys()
+        assert NAME not in body.decode()
+    assert web.is_alive()
+    said = [json.loads(line) for line in web.log.read_text().splitlines()]
+    assert [line["status"] for line in said if line["event"] == "request.unreadable"] == list(BROKEN.values())
+    assert NAME not in web.log.read_text()
+
+
+def test_a_thousand_beginnings_of_requests_keep_nobody_out(web: WebAlone) -> None:
+    """While all of them are still open, another is answered."""
+    with ExitStack() as all_open:
+        halves = [
+            all_open.enter_context(socket.create_connection(("127.0.0.1", web.port), timeout=20)) for _ in range(1100)
+        ]
+        for half in halves:
+            half.sendall(HALF)
+        assert web.is_alive()
+        for half in halves:
+            half.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                half.recv(1)
+
+
+def test_a_fault_of_the_service_is_no_fault_of_the_client() -> None:
+    """Also where gunicorn's class for it is one of a client's."""
+    assert refusals.find_refusal(errors.InvalidHeader("x"))[0] == 400
+    for error in (errors.InvalidResponseHeader("x"), errors.ConfigurationProblem("x"), RuntimeError("x")):
+        status, detail = refusals.find_refusal(error)
+        assert status == 0
+        assert refusals.answer(500, detail).startswith(b"HTTP/1.1 500 Something went wrong on our side\r\n")

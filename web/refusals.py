@@ -1,0 +1,97 @@
+"""What gunicorn refuses before there is a request: as problem details, with nothing of what came told back or logged.
+
+Imported before gevent has patched this process, so what is ours is imported where it is needed.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from typing import Final
+
+from gunicorn.http import errors
+from gunicorn.workers.ggevent import GeventWorker
+
+BAD_REQUEST: Final = 400
+DRAIN_S: Final = 1.0
+DRAINED_BYTES: Final = 2**20
+READ_BYTES: Final = 2**16
+REFUSALS: Final[tuple[tuple[type[Exception], int, str], ...]] = (
+    (errors.LimitRequestLine, 414, "The address is too long."),
+    (errors.LimitRequestHeaders, 431, "The headers are too many or too long."),
+    (errors.UnsupportedTransferCoding, 501, "The only transfer coding that is read is chunked."),
+    (errors.ExpectationFailed, 417, "The only expectation that is met is 100-continue."),
+    (errors.InvalidHeaderName, BAD_REQUEST, "The name of a header is not valid."),
+    (errors.InvalidHeader, BAD_REQUEST, "A header is not valid, or contradicts another one."),
+    (errors.ParseException, BAD_REQUEST, "This is no request of HTTP/1.1."),
+)
+"""By the first class that fits: status, and what the client is told."""
+
+REASONS: Final = {
+    414: "URI Too Long",
+    417: "Expectation Failed",
+    431: "Request Header Fields Too Large",
+    501: "Not Implemented",
+}
+OURS: Final = (errors.ConfigurationProblem, errors.InvalidResponseHeader, errors.InvalidResponseHeaderName)
+"""Faults of the service that gunicorn's classes of errors hold as well."""
+
+
+class PlainWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's worker, with refusals of our own form."""
+
+    def handle_error(self, _request: object, client: socket.socket, _address: object, error: BaseException) -> None:
+        """Answer a request that could not be read, or not be answered; the connection ends with it."""
+        from gunicorn.util import write_nonblock  # noqa: PLC0415
+
+        from shared.log import get_logger  # noqa: PLC0415
+
+        status, detail = find_refusal(error)
+        log, kind = get_logger(__name__), type(error).__name__
+        if status:
+            log.warning("request.unreadable", status=status, kind=kind)
+        else:
+            log.error("request.broken", exc_info=error)
+        try:
+            write_nonblock(client, answer(status or 500, detail))
+            drain(client)
+        except OSError:
+            log.info("request.unanswered", kind=kind)
+
+
+def drain(client: socket.socket) -> None:
+    """Take some of what still comes: closing over it would reset the connection, and the answer with it."""
+    client.shutdown(socket.SHUT_WR)
+    client.settimeout(DRAIN_S)
+    for _ in range(DRAINED_BYTES // READ_BYTES):
+        if not client.recv(READ_BYTES):
+            break
+
+
+def find_refusal(error: BaseException) -> tuple[int, str]:
+    """Status and sentence; the status is 0 where the fault is ours."""
+    if not isinstance(error, OURS):
+        for kind, status, detail in REFUSALS:
+            if isinstance(error, kind):
+                return status, detail
+    return 0, "An unexpected fault; it is in the service's log."
+
+
+def answer(status: int, detail: str) -> bytes:
+    """A whole response."""
+    from shared import wire  # noqa: PLC0415
+    from shared.errors import AppError, InvalidRequest, Malformed  # noqa: PLC0415
+    from web.security import HEADERS  # noqa: PLC0415
+
+    kind: type[AppError] = {500: AppError, BAD_REQUEST: Malformed}.get(status, InvalidRequest)
+    title, request_id = REASONS.get(status, kind.title), secrets.token_hex(8)
+    problem = wire.Problem(
+        type=f"/problems#{kind.code}", title=title, status=status, detail=detail, code=kind.code, request_id=request_id
+    )
+    body = problem.model_dump_json().encode()
+    headers = {
+        **HEADERS, "Content-Type": "application/problem+json", "Content-Length": str(len(body)),
+        "Cache-Control": "no-store", "X-Request-Id": request_id, "Connection": "close",
+    }  # fmt: skip
+    lines = [f"HTTP/1.1 {status} {problem.title}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + body
