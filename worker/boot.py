@@ -116,8 +116,8 @@ class Runtime:
         """Make one explanation; False where none is due or a film is, or the other thread is long at its work."""
         if self.desk is None or not self.has_films or not self.turn.acquire(timeout=TURN_WAIT_S):
             return False
-        try:
-            return _is_map_next(self.kitchen) and explain_next(self.desk)  # asked in our turn: a film may have come
+        try:  # asked in our turn: a film may have come, or the word to end
+            return not self.stop.is_set() and _is_map_next(self.kitchen) and explain_next(self.desk)
         finally:
             self.turn.release()
 
@@ -147,6 +147,12 @@ def start(settings: Settings, serving: Serving) -> Runtime:
         threading.Thread(target=loop, args=(_runtime,), name=name, daemon=True).start()
     log.info("worker.started", worker=_runtime.kitchen.who.worker, device=_runtime.kitchen.engine.device)
     return _runtime
+
+
+def begin_no_more(**_sent: object) -> None:
+    """Begin no other explanation: called from a signal's handler, so it wakes nobody, which might hold a lock."""
+    if _runtime is not None:
+        _runtime.stop.set()
 
 
 def stop() -> None:

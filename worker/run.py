@@ -54,6 +54,9 @@ def _work_here(settings: Settings, serving: Serving) -> None:
     from worker.app import create_celery  # noqa: PLC0415  it imports Celery
 
     celery = create_celery(settings)
+    from celery.signals import worker_shutting_down  # noqa: PLC0415
+
+    worker_shutting_down.connect(boot.begin_no_more, weak=False)  # Celery returns when the task in hand is done
     try:
         boot.start(settings, serving)
         _listen(celery, settings, serving, "solo")

@@ -17,7 +17,7 @@ import pytest
 import redis
 from sqlalchemy import create_engine, select
 
-from shared.db.tables import Result
+from shared.db.tables import Explanation, Result
 from shared.domain import JobState
 from tests.service import Service, films, wait_until
 
@@ -25,14 +25,26 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 Start = Callable[..., Service]
 
+GIVES_UP = """
+from worker.transport import Channel
+def break_down(*_arguments, **_options): raise RuntimeError("a fault in Celery")
+Channel._brpop_read = break_down
+from shared.cli import main
+main()
+"""
+
 
 @contextmanager
 def worker_beside(
-    service: Service, *options: str, log: IO[bytes] | None = None, **environment: str
+    service: Service,
+    *options: str,
+    log: IO[bytes] | None = None,
+    program: str = "from shared.cli import main; main()",
+    **environment: str,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A second worker of this home, killed at the end of the block."""
     second = subprocess.Popen(
-        [sys.executable, "-m", "shared.cli", "worker", "run", *options],
+        [sys.executable, "-c", program, "worker", "run", *options],
         env={**os.environ, **service.environment, **environment},
         stdout=log or subprocess.DEVNULL,
         stderr=log or subprocess.DEVNULL,
@@ -83,19 +95,71 @@ def test_a_worker_ends_beside_a_broker_that_hangs(start_service: Start, pool: st
 
 @pytest.mark.parametrize("pool", ["prefork", "solo"])
 def test_a_worker_that_gives_up_says_so_by_its_status(start_service: Start, pool: str) -> None:
-    """A forged message that is no JSON ends Celery: a supervisor that looks at the status starts it again."""
+    """A fault in Celery ends it: a supervisor that looks at the status starts it again."""
     service = start_service()
-    url = (service.home / "run" / "redis-url").read_text()
     (first,) = service.pids("worker", "run")
-    os.kill(first, signal.SIGSTOP)
-    try:
-        with worker_beside(service, "--pool", pool) as second, redis.Redis.from_url(url) as client:
-            wait_until(lambda: client.smembers("plainfilm:_kombu.binding.stat"), "the queue to be declared")
-            wait_until(lambda: two_workers(service), "the second worker")
-            client.rpush("plainfilm:stat", *[b"\xff no message"] * 3)  # the frozen worker may be given one, and no more
+    with worker_beside(service, "--pool", pool, program=GIVES_UP) as second:
+        wait_until(lambda: two_workers(service), "the second worker")
+        os.kill(first, signal.SIGSTOP)
+        try:
+            for film in films(3):  # the frozen worker may be given one ring, and no more
+                service.submit(film)
             assert second.wait(40) == 1
-    finally:
-        os.kill(first, signal.SIGCONT)
+        finally:
+            os.kill(first, signal.SIGCONT)
+
+
+def test_what_is_no_message_ends_no_worker(start_service: Start) -> None:
+    """Whoever may write to the broker may ring, and no more; films are answered by the same process as before."""
+    service = start_service()
+    (worker,) = service.pids("worker", "run")
+    no_message = [b"\xff no json", b"5", b"[]", b"{}", b'"text"', b'{"body": 1}', b"null"]
+    with redis.Redis.from_url((service.home / "run" / "redis-url").read_text()) as client:
+        for name in ("stat", "routine", "explain"):
+            client.rpush(f"plainfilm:{name}", *no_message)
+        wait_until(lambda: not any(client.llen(f"plainfilm:{name}") for name in ("stat", "routine")), "all to be taken")
+    assert service.done(service.submit(next(films(1))).id).status is JobState.SUCCEEDED
+    assert service.pids("worker", "run") == [worker]
+    assert (service.home / "logs" / "worker.log").read_text().count("ring.unreadable") >= len(no_message)
+
+
+def test_a_worker_started_by_hand_finds_the_broker_of_the_next_start(start_service: Start) -> None:
+    """It hears rings again: two clients of the new broker wait for them."""
+    service = start_service()
+    with worker_beside(service) as second:
+        wait_until(lambda: two_workers(service), "the second worker")
+        service.stop()
+        again = start_service(service.home)
+        with redis.Redis.from_url((service.home / "run" / "redis-url").read_text()) as client:
+            wait_until(lambda: client.info("clients")["blocked_clients"] == 2, "both workers to wait for rings")
+        assert second.poll() is None
+        assert two_workers(again)
+
+
+def test_a_worker_told_to_end_begins_no_other_map(start_service: Start) -> None:
+    """It ends with the one in hand; the others are left to the worker that is started in its place."""
+    service = start_service()
+    (worker,) = service.pids("worker", "run")
+    sent = [service.submit(film) for film in films(3)]
+    asked = [
+        service.http.post(f"/api/v1/jobs/{service.done(job.id).id}/explanations", headers=service.headers, json=body)
+        for job in sent
+        for body in ({"method": "gradient"}, {"method": "grad_cam_plus_plus"}, {"method": "integrated_gradients"})
+    ]
+    assert {response.status_code for response in asked} == {202}
+    database = create_engine(f"sqlite:///{service.home / 'plainfilm.db'}")
+
+    def begun() -> int:
+        with database.connect() as sql:
+            mine = Explanation.lease_owner.endswith(f":{worker}") | Explanation.worker.endswith(f":{worker}")
+            return len(sql.execute(select(Explanation.id).where(mine)).all())
+
+    wait_until(begun, "the first map to be begun")
+    os.kill(worker, signal.SIGTERM)
+    before = begun()
+    wait_until(lambda: worker not in service.pids("worker", "run"), "the worker to end")
+    assert before <= begun() <= before + 1  # one may have been begun before it heard
+    database.dispose()
 
 
 def test_a_worker_that_dies_is_started_again(start_service: Start) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -70,6 +71,24 @@ def test_the_password_is_on_no_command_line_and_in_no_open_file(tmp_path: Path) 
 def test_every_start_has_a_password_of_its_own(tmp_path: Path) -> None:
     """A word that leaked yesterday opens nothing today."""
     assert broker.configure(tmp_path / "run")[1] != broker.configure(tmp_path / "run")[1]
+
+
+@pytest.mark.usefixtures("_a_server")
+def test_the_next_start_has_the_same_address_unless_its_port_is_taken(tmp_path: Path) -> None:
+    """Then others listen at the old one, and may have heard the password; what cannot be read is made anew."""
+    run, kept = tmp_path / "run", tmp_path / "broker-address"
+    _, url = broker.configure(run, kept)
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert broker.configure(run, kept)[1] == url
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", int(url.rsplit(":", 1)[1].partition("/")[0])))
+        stranger.listen()
+        _, other = broker.configure(run, kept)
+    assert other.split("@")[0] != url.split("@")[0]
+    assert other.split("@")[1] != url.split("@")[1]
+    for broken in ("", "12", "99999999 " + "a" * 32, "x " + "a" * 32, "6379 short", "1 2 3"):
+        kept.write_text(broken)
+        assert broker.configure(run, kept)[1] != other
 
 
 def test_a_machine_without_a_server_is_told_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
