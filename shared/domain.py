@@ -76,6 +76,11 @@ def made_at(job_id: str) -> datetime:
     return datetime.fromtimestamp((UUID(job_id).int >> 80) / 1000, UTC)
 
 
+def first_id_at(moment: datetime) -> str:
+    """The least job id that may have been made then: ids sort by their time."""
+    return str(UUID(int=max(0, int(moment.timestamp() * 1000)) << 80))
+
+
 class Priority(StrEnum):
     """The class a job waits in; the table stores its rank, JSON its word."""
 

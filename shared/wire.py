@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from shared.domain import JobState, Priority, Verdict
 
@@ -101,6 +101,10 @@ class Result(Wire):
     prediction_set: list[str] = Field(description="labels of the calibrated set, most probable first")
     reasons: list[str] = Field(description="machine codes: why there is no label, or a caution beside one")
     explanations: list[Explanation]
+    device: str = Field(
+        description="what computed it: kind, library, arithmetic", examples=["cpu/openvino-2026.4.1 int8"]
+    )
+    code_version: str = Field(description="of the worker that answered")
     notice: Literal["research use; not a medical device"] = NOTICE
 
 
@@ -190,6 +194,9 @@ class Links(Wire):
     self: str
     film: str
     page: str
+    events: str
+    explanations: str
+    cancel: str = Field(description="to be sent a POST")
 
 
 class Job(Wire):
@@ -199,7 +206,14 @@ class Job(Wire):
     status: JobState
     done: bool = Field(description="true for every terminal status: loop on this, not on a list of states")
     priority: Priority
-    queue_position: int | None = Field(description="films ahead of it, approximately, at most 1000; null unless queued")
+    queue_position: int | None = Field(
+        description="films ahead of it, approximately, at most 1000; null unless queued, and in lists"
+    )
+    eta_s: int | None = Field(
+        default=None,
+        ge=0,
+        description="until it may be answered, at the last minute's rate; null where that is not known, and in lists",
+    )
     attempt: int = Field(ge=0)
     cached: bool = Field(default=False, description="answered from the stored result of the same film and model")
     created_at: datetime
@@ -238,6 +252,8 @@ class ListQuery(BaseModel):
 
     status: JobState | None = None
     verdict: Verdict | None = None
+    since: AwareDatetime | None = Field(default=None, description="jobs made then or later; ISO 8601 with its zone")
+    until: AwareDatetime | None = Field(default=None, description="jobs made before then")
     limit: int = Field(default=50, ge=1, le=200)
     cursor: str | None = Field(default=None, pattern="^[0-9a-f-]{36}$", description="`next_cursor` of the page before")
 
@@ -249,7 +265,10 @@ class SubmitQuery(BaseModel):
 
     priority: Priority = Priority.ROUTINE
     expires_in_s: int | None = Field(
-        default=None, ge=1, le=30 * 86_400, description="a film that has not started after so long expires instead"
+        default=None,
+        ge=1,
+        le=30 * 86_400,
+        description="a film that has not started, or has to be started again, after so long expires instead",
     )
 
 

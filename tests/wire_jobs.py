@@ -20,6 +20,8 @@ def make_wire_result(*, verdict: Verdict = Verdict.NORMAL) -> wire.Result:
         prediction_set=["normal"],
         reasons=[],
         explanations=[],
+        device="cpu/fake",
+        code_version="0",
     )
 
 
@@ -43,6 +45,13 @@ def make_wire_job(*, job_id: str = JOB_ID, status: str = "queued", **changed: An
         "model": None,
         "result": None,
         "error": None,
-        "links": wire.Links(self=f"/api/v1/jobs/{job_id}", film=f"/api/v1/jobs/{job_id}/film", page=f"/jobs/{job_id}"),
+        "links": wire.Links(
+            self=f"/api/v1/jobs/{job_id}",
+            film=f"/api/v1/jobs/{job_id}/film",
+            page=f"/jobs/{job_id}",
+            events=f"/api/v1/jobs/{job_id}/events",
+            explanations=f"/api/v1/jobs/{job_id}/explanations",
+            cancel=f"/api/v1/jobs/{job_id}/cancel",
+        ),
     }
     return wire.Job(**fields | changed)

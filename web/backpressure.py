@@ -20,6 +20,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
+from shared import wire
 from shared.db import queries
 from shared.db.engine import Database
 from shared.errors import QueueFull, StorageFull, TenantQueueFull
@@ -83,6 +84,13 @@ class Backpressure:
         """An admitted film was not accepted: its place is free."""
         with self._guard:
             self._admitted[tenant] -= 1
+
+    def estimate(self, job: wire.Job) -> wire.Job:
+        """A queued job with the time until it may be answered, where films are answered at all."""
+        rate = self._current().rate
+        if job.queue_position is None or rate <= 0:
+            return job
+        return job.model_copy(update={"eta_s": math.ceil((job.queue_position + 1) / rate)})
 
     def _check(self, load: Load, tenant: str) -> None:
         settings = self.settings

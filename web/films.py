@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from shared.errors import AppError
+from shared.db import schema
+from shared.db.engine import Database
+from shared.errors import AppError, DatabaseDown
 from shared.log import get_logger
 from shared.wiring import Resources
 from web.offload import run_sql
@@ -15,10 +17,25 @@ log = get_logger(__name__)
 PAUSE_S: Final = 2.0
 
 
+def check_schema(database: Database) -> None:
+    """Return where the database is at this build's schema.
+
+    Raises:
+        DatabaseDown: it is not, or does not answer.
+    """
+    found = schema.current_revision(database)
+    if found != schema.HEAD:
+        raise DatabaseDown(f"The database is at schema {found or 'none'}; this build needs {schema.HEAD}.")
+
+
 def open_films(resources: Resources) -> None:
-    """Open it, again and again until that goes well; films are refused meanwhile, and the log says why."""
+    """Open it, again and again until that goes well; films are refused meanwhile, and the log says why.
+
+    Nor is any taken before the database is at this build's schema, whose tables we may not know.
+    """
     while True:
         try:
+            run_sql(resources.database, lambda: check_schema(resources.database))
             run_sql(resources.database, lambda: resources.films.open(may_mark=True))
         except AppError as error:
             log.warning("films.not_open", code=error.code, why=error.detail)

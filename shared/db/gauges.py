@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from shared.db import explanation_queries, queries, tables
-from shared.domain import JobState, Priority, made_at
+from shared.domain import EXPLAIN_QUEUE, JobState, Priority, made_at
 from shared.wire import ExplanationState
 
 
@@ -30,6 +30,9 @@ class Gauges:
         waiting: films of each class that wait for a worker.
         running: films that a worker has.
         finished_per_s: films that left the queue for good, a second, over the last minute.
+        ended_per_s: jobs that came to each end, likewise; stored answers count.
+        failed_per_s: of those that failed, by their error's code.
+        queue_workers: workers that take from each queue.
         workers, explainers: how many take films, and how many explain; one may do both.
         explanations: maps asked for that wait.
     """
@@ -37,6 +40,9 @@ class Gauges:
     waiting: Mapping[Priority, Waiting]
     running: int
     finished_per_s: float
+    ended_per_s: Mapping[JobState, float]
+    failed_per_s: Mapping[str, float]
+    queue_workers: Mapping[str, int]
     workers: int
     explainers: int
     explanations: int
@@ -44,14 +50,23 @@ class Gauges:
 
 def read_gauges(session: Session, now: datetime) -> Gauges:
     """All of them; each statement reads what waits, runs or ended lately by its index."""
+    ended = queries.ended_lately(session, now)
+    serving = queries.live_queues(session, now)
     return Gauges(
         waiting={priority: _waiting(session, priority, now) for priority in Priority},
         running=_running(session),
         finished_per_s=queries.finish_rate(session, now),
+        ended_per_s={end: _per_s(n for state, _, n in ended if state == end) for end in JobState if end.is_terminal},
+        failed_per_s={code: _per_s([n]) for state, code, n in ended if state == JobState.FAILED and code},
+        queue_workers={queue: serving.get(queue, 0) for queue in (*Priority, EXPLAIN_QUEUE)},
         workers=queries.count_live_workers(session, now),
         explainers=explanation_queries.count_live_explainers(session, now),
         explanations=_explanations(session),
     )
+
+
+def _per_s(counts: Iterable[int]) -> float:
+    return sum(counts) / queries.RATE_WINDOW_S
 
 
 def _waiting(session: Session, priority: Priority, now: datetime) -> Waiting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from shared import wire
 from shared.db import tables
 from shared.db.engine import Sql
-from shared.domain import EXPLAIN_QUEUE, JobState, Priority, Verdict
+from shared.domain import EXPLAIN_QUEUE, JobState, Priority, Verdict, first_id_at
 from shared.errors import JobDeleted, JobNotFound
 from shared.manifest import ModelManifest
 from shared.model_report import ModelReport
@@ -59,6 +60,10 @@ def list_jobs(sql: Sql, tenant: str, query: wire.ListQuery) -> wire.JobList:
     if query.verdict:  # then it is the results that are gone through
         order = tables.Result.job_id
         statement = statement.where(tables.Result.tenant == tenant, tables.Result.verdict == query.verdict)
+    if query.since:
+        statement = statement.where(order >= first_id_at(query.since))
+    if query.until:
+        statement = statement.where(order < first_id_at(query.until))
     if query.cursor:
         statement = statement.where(order < query.cursor)
     rows = sql.execute(statement.order_by(order.desc()).limit(query.limit + 1)).all()
@@ -128,6 +133,22 @@ def finish_rate(session: Session, now: datetime) -> float:
     has_waited = (tables.Job.state != JobState.SUCCEEDED) | (tables.Job.attempt > 0)
     found = session.scalar(select(func.count()).select_from(tables.Job).where(since, has_waited))
     return (found or 0) / RATE_WINDOW_S
+
+
+def ended_lately(session: Session, now: datetime) -> list[tuple[str, str | None, int]]:
+    """(state, error code, how many) of the jobs that have ended over the last `RATE_WINDOW_S`."""
+    since = tables.Job.finished_at > now - timedelta(seconds=RATE_WINDOW_S)
+    kind = (tables.Job.state, tables.Job.error_code)
+    return [
+        (state, code, n) for state, code, n in session.execute(select(*kind, func.count()).where(since).group_by(*kind))
+    ]
+
+
+def live_queues(session: Session, now: datetime) -> dict[str, int]:
+    """How many living workers take from each queue that any does."""
+    alive = tables.WorkerHeartbeat.polled_at > alive_since(now)
+    found = session.scalars(select(tables.WorkerHeartbeat.queues).where(alive))
+    return Counter(queue for queues in found for queue in queues.split(","))
 
 
 def count_live_workers(session: Session, now: datetime) -> int:
@@ -256,7 +277,7 @@ _JOBS: Select[*tuple[Any, ...]] = (
         tables.Result.verdict, tables.Result.probabilities, tables.Result.other_probability,
         tables.Result.prediction_set, tables.Result.reasons,
         tables.Result.preprocessing, tables.Result.saliency_method, tables.Result.saliency_sha256,
-        tables.Result.border_share, tables.Result.is_degenerate,
+        tables.Result.border_share, tables.Result.is_degenerate, tables.Result.device, tables.Result.code_version,
         tables.Model.name, tables.Model.version, tables.Model.weights_sha256,
     )
     .select_from(tables.Job)
@@ -313,7 +334,19 @@ def _to_wire(job: JobRow, position: int | None) -> wire.Job:
         model=_model_ref(job) if has_result else None,
         result=_result(job) if has_result else None,
         error=wire.JobError(code=job.error_code or "", detail=job.error_detail or "") if has_failed else None,
-        links=wire.Links(self=f"/api/v1/jobs/{job.id}", film=f"/api/v1/jobs/{job.id}/film", page=f"/jobs/{job.id}"),
+        links=_links(job.id),
+    )
+
+
+def _links(job_id: str) -> wire.Links:
+    own = f"/api/v1/jobs/{job_id}"
+    return wire.Links(
+        self=own,
+        film=f"{own}/film",
+        page=f"/jobs/{job_id}",
+        events=f"{own}/events",
+        explanations=f"{own}/explanations",
+        cancel=f"{own}/cancel",
     )
 
 
@@ -347,4 +380,6 @@ def _result(job: JobRow) -> wire.Result:
         prediction_set=job.prediction_set,
         reasons=job.reasons,
         explanations=[explanation],
+        device=job.device,
+        code_version=job.code_version,
     )

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from shared.db import jobs, queries
 from shared.db.answers import find_answered
 from shared.db.engine import Database, make_engine
-from shared.domain import JobState, Priority, Verdict
+from shared.domain import JobState, Priority, Verdict, first_id_at
 from shared.wire import ListQuery
 from tests.api import make_tenant
 from tests.jobs import claim, claimant, finish, make_job
@@ -67,6 +67,26 @@ def test_a_list_of_one_verdict_is_the_newest_first(database: Database) -> None:
         none = queries.list_jobs(session, "default", ListQuery(verdict=Verdict.NORMAL, status=JobState.FAILED))
     assert [job.id for job in page.jobs + rest.jobs] == [made[4], made[2], made[0]]
     assert (rest.next_cursor, none.jobs) == (None, [])
+
+
+def test_a_list_of_a_time_holds_what_was_made_then(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its first moment on and before its last; by verdict as well, and by pages."""
+    start = datetime(2026, 11, 1, 12, tzinfo=UTC)
+    made = []
+    for minute in range(5):
+        id_ = first_id_at(start + timedelta(minutes=minute))
+        monkeypatch.setattr("tests.jobs.new_job_id", lambda id_=id_: id_[:-1] + "7")
+        made.append(make_job(database))
+    for held in claim(database):
+        finish(database, held)
+    span = {"since": start + timedelta(minutes=1), "until": start + timedelta(minutes=4)}
+    with database.read() as session:
+        page = queries.list_jobs(session, "default", ListQuery(limit=2, **span))
+        rest = queries.list_jobs(session, "default", ListQuery(limit=2, cursor=page.next_cursor, **span))
+        normal = queries.list_jobs(session, "default", ListQuery(verdict=Verdict.NORMAL, **span))
+        ever = queries.list_jobs(session, "default", ListQuery(since=datetime(1900, 1, 1, tzinfo=UTC)))
+    assert [job.id for job in page.jobs + rest.jobs] == [job.id for job in normal.jobs] == made[3:0:-1]
+    assert len(ever.jobs) == 5
 
 
 def test_a_place_in_the_queue_counts_what_is_claimed_before(database: Database) -> None:

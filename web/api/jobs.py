@@ -45,7 +45,10 @@ def create_blueprint(resources: Resources, room: WaitingRoom) -> Blueprint:
     @api.post("")
     def submit_job() -> Response:
         job, headers = _await(_receive(resources, gate))
-        return _job_response(job, 200 if job.done else 202, {"Location": job.links.self, **headers})
+        return answer(job, 200 if job.done else 202, {"Location": job.links.self, **headers})
+
+    def answer(job: wire.Job, status: int, headers: dict[str, str]) -> Response:
+        return _job_response(job if job.done else gate.estimate(job), status, headers)
 
     def _await(receipt: submit.Receipt) -> tuple[wire.Job, dict[str, str]]:
         """The job, once it has ended where the client prefers so, and what is said of that preference."""
@@ -75,7 +78,7 @@ def create_blueprint(resources: Resources, room: WaitingRoom) -> Blueprint:
             job, headers = submit.get_job(resources, g.principal, job_id), {}
         else:
             job, headers = get_job_when_done(resources, room, g.principal, receipt, wait_s), _applied(wait_s)
-        response = _job_response(job, 200, headers)
+        response = answer(job, 200, headers)
         response.set_etag(_etag(job), weak=True)
         response.make_conditional(request)
         return response
@@ -183,8 +186,8 @@ def checked_id(job_id: str) -> str:
 
 def _job_response(job: wire.Job, status: int, headers: dict[str, str]) -> Response:
     response = Response(job.model_dump_json(), status, mimetype="application/json", headers=headers)
-    if not job.done:
-        response.headers["Retry-After"] = "1"
+    if not job.done:  # half of what is left, so that nobody comes much too late
+        response.headers["Retry-After"] = str(min(LONGEST_WAIT_S, max(1, (job.eta_s or 0) // 2)))
     return response
 
 
@@ -193,8 +196,8 @@ def _applied(wait_s: int) -> dict[str, str]:
 
 
 def _etag(job: wire.Job) -> str:
-    """Of the state, not of the queue position, which moves without the job changing."""
-    text = job.model_copy(update={"queue_position": None}).model_dump_json()
+    """Of the state, not of the queue position and what is made of it, which move without the job changing."""
+    text = job.model_copy(update={"queue_position": None, "eta_s": None}).model_dump_json()
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -47,6 +47,21 @@ def _of_database(found: Gauges) -> Iterator[tuple[str, str, list[Sample]]]:
         "Since when the film has waited that came first; 0 where none waits.",
         [(label, w.oldest_s) for label, w in classes],
     )
+    yield (
+        "ended_jobs_per_second",
+        "Jobs that came to each end, over the last minute; stored answers among them.",
+        [({"status": state.value}, rate) for state, rate in found.ended_per_s.items()],
+    )
+    yield (
+        "failed_jobs_per_second",
+        "Jobs that failed, over the last minute, by code; none where none did.",
+        [({"code": code}, rate) for code, rate in found.failed_per_s.items()],
+    )
+    yield (
+        "queue_workers",
+        "Workers alive that take from this queue: films of a class that nobody serves wait for ever.",
+        [({"queue": queue}, n) for queue, n in found.queue_workers.items()],
+    )
     for name, told, value in (
         ("running_films", "Films that a worker has.", found.running),
         (
@@ -74,9 +89,10 @@ def _answer(families: Iterable[tuple[str, str, list[Sample]]]) -> Response:
     class Found:
         def collect(self) -> Iterator[GaugeMetricFamily]:
             for name, told, samples in families:
-                family = GaugeMetricFamily(f"plainfilm_{name}", told, labels=list(samples[0][0]))
-                for labels, value in samples:
-                    family.add_metric(list(labels.values()), value)
+                labels = list(samples[0][0]) if samples else []
+                family = GaugeMetricFamily(f"plainfilm_{name}", told, labels=labels)
+                for of_sample, value in samples:
+                    family.add_metric(list(of_sample.values()), value)
                 yield family
 
     registry = CollectorRegistry(auto_describe=False)

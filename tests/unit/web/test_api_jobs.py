@@ -49,6 +49,21 @@ def test_an_unchanged_job_is_answered_short(api: Api, small: Resources) -> None:
     assert moved.headers["ETag"] != first.headers["ETag"]
 
 
+def test_who_waits_is_told_for_how_long_at_the_rate_of_the_last_minute(api: Api, small: Resources) -> None:
+    """Half of it until asking again makes sense; where nothing was finished lately nobody knows."""
+    unknown = api.get(f"/api/v1/jobs/{make_job(small.database)}")
+    assert (job_of(unknown).eta_s, unknown.headers["Retry-After"]) == (None, "1")
+    claim(small.database)
+    for _ in range(6):
+        make_job(small.database)
+        finish(small.database, claim(small.database)[0])  # six a minute
+    rated, waiting = Api(small, api.key), [make_job(small.database) for _ in range(2)]
+    answers = [rated.get(f"/api/v1/jobs/{job_id}") for job_id in waiting]
+    assert [job_of(response).eta_s for response in answers] == [10, 20]
+    assert [response.headers["Retry-After"] for response in answers] == ["5", "10"]
+    assert [job.eta_s for job in listed(rated.get("/api/v1/jobs?status=queued")).jobs] == [None, None]
+
+
 def test_the_queue_position_is_no_change(api: Api, small: Resources) -> None:
     """Films overtake in the queue without a new ETag for those they overtake."""
     job_id = make_job(small.database, priority=Priority.BULK)
@@ -195,7 +210,19 @@ def test_the_link_repeats_what_was_understood(api: Api, small: Resources, limit:
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=201", "limit=x", "status=done", "verdict=ill", "cursor=x", "page=2", "Status=queued"]
+    "query",
+    [
+        "limit=0",
+        "limit=201",
+        "limit=x",
+        "status=done",
+        "verdict=ill",
+        "cursor=x",
+        "page=2",
+        "Status=queued",
+        "since=x",
+        "until=2026-01-01T00:00:00",
+    ],
 )
 def test_an_unknown_or_bad_parameter_is_named(api: Api, query: str) -> None:
     """400 with the parameter's name."""

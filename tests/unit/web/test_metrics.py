@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 
+from shared.db import jobs
 from shared.db.tables import Job, WorkerHeartbeat
 from shared.domain import Priority
 from shared.version import CODE_VERSION
@@ -41,7 +42,8 @@ def test_an_idle_service_shows_every_gauge(resources: Resources) -> None:
     """Nothing waits and nobody works; a rule never lacks its series. The document names them all, and no other."""
     found = scrape(resources)
     rows = [row for row in ARCHITECTURE.read_text(encoding="utf-8").splitlines() if row.startswith("| `plainfilm_")]
-    assert {name for name, *_ in found} == set(re.findall(r"`plainfilm_(\w+)`", "\n".join(rows)))
+    named = set(re.findall(r"`plainfilm_(\w+)`", "\n".join(rows)))
+    assert {name for name, *_ in found} == named - {"failed_jobs_per_second"}  # its codes are those that were met
     free_bytes = shutil.disk_usage(resources.settings.home).free
     assert found.pop(("disk_free_bytes",)) == pytest.approx(free_bytes, rel=0.2)
     assert found.pop(("broker_up",)) == found.pop(("build_info", CODE_VERSION)) == 1
@@ -87,6 +89,26 @@ def test_workers_and_maps_are_counted(resources: Resources) -> None:
             session.add(beat)
     found = scrape(resources)
     assert (found["workers",], found["explainers",], found["queued_explanations",]) == (2, 2, 1)
+    served = {queue: found["queue_workers", queue] for queue in ("stat", "routine", "bulk", "explain")}
+    assert served == {"stat": 2, "routine": 0, "bulk": 0, "explain": 2}
+
+
+def test_ends_are_counted_by_their_kind_and_failures_by_their_code(resources: Resources) -> None:
+    """Two succeeded, one was cancelled, one failed; what ended earlier plays no part."""
+    for _ in range(2):
+        make_result(resources.database)
+    old, cancelled, _ = make_result(resources.database), make_job(resources.database), make_job(resources.database)
+    with jobs.changing(resources.database) as changes:
+        changes.cancel("default", cancelled, "key:testkey")
+    [held] = claim(resources.database)
+    with jobs.changing(resources.database) as changes:
+        changes.fail(held, "worker:w1", "blob_missing", "The stored film is missing.")
+        changes.sql.execute(update(Job).where(Job.id == old).values(finished_at=changes.now - timedelta(minutes=2)))
+    found = scrape(resources)
+    ends = {name: round(60 * found["ended_jobs_per_second", name]) for name in ("succeeded", "failed", "cancelled")}
+    assert ends == {"succeeded": 2, "failed": 1, "cancelled": 1}
+    assert found["ended_jobs_per_second", "expired"] == 0
+    assert found["failed_jobs_per_second", "blob_missing"] == pytest.approx(1 / 60)
 
 
 def test_a_broker_that_is_down_shows(resources: Resources) -> None:

@@ -1,0 +1,31 @@
+"""When a web process begins to take films."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from shared.errors import DatabaseDown, StorageDown
+from shared.wiring import Resources
+from web import films
+
+
+def test_no_film_is_taken_before_the_database_has_this_builds_schema(
+    resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither an older one nor a newer one, whose tables we may not know; it is looked at again and again."""
+    for revision in ("0001", "9999"):
+        with resources.database.begin() as session:
+            session.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+        with pytest.raises(DatabaseDown, match=f"at schema {revision}; this build needs"):
+            films.check_schema(resources.database)
+
+    def mend(_seconds: float) -> None:
+        with pytest.raises(StorageDown):
+            resources.films.check()
+        with resources.database.begin() as session:
+            session.execute(text("UPDATE alembic_version SET version_num = :head"), {"head": films.schema.HEAD})
+
+    monkeypatch.setattr(films.time, "sleep", mend)
+    films.open_films(resources)
+    resources.films.check()
