@@ -9,6 +9,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -207,6 +208,14 @@ class Settings(BaseModel):
         """Where this machine reaches the web server: one that listens at all addresses is reached by loopback."""
         reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host)  # noqa: S104  only compared
         return f"http://{reached}:{self.port}" if reached else f"http://{self.listens_at}"
+
+    @property
+    def listens_openly(self) -> bool:
+        """Whether other machines may reach the web server by the address it binds."""
+        try:
+            return not ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host != "localhost"
 
     @property
     def listens_at(self) -> str:

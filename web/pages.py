@@ -220,6 +220,11 @@ def _add_open_pages(pages: Blueprint, resources: Resources) -> None:
                 raise
         return redirect(url_for("pages.worklist"), 303)
 
+    @pages.post(security.LEAVE)
+    def leave() -> ResponseReturnValue:
+        security.leave()
+        return redirect(url_for("pages.worklist"), 303)  # which says how to enter
+
     @pages.get("/favicon.ico")
     def favicon() -> Response:
         return current_app.send_static_file("favicon.svg")

@@ -17,6 +17,10 @@ from shared.exits import end_plainly
 from shared.settings import Settings, load_settings
 
 MOST_CONNECTIONS: Final = 10_000
+IN_CLEAR: Final = (
+    "others on the network can reach this address, over plain HTTP: keys and films go in clear. Put a proxy with TLS "
+    "in front, bind loopback again, and set PLAINFILM_SECURE_COOKIES."
+)
 
 
 def run(settings: Settings, listener: str | None = None) -> None:
@@ -26,6 +30,8 @@ def run(settings: Settings, listener: str | None = None) -> None:
         listener: a socket that we got and that listens already, as gunicorn names it: 'fd://3'.
     """
     home.prepare(settings, partial(print, file=sys.stderr))
+    if is_in_clear(settings):
+        sys.stderr.write(f"plainfilm: {IN_CLEAR}\n")
     open_as_many_as_allowed()
     options = [
         "--worker-class=web.refusals.PlainWorker",
@@ -41,6 +47,11 @@ def run(settings: Settings, listener: str | None = None) -> None:
     ]
     server = "web.serve" if settings.web_workers == 1 else "gunicorn"
     os.execv(sys.executable, [sys.executable, "-m", server, *options, "web.wsgi:app"])  # noqa: S606  our own command
+
+
+def is_in_clear(settings: Settings) -> bool:
+    """Whether what goes over the network is readable on its way, as far as we can tell."""
+    return settings.listens_openly and not settings.secure_cookies
 
 
 def count_connections() -> int:

@@ -23,6 +23,9 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 CHANGING_ROLES = frozenset({Role.ADMIN, Role.UPLOADER, Role.REVIEWER})
 """An auditor reads only."""
 
+LEAVE = "/leave"
+"""Ends the caller's own session, and changes nothing else."""
+
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HEADERS = {
     "Content-Security-Policy": (
@@ -55,6 +58,8 @@ def register(app: Flask, resources: Resources) -> None:
     def _harden(response: Response) -> Response:
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
+        if resources.settings.secure_cookies:  # TLS ends in front of us
+            response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
         if not request.path.startswith("/static/"):
             response.headers.setdefault("Cache-Control", "no-store")
         response.headers["X-Request-Id"] = g.get("request_id", "")
@@ -94,12 +99,19 @@ def enter(resources: Resources, token: str) -> None:
     session.permanent = True
 
 
+def leave() -> None:
+    """End this browser's session; a copy of its cookie lasts until its end, or until its key is revoked."""
+    session.clear()
+
+
 def _is_over(since: int) -> bool:
     return datetime.now(UTC) - datetime.fromtimestamp(since, UTC) > SESSION_LIFE
 
 
 def _check_role(principal: Principal) -> None:
-    if request.method not in SAFE_METHODS and principal.role not in CHANGING_ROLES:
+    if request.method in SAFE_METHODS or request.path == LEAVE:
+        return
+    if principal.role not in CHANGING_ROLES:
         raise Forbidden("This key may look, and change nothing.")
 
 

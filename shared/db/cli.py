@@ -8,7 +8,7 @@ import typer
 
 from shared import home
 from shared.db import audit as chain
-from shared.db import migrate, schema
+from shared.db import audit_rows, migrate, schema
 from shared.db.engine import build_database, open_database
 from shared.errors import AppError, explain
 from shared.settings import load_settings
@@ -42,15 +42,19 @@ def audit_group() -> None:
 
 @audit.command()
 def verify() -> None:
-    """Walk the chain: exit 0 where it holds, 1 where it is broken, 2 where it cannot be read."""
+    """Walk the chain, and hold all jobs against it: exit 0 where both hold, 1 where not, 2 where it cannot be read."""
     try:
         with open_database(load_settings()).read() as session:
             checked, found = chain.verify(session)
+            agreed, difference = (0, None) if found else audit_rows.compare(session)
     except AppError as error:
         typer.echo(f"the chain cannot be read: {explain(error)}", err=True)
         raise typer.Exit(2) from error
-    if found is None:
-        typer.echo(f"{checked} events, the chain holds")
-        return
-    typer.echo(f"broken at {found.stream} event {found.seq}: {found.problem} ({checked} events hold before it)")
-    raise typer.Exit(1)
+    if found is not None:
+        typer.echo(f"broken at {found.stream} event {found.seq}: {found.problem} ({checked} events hold before it)")
+        raise typer.Exit(1)
+    typer.echo(f"{checked} events, the chain holds")
+    if difference is not None:
+        typer.echo(f"job {difference.job_id} is not as the chain says: {difference.problem}")
+        raise typer.Exit(1)
+    typer.echo(f"{agreed} jobs, each as the chain says")

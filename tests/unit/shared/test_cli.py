@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from typer.testing import CliRunner, Result
 
 from shared import cli
 from shared.db import audit, keys, schema
 from shared.db.engine import Database, make_engine
-from shared.db.tables import AuditEvent
+from shared.db.tables import AuditEvent, Job
 from shared.domain import Role
 from shared.errors import NotAllowed
 from tests.jobs import make_job
@@ -239,7 +239,20 @@ def test_an_audit_chain_that_holds_is_status_0(sqlite_url: str, monkeypatch: pyt
     monkeypatch.setenv("PLAINFILM_DATABASE_URL", sqlite_url)
     make_job(Database(make_engine(sqlite_url)))
     found = run("audit", "verify")
-    assert (found.exit_code, found.output) == (0, "1 events, the chain holds\n")
+    assert (found.exit_code, found.output) == (0, "1 events, the chain holds\n1 jobs, each as the chain says\n")
+
+
+def test_a_row_that_the_audit_contradicts_is_status_1(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chain itself holds, and the job is named."""
+    monkeypatch.setenv("PLAINFILM_DATABASE_URL", sqlite_url)
+    database = Database(make_engine(sqlite_url))
+    job_id = make_job(database)
+    with database.begin() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(pixels_sha256="0" * 64))
+    found = run("audit", "verify")
+    assert found.exit_code == 1
+    assert "1 events, the chain holds" in found.output
+    assert f"job {job_id} is not as the chain says: its pixels_sha256 is" in found.output
 
 
 def test_a_broken_audit_chain_is_status_1(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -247,3 +247,13 @@ def test_a_misspelt_variable_is_told_with_the_one_that_was_meant() -> None:
         "there is no setting PLAINFILM_XYZZY",
         "there is no setting plainfilm_home; did you mean PLAINFILM_HOME?",
     ]
+
+
+@pytest.mark.parametrize(
+    ("host", "is_open"),
+    [("127.0.0.1", False), ("127.8.0.1", False), ("::1", False), ("localhost", False), ("0.0.0.0", True),  # noqa: S104
+     ("::", True), ("10.0.0.7", True), ("xray.example", True)],
+)  # fmt: skip
+def test_whether_others_reach_the_server(host: str, *, is_open: bool) -> None:
+    """By anything but loopback; of a name we cannot tell, and say so."""
+    assert Settings(host=host).listens_openly is is_open

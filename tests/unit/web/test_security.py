@@ -208,6 +208,24 @@ def test_a_session_ends_after_its_time(api: Api) -> None:
     assert is_refused(ask_with(api, sign(api, old)), 401, "unauthorized")
 
 
+@pytest.mark.parametrize("role", ["admin", "auditor"])
+def test_a_session_can_be_left(resources: Resources, role: str) -> None:
+    """By whoever has one, with its token; the next page asks for a link."""
+    person = Api(resources, make_key(resources.database, role=role)).browse()
+    assert person.request("POST", "/leave").status_code == 403
+    answer = person.request("POST", "/leave", data={"csrf_token": person.csrf_token()})
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/")
+    assert person.request("GET", "/", {"Accept": "text/html"}).status_code == 401
+
+
+def test_browsers_are_kept_to_tls_where_it_ends_in_front_of_us(api: Api) -> None:
+    """And only there: on loopback there is none."""
+    assert "Strict-Transport-Security" not in api.get("/livez").headers
+    behind_tls = api.resources.settings.model_copy(update={"secure_cookies": True})
+    answer = Api(replace(api.resources, settings=behind_tls), api.key).get("/livez")
+    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+
+
 def test_a_forged_session_is_none(api: Api) -> None:
     """Signed with another secret, changed, or not signed."""
     good = sign(api, datetime.now(UTC))
