@@ -103,6 +103,44 @@ EXPLAIN_QUEUE: Final = "explain"
 """Where explanations wait, beside the classes of films; a worker's sign of life names it where it makes them."""
 
 
+class ExplanationMethod(StrEnum):
+    """How a map can be made; the worker's engine has the same names, a contract test holds both together."""
+
+    GRAD_CAM = "grad_cam"
+    GRAD_CAM_PLUS_PLUS = "grad_cam_plus_plus"
+    SMOOTH_GRAD = "smooth_grad"
+    INTEGRATED_GRADIENTS = "integrated_gradients"
+    GRADIENT = "gradient"
+
+
+PIXEL_METHODS: Final = frozenset(
+    {ExplanationMethod.SMOOTH_GRAD, ExplanationMethod.INTEGRATED_GRADIENTS, ExplanationMethod.GRADIENT}
+)
+"""Those whose map has the input's size, a few pixels far above all others; the others' are small and smooth."""
+
+
+class ExplanationState(StrEnum):
+    """Where a requested explanation is.
+
+    ::
+
+        queued ──claim──► running ──finish──► done
+          ▲  ▲              │ └─────fail────► failed
+          │  └───requeue────┘                   │
+          └──────────────ask again──────────────┘
+    """
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+    @property
+    def is_over(self) -> bool:
+        """True where nothing is computed any more, whether or not it came out well."""
+        return self in {ExplanationState.DONE, ExplanationState.FAILED}
+
+
 class Role(StrEnum):
     """What a key may do; an auditor reads only."""
 

@@ -14,9 +14,9 @@ from shared.db.engine import Database
 from shared.db.explanations import NewExplanation, Order
 from shared.db.jobs import Finding
 from shared.db.tables import WorkerHeartbeat
+from shared.domain import ExplanationMethod
 from shared.imaging import stored
 from shared.manifest import ModelManifest
-from shared.wire import ExplanationMethod
 from shared.wiring import new_job_id
 from tests.fakes import make_manifest
 from tests.jobs import claim, finish, make_job, register_model

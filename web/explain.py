@@ -11,8 +11,8 @@ from shared import wire
 from shared.db import explanation_queries, explanations
 from shared.db.explanation_queries import Explainable
 from shared.db.keys import Principal
+from shared.domain import ExplanationMethod, ExplanationState
 from shared.errors import NotExplainable, TenantQueueFull
-from shared.wire import ExplanationMethod, ExplanationState
 from shared.wiring import Resources
 from web.offload import read, run_sql
 

@@ -20,10 +20,9 @@ from sqlalchemy.orm import Session
 from shared import wire
 from shared.db import explanation_queries, jobs, queries
 from shared.db.keys import Principal
-from shared.domain import JobState, Verdict
+from shared.domain import ExplanationMethod, JobState, Verdict
 from shared.errors import AppError, JobNotFound, NotAllowed, NotFound, all_errors
 from shared.manifest import ModelManifest
-from shared.wire import ExplanationMethod
 from shared.wiring import Resources
 from web import deletion, explain, present, present_maps, present_report, security, submit
 from web.api.explanations import parse_request

@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import Final
 
 from shared import wire
+from shared.domain import PIXEL_METHODS, ExplanationMethod, ExplanationState
 from shared.imaging.heatmap import MAX_ALPHA
-from shared.wire import PIXEL_METHODS, ExplanationMethod, ExplanationState
 
 METHODS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {

@@ -12,10 +12,9 @@ from typing import Final
 
 from shared import faults
 from shared.db import explanation_queries, explanations, jobs, locks, queries
-from shared.domain import EXPLAIN_QUEUE, JobState, Priority, made_at
+from shared.domain import EXPLAIN_QUEUE, ExplanationState, JobState, Priority, made_at
 from shared.faults import Fault
 from shared.log import get_logger
-from shared.wire import ExplanationState
 from shared.wiring import Resources
 
 log = get_logger(__name__)

@@ -14,9 +14,8 @@ from shared.db import tables
 from shared.db.engine import Sql
 from shared.db.queries import alive_since, missing
 from shared.db.tables import Explanation
-from shared.domain import EXPLAIN_QUEUE, JobState
+from shared.domain import EXPLAIN_QUEUE, ExplanationMethod, ExplanationState, JobState
 from shared.errors import NotFound
-from shared.wire import ExplanationMethod, ExplanationState
 
 _NO_MAP = "This job has no explanation by that method, or none yet."
 

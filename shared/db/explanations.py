@@ -21,8 +21,8 @@ from shared.db.engine import Database
 from shared.db.explanation_queries import is_due
 from shared.db.jobs import POISONED, Claim, Finding
 from shared.db.tables import Explanation, Job, Result
+from shared.domain import ExplanationMethod, ExplanationState
 from shared.errors import LeaseLost
-from shared.wire import ExplanationMethod, ExplanationState
 
 POISONED_DETAIL = "Every attempt at this explanation ended without a map; ask again to try again."
 

@@ -10,8 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from shared.db import explanation_queries, queries, tables
-from shared.domain import EXPLAIN_QUEUE, JobState, Priority, made_at
-from shared.wire import ExplanationState
+from shared.domain import EXPLAIN_QUEUE, ExplanationState, JobState, Priority, made_at
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from shared.domain import JobState, Role
-from shared.wire import ExplanationMethod, ExplanationState
+from shared.domain import ExplanationMethod, ExplanationState, JobState, Role
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",

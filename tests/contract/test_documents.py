@@ -18,9 +18,8 @@ from shared import errors, verdict
 from shared.cli import cli
 from shared.db import cli as db_cli
 from shared.db.tables import Base
-from shared.domain import JobState
+from shared.domain import ExplanationState, JobState
 from shared.settings import Settings
-from shared.wire import ExplanationState
 from training.model_cli import model as model_cli
 from web.cli import cli as web_cli
 from web.present import CAUTIONS, REASONS

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import get_args
 
 from shared import wire
-from shared.wire import PIXEL_METHODS, ExplanationMethod
+from shared.domain import PIXEL_METHODS, ExplanationMethod
 from web import present_maps
 from worker.engine import judge
 from worker.engine.explain import METHODS, IntegratedGradients, Plain, SmoothGrad, parameters_for

@@ -12,9 +12,9 @@ from sqlalchemy.exc import IntegrityError
 from shared.db import audit, explanation_queries, explanations
 from shared.db.engine import Database
 from shared.db.tables import AuditEvent, Explanation, WorkerHeartbeat
+from shared.domain import ExplanationState
 from shared.errors import JobNotFound, LeaseLost, NotFound
 from shared.imaging import stored
-from shared.wire import ExplanationState
 from tests.explanations import (
     add_explainer,
     explain,

@@ -7,6 +7,7 @@ from flask import Blueprint, Response, g, request
 from shared import wire
 from shared.db import explanation_queries
 from shared.db.keys import Principal
+from shared.domain import PIXEL_METHODS
 from shared.errors import NotFound
 from shared.imaging import stored
 from shared.imaging.heatmap import heatmap_png, stretch
@@ -55,8 +56,15 @@ def parse_request() -> wire.ExplanationRequest:
         InvalidRequest: names what is wrong; the methods, where there is no such one.
     """
     form = {name: value for name, value in request.form.items() if name != "csrf_token"}
-    given = request.get_json(silent=True) if request.is_json else form
-    return parse(wire.ExplanationRequest, given, "request")
+    return parse(wire.ExplanationRequest, _read_json() if request.is_json else form, "request")
+
+
+def _read_json() -> object:
+    """The body; None where it is no JSON, or nested too deep to be read."""
+    try:
+        return request.get_json(silent=True)
+    except RecursionError:
+        return None
 
 
 def _answer_map(
@@ -77,7 +85,7 @@ def _answer_map(
         raise NotFound("This saliency map says nothing, so no heatmap is drawn; `.npy` has its values.")
     size = submit.get_job(resources, who, job_id).input
     values = stored.saliency_from_bytes(raw)
-    seen = stretch(values) if found.method in wire.PIXEL_METHODS else values
+    seen = stretch(values) if found.method in PIXEL_METHODS else values
     return png(draw(lambda: heatmap_png(seen, size.width_px, size.height_px)))
 
 

@@ -146,6 +146,14 @@ def test_a_request_outlives_a_dead_broker(api: Api) -> None:
     assert take(api.resources.database) is not None
 
 
+@pytest.mark.parametrize("body", [b"{", b"[" * 100_000, b"\xff", b"null", b'{"method": NaN}', b'{"method": 7}'])
+def test_a_body_that_says_no_method_is_told_so(api: Api, body: bytes) -> None:
+    """400, however it is broken: nested too deep to be read, too."""
+    address = f"/api/v1/jobs/{make_result(api.resources.database)}/explanations"
+    answer = api.request("POST", address, {"Content-Type": "application/json"}, data=body)
+    assert problem(answer) == (400, "invalid_request")
+
+
 def test_only_a_result_can_be_explained(api: Api) -> None:
     """A job that waits is 409 with its state, and nothing is written."""
     answer = ask(api, make_job(api.resources.database))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared import wire
-from shared.wire import ExplanationMethod
+from shared.domain import ExplanationMethod
 from web import present_maps
 
 

@@ -16,9 +16,9 @@ from shared.arrays import FloatArray
 from shared.db import audit, explanation_queries, explanations
 from shared.db.engine import Database
 from shared.db.tables import AuditEvent, Explanation, Model
+from shared.domain import ExplanationState
 from shared.errors import BadChecksum
 from shared.imaging import stored
-from shared.wire import ExplanationState
 from shared.wiring import Resources, new_job_id
 from tests.explanations import RuleExplainer, make_explanation, make_result
 from tests.factories import make_pixels
