@@ -64,7 +64,7 @@ class Child:
         idle_since: when it answered last, by `time.monotonic`.
     """
 
-    decoder: Decoder
+    decoder: DecoderProcess
     number: int
     socket: socket.socket
     memory: FileIO
@@ -120,7 +120,7 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True)
-class Decoder:
+class DecoderProcess:
     """A decoder process: its `pid` and the `control` socket that tells it what to do."""
 
     pid: int

@@ -26,7 +26,7 @@ from shared.domain import Film
 from shared.errors import DecodeLimit, DecoderBusy, RefusedUpload
 from shared.greenlets import run_where_long
 from shared.imaging.decode import Decoded, check_input_size, make_film
-from shared.imaging.decoder_client import DECODER_COMMAND, Child, Decoder
+from shared.imaging.decoder_client import DECODER_COMMAND, Child, DecoderProcess
 from shared.imaging.decoder_process import CHILD_FILMS
 from shared.log import get_logger
 
@@ -172,7 +172,7 @@ class _Line:
     def __init__(self, command: Sequence[str], workers: int, waiting: int) -> None:
         self._command = command
         self._lock = threading.Lock()
-        self._decoder: Decoder | None = None
+        self._decoder: DecoderProcess | None = None
         self._idle: list[Child] = []
         self._most_idle = workers
         self._is_closed = False
@@ -198,7 +198,7 @@ class _Line:
         finally:
             self._places.release()
 
-    def living_decoder(self) -> Decoder:
+    def living_decoder(self) -> DecoderProcess:
         """The decoder; a new one where there is none or it has died.
 
         Raises:
@@ -209,7 +209,7 @@ class _Line:
                 raise DecoderBusy(_CLOSING)
             if self._decoder is None or not self._decoder.is_alive():
                 self._bury_decoder()
-                self._decoder = Decoder.start(self._command)
+                self._decoder = DecoderProcess.start(self._command)
             return self._decoder
 
     def take(self, tenant: str | None) -> Child | None:
@@ -253,7 +253,7 @@ class _Line:
             log.warning("decoder.ended", decoder=dead.pid, status=self._end_decoder())
 
     def _end_decoder(self) -> int | None:
-        """See `Decoder.end`; none where there was no decoder, too."""
+        """See `DecoderProcess.end`; none where there was no decoder, too."""
         self._close_idle()
         ended, self._decoder = self._decoder, None
         return ended.end() if ended else None

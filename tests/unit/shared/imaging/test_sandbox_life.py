@@ -22,7 +22,7 @@ from shared.errors import (
     DecodeLimit,
     DecoderBusy,
 )
-from shared.imaging.decoder_client import Decoder
+from shared.imaging.decoder_client import DecoderProcess
 from shared.imaging.sandbox import Sandbox, _Line
 from tests.decoders import (
     EVIL_COMMAND,
@@ -259,7 +259,7 @@ def test_nothing_is_left_when_the_parent_is_killed() -> None:
 def test_nothing_is_left_however_early_the_decoder_dies() -> None:
     """A child whose decoder is killed while it still puts on its limits ends as well."""
     for _ in range(8):
-        decoder = Decoder.start([*EVIL_COMMAND, "300"])
+        decoder = DecoderProcess.start([*EVIL_COMMAND, "300"])
         with contextlib.closing(decoder.connect()):
             until(lambda pid=decoder.pid: children_of(pid))
             children = children_of(decoder.pid)
