@@ -18,7 +18,7 @@ from shared.wiring import Resources
 from web.offload import read_row, write
 
 SESSION_LIFE = timedelta(hours=8)
-OPEN_PATHS = re.compile(r"/(livez|readyz|problems|enter/[^/]+|static/.*|api/v1/openapi\.json|favicon\.ico)")
+OPEN_PATHS = re.compile(r"/(livez|readyz|problems|enter/[^/]+|static/.*|api/docs|api/v1/openapi\.json|favicon\.ico)")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 CHANGING_ROLES = frozenset({Role.ADMIN, Role.UPLOADER, Role.REVIEWER})
 """An auditor reads only."""

@@ -33,7 +33,8 @@ Document = dict[str, Any]
 
 UNKNOWN = "01997000-0000-7000-8000-000000000000"
 ITSELF = "/api/v1/openapi.json"
-"""The document does not describe how to get it."""
+PAGE = "/api/docs"
+"""The document does not describe how to get it, nor the page that shows it."""
 
 OPEN = {"/livez", "/readyz"}
 FOR_OPERATORS = {*OPEN, "/metrics"}
@@ -66,7 +67,7 @@ def routes(api: Api) -> set[tuple[str, str]]:
         (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
         for rule in rules
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        if rule.rule != ITSELF
+        if rule.rule not in {ITSELF, PAGE}
     }
 
 

@@ -18,7 +18,7 @@ from tests.factories import make_png
 from web import security
 
 GUARDED = ["/", "/model", "/live", "/api/v1/jobs", "/jobs/x", "/api/v1/nothing", "/nothing"]
-OPEN = ["/livez", "/readyz", "/problems", "/api/v1/openapi.json", "/favicon.ico", "/static/css/base.css"]
+OPEN = ["/livez", "/readyz", "/problems", "/api/v1/openapi.json", "/api/docs", "/favicon.ico", "/static/css/base.css"]
 PNG = {"Content-Type": "image/png"}
 
 
