@@ -19,7 +19,7 @@ def test_nothing_wraps_or_runs_sideways_in_a_narrow_window(
 ) -> None:
     """Name, notice and buttons share a row; no page scrolls sideways; each value of a goal has its head beside it."""
     page = open_page({"width": width, "height": 800})
-    for address in ("/", "/model", "/problems"):
+    for address in ("/", "/model", "/problems", "/api/docs"):
         page.goto(running_stack.url + address)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, address
         boxes = [page.locator(name).bounding_box() for name in (".wordmark", ".tools", ".top nav")]
