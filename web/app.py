@@ -10,7 +10,7 @@ from shared import private_files
 from shared.settings import Settings
 from shared.version import CODE_VERSION
 from shared.wiring import Resources
-from web import access, bodies, pages, problems, security
+from web import access, bodies, operations, pages, problems, security
 from web.api import docs, events, explanations, health, jobs, metrics, openapi, pictures
 from web.waiting import WaitingRoom
 
@@ -56,6 +56,7 @@ def create_app(resources: Resources) -> Flask:
     app.register_blueprint(health.create_blueprint(resources))
     app.register_blueprint(metrics.create_blueprint(resources))
     app.register_blueprint(docs.create_blueprint())
+    app.register_blueprint(operations.create_blueprint(resources))
     app.register_blueprint(pages.create_blueprint(resources))
 
     @app.get("/api/v1/openapi.json")

@@ -102,7 +102,9 @@ def create_blueprint(resources: Resources) -> Blueprint:
     pages = Blueprint("pages", __name__)
     for name, function in {**present.FILTERS, **present_maps.FILTERS, **present_report.FILTERS}.items():
         pages.add_app_template_filter(function, name)
-    pages.app_context_processor(lambda: {**present.CHOICES, **present_maps.CHOICES, "can_change": can_change()})
+    pages.app_context_processor(
+        lambda: {**present.CHOICES, **present_maps.CHOICES, "can_change": can_change(), "can_operate": can_operate()}
+    )
     _add_worklist(pages, resources)
     _add_film(pages, resources)
     _add_heatmap(pages, resources)
@@ -232,6 +234,11 @@ def _add_open_pages(pages: Blueprint, resources: Resources) -> None:
 def can_change() -> bool:
     """True where the caller's key may do more than look; controls that would only be refused are left out."""
     return "principal" in g and g.principal.role in security.CHANGING_ROLES
+
+
+def can_operate() -> bool:
+    """True where the caller's key may see how the whole service does."""
+    return "principal" in g and g.principal.role in security.OPERATING_ROLES
 
 
 def is_signed_in(resources: Resources) -> bool:

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from markupsafe import Markup
 
 from shared import samples, verdict, wire
+from shared.db.gauges import Waiting
 from shared.db.queries import MOST_COUNTED
 from shared.domain import Priority, Verdict
 from shared.manifest import ModelManifest, Rate, SplitMetrics, Thresholds
@@ -211,6 +212,11 @@ def count_days(days: float) -> str:
     return f"{days:g} {'day' if days == 1 else 'days'}"
 
 
+def list_unserved(waiting: Mapping[str, Waiting], workers: Mapping[str, int]) -> list[str]:
+    """Classes in which films wait that no living worker takes."""
+    return [name for name, found in waiting.items() if found.films and not workers.get(name)]
+
+
 def shade(count: int, row: Sequence[int]) -> int:
     """The step 0..5 of a confusion matrix's cell by its share of the row."""
     total = sum(row)
@@ -260,6 +266,7 @@ FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
         "grouped": grouped,
         "counted": counted,
         "count_days": count_days,
+        "list_unserved": list_unserved,
         "shade": shade,
         "is_sample": is_sample,
         "summarize": summarize,

@@ -23,6 +23,9 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 CHANGING_ROLES = frozenset({Role.ADMIN, Role.UPLOADER, Role.REVIEWER})
 """An auditor reads only."""
 
+OPERATING_ROLES = frozenset({Role.ADMIN, Role.AUDITOR})
+"""Who may see how the whole service does, all tenants together."""
+
 LEAVE = "/leave"
 """Ends the caller's own session, and changes nothing else."""
 
@@ -97,6 +100,16 @@ def enter(resources: Resources, token: str) -> None:
     session.clear()
     session.update(key_id=principal.key_id, since=int(datetime.now(UTC).timestamp()))
     session.permanent = True
+
+
+def check_operator(principal: Principal) -> None:
+    """Return where this key may see the numbers of the whole service.
+
+    Raises:
+        Forbidden: it may not.
+    """
+    if principal.role not in OPERATING_ROLES:
+        raise Forbidden("The numbers are of all tenants: they need an admin's or an auditor's key.")
 
 
 def leave() -> None:

@@ -47,6 +47,38 @@ class Gauges:
     explanations: int
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerSeen:
+    """A worker by its last sign of life; `model` is its name and version. `is_alive`: it polled lately."""
+
+    name: str
+    queues: tuple[str, ...]
+    device: str
+    model: str
+    golden: str
+    started_at: datetime
+    polled_at: datetime
+    is_alive: bool
+
+
+def list_workers(session: Session, now: datetime) -> list[WorkerSeen]:
+    """All that are not forgotten yet, the living first."""
+    rows = session.execute(
+        select(tables.WorkerHeartbeat, tables.Model.name, tables.Model.version)
+        .join(tables.Model, tables.Model.weights_sha256 == tables.WorkerHeartbeat.model_sha256)
+        .order_by(tables.WorkerHeartbeat.polled_at.desc(), tables.WorkerHeartbeat.worker)
+    )
+    since = queries.alive_since(now)
+    found = [
+        WorkerSeen(
+            row.worker, tuple(row.queues.split(",")), row.device, f"{name} {version}", row.golden, row.started_at,
+            row.polled_at, row.polled_at > since,
+        )
+        for row, name, version in rows
+    ]  # fmt: skip
+    return sorted(found, key=lambda worker: (not worker.is_alive, worker.name))
+
+
 def read_gauges(session: Session, now: datetime) -> Gauges:
     """All of them; each statement reads what waits, runs or ended lately by its index."""
     ended = queries.ended_lately(session, now)

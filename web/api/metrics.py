@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
-from typing import Final
 
 from flask import Blueprint, Response, g
 
 from shared.db.gauges import Gauges, read_gauges
-from shared.errors import Forbidden
 from shared.version import CODE_VERSION
 from shared.wiring import Resources
+from web import security
 from web.offload import read
-
-SEEING_ROLES: Final = frozenset({"admin", "auditor"})
 
 Sample = tuple[dict[str, str], float]
 """Labels and value."""
@@ -29,8 +26,7 @@ def create_blueprint(resources: Resources) -> Blueprint:
 
     @metrics.get("/metrics")
     def get_metrics() -> Response:
-        if g.principal.role not in SEEING_ROLES:
-            raise Forbidden("The numbers are of all tenants: they need an admin's or an auditor's key.")
+        security.check_operator(g.principal)
         found = read(resources.database, lambda sql: read_gauges(sql, resources.database.now(sql)))
         free_bytes = shutil.disk_usage(resources.settings.home).free
         return _answer([*_of_database(found), *_of_process(free_bytes, is_broker_up=resources.queue.is_up())])

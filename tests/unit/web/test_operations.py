@@ -1,0 +1,66 @@
+"""The operations page: what an operator looks for is on it, and for nobody else."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+
+from shared.db import jobs
+from shared.db.tables import WorkerHeartbeat
+from shared.domain import Priority
+from shared.wiring import Resources
+from tests.api import Api, make_key, make_tenant
+from tests.fakes import RecordingQueue
+from tests.jobs import claim, make_job, register_model, serve_model
+
+
+def page(resources: Resources, address: str = "/operations") -> str:
+    """As an auditor's browser gets it, without what stands between its words."""
+    answer = Api(resources, make_key(resources.database, role="auditor")).browse().request("GET", address)
+    assert answer.status_code == 200, answer.text
+    return re.sub(r"\s*<[^>]+>\s*", " ", answer.text)
+
+
+def test_queue_workers_and_ends_are_told(resources: Resources) -> None:
+    """Over all tenants; a worker that is silent is told apart from one that lives."""
+    make_tenant(resources.database, "clinic")
+    for tenant, priority in (("default", Priority.STAT), ("clinic", Priority.STAT), ("clinic", Priority.BULK)):
+        make_job(resources.database, tenant=tenant, priority=priority)
+    serve_model(resources.database)
+    held = claim(resources.database)[0]
+    with jobs.changing(resources.database) as changes:
+        changes.fail(held, "worker:w1", "blob_missing", "The stored film is missing.")
+    sha256 = register_model(resources.database)
+    with resources.database.begin() as session:
+        now = resources.database.now(session)
+        session.add(WorkerHeartbeat(worker="silent:7", queues="explain", model_sha256=sha256, device="gpu",
+                                    started_at=now, polled_at=now - timedelta(minutes=5)))  # fmt: skip
+    make_job(resources.database, priority=Priority.BULK)
+    told = page(resources)
+    assert re.search(r"Bulk\s+1\s+\d\s+1 ", told)
+    assert re.search(r"w1\s+alive\s+stat, routine, bulk\s+fake 1\s+passed\s+cpu", told)
+    assert re.search(r"silent:7\s+gone or deaf\s+explain\s+fake 1\s+absent\s+gpu", told)
+    assert re.search(r"failed with\s+blob_missing\s+1 ", told)
+    assert "2 films in hand" in told
+    assert "Nobody takes" not in told
+    assert "does not answer" not in told
+
+
+def test_what_stands_still_is_told_first(resources: Resources) -> None:
+    """Films of a class that nobody takes, and a dead broker; where no worker has been, that as well."""
+    make_job(resources.database, priority=Priority.ROUTINE)
+    assert isinstance(resources.queue, RecordingQueue)
+    resources.queue.down = True
+    told = page(resources, "/operations/now")
+    assert told.index("Nobody takes routine") < told.index("The broker does not answer") < told.index("What waits")
+    assert "None has given a sign of life" in told
+
+
+@pytest.mark.parametrize(("role", "status"), [("admin", 200), ("auditor", 200), ("uploader", 403), ("reviewer", 403)])
+def test_it_is_for_those_who_may_see_all_tenants(resources: Resources, role: str, status: int) -> None:
+    """As `/metrics` is; the part that is asked for again, too."""
+    person = Api(resources, make_key(resources.database, role=role)).browse()
+    for address in ("/operations", "/operations/now"):
+        assert person.request("GET", address).status_code == status

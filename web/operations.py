@@ -1,0 +1,58 @@
+"""The operations page: what waits, who works, how jobs ended lately, broker and disk; for admins and auditors."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+
+from flask import Blueprint, g, render_template
+from sqlalchemy.orm import Session
+
+from shared.db.gauges import Gauges, WorkerSeen, list_workers, read_gauges
+from shared.version import CODE_VERSION
+from shared.wiring import Resources
+from web import security
+from web.offload import read
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """The service as it is at `now`."""
+
+    now: datetime
+    gauges: Gauges
+    workers: list[WorkerSeen]
+    is_broker_up: bool
+    free_bytes: int
+    code_version: str = CODE_VERSION
+
+
+def create_blueprint(resources: Resources) -> Blueprint:
+    """The page, and the part of it that is asked for again and again."""
+    operations = Blueprint("operations", __name__)
+
+    @operations.get("/operations")
+    def show() -> str:
+        security.check_operator(g.principal)
+        return render_template("operations.html", found=read_operations(resources))
+
+    @operations.get("/operations/now")
+    def show_now() -> str:
+        security.check_operator(g.principal)
+        return render_template("operations_now.html", found=read_operations(resources))
+
+    return operations
+
+
+def read_operations(resources: Resources) -> Operations:
+    """All of it; one snapshot of the database."""
+    database = resources.database
+
+    def ask(sql: Session) -> tuple[datetime, Gauges, list[WorkerSeen]]:
+        now = database.now(sql)
+        return now, read_gauges(sql, now), list_workers(sql, now)
+
+    now, gauges, workers = read(database, ask)
+    free_bytes = shutil.disk_usage(resources.settings.home).free
+    return Operations(now, gauges, workers, resources.queue.is_up(), free_bytes)
