@@ -206,8 +206,8 @@ class JobEvent(Wire):
     at: datetime
 
 
-class ListQuery(BaseModel):
-    """Parameters of the list."""
+class ExportQuery(BaseModel):
+    """Which jobs of all."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -215,6 +215,11 @@ class ListQuery(BaseModel):
     verdict: Verdict | None = None
     since: AwareDatetime | None = Field(default=None, description="jobs made then or later; ISO 8601 with its zone")
     until: AwareDatetime | None = Field(default=None, description="jobs made before then")
+
+
+class ListQuery(ExportQuery):
+    """The same, page by page."""
+
     limit: int = Field(default=50, ge=1, le=200)
     cursor: str | None = Field(default=None, pattern="^[0-9a-f-]{36}$", description="`next_cursor` of the page before")
 

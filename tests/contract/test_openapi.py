@@ -307,6 +307,8 @@ CASES: dict[str, Case] = GONE | {
     "too many": ("POST", "/api/v1/jobs", 429, lambda api: submit_where(api, tenant_queue_limit=1)),
     "no room": ("POST", "/api/v1/jobs", 507, lambda api: submit_where(api, min_free_bytes=2**62)),
     "list": ("GET", "/api/v1/jobs", 200, lambda api: (succeed(api), fail(api), api.get("/api/v1/jobs"))[-1]),
+    "export": ("GET", "/api/v1/jobs.csv", 200, lambda api: (succeed(api), api.get("/api/v1/jobs.csv"))[-1]),
+    "export badly": ("GET", "/api/v1/jobs.csv", 400, lambda api: api.get("/api/v1/jobs.csv?limit=1")),
     "list badly": ("GET", "/api/v1/jobs", 400, lambda api: api.get("/api/v1/jobs?limit=0")),
     "queued": ("GET", JOB, 200, lambda api: api.get(f"/api/v1/jobs/{make_job(api.resources.database)}")),
     "succeeded": ("GET", JOB, 200, lambda api: api.get(f"/api/v1/jobs/{succeed(api)}")),

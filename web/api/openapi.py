@@ -69,6 +69,7 @@ def _paths() -> Json:
             "post": _submit(),
             "get": _operation("listJobs", "List jobs, newest first", "JobList", _query(wire.ListQuery), [400]),
         },
+        "/api/v1/jobs.csv": {"get": _export()},
         "/api/v1/jobs/{job_id}": {"get": _get_job(job_id), "delete": _delete_job(job_id)},
         "/api/v1/jobs/{job_id}/events": {"get": _follow_job(job_id)},
         "/api/v1/jobs/{job_id}/cancel": {
@@ -173,6 +174,13 @@ def _get_job(parameters: list[Json]) -> Json:
     etag = {"schema": {"type": "string"}, "description": "of the job's state"}
     operation["responses"]["200"]["headers"] = {"ETag": etag}
     operation["responses"]["304"] = {"description": "unchanged since the ETag in `If-None-Match`"}
+    return operation
+
+
+def _export() -> Json:
+    operation = _operation("exportJobs", "All such jobs as a table, newest first, a line each", "Job",
+                           _query(wire.ExportQuery), [400])  # fmt: skip
+    operation["responses"]["200"]["content"] = {"text/csv": {"schema": {"type": "string"}}}
     return operation
 
 
