@@ -90,6 +90,19 @@ def doctor() -> None:
 
 
 @cli.command()
+def backup(folder: Annotated[Path, typer.Argument(help="to write to; empty, or not there")]) -> None:
+    """Copy database and films to a folder that is a home of its own, beside a running service."""
+    from shared.backup import back_up  # noqa: PLC0415
+
+    found = back_up(load_settings(), folder.absolute(), typer.echo)
+    typer.echo(f"films: {found.films}")
+    for job_id in found.without:
+        typer.echo(f"job {job_id}: its film is missing or damaged, or was deleted meanwhile", err=True)
+    typer.echo(f"to start from it: PLAINFILM_HOME={folder.absolute()} plainfilm up")
+    raise typer.Exit(1 if found.without else 0)
+
+
+@cli.command()
 def classify(
     files: Annotated[list[Path], typer.Argument(help="PNG or JPEG films, or folders of them")],
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,  # noqa: FBT002  a flag

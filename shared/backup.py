@@ -1,0 +1,126 @@
+"""`plainfilm backup`: a folder that is a home of its own, with the database as it was at one moment and its films.
+
+For the embedded database, beside a service that runs. First the database, then the films that it names, each read and
+checked: so no film of the backup is missing that was not deleted meanwhile, and none is there without its row.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import select
+
+from shared import private_files
+from shared.db.engine import Database, is_missing_file, make_engine
+from shared.db.film_folder import MARK
+from shared.db.tables import Job
+from shared.errors import BlobMissing, DatabaseDown, InvalidRequest, NotFound, StorageDown
+from shared.settings import Settings
+from shared.storage.local import LocalBlobs
+
+SECRETS: Final = ("api-key", "session-secret")
+DATABASE: Final = "plainfilm.db"
+SQLITE: Final = "sqlite:///"
+BATCH: Final = 500
+
+
+@dataclass(slots=True)
+class Backup:
+    """What came of it: films copied, and jobs whose films could not be."""
+
+    films: int = 0
+    without: list[str] = field(default_factory=list)
+
+
+def back_up(settings: Settings, folder: Path, say: Callable[[str], None]) -> Backup:
+    """Write a backup of this home to `folder`, which becomes a home: `PLAINFILM_HOME=<folder> plainfilm up`.
+
+    Raises:
+        InvalidRequest: the folder is not empty, or the database is no file of SQLite's.
+        NotFound: there is no database.
+        DatabaseDown: it cannot be read, or not be written to the folder.
+        StorageFull, StorageDown: the films cannot be.
+    """
+    source = _database_file(settings)
+    _make_folder(folder)
+    _copy_database(source, folder / DATABASE)
+    say(f"database: {folder / DATABASE}")
+    for name in (*SECRETS, f"{settings.blobs.name}/{MARK}"):
+        _copy_secret(settings.home / name, folder / name)
+    return _copy_films(LocalBlobs(settings.blobs), folder, settings.blobs.name)
+
+
+def _database_file(settings: Settings) -> Path:
+    if not settings.sql_url.startswith(SQLITE):
+        raise InvalidRequest(
+            "The database is PostgreSQL: dump it by its own tools (pg_dump) first, and copy the folder of films after "
+            "that; in the other order films could be missing."
+        )
+    if is_missing_file(settings.sql_url):
+        raise NotFound(f"No database in {settings.home}; set PLAINFILM_HOME.")
+    return Path(settings.sql_url.removeprefix(SQLITE))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        private_files.make_folder(folder)
+        if any(folder.iterdir()):
+            raise InvalidRequest(f"{folder} is not empty; name a folder that is, or is not there.")
+    except OSError as error:
+        raise InvalidRequest(f"{folder} cannot be made or written to: {error.strerror}.") from error
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    """One snapshot, without what was deleted; writers go on meanwhile."""
+    try:
+        with closing(sqlite3.connect(source, timeout=60)) as database:
+            database.execute("VACUUM INTO ?", (str(target),))
+        target.chmod(0o600)
+        private_files.sync(target)
+    except (sqlite3.Error, OSError) as error:
+        raise DatabaseDown(f"The database could not be copied: {error}.") from error
+
+
+def _copy_secret(source: Path, target: Path) -> None:
+    if source.is_file():
+        private_files.make_folder(target.parent)
+        private_files.write(target, source.read_text(encoding="utf-8"))
+
+
+def _copy_films(films: LocalBlobs, folder: Path, name: str) -> Backup:
+    """Those that the copied database names, read and checked."""
+    found, copies = Backup(), LocalBlobs(folder / name)
+    database = Database(make_engine(f"{SQLITE}{folder / DATABASE}"))
+    try:
+        for ref in _references(database):
+            tenant, job_id, digest = ref.split("/")
+            try:
+                data = films.get(ref)
+            except (BlobMissing, StorageDown):
+                found.without.append(job_id)
+                continue
+            copies.put(tenant, job_id, data, digest)
+            found.films += 1
+    finally:
+        database.close()
+        for rest in ("-wal", "-shm"):
+            (folder / f"{DATABASE}{rest}").unlink(missing_ok=True)
+    return found
+
+
+def _references(database: Database) -> Iterator[str]:
+    last = ""
+    while True:
+        with database.read() as session:
+            rows = session.execute(
+                select(Job.id, Job.blob_ref).where(Job.id > last).order_by(Job.id).limit(BATCH)
+            ).all()
+        if not rows:
+            return
+        yield from (row.blob_ref for row in rows)
+        last = rows[-1].id
