@@ -26,8 +26,8 @@ from shared.manifest import ModelManifest
 from shared.wiring import Resources
 from web import deletion, explain, present, present_maps, present_report, security, submit
 from web.api.explanations import parse_request
-from web.api.jobs import checked_id, parse_query
 from web.offload import read, read_row
+from web.parsing import checked_id, parse_query
 
 PAGE_ROWS = 30
 """Rows of one page of the worklist, and so the most that one live request asks about."""

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, g, request
 from shared.errors import InvalidRequest
 from shared.wiring import Resources
 from web import events
-from web.api.jobs import checked_id
+from web.parsing import checked_id
 from web.waiting import WaitingRoom
 
 MOST_DIGITS = 18

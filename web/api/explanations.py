@@ -13,9 +13,9 @@ from shared.imaging import stored
 from shared.imaging.heatmap import heatmap_png, stretch
 from shared.wiring import Resources
 from web import explain, submit
-from web.api.jobs import checked_id, parse
 from web.api.pictures import png
 from web.offload import draw, read
+from web.parsing import checked_id, parse, read_json
 
 
 def create_blueprint(resources: Resources) -> Blueprint:
@@ -56,15 +56,7 @@ def parse_request() -> wire.ExplanationRequest:
         InvalidRequest: names what is wrong; the methods, where there is no such one.
     """
     form = {name: value for name, value in request.form.items() if name != "csrf_token"}
-    return parse(wire.ExplanationRequest, _read_json() if request.is_json else form, "request")
-
-
-def _read_json() -> object:
-    """The body; None where it is no JSON, or nested too deep to be read."""
-    try:
-        return request.get_json(silent=True)
-    except RecursionError:
-        return None
+    return parse(wire.ExplanationRequest, read_json() if request.is_json else form, "request")
 
 
 def _answer_map(

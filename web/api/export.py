@@ -14,8 +14,8 @@ from shared.db import queries
 from shared.db.engine import Database
 from shared.domain import Verdict
 from shared.wiring import Resources
-from web.api.jobs import parse_query
 from web.offload import read
+from web.parsing import parse_query
 
 PAGE: Final = 200
 LABELS: Final = tuple(verdict for verdict in Verdict if verdict not in {Verdict.UNCERTAIN, Verdict.NOT_ASSESSABLE})

@@ -5,23 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from typing import TypeVar
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, g, request
-from pydantic import BaseModel, ValidationError
 
 from shared import wire
 from shared.db import queries
-from shared.errors import InvalidRequest, JobNotFound, Malformed, TenantWaitersFull, UnsupportedFormat, WaitersFull
+from shared.errors import InvalidRequest, Malformed, TenantWaitersFull, UnsupportedFormat, WaitersFull
 from shared.wiring import Resources
 from web import deletion, submit
 from web.backpressure import Backpressure
 from web.bodies import BodyStream, contents
 from web.offload import read
+from web.parsing import checked_id, parse_query
 from web.waiting import LONGEST_WAIT_S, WaitingRoom, get_job_when_done
-
-Parsed = TypeVar("Parsed", bound=BaseModel)
 
 RAW_TYPES = frozenset({"image/png", "image/jpeg", "image/jpg", "image/pjpeg", "application/octet-stream", ""})
 """Content types of a raw body, none among them; the decoder goes by the content."""
@@ -30,7 +27,6 @@ FORM = "multipart/form-data"
 TOLD_CHARACTERS = 64
 """So much of a name that came is told back."""
 
-JOB_ID_LENGTH = 36
 DIGEST = re.compile(r"([a-z*][a-z0-9_.*-]*)=:((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?):(?:;.*)?")
 """A member of `Content-Digest`: algorithm and base64, as RFC 8941 writes a byte sequence."""
 
@@ -153,35 +149,6 @@ def wanted_wait_s() -> int | None:
         if name.strip().lower() == "wait":
             return min(int(digits[:6]), LONGEST_WAIT_S) if digits.isascii() and digits.isdigit() else None
     return None
-
-
-def parse_query(model: type[Parsed]) -> Parsed:
-    """The query string as `model`; raises as `parse` does."""
-    return parse(model, request.args.to_dict(), "query")
-
-
-def parse(model: type[Parsed], given: object, what: str) -> Parsed:
-    """What came as `model`.
-
-    Raises:
-        InvalidRequest: names each field that is wrong, and says of `what` it is one.
-    """
-    try:
-        return model.model_validate(given)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors())
-        raise InvalidRequest(f"The {what} is not valid: {wrong}.") from None
-
-
-def checked_id(job_id: str) -> str:
-    """A job id of the right form; any other cannot exist.
-
-    Raises:
-        JobNotFound: the same answer as for an unknown id.
-    """
-    if len(job_id) != JOB_ID_LENGTH or set(job_id) - set("0123456789abcdef-"):
-        raise JobNotFound("There is no job with this id.")
-    return job_id
 
 
 def _job_response(job: wire.Job, status: int, headers: dict[str, str]) -> Response:

@@ -9,8 +9,8 @@ from shared.errors import InvalidRequest
 from shared.imaging import stored
 from shared.imaging.heatmap import film_png
 from shared.wiring import Resources
-from web.api.jobs import checked_id
 from web.offload import draw, read
+from web.parsing import checked_id
 
 MIN_SIDE_PX, MAX_SIDE_PX = 16, 4096
 
