@@ -17,8 +17,8 @@ from tests.fakes import FakeEngine, MemoryBlobs
 from tests.jobs import register_model
 from tests.kitchens import LongestPause, Setting
 from worker import boot, heartbeat, tasks
-from worker.boot import Runtime
 from worker.lease import LeaseKeeper
+from worker.runtime import Runtime
 from worker.stages import Kitchen
 
 

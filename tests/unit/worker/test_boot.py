@@ -16,7 +16,7 @@ from shared.settings import Settings
 from shared.wiring import Resources
 from tests.models import write_model
 from training.golden import write_golden
-from worker import boot
+from worker import awaiting, boot
 from worker.engine.golden import GOLDEN_FILE, GoldenState
 from worker.serving import Serving
 
@@ -87,14 +87,14 @@ def test_a_worker_waits_for_the_films_of_its_database(resources: Resources, tmp_
     """Beside another home, or a volume that is not mounted, it never starts; it says which setting to look at."""
     resources.films.open(may_mark=True)
     with pytest.raises(StorageDown, match="PLAINFILM_HOME"):
-        boot.wait_for_films(FilmFolder(tmp_path / "other" / "films", resources.database), patience_s=0)
-    boot.wait_for_films(FilmFolder(tmp_path / "films", resources.database), patience_s=0)
+        awaiting.wait_for_films(FilmFolder(tmp_path / "other" / "films", resources.database), patience_s=0)
+    awaiting.wait_for_films(FilmFolder(tmp_path / "films", resources.database), patience_s=0)
 
 
 def test_a_worker_waits_for_the_first_mark(resources: Resources, tmp_path: Path) -> None:
     """The web process that stores films makes it: a worker might take an empty folder for that of the films."""
     films = FilmFolder(tmp_path / "films", resources.database)
     with pytest.raises(StorageDown) as refused:
-        boot.wait_for_films(films, patience_s=0)
+        awaiting.wait_for_films(films, patience_s=0)
     assert refused.value.detail == ABSENT
     assert not films.root.exists()

@@ -14,9 +14,10 @@ from shared.errors import DatabaseDown
 from shared.wiring import Resources, new_job_id
 from tests.explanations import RuleExplainer, make_explanation
 from tests.kitchens import make_film
-from worker import boot
-from worker.boot import Runtime
+from worker import boot, loops
+from worker import runtime as turns
 from worker.explain import Desk
+from worker.runtime import Runtime
 
 
 def map_of_a_film(resources: Resources, runtime: Runtime) -> str:
@@ -87,8 +88,8 @@ def test_many_maps_do_not_hide_what_dead_workers_held(
         swept.append(len(explainer.asked))
         make_film(resources)
 
-    monkeypatch.setattr(boot.sweep, "sweep", sweep)
-    boot.explain_due(runtime)
+    monkeypatch.setattr(loops.sweep, "sweep", sweep)
+    loops.explain_due(runtime)
     assert [asked > 0 for asked in swept] == [True]
     assert sorted(map_states(resources)) == ["done", "queued"]
 
@@ -97,7 +98,7 @@ def test_the_loop_makes_maps_without_a_ring(runtime: Runtime, explainer: RuleExp
     """The broker may be away."""
     map_of_a_film(resources, runtime)
     explainer.meddle = runtime.stop.set
-    boot.poll_loop(runtime)
+    loops.poll_loop(runtime)
     assert map_states(resources) == ["done"]
 
 
@@ -105,7 +106,7 @@ def test_a_worker_that_makes_no_maps_claims_none(runtime: Runtime, explain: Cele
     """They wait for one that does, and its sign of life does not promise any."""
     waiting = map_of_a_film(resources, runtime)
     explain(waiting)
-    boot.explain_due(runtime)
+    loops.explain_due(runtime)
     assert not runtime.explain()
     assert map_states(resources) == ["queued"]
     runtime.beat()
@@ -117,13 +118,13 @@ def test_map_and_film_take_turns(
     runtime: Runtime, explainer: RuleExplainer, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a batch is in hand no map is begun, and none is claimed; a fault gives the turn back."""
-    monkeypatch.setattr(boot, "TURN_WAIT_S", 0.01)
+    monkeypatch.setattr(turns, "TURN_WAIT_S", 0.01)
     map_of_a_film(resources, runtime)
     with runtime.turn:
         assert not runtime.explain()
         assert map_states(resources) == ["queued"]
     with monkeypatch.context() as patch:
-        patch.setattr(boot, "explain_next", broken_desk)
+        patch.setattr(turns, "explain_next", broken_desk)
         with pytest.raises(DatabaseDown):
             runtime.explain()
     assert runtime.explain()
@@ -133,3 +134,12 @@ def test_map_and_film_take_turns(
 def broken_desk(_desk: Desk) -> bool:
     """The database went away at the claim."""
     raise DatabaseDown("away")
+
+
+def test_a_worker_told_to_end_begins_no_map(resources: Resources, runtime: Runtime) -> None:
+    """As soon as Celery hears it, whatever waits; where nothing was started the word does no harm."""
+    map_of_a_film(resources, runtime)
+    boot.begin_no_more()
+    assert runtime.stop.is_set()
+    assert not runtime.explain()
+    assert map_states(resources) == ["queued"]

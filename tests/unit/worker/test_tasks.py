@@ -24,8 +24,9 @@ from tests.fakes import FakeEngine, MemoryBlobs, RecordingQueue, make_manifest
 from tests.jobs import claim
 from tests.kitchens import make_film
 from tests.service import wait_until
-from worker import boot, heartbeat, pipeline
-from worker.boot import Runtime
+from worker import awaiting, boot, heartbeat, loops, pipeline
+from worker import runtime as turns
+from worker.runtime import Runtime
 from worker.stages import Batch, BatchReport, Kitchen, Outcome, finish
 
 
@@ -94,7 +95,7 @@ def test_a_ring_in_a_process_without_a_kitchen_is_a_fault(classify: Celery, monk
 
 def test_task_and_poll_take_turns(runtime: Runtime, resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the one works, the other gives up after its wait, with nothing claimed."""
-    monkeypatch.setattr(boot, "TURN_WAIT_S", 0.01)
+    monkeypatch.setattr(turns, "TURN_WAIT_S", 0.01)
     make_film(resources)
     with runtime.turn:
         assert runtime.work() == BatchReport()
@@ -111,7 +112,7 @@ def test_a_failed_batch_gives_the_turn_back(
         raise DatabaseDown("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(boot.pipeline, "process", broken)
+        patch.setattr(loops.pipeline, "process", broken)
         with pytest.raises(DatabaseDown):
             runtime.work()
     assert runtime.work().succeeded == 1
@@ -121,7 +122,7 @@ def test_draining_works_all_that_is_due(runtime: Runtime, resources: Resources) 
     """Batch after batch, with a sign of life between them."""
     for _ in range(20):
         make_film(resources)
-    boot.drain(runtime)
+    loops.drain(runtime)
     assert set(states(resources)) == {"succeeded"}
     assert runtime.kitchen.engine.batches == [8, 8, 4]
     with resources.database.read() as session:
@@ -136,7 +137,7 @@ def test_a_long_queue_does_not_hide_what_a_dead_worker_held(runtime: Runtime, re
         session.execute(update(Job).values(lease_until=Job.created_at))
     for _ in range(24):
         make_film(resources)
-    boot.drain(runtime)
+    loops.drain(runtime)
     with resources.database.read() as session:
         assert session.get_one(Job, lost).state == JobState.SUCCEEDED
 
@@ -158,7 +159,7 @@ def test_a_film_that_nobody_rang_for_is_answered_by_whoever_was_busy(
     classify(films[0])
     assert resources.queue.rings == []
     assert runtime.woken.is_set(), "the poll loop looks at once"
-    boot.drain(runtime)
+    loops.drain(runtime)
     assert runtime.kitchen.engine.batches == [2, 1]
     assert set(states(resources)) == {"succeeded"}
 
@@ -194,8 +195,8 @@ def test_a_woken_loop_looks_before_its_next_poll(
     settings = resources.settings.model_copy(update={"poll_s": 3600.0})
     runtime.kitchen = replace(runtime.kitchen, resources=replace(resources, settings=settings))
     polls: list[str] = []
-    monkeypatch.setattr(boot, "explain_due", lambda _: polls.append("poll"))
-    loop = threading.Thread(target=boot.poll_loop, args=(runtime,))
+    monkeypatch.setattr(loops, "explain_due", lambda _: polls.append("poll"))
+    loop = threading.Thread(target=loops.poll_loop, args=(runtime,))
     loop.start()
     wait_until(lambda: polls, "the first poll", 60)
     make_film(resources)
@@ -230,29 +231,29 @@ def test_films_that_others_hold_do_not_keep_a_worker_looking(
     """Due and not to be claimed: after a second look it waits for a ring or its next poll."""
     make_film(resources)
     looks: list[BatchReport] = []
-    monkeypatch.setattr(boot.pipeline, "process", lambda _: looks.append(BatchReport()) or looks[-1])
-    boot.drain(runtime)
-    assert len(looks) == boot.LOOKS
+    monkeypatch.setattr(loops.pipeline, "process", lambda _: looks.append(BatchReport()) or looks[-1])
+    loops.drain(runtime)
+    assert len(looks) == loops.LOOKS
 
 
 def test_draining_stops_when_told(runtime: Runtime, resources: Resources) -> None:
     """Even with films waiting."""
     make_film(resources)
     runtime.stop.set()
-    boot.drain(runtime)
+    loops.drain(runtime)
     assert states(resources) == ["queued"]
 
 
 def test_an_idle_child_takes_no_write_lock(runtime: Runtime, resources: Resources) -> None:
     """Another process holds SQLite's lock; looking for work does not wait for it."""
     with resources.database.begin():
-        boot.drain(runtime)
+        loops.drain(runtime)
 
 
 def test_the_loop_polls_beats_and_stops(runtime: Runtime, resources: Resources) -> None:
     """Without any ring a film is answered; afterwards the thread ends."""
     job_id = make_film(resources)
-    loop = threading.Thread(target=boot.poll_loop, args=(runtime,))
+    loop = threading.Thread(target=loops.poll_loop, args=(runtime,))
     loop.start()
     for _ in range(6000):
         if states(resources) == ["succeeded"]:
@@ -273,9 +274,9 @@ def test_a_child_whose_films_are_away_claims_none(
     """Neither by a poll nor by a ring, and it does not count as alive; once they are back it goes on."""
     blobs, job_id = resources.blobs, make_film(resources)
     assert isinstance(blobs, MemoryBlobs)
-    monkeypatch.setattr(boot, "BEAT_EVERY_S", 0.01)
+    monkeypatch.setattr(loops, "BEAT_EVERY_S", 0.01)
     blobs.away = True
-    loop = threading.Thread(target=boot.poll_loop, args=(runtime,))
+    loop = threading.Thread(target=loops.poll_loop, args=(runtime,))
     loop.start()
     wait_until(lambda: not runtime.has_films, "the first poll", wait_s=10)
     classify(job_id)
@@ -322,9 +323,9 @@ def test_a_worker_waits_for_the_schema_and_then_says_what_it_misses(tmp_path: Pa
     """A database without our tables is waited for, then named; one at this build's schema is taken at once."""
     database = Database(make_engine(f"sqlite:///{tmp_path / 'late.db'}"))
     with pytest.raises(DatabaseDown, match=f"not migrated.*{schema.HEAD}"):
-        boot.wait_for_database(database, patience_s=0.2)
+        awaiting.wait_for_database(database, patience_s=0.2)
     threading.Timer(0.2, migrate.upgrade, [database]).start()
-    boot.wait_for_database(database)
+    awaiting.wait_for_database(database)
 
 
 def test_a_model_with_a_foreign_label_is_refused_before_it_serves() -> None:
@@ -351,8 +352,8 @@ def test_a_child_gives_signs_of_life_while_it_computes(
     runtime: Runtime, explainer: RuleExplainer, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A map may take longer than a silent worker counts as alive; at rest the poll loop alone beats."""
-    monkeypatch.setattr(boot, "BEAT_EVERY_S", 0.01)
-    beating = threading.Thread(target=boot.beat_loop, args=(runtime,))
+    monkeypatch.setattr(loops, "BEAT_EVERY_S", 0.01)
+    beating = threading.Thread(target=loops.beat_loop, args=(runtime,))
     beating.start()
     runtime.ended.wait(0.2)
     assert beats(resources) == []

@@ -1,0 +1,117 @@
+"""A worker's threads, beside the one that Celery gives its tasks: each is a loop that outlives a fault in one turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Final
+
+from shared.db import queries
+from shared.errors import AppError
+from shared.log import get_logger
+from worker import pipeline, retention, sweep
+from worker.runtime import Runtime, is_map_next
+
+log = get_logger(__name__)
+
+BEAT_EVERY_S = 4.0
+
+LOOKS: Final = 2
+"""Looks in a row that may find films due and none to claim: other workers have just taken them."""
+
+
+def poll_loop(runtime: Runtime) -> None:
+    """Look for due films without a ring, beat and sweep, until told to stop."""
+    last_beat = 0.0
+    while not runtime.stop.is_set():
+        with _logging_faults("poll.failed"):
+            runtime.look_for_films()
+            if time.monotonic() - last_beat >= BEAT_EVERY_S:
+                runtime.beat()
+                last_beat = time.monotonic()
+            if not runtime.turn.locked():  # else the other thread notes it when it is done
+                pipeline.note_idle(runtime.kitchen)
+            drain(runtime)
+            explain_due(runtime)
+            sweep.sweep(runtime.kitchen.resources, runtime.kitchen.who.worker)
+        rest(runtime)
+
+
+def rest(runtime: Runtime) -> None:
+    """Wait for the next poll; woken by a task, look for films meanwhile."""
+    poll_at = time.monotonic() + runtime.kitchen.resources.settings.poll_s
+    while (left_s := poll_at - time.monotonic()) > 0 and runtime.woken.wait(left_s) and not runtime.stop.is_set():
+        runtime.woken.clear()
+        with _logging_faults("poll.failed"):
+            drain(runtime)
+
+
+@contextmanager
+def _logging_faults(event: str) -> Iterator[None]:
+    """A loop goes on, whatever fails in one turn of it."""
+    try:
+        yield
+    except AppError as error:
+        log.warning(event, code=error.code, why=error.detail)
+    except Exception:
+        log.exception(event)
+
+
+def drain(runtime: Runtime) -> None:
+    """Process batches while films are due; reads before it takes a write lock.
+
+    A look that found nothing to claim is taken once more: a film that came in between may not have been rung for.
+    """
+    database, who = runtime.kitchen.resources.database, runtime.kitchen.who
+    looks = LOOKS
+    while looks and not runtime.stop.is_set():
+        with database.read_core() as sql:
+            is_waiting = queries.has_due(sql, database.now(sql), who.priorities)
+        if not is_waiting:
+            return
+        looks = LOOKS if runtime.work().claimed else looks - 1
+        if not runtime.stop.is_set():
+            runtime.tend()
+
+
+def explain_due(runtime: Runtime) -> None:
+    """Explain while something waits for it and no film does: a film waits for one explanation at the most."""
+    while runtime.desk is not None and not runtime.stop.is_set():
+        if not is_map_next(runtime.kitchen) or not runtime.explain() or runtime.stop.is_set():
+            return
+        runtime.beat()
+        sweep.sweep(runtime.kitchen.resources, runtime.kitchen.who.worker)  # it may find films that dead workers held
+
+
+def beat_loop(runtime: Runtime) -> None:
+    """Beat while a batch or an explanation is in hand: it may take longer than a silent worker counts as alive."""
+    while not runtime.ended.wait(BEAT_EVERY_S):
+        with _logging_faults("beat.failed"):
+            if runtime.turn.locked() and not runtime.stop.is_set():
+                runtime.beat()
+
+
+def lease_loop(runtime: Runtime) -> None:
+    """Renew the leases of what is in hand."""
+    runtime.kitchen.keeper.run(runtime.ended)
+
+
+def limit_loop(runtime: Runtime) -> None:
+    """End the process past the run limit, whatever the database does."""
+    runtime.kitchen.keeper.watch(runtime.ended)
+
+
+def purge_loop(runtime: Runtime) -> None:
+    """Delete what was kept for its time, and orphans, now and then: it takes long, and nobody waits for it."""
+    resources, worker = runtime.kitchen.resources, runtime.kitchen.who.worker
+    while not runtime.ended.wait(sweep.PURGE_EVERY_S):
+        for purge in (retention.delete_old, sweep.purge_orphans):
+            with _logging_faults("purge.failed"):
+                purge(resources, worker)
+
+
+LOOPS: Final[Mapping[str, Callable[[Runtime], None]]] = MappingProxyType(
+    {"poll": poll_loop, "lease": lease_loop, "limit": limit_loop, "beat": beat_loop, "purge": purge_loop}
+)

@@ -1,0 +1,87 @@
+"""A started worker as its threads and tasks see it: what it works with, whose turn it is, and whether it is to end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from shared.db import explanation_queries, queries
+from worker import heartbeat, pipeline, sweep
+from worker.engine.golden import GoldenState
+from worker.explain import Desk, explain_next
+from worker.serving import Serving
+from worker.stages import BatchReport, Kitchen
+
+TEND_EVERY_S = 1.0
+"""While films are due; the sweeper's turn, 3 s, is what a dead worker's films may wait longer."""
+
+TURN_WAIT_S = 30.0
+
+
+@dataclass(slots=True)
+class Runtime:
+    """A started worker: its kitchen, and the turn that task and poll loop share.
+
+    `stop` ends the poll loop, `woken` makes it look for films at once; `ended` is set when the last batch is done, and
+    with it the other loops. Without a `desk` it makes no explanations, and where `has_films` is not set it claims none.
+    """
+
+    kitchen: Kitchen
+    turn: threading.Lock = field(default_factory=threading.Lock)
+    stop: threading.Event = field(default_factory=threading.Event)
+    woken: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+    desk: Desk | None = None
+    golden: GoldenState = GoldenState.ABSENT
+    tended_at: float = 0.0
+    has_films: bool = True
+
+    def work(self) -> BatchReport:
+        """Process some batches, unless the other thread is long at it. Look again after it: see `pipeline.process`."""
+        if not self.has_films or not self.turn.acquire(timeout=TURN_WAIT_S):
+            return BatchReport()
+        try:
+            return pipeline.process(self.kitchen)
+        finally:
+            self.turn.release()
+
+    def tend(self) -> None:
+        """Beat, and sweep: a long queue must not hide what dead workers held. Not after every batch."""
+        if time.monotonic() - self.tended_at >= TEND_EVERY_S:
+            self.tended_at = time.monotonic()
+            self.look_for_films()
+            self.beat()
+            sweep.sweep(self.kitchen.resources, self.kitchen.who.worker)
+
+    def look_for_films(self) -> None:
+        """Is their folder still there? Until it is, nothing is claimed, and this worker does not count as alive.
+
+        Raises:
+            StorageDown: it is not.
+        """
+        self.has_films = False
+        self.kitchen.resources.blobs.check()
+        self.has_films = True
+
+    def beat(self) -> None:
+        """Write this worker's sign of life."""
+        heartbeat.beat(self.kitchen, Serving(self.kitchen.who.priorities, explains=self.desk is not None), self.golden)
+
+    def explain(self) -> bool:
+        """Make one explanation; False where none is due or a film is, or the other thread is long at its work."""
+        if self.desk is None or not self.has_films or not self.turn.acquire(timeout=TURN_WAIT_S):
+            return False
+        try:  # asked in our turn: a film may have come, or the word to end
+            return not self.stop.is_set() and is_map_next(self.kitchen) and explain_next(self.desk)
+        finally:
+            self.turn.release()
+
+
+def is_map_next(kitchen: Kitchen) -> bool:
+    """True where a map is due, and no film."""
+    database, model_sha256 = kitchen.resources.database, kitchen.engine.manifest.weights_sha256
+    with database.read_core() as sql:
+        now = database.now(sql)
+        is_due = explanation_queries.has_due(sql, now, model_sha256)
+        return is_due and not queries.has_due(sql, now, kitchen.who.priorities)
