@@ -8,9 +8,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from shared import samples
+from tests.browser.conftest import DESK, PHONE
 from tests.service import Service
 
 pytestmark = pytest.mark.browser
+
+TABLET, SHORT = {"width": 768, "height": 1024}, {"width": 1200, "height": 500}
 
 
 @pytest.mark.parametrize("width", [320, 375])
@@ -59,14 +62,40 @@ def test_on_paper_a_verdict_is_dark_on_light_and_controls_are_gone(
     assert told.evaluate("time => getComputedStyle(time, '::after').content") == f'"{told.get_attribute("title")}"'
 
 
-def test_no_label_lies_over_the_film(open_page: Callable[..., Page], running_stack: Service) -> None:
-    """The upper corners are where a side marker often stands."""
+@pytest.mark.parametrize("viewport", [DESK, TABLET, PHONE, SHORT], ids=["desk", "tablet", "phone", "short"])
+def test_nothing_lies_over_the_film(
+    open_page: Callable[..., Page], running_stack: Service, viewport: dict[str, int]
+) -> None:
+    """Side markers stand in its upper corners, the bases of the lungs at its lower edge: facts and tools are apart."""
     job = running_stack.submit(samples.paths()[0].read_bytes())
-    page = open_page()
+    page = open_page(viewport)
     page.goto(f"{running_stack.url}/jobs/{job.id}")
-    film = page.locator("#viewer").bounding_box()
+    film, window = page.locator("#viewer").bounding_box(), page.locator(".lightbox").bounding_box()
     assert film
-    for label in page.locator(".corner").all():
-        box = label.bounding_box()
+    assert window
+    assert film["height"] > window["height"] / 2
+    for strip in (".film-facts", ".film-tools"):
+        box = page.locator(strip).bounding_box()
         assert box
-        assert box["y"] + box["height"] <= film["y"]
+        assert box["y"] + box["height"] <= film["y"] or box["y"] >= film["y"] + film["height"], strip
+        assert box["x"] + box["width"] <= window["x"] + window["width"], strip
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_the_heatmap_is_switched_beside_the_film(
+    open_page: Callable[..., Page], film: str, viewport: dict[str, int]
+) -> None:
+    """By a button that is on the screen together with the film, whatever the width; it tells whether the map is on."""
+    page = open_page(viewport)
+    page.goto(film)
+    button = page.get_by_role("toolbar").get_by_role("button", name="Heatmap")
+    expect(button).to_have_attribute("aria-pressed", "true")
+    box, shown = button.bounding_box(), page.locator("#viewer")
+    assert box
+    assert box["y"] + box["height"] <= viewport["height"]
+    button.click()
+    expect(shown).to_have_attribute("data-heatmap-opacity", "0")
+    expect(button).to_have_attribute("aria-pressed", "false")
+    expect(page.locator("#heatmap-toggle")).to_have_text("Heatmap off")
+    page.keyboard.press("o")
+    expect(button).to_have_attribute("aria-pressed", "true")

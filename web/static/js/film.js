@@ -5,10 +5,11 @@ import { setUpFocus, setUpPicker } from "./heatmap.js";
 import { isTaken, recall, say } from "./page.js";
 
 const FULL_OPACITY = 65; // per cent that the drawn overlay has where the map is highest
-const KEYS = { "+": "in", "=": "in", "-": "out", 0: "reset", i: "invert" };
+const KEYS = { "+": "in", "=": "in", "-": "out", 0: "reset", i: "invert", o: "heatmap" };
 const holder = document.getElementById("viewer");
 const words = document.getElementById("viewer-words");
 const zoomWords = document.getElementById("zoom-words");
+const dialToggle = document.querySelector('[data-view="heatmap"]');
 words.textContent = "Loading the film";
 const wish = { opacity: 40, isOn: !("moot" in findings().dataset), isInverted: false };
 const paper = matchMedia("print");
@@ -79,27 +80,37 @@ function changeHeatmap() {
 }
 
 function showHeatmap() {
+  const strength = wish.opacity / FULL_OPACITY;
+  heatmap?.setOpacity(wish.isOn ? strength : 0);
   holder.dataset.heatmap = heatmap ? heatmapUrl : "";
+  holder.dataset.heatmapOpacity = heatmap ? heatmap.opacity : "";
+  dialToggle.disabled = !canShow();
+  dialToggle.setAttribute("aria-pressed", String(wish.isOn && canShow()));
+  if (document.getElementById("opacity")) showControls(strength);
+}
+
+function showControls(strength) {
   const slider = document.getElementById("opacity");
-  if (!slider) return;
   slider.value = wish.opacity;
   slider.disabled = !wish.isOn;
   document.getElementById("opacity-words").textContent = wish.isOn ? `${wish.opacity} %` : "0 %";
   const toggle = document.getElementById("heatmap-toggle");
   toggle.setAttribute("aria-pressed", String(wish.isOn));
   toggle.textContent = wish.isOn ? "Heatmap on" : "Heatmap off";
-  document.getElementById("scale-map").setAttribute("opacity", wish.opacity / FULL_OPACITY);
-  heatmap?.setOpacity(wish.isOn ? wish.opacity / FULL_OPACITY : 0);
-  holder.dataset.heatmapOpacity = heatmap ? heatmap.opacity : "";
+  document.getElementById("scale-map").setAttribute("opacity", strength);
 }
 
-/** Scores that mean nothing are folded away, and their map with them. */
+/** There is a map, and it is not folded away with scores that mean nothing. */
+function canShow() {
+  return Boolean(chosenUrl()) && !isFolded();
+}
+
 function isFolded() {
   return Boolean(document.querySelector(".moot:not([open])"));
 }
 
 function toggleHeatmap() {
-  if (!chosenUrl() || isFolded()) return;
+  if (!canShow()) return;
   wish.isOn = !wish.isOn;
   showHeatmap();
   say(wish.isOn ? "Heatmap on" : "Heatmap off");
@@ -148,13 +159,13 @@ const VIEWS = {
     document.querySelector('[data-view="invert"]').setAttribute("aria-pressed", String(wish.isInverted));
     viewer.world.getItemAt(0).requestInvalidate(true);
   },
+  heatmap: toggleHeatmap,
 };
 
 function onKey(event) {
   if (isTaken(event)) return;
   const view = KEYS[event.key];
   if (view && viewer.world.getItemCount()) VIEWS[view]();
-  else if (event.key === "o") toggleHeatmap();
   else if (event.key === "[") setOpacity(wish.opacity - 5);
   else if (event.key === "]") setOpacity(wish.opacity + 5);
   else if (event.key === "w") location.assign(`/${recall("plainfilm-worklist", "sessionStorage") ?? ""}`);
@@ -186,7 +197,7 @@ document.addEventListener("click", (event) => {
 });
 document.addEventListener("htmx:configRequest", (event) => isNeedless(event) && event.preventDefault());
 document.addEventListener("visibilitychange", () => follow(findings));
-document.addEventListener("toggle", () => isFolded() && hideHeatmap(), true);
+document.addEventListener("toggle", () => (isFolded() ? hideHeatmap() : showHeatmap()), true);
 document.addEventListener("htmx:afterSettle", (event) => {
   if (event.target.id === "findings") {
     follow(findings);
