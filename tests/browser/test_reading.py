@@ -23,11 +23,33 @@ def test_another_method_is_described_at_once_and_a_ready_map_shown(open_page: Ca
     expect(page.locator("#method-words")).to_contain_text("noisiest")
     page.locator("#method").select_option("smooth_grad")
     expect(page.locator("#method-words")).to_contain_text("slightly noisy copies")
-    expect(page.locator("#heatmap[data-method=gradient]")).to_be_visible()
+    expect(page.locator("#heatmap")).to_contain_text("This map has not been made yet. Show has a worker make it.")
     page.locator("#method").focus()
     page.locator("#method").select_option("grad_cam")
     expect(page.locator("#viewer[data-heatmap$=grad_cam]")).to_be_visible()
     expect(page.locator("#method")).to_be_focused()
+
+
+def test_the_map_over_the_film_is_named_beside_it(open_page: Callable[..., Page], film: str) -> None:
+    """With its opacity, while it is on; a method whose map is not made takes the former map and its name away."""
+    page = open_page()
+    page.goto(film)
+    label, shown = page.locator("#map-label"), page.locator("#viewer")
+    expect(label).to_have_text("Grad-CAM · 40 %")
+    page.keyboard.press("]")
+    expect(label).to_have_text("Grad-CAM · 45 %")
+    page.keyboard.press("o")
+    expect(label).to_be_empty()
+    page.keyboard.press("o")
+    expect(label).to_have_text("Grad-CAM · 45 %")
+    page.locator("#method").select_option("smooth_grad")
+    expect(shown).to_have_attribute("data-heatmap", "")
+    expect(label).to_be_empty()
+    expect(page.locator("#heatmap-caution")).to_be_hidden()
+    expect(page.locator("#said")).to_have_text("SmoothGrad: its map has not been made yet.")
+    expect(page.get_by_role("toolbar").get_by_role("button", name="Heatmap")).to_be_disabled()
+    page.locator("#method").select_option("grad_cam")
+    expect(label).to_have_text("Grad-CAM · 45 %")
 
 
 def test_the_map_of_a_film_that_cannot_be_assessed_stays_off_while_folded(

@@ -9,6 +9,7 @@ const KEYS = { "+": "in", "=": "in", "-": "out", 0: "reset", i: "invert", o: "he
 const holder = document.getElementById("viewer");
 const words = document.getElementById("viewer-words");
 const zoomWords = document.getElementById("zoom-words");
+const mapLabel = document.getElementById("map-label");
 const dialToggle = document.querySelector('[data-view="heatmap"]');
 words.textContent = "Loading the film";
 const wish = { opacity: 40, isOn: !("moot" in findings().dataset), isInverted: false };
@@ -47,9 +48,14 @@ function findings() {
   return document.getElementById("findings");
 }
 
-/** Where the chosen map's picture is; empty while there is none. */
+function findMap() {
+  return document.getElementById("heatmap");
+}
+
+/** Where the chosen map's picture is; empty while there is none, or while another method is chosen that has none. */
 function chosenUrl() {
-  return document.getElementById("heatmap")?.dataset.heatmap ?? "";
+  const { heatmap: url, pending } = findMap()?.dataset ?? {};
+  return pending === undefined ? (url ?? "") : "";
 }
 
 /** Lay the chosen heatmap over the film as soon as there is one, and take another one away. */
@@ -79,6 +85,11 @@ function changeHeatmap() {
   });
 }
 
+function redraw() {
+  changeHeatmap();
+  showHeatmap();
+}
+
 function showHeatmap() {
   const strength = wish.opacity / FULL_OPACITY;
   heatmap?.setOpacity(wish.isOn ? strength : 0);
@@ -86,6 +97,7 @@ function showHeatmap() {
   holder.dataset.heatmapOpacity = heatmap ? heatmap.opacity : "";
   dialToggle.disabled = !canShow();
   dialToggle.setAttribute("aria-pressed", String(wish.isOn && canShow()));
+  mapLabel.textContent = heatmap && wish.isOn ? `${findMap().dataset.name} · ${wish.opacity} %` : "";
   if (document.getElementById("opacity")) showControls(strength);
 }
 
@@ -208,10 +220,9 @@ document.addEventListener("htmx:afterSettle", (event) => {
   } else {
     return;
   }
-  changeHeatmap();
-  showHeatmap();
+  redraw();
 });
-setUpPicker();
+setUpPicker(redraw);
 setUpFocus();
 showHeatmap();
 follow(findings);

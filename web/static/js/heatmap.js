@@ -1,13 +1,28 @@
 // The findings' own doings: the picker of methods, and where the focus goes when what had it is replaced.
 
-/** Another method: its description at once, and its map too where it is there. */
-export function setUpPicker() {
+import { say } from "./page.js";
+
+/** Another method: its description at once, and its map too where it is there; else the former one goes until Show. */
+export function setUpPicker(redraw) {
   document.addEventListener("change", (event) => {
     if (event.target.id !== "method") return;
     const [option] = event.target.selectedOptions;
     document.getElementById("method-words").textContent = option.dataset.words;
     if ("ready" in option.dataset) event.target.form.requestSubmit();
+    else changePending(event.target.closest("#heatmap"), option, redraw);
   });
+  document.addEventListener("htmx:configRequest", (event) => {
+    const isPoll = event.target.id === "heatmap";
+    if (isPoll && "pending" in event.target.dataset) event.preventDefault(); // it would take the choice back
+  });
+}
+
+function changePending(section, option, redraw) {
+  const isPending = option.value !== section.dataset.method;
+  section.toggleAttribute("data-pending", isPending);
+  document.getElementById("not-made").hidden = !isPending && section.dataset.mapStatus !== "none";
+  if (isPending) say(`${option.textContent}: its map has not been made yet.`);
+  redraw();
 }
 
 /** After a swap that took the focused button away, the focus goes to the heading of what came for it. */
