@@ -92,6 +92,25 @@ def test_the_map_of_a_film_that_cannot_be_assessed_is_folded_away_with_its_score
     assert '<details class="moot" open>' in person.request("GET", f"/jobs/{job_id}?map=grad_cam").text
 
 
+def test_without_scripts_a_map_that_means_nothing_is_left_out_unless_it_was_asked_for(
+    api: Api, person: Browser
+) -> None:
+    """Beside a film that cannot be assessed stands none; an address that names a map has it."""
+    job_id = finish_as(api.resources, "not_assessable", reasons=["low_contrast"])
+    assert noscript_maps(person.request("GET", f"/jobs/{job_id}").text) == []
+    asked = person.request("GET", f"/jobs/{job_id}?map=grad_cam").text
+    assert noscript_maps(asked) == [f"/api/v1/jobs/{job_id}/explanations/grad_cam"]
+    assessable = person.request("GET", f"/jobs/{finish_as(api.resources, 'normal')}").text
+    assert len(noscript_maps(assessable)) == 1
+
+
+def noscript_maps(html: str) -> list[str]:
+    """Addresses of the maps that the page shows where scripts are off."""
+    found = re.search(r"<noscript.*?</noscript>", html, re.DOTALL)
+    assert found
+    return re.findall(r'src="([^"]+/explanations/\w+)"', found[0])
+
+
 def test_a_key_that_may_only_look_sees_no_control_that_changes_anything(api: Api) -> None:
     """An auditor can choose a map that is there, and neither sends, cancels, asks nor measures."""
     finished = finish_as(api.resources, "normal")
