@@ -79,3 +79,44 @@ def test_a_row_that_came_twice_is_shown_once(open_page: Callable[..., Page], run
     page.wait_for_timeout(500)
     expect(page.locator(f"#job-{job.id}")).to_have_count(1)
     expect(page.locator(f"#job-{job.id} img")).to_have_count(1)
+
+
+def test_from_film_to_film_in_the_lists_order_and_back_to_its_row(
+    open_page: Callable[..., Page], running_stack: Service
+) -> None:
+    """`j` and `k` lead on as in the list, so do links; back there, by the link above, filter and row are as before."""
+    sent = [running_stack.submit(film_of(f"beside-{number}")).id for number in range(3)]
+    for job_id in sent:
+        running_stack.done(job_id)
+    page = open_page()
+    page.goto(f"{running_stack.url}/?status=succeeded")
+    page.locator(f"#open-{sent[2]}").click()
+    place = page.locator("#neighbours .number")
+    expect(place).to_be_visible()
+    expect(place).to_contain_text("1 of ")
+    expect(page.locator("#neighbours a").first).to_be_hidden()
+    page.keyboard.press("k")
+    expect(page.locator("#said")).to_have_text("This is the first film of the list.")
+    page.keyboard.press("j")
+    page.wait_for_url(f"**/jobs/{sent[1]}")
+    page.get_by_role("link", name="Next film").click()
+    page.wait_for_url(f"**/jobs/{sent[0]}")
+    expect(place).to_contain_text("3 of ")
+    expect(page.get_by_role("link", name="Previous film")).to_be_visible()
+    page.keyboard.press("k")
+    page.wait_for_url(f"**/jobs/{sent[1]}")
+    page.get_by_role("link", name="Worklist", exact=True).click()
+    page.wait_for_url("**/?status=succeeded")
+    expect(page.locator(f"#open-{sent[1]}")).to_be_focused()
+    page.keyboard.press("j")
+    expect(page.locator(f"#open-{sent[0]}")).to_be_focused()
+
+
+def test_a_film_of_no_list_has_no_neighbours(open_page: Callable[..., Page], running_stack: Service) -> None:
+    """Opened by its address, say, while the list showed others."""
+    job = running_stack.submit(film_of("alone"))
+    page = open_page()
+    page.goto(f"{running_stack.url}/?status=failed")
+    page.goto(f"{running_stack.url}/jobs/{job.id}")
+    expect(page.locator("#findings")).to_be_visible()
+    expect(page.locator("#neighbours")).to_be_hidden()

@@ -2,7 +2,8 @@
 
 import { follow, isNeedless } from "./follow.js";
 import { setUpFocus, setUpPicker } from "./heatmap.js";
-import { isTaken, recall, say } from "./page.js";
+import { setUpNeighbours } from "./neighbours.js";
+import { isTaken, say } from "./page.js";
 
 const FULL_OPACITY = 65; // per cent that the drawn overlay has where the map is highest
 const KEYS = { "+": "in", "=": "in", "-": "out", 0: "reset", i: "invert", o: "heatmap" };
@@ -180,7 +181,6 @@ function onKey(event) {
   if (view && viewer.world.getItemCount()) VIEWS[view]();
   else if (event.key === "[") setOpacity(wish.opacity - 5);
   else if (event.key === "]") setOpacity(wish.opacity + 5);
-  else if (event.key === "w") location.assign(`/${recall("plainfilm-worklist", "sessionStorage") ?? ""}`);
 }
 
 viewer.addHandler("tile-invalidated", invertFilm);
@@ -224,5 +224,6 @@ document.addEventListener("htmx:afterSettle", (event) => {
 });
 setUpPicker(redraw);
 setUpFocus();
+setUpNeighbours();
 showHeatmap();
 follow(findings);

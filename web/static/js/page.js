@@ -141,8 +141,17 @@ function setUpCopies() {
   });
 }
 
+/** The worklist is left for a film or another page, and found again as it was filtered, by link or by `w`. */
+function setUpWayBack() {
+  const link = document.querySelector("[data-leads-back]");
+  if (!link) return;
+  link.href = `/${recall("plainfilm-worklist", "sessionStorage") ?? ""}`;
+  document.addEventListener("keydown", (event) => event.key === "w" && !isTaken(event) && link.click());
+}
+
 setUpTheme();
 setUpKeys();
+setUpWayBack();
 setUpLive();
 setUpCopies();
 showTimes();

@@ -1,6 +1,7 @@
 // The live list: asks for what it does not show as it is now, at once when a film sent from here has ended; keeps one
 // page of rows in order, each film once; moves by j and k.
 
+import { rememberOrder, takeLastFilm } from "./neighbours.js";
 import { isTaken, keep, say, showTimes } from "./page.js";
 
 const PAGE_ROWS = 30;
@@ -41,6 +42,7 @@ function keepOnePage() {
   else if (rows.rows.length < PAGE_ROWS && !live.dataset.cursor) older.hidden = true; // the first page is kept full
   while (rows.rows.length > PAGE_ROWS) rows.deleteRow(-1);
   list.classList.toggle("is-empty", rows.rows.length === 0);
+  rememberOrder([...rows.rows].map((row) => row.dataset.job));
   if (!rows.rows.length) return;
   const link = new URL(older.href);
   link.searchParams.set("cursor", rows.rows[rows.rows.length - 1].dataset.job);
@@ -103,6 +105,12 @@ function move(step) {
   links[Math.max(0, Math.min(links.length - 1, next))]?.focus();
 }
 
+/** The reader who comes back from a film goes on where it stands in the list. */
+function focusLastFilm() {
+  const link = document.getElementById(`open-${takeLastFilm()}`);
+  if (document.activeElement === document.body) link?.focus();
+}
+
 function showCurrentFilters() {
   for (const link of document.querySelectorAll(".filters [aria-current]")) {
     const strip = link.closest("nav");
@@ -124,4 +132,5 @@ document.addEventListener("keydown", onKey);
 document.addEventListener("plainfilm:accepted", onAccepted);
 keepOnePage();
 showCurrentFilters();
-keep("plainfilm-worklist", location.search, "sessionStorage"); // where `w` on a film's page leads back to
+focusLastFilm();
+keep("plainfilm-worklist", location.search, "sessionStorage"); // where the other pages lead back to

@@ -1,0 +1,45 @@
+// From film to film in the worklist's order: the list remembers its rows for this tab, a film's page has links and keys
+// to those beside it, and back in the list the row of the last film has the focus.
+
+import { isTaken, keep, recall, say } from "./page.js";
+
+const ORDER = "plainfilm-order";
+const LAST = "plainfilm-film";
+
+/** The list's films from top to bottom, as ids. */
+export function rememberOrder(ids) {
+  keep(ORDER, ids.join(" "), "sessionStorage");
+}
+
+/** Which film the reader comes from; told once. */
+export function takeLastFilm() {
+  const last = recall(LAST, "sessionStorage");
+  keep(LAST, "", "sessionStorage");
+  return last;
+}
+
+/** Show the links to the films beside this one, where the list that the reader came from had it. */
+export function setUpNeighbours() {
+  const strip = document.getElementById("neighbours");
+  const { job } = strip.dataset;
+  keep(LAST, job, "sessionStorage");
+  const ids = (recall(ORDER, "sessionStorage") ?? "").split(" ");
+  const at = ids.indexOf(job);
+  if (at < 0) return;
+  strip.querySelector(".number").textContent = `${at + 1} of ${ids.length} in the list`;
+  for (const [way, id] of [["prev", ids[at - 1]], ["next", ids[at + 1]]]) {
+    if (id) strip.querySelector(`[rel="${way}"]`).href = `/jobs/${id}`;
+  }
+  strip.hidden = false;
+  document.addEventListener("keydown", (event) => {
+    if (isTaken(event)) return;
+    if (event.key === "j") follow(strip, "next", "This is the last film of the list.");
+    else if (event.key === "k") follow(strip, "prev", "This is the first film of the list.");
+  });
+}
+
+function follow(strip, way, words) {
+  const link = strip.querySelector(`[rel="${way}"][href]`);
+  if (link) link.click();
+  else say(words);
+}
