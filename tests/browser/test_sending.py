@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +11,7 @@ from playwright.sync_api import Dialog, Page, Route, expect
 
 from tests.browser.test_upload import ACCEPTED, REFUSED, UNSENT, send
 from tests.rig import film_of
+from tests.service import Service
 
 pytestmark = pytest.mark.browser
 
@@ -109,3 +112,49 @@ def test_the_line_of_a_sent_film_tells_its_verdict(open_page: Callable[..., Page
     send(page, films("line")[0])
     expect(page.locator(ACCEPTED)).to_contain_text("Verdict")
     expect(page.locator(ACCEPTED)).to_contain_text("Film ")
+
+
+def test_refused_films_are_dismissed_together(open_page: Callable[..., Page]) -> None:
+    """What was sent stays; for a single one its own button is enough."""
+    page = open_page(allowed=(415,))
+    together = page.get_by_role("button", name="Dismiss the refused ones")
+    notes = {"name": "notes.png", "mimeType": "image/png", "buffer": b"these are notes"}
+    page.locator("#files").set_input_files([notes, *films("kept")])
+    expect(page.locator("#sending-sum")).to_have_text("1 sent, 1 refused")
+    expect(together).to_be_hidden()
+    send(page, notes)
+    together.click()
+    expect(page.locator(REFUSED)).to_have_count(0)
+    expect(page.locator(ACCEPTED)).to_have_count(1)
+
+
+def test_a_film_that_was_answered_before_says_so_at_once(
+    open_page: Callable[..., Page], running_stack: Service
+) -> None:
+    """Its line does not wait for the ends of the films that were sent before it."""
+    running_stack.done(running_stack.submit(film_of("again")).id)
+    page = open_page()
+    page.evaluate("document.addEventListener('plainfilm:accepted', event => event.stopImmediatePropagation(), true)")
+    send(page, films("again")[0])
+    expect(page.locator(ACCEPTED)).to_contain_text("As the same film before. Film ")
+    expect(page.locator(ACCEPTED)).to_contain_text("Verdict")
+
+
+def test_the_list_of_what_was_sent_can_be_kept(open_page: Callable[..., Page], running_stack: Service) -> None:
+    """File name, job, page, what it was told and the digest; a name like a formula is kept from being one."""
+    page = open_page(allowed=(415,))
+    notes = {"name": "notes.png", "mimeType": "image/png", "buffer": b"these are notes"}
+    page.locator("#files").set_input_files([*films('=1+"1"', "second"), notes])
+    expect(page.locator(ACCEPTED).first).to_contain_text("Verdict")
+    expect(page.locator(ACCEPTED).last).to_contain_text("Verdict")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download list").click()
+    assert download.value.suggested_filename == "plainfilm-list.csv"
+    lines = list(csv.DictReader(download.value.path().read_text("utf-8-sig").splitlines()))
+    assert [line["file"] for line in lines] == ['\'=1+"1".png', "second.png", "notes.png"]
+    assert [line["state"] for line in lines] == ["accepted", "accepted", "refused"]
+    for line, sent in zip(lines[:2], films('=1+"1"', "second"), strict=True):
+        assert line["upload_sha256"] == hashlib.sha256(bytes(sent["buffer"])).hexdigest()
+        assert line["page"] == f"{running_stack.url}/jobs/{line['job']}"
+        assert "Verdict" in line["told"]
+    assert lines[2]["job"] == ""

@@ -2,6 +2,7 @@
 // in trouble first, and a line that counts them. The name is shown here only; the service never keeps it.
 
 import { isTaken, say } from "./page.js";
+import { save, toCsv } from "./sentlist.js";
 import { describe, pauseOf, post, renewToken, tellEnd } from "./send.js";
 
 const AT_ONCE = 3;
@@ -20,6 +21,8 @@ const sum = document.getElementById("sending-sum");
 const list = document.getElementById("uploads");
 const retryAll = document.getElementById("retry-all");
 const dismissSent = document.getElementById("dismiss-sent");
+const dismissRefused = document.getElementById("dismiss-refused");
+const saveList = document.getElementById("save-list");
 const drop = document.getElementById("drop");
 const limit = Number(button.dataset.limit);
 const films = new Set();
@@ -69,6 +72,8 @@ function count() {
   sum.textContent = parts.map(([number, words]) => `${number} ${words}`).join(", ");
   retryAll.hidden = inState("unsent").length < 2;
   dismissSent.hidden = inState("accepted").length < 2;
+  dismissRefused.hidden = inState("refused").length < 2;
+  saveList.hidden = !inState("accepted").length || inState(...ON_THE_WAY).length > 0;
   box.hidden = films.size === 0;
 }
 
@@ -103,21 +108,23 @@ function refuse(film, problem) {
 }
 
 function accept(film, job) {
-  film.jobId = job.id;
-  film.link = element("a", "", "Accepted: open the film");
+  film.job = job;
+  film.link = element("a", "", job.done ? "Answered at once: open the film" : "Accepted: open the film");
   film.link.href = job.links.page;
   show(film, "accepted", film.link);
   addAct(film, "Dismiss", () => dismiss([film]));
-  say(`${film.name} was accepted.`);
+  say(`${film.name} was ${job.done ? "answered at once" : "accepted"}.`);
   document.dispatchEvent(new CustomEvent("plainfilm:accepted", { detail: job }));
+  if (job.done) showEnd(job.id);
 }
 
 /** Say in the line of a film what became of it. */
 async function showEnd(jobId) {
-  const film = [...films].find((one) => one.jobId === jobId && !one.hasEnded);
+  const film = [...films].find((one) => one.job?.id === jobId && !one.hasEnded);
   if (!film) return;
   film.hasEnded = true;
-  film.link.textContent = (await tellEnd(jobId)) || film.link.textContent;
+  const told = await tellEnd(jobId);
+  if (told) film.link.textContent = film.job.cached ? `As the same film before. ${told}` : told;
 }
 
 function pause(film, seconds) {
@@ -184,6 +191,8 @@ function hasFiles(event) {
 button.addEventListener("click", () => input.click());
 retryAll.addEventListener("click", () => retry(inState("unsent")));
 dismissSent.addEventListener("click", () => dismiss(inState("accepted")));
+dismissRefused.addEventListener("click", () => dismiss(inState("refused")));
+saveList.addEventListener("click", () => save(toCsv([...films])));
 input.addEventListener("change", () => {
   take([...input.files]);
   input.value = "";
