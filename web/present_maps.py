@@ -61,6 +61,9 @@ STATES: Final[Mapping[ExplanationState, str]] = MappingProxyType(
 CORRELATIONS: Final = ((0.8, "close"), (0.5, "moderate"), (0.2, "weak"), (-0.2, "hardly any"), (-1.0, "opposed"))
 """From this rank correlation on, this word; ours, for reading only."""
 
+EVEN_BORDER: Final = 1 - 0.8**2
+"""What of an even map lies in the outer tenth of each side: that border's share of the film's area."""
+
 MARGIN: Final = 0.01
 """A score that falls by less than one percentage point is told as not falling."""
 
@@ -171,5 +174,10 @@ FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
     }
 )
 CHOICES: Final[Mapping[str, object]] = MappingProxyType(
-    {"METHODS": tuple(ExplanationMethod), "PIXEL_METHODS": PIXEL_METHODS, "MAX_ALPHA": MAX_ALPHA}
+    {
+        "METHODS": tuple(ExplanationMethod),
+        "PIXEL_METHODS": PIXEL_METHODS,
+        "MAX_ALPHA": MAX_ALPHA,
+        "EVEN_BORDER": EVEN_BORDER,
+    }
 )

@@ -132,14 +132,18 @@ def test_w_leads_back_to_the_list_as_it_was_filtered(open_page: Callable[..., Pa
 def test_the_focus_goes_to_a_heading_where_its_button_went(
     open_page: Callable[..., Page], running_stack: Service, film: str
 ) -> None:
-    """After measuring to the heatmap's, after a cancel to the verdict's."""
+    """After measuring to that of the numbers, which stays where it was; after a cancel to the verdict's."""
     page = open_page()
     page.goto(film)
-    page.get_by_role("button", name="Measure it").press("Enter")
-    expect(page.locator("#heatmap-title")).to_be_focused()
+    heading = page.get_by_role("heading", name="What this map is worth")
+    heading.scroll_into_view_if_needed()
     group = running_stack.pids("worker", "run")[0]
     freeze(running_stack, group)
     try:
+        before = heading.bounding_box()
+        page.get_by_role("button", name="Measure it").press("Enter")
+        expect(heading).to_be_focused()
+        assert heading.bounding_box() == before
         job = running_stack.submit(film_of("cancelled"))
         page.goto(f"{running_stack.url}/jobs/{job.id}")
         page.get_by_role("button", name="Cancel this job").press("Enter")

@@ -27,13 +27,19 @@ function changePending(section, option, redraw) {
 
 /** After a swap that took the focused button away, the focus goes to the heading of what came for it. */
 export function setUpFocus() {
-  let hadFocus = false;
+  let heading = "";
   document.addEventListener("htmx:beforeSwap", (event) => {
-    hadFocus = event.target.contains(document.activeElement) && document.activeElement !== document.body;
+    const focused = document.activeElement;
+    heading = event.target.contains(focused) && focused !== document.body ? headingOf(focused) : "";
   });
   document.addEventListener("htmx:afterSettle", (event) => {
-    if (!hadFocus || document.activeElement !== document.body) return;
-    hadFocus = false;
-    event.target.querySelector("h1[tabindex], h2[tabindex]")?.focus();
+    if (!heading || document.activeElement !== document.body) return;
+    event.target.querySelector(heading)?.focus();
+    heading = "";
   });
+}
+
+/** Of the numbers their own, so that it stays where the reader looks. */
+function headingOf(element) {
+  return element.closest(".worth") ? ".worth h3[tabindex]" : "h1[tabindex], h2[tabindex]";
 }
