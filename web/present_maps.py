@@ -61,6 +61,28 @@ STATES: Final[Mapping[ExplanationState, str]] = MappingProxyType(
 CORRELATIONS: Final = ((0.8, "close"), (0.5, "moderate"), (0.2, "weak"), (-0.2, "hardly any"), (-1.0, "opposed"))
 """From this rank correlation on, this word; ours, for reading only."""
 
+WORTH: Final[Mapping[tuple[bool, ...], str]] = MappingProxyType(
+    {
+        (True, True): (
+            "The score falls sooner where what is marked is taken away first, and rises sooner where it is shown "
+            "first, than in all random orders that were tried: it reacts to what is marked."
+        ),
+        (True, False): (
+            "The score falls sooner than in all random orders where what is marked is taken away first, but rises no "
+            "sooner where it is shown first: this map explains the score in part at most."
+        ),
+        (False, True): (
+            "The score rises sooner than in all random orders where what is marked is shown first, but falls no sooner "
+            "where it is taken away first: this map explains the score in part at most."
+        ),
+        (False, False): (
+            "What is marked moves the score no sooner than some random orders do: the score may react no more to "
+            "it than to the rest."
+        ),
+    }
+)
+"""What the comparison comes to, by whether deletion and insertion beat every random order."""
+
 EVEN_BORDER: Final = 1 - 0.8**2
 """What of an even map lies in the outer tenth of each side: that border's share of the film's area."""
 
@@ -116,12 +138,7 @@ def weigh(quality: wire.MapQuality) -> str:
     """What the comparison comes to, as a sentence or two."""
     if quality.random_least is None or quality.random_most is None:
         return "An earlier build measured this, beside too few random orders to tell the map from chance."
-    better = sum(line.is_better for line in compare(quality))
-    told = (
-        "Neither is better than all random orders: the score may react no more to what is marked than to the rest.",
-        "Only one of them is better than all random orders: this map explains the score in part at most.",
-        "Both are better than all random orders that were tried: the score reacts to what is marked.",
-    )[better]
+    told = WORTH[tuple(line.is_better for line in compare(quality))]
     if quality.deletion[-1] < quality.deletion[0] - MARGIN:
         return told
     return f"{told} A blank film scores this label no lower than this one, so the comparison tells little here."

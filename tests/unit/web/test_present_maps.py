@@ -30,11 +30,21 @@ def quality(
 @pytest.mark.parametrize(
     ("gone", "shown", "better", "start"),
     [
-        (0.3, 0.8, [True, True], "Both are better than all random orders"),
-        (0.3, 0.4, [True, False], "Only one of them is better"),
-        (0.8, 0.8, [False, True], "Only one of them is better"),
-        (0.8, 0.3, [False, False], "Neither is better than all random orders"),
-        (0.41, 0.59, [False, False], "Neither is better than all random orders"),
+        (0.3, 0.8, [True, True], "The score falls sooner where what is marked is taken away first, and rises sooner"),
+        (
+            0.3,
+            0.4,
+            [True, False],
+            "The score falls sooner than in all random orders where what is marked is taken away",
+        ),
+        (
+            0.8,
+            0.8,
+            [False, True],
+            "The score rises sooner than in all random orders where what is marked is shown first",
+        ),
+        (0.8, 0.3, [False, False], "What is marked moves the score no sooner than some random orders do"),
+        (0.41, 0.59, [False, False], "What is marked moves the score no sooner than some random orders do"),
     ],
 )
 def test_a_map_is_weighed_beside_random_order(gone: float, shown: float, better: list[bool], start: str) -> None:
