@@ -62,6 +62,23 @@ def test_on_paper_a_verdict_is_dark_on_light_and_controls_are_gone(
     assert told.evaluate("time => getComputedStyle(time, '::after').content") == f'"{told.get_attribute("title")}"'
 
 
+def test_a_printed_film_names_its_map_and_its_times_have_a_zone(open_page: Callable[..., Page], film: str) -> None:
+    """A sheet is read without the page beside it: which map, how strong, and when in whose time."""
+    page = open_page()
+    page.goto(film)
+    heading = page.locator("#heatmap-title")
+    expect(page.locator("#map-label")).to_have_text("Grad-CAM · 40 %")
+    assert heading.inner_text() == "Heatmap"
+    page.emulate_media(media="print")
+    expect(page.locator("#map-label")).to_be_visible()
+    assert heading.inner_text() == "Heatmap: Grad-CAM, 40 % over the film"
+    page.keyboard.press("o")
+    assert heading.inner_text() == "Heatmap: Grad-CAM, not laid over the film"
+    zone = page.evaluate("new Date().toLocaleTimeString('en-GB', {timeZoneName: 'short'}).split(' ')[1]")
+    for time in page.locator("time").all():
+        assert (time.get_attribute("title") or "").endswith(f" {zone}")
+
+
 @pytest.mark.parametrize("viewport", [DESK, TABLET, PHONE, SHORT], ids=["desk", "tablet", "phone", "short"])
 def test_nothing_lies_over_the_film(
     open_page: Callable[..., Page], running_stack: Service, viewport: dict[str, int]

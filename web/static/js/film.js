@@ -111,6 +111,7 @@ function showControls(strength) {
   toggle.setAttribute("aria-pressed", String(wish.isOn));
   toggle.textContent = wish.isOn ? "Heatmap on" : "Heatmap off";
   document.getElementById("scale-map").setAttribute("opacity", strength);
+  document.getElementById("paper-opacity").textContent = wish.isOn ? `, ${wish.opacity} % over the film` : ", not laid over the film";
 }
 
 /** There is a map, and it is not folded away with scores that mean nothing. */

@@ -52,7 +52,9 @@ function setUpTheme() {
 }
 
 const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "long" });
-const exact = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+const PARTS = { day: "2-digit", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" };
+const exact = new Intl.DateTimeFormat("en-GB", PARTS);
+const zoned = new Intl.DateTimeFormat("en-GB", { ...PARTS, timeZoneName: "short" });
 const STEPS = [["second", 60], ["minute", 60], ["hour", 24], ["day", 30], ["month", 12], ["year", Infinity]];
 
 function inWords(moment) {
@@ -69,7 +71,7 @@ function inWords(moment) {
 export function showTimes(root = document) {
   for (const time of root.querySelectorAll("time")) {
     const moment = new Date(time.dateTime);
-    time.title = exact.format(moment);
+    time.title = zoned.format(moment); // and on paper
     time.textContent = time.closest("dl") ? exact.format(moment) : inWords(moment);
   }
 }
