@@ -5,19 +5,44 @@ Without a report the splits are those of the manifest, whose measures that are n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 from shared.db.queries import KnownModel
-from shared.manifest import SplitMetrics
+from shared.manifest import Rate, SplitMetrics
 from shared.model_report import Estimate, Goal, Source, SplitReport
 from web import present
 
 MEASURES: Final[Mapping[str, str]] = MappingProxyType(
     {"balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro F1", "ece15": "Calibration error, 15 bins"}
 )
+POOLS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "covA": "Radiography Database, many sites",
+        "covB": "Radiography Database, its later part (BIMCV)",
+        "normP": "Kermany, small children",
+        "normA": "RSNA, of NIH ChestX-ray",
+        "vp": "Kermany, small children",
+        "kermany_bacteria": "Kermany, bacterial pneumonia of small children",
+        "tb": "Tuberculosis films, origin not stated",
+        "x_kermany_bacteria": "Kermany, bacterial pneumonia of small children",
+        "x_kermany_test": "Kermany, test films",
+        "x_tb": "Tuberculosis films, origin not stated",
+        "x_hannover": "Hannover",
+        "x_actualmed": "Actualmed",
+        "x_figure1": "Figure 1",
+        "x_ieee8023": "ieee8023",
+        "x_nih": "NIH ChestX-ray",
+    }
+)
+"""The collections that films are of, in words; MODEL_CARD.md says more of each."""
+
+NEVER_LEARNED: Final = ("x_nih", "other_pneumonia")
+"""Source and label of the films with a finding of a kind that no model has learned (shared/data/cxr3)."""
+
 REACHED: Final[Mapping[bool | None, str]] = MappingProxyType({True: "Yes", False: "No", None: "Not measured"})
 
 
@@ -52,10 +77,42 @@ def _measured(name: str, meaning: str, split: SplitReport) -> Measured:
 
 
 def reached(goal: Goal) -> str:
-    """Whether a goal is reached, in words."""
-    return REACHED[goal.reached]
+    """Whether a goal is reached, in words; where it lies inside the interval, that the value alone says so."""
+    words = REACHED[goal.reached]
+    if goal.reached is None or goal.low is None or goal.high is None or not goal.low < goal.limit < goal.high:
+        return words
+    return f"{words}, by the value alone"
+
+
+def name_pool(code: str) -> str:
+    """'x_nih' -> 'NIH ChestX-ray'; a collection unknown to this build keeps its code."""
+    return POOLS.get(code, code) or "not stated"
+
+
+def name_codes(sentence: str) -> str:
+    """A sentence of the report with labels and collections in words."""
+    return re.sub(r"\w+", lambda found: POOLS.get(found[0]) or present.name_label(found[0]), sentence)
+
+
+def find_never_learned(model: KnownModel) -> Rate | None:
+    """How many films with a finding of a kind that the model never saw were given a label all the same."""
+    external = model.report.splits.get("external") if model.report else None
+    rows = external.sources if external else []
+    return next((row.coverage for row in rows if (row.source, row.label) == NEVER_LEARNED), None)
+
+
+def show_rate(rate: Rate) -> str:
+    """'9.1 % (5.1 to 15.6)'."""
+    return f"{present.percent(rate.value)} ({rate.low * 100:.1f} to {rate.high * 100:.1f})"
 
 
 FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
-    {"list_measured": list_measured, "reached": reached}
+    {
+        "list_measured": list_measured,
+        "reached": reached,
+        "name_pool": name_pool,
+        "name_codes": name_codes,
+        "find_never_learned": find_never_learned,
+        "show_rate": show_rate,
+    }
 )

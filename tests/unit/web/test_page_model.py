@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from shared.db.tables import Model
@@ -10,6 +12,7 @@ from shared.wiring import Resources
 from tests.api import Api, Browser
 from tests.fakes import make_manifest
 from tests.reports import make_report, make_split
+from web import present_report
 
 
 @pytest.fixture
@@ -18,18 +21,18 @@ def person(api: Api) -> Browser:
     return api.browse()
 
 
-def register(resources: Resources, report: str | None) -> None:
+def register(resources: Resources, report: str | None, **changes: object) -> None:
     """A model as a worker makes it known."""
-    manifest = make_manifest()
+    manifest = make_manifest().model_copy(update=changes)
     with resources.database.begin() as session:
         values = {"name": manifest.name, "version": manifest.version, "manifest": manifest.model_dump_json()}
         now = resources.database.now(session)
         session.add(Model(weights_sha256=manifest.weights_sha256, registered_at=now, report=report, **values))
 
 
-def show(person: Browser, resources: Resources, report: ModelReport) -> str:
-    """The page of a model with that report, spaces made single."""
-    register(resources, report.model_dump_json())
+def show(person: Browser, resources: Resources, report: ModelReport, **changes: object) -> str:
+    """The page of a model with that report, spaces made single; `changes` are of its manifest."""
+    register(resources, report.model_dump_json(), **changes)
     return " ".join(person.request("GET", "/model").text.split())
 
 
@@ -51,19 +54,51 @@ def test_splits_are_the_reports_with_intervals_and_sources(person: Browser, reso
     assert "0.860 to 0.960" in page
     assert "without intervals" not in page
     assert page.index("External <span") < page.index("Test, adults <span") < page.index("Test <span")
-    assert '<tr><th scope="row">x_nih</th><td>Other pneumonia</td><td class="number">20</td>' in page
+    assert '<tr><th scope="row">NIH ChestX-ray</th><td>Other pneumonia</td><td class="number">20</td>' in page
 
 
-def test_the_warning_of_other_findings_takes_the_reports_number(person: Browser, resources: Resources) -> None:
-    """The share of `ood` that is given a label stands among the limits."""
-    page = show(person, resources, make_report(splits={"ood": make_split()}))
-    assert "Of 100 films with other findings, 85.0 % were given" in page
+def test_the_warning_of_other_findings_quotes_known_and_unknown_ones(person: Browser, resources: Resources) -> None:
+    """What it learned to tell apart looks far better than what it never saw; the second number stands beside it."""
+    splits = {"ood": make_split(), "external": make_split()}
+    page = show(person, resources, make_report(splits=splits), other_label="other_finding")
+    assert "Of 100 films with other findings of the kinds that it learned, 85.0 % (80.0 to 90.0) were given" in page
+    assert "Of 20 films with a finding of a kind that it never saw (pneumonia of NIH ChestX-ray), 30.0 % (25.0" in page
+
+
+def test_a_goal_inside_its_interval_is_reached_by_the_value_alone() -> None:
+    """Whether above or below; one that the interval settles is plainly reached or missed."""
+    goal = make_report().goals[0].model_copy(update={"limit": 0.97, "low": 0.95, "high": 0.98})
+    assert present_report.reached(goal.model_copy(update={"reached": True})) == "Yes, by the value alone"
+    assert present_report.reached(goal.model_copy(update={"reached": False})) == "No, by the value alone"
+    assert present_report.reached(goal.model_copy(update={"reached": True, "low": 0.971})) == "Yes"
+    assert present_report.reached(goal.model_copy(update={"reached": None})) == "Not measured"
+
+
+def test_labels_and_collections_of_the_report_are_told_in_words() -> None:
+    """In its sentences, too; a code that is not known stays as it is."""
+    told = present_report.name_codes("Most is lost on normal of x_kermany_test: 43 of 116 wrong.")
+    assert told == "Most is lost on Normal of Kermany, test films: 43 of 116 wrong."
+    assert (
+        present_report.name_codes("External, Hannover: recall of covid19") == "External, Hannover: recall of COVID-19"
+    )
+    assert present_report.name_pool("x_of_tomorrow") == "x_of_tomorrow"
+    assert present_report.name_pool("") == "not stated"
+
+
+def test_the_page_begins_with_what_is_on_it(person: Browser, resources: Resources) -> None:
+    """A link to each part, and none to one that is not there."""
+    page = show(person, resources, make_report())
+    links = re.findall(r'<li><a href="#(\w+)">', page)
+    assert links == ["limits", "goals", "measured", "trained", "thresholds", "identity"]
+    assert all(f'id="{link}"' in page for link in links)
 
 
 def test_without_a_report_there_are_no_goals(person: Browser, resources: Resources) -> None:
     """The page is there all the same, also where the stored report is of another build's form."""
     register(resources, None)
-    assert "What was aimed at" not in person.request("GET", "/model").text
+    page = person.request("GET", "/model").text
+    assert "What was aimed at" not in page
+    assert 'href="#goals"' not in page
 
 
 def test_a_report_of_another_form_is_left_out(person: Browser, resources: Resources) -> None:
