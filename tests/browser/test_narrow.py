@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
 
 from shared import samples
 from tests.browser.conftest import DESK, PHONE
@@ -33,6 +35,28 @@ def test_nothing_wraps_or_runs_sideways_in_a_narrow_window(
     assert value.evaluate("cell => getComputedStyle(cell, '::before').content") == '"Value"'
     goals = page.locator(".goals")
     assert goals.evaluate("e => e.scrollWidth <= e.clientWidth")
+
+
+def test_a_table_that_runs_on_shows_it_at_its_edge(open_page: Callable[..., Page], running_stack: Service) -> None:
+    """A shade on the right, which is gone where the table has been moved to its end."""
+    page = open_page(PHONE)
+    page.goto(f"{running_stack.url}/model")
+    table = page.locator(".scroller.wide:not(.goals)").first
+    table.scroll_into_view_if_needed()
+    assert table.evaluate("e => e.scrollWidth > e.clientWidth")
+    more = edge_of(table)
+    table.evaluate("e => { e.scrollLeft = e.scrollWidth; }")
+    page.wait_for_timeout(200)
+    assert edge_of(table) == (11, 13, 16)
+    assert more != (11, 13, 16)
+
+
+def edge_of(table: Locator) -> tuple[int, ...]:
+    """The colour of the last pixel but one beside its caption."""
+    shot = Image.open(io.BytesIO(table.screenshot())).convert("RGB")
+    found = shot.getpixel((shot.width - 2, 4))
+    assert isinstance(found, tuple)
+    return tuple(int(value) for value in found)
 
 
 def test_no_column_of_a_table_is_cut_on_a_desk(open_page: Callable[..., Page], running_stack: Service) -> None:
