@@ -90,6 +90,20 @@ def test_without_scripts_film_and_map_lie_side_by_side_in_the_systems_colours(
     context.close()
 
 
+def test_without_scripts_the_worklist_invites_to_nothing_that_needs_them(
+    chromium: Browser, session_cookies: StorageState, running_stack: Service
+) -> None:
+    """Films cannot be dropped there; how to send them all the same is linked."""
+    context = chromium.new_context(viewport=DESK, storage_state=session_cookies, java_script_enabled=False)
+    page = context.new_page()
+    page.goto(running_stack.url)
+    expect(page.get_by_text("Drop PNG or JPEG films anywhere")).to_be_hidden()
+    expect(page.locator(".intake").get_by_role("link", name="the API")).to_have_attribute(
+        "href", "/api/v1/openapi.json"
+    )
+    context.close()
+
+
 def test_the_film_has_a_role_and_a_name(open_page: Callable[..., Page], film: str) -> None:
     """Whoever lands on it by Tab hears what it is and which keys it knows."""
     page = open_page()
@@ -118,13 +132,18 @@ def test_keys_can_be_turned_off(open_page: Callable[..., Page], film: str) -> No
     expect(page.locator("[data-view=invert]")).to_have_attribute("aria-pressed", "true")
 
 
-def test_w_leads_back_to_the_list_as_it_was_filtered(open_page: Callable[..., Page], film: str) -> None:
-    """The filter stands in the address again."""
+def test_w_leads_back_to_the_list_as_it_was_filtered(
+    open_page: Callable[..., Page], running_stack: Service, film: str
+) -> None:
+    """The filter stands in the address again; from every page."""
     page = open_page()
     page.goto(page.url + "?status=succeeded")
     page.locator("#rows a").first.click()
     page.wait_for_url("**/jobs/*")
     expect(page.locator("#viewer-words")).to_be_empty()
+    page.keyboard.press("w")
+    page.wait_for_url("**/?status=succeeded")
+    page.goto(f"{running_stack.url}/model")
     page.keyboard.press("w")
     page.wait_for_url("**/?status=succeeded")
 

@@ -1,0 +1,48 @@
+"""What stands around every page: its keys, its ways to the other pages, and what is for programs below."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.api import Api, Browser
+from tests.unit.web.test_pages import finish_as
+
+KEYS = '<button type="button" class="quiet" data-opens="keys" title="Keys (?)">'
+
+
+@pytest.fixture
+def person(api: Api) -> Browser:
+    """A browser with a session."""
+    return api.browse()
+
+
+def read_pages(api: Api, person: Browser) -> dict[str, str]:
+    """Every kind of page, a refusal among them."""
+    addresses = ["/", f"/jobs/{finish_as(api.resources, 'normal')}", "/model", "/problems", "/nowhere"]
+    return {address: person.request("GET", address, {"Accept": "text/html"}).text for address in addresses}
+
+
+def test_every_page_lists_its_keys(api: Api, person: Browser) -> None:
+    """By a button with a title, for those who do not know that `?` does the same."""
+    for address, page in read_pages(api, person).items():
+        assert page.count(KEYS) == 1, address
+        assert page.count('<dialog id="keys"') == 1, address
+        assert ("<kbd>w</kbd>" in page) == (address != "/"), address
+
+
+def test_what_is_for_programs_stands_below_every_page(api: Api, person: Browser) -> None:
+    """Error codes and the API's description, in one footer; the ways above are a reader's."""
+    for address, page in read_pages(api, person).items():
+        [foot] = re.findall(r"<footer.*?</footer>", page, re.DOTALL)
+        assert re.findall(r'href="([^"]+)"', foot) == ["/problems", "/api/v1/openapi.json"], address
+        assert ('aria-current="page">Error codes' in foot) == (address == "/problems"), address
+        [ways] = re.findall(r'<nav aria-label="Pages">.*?</nav>', page, re.DOTALL)
+        assert re.findall(r'href="([^"]+)"', ways) == ["/", "/model"], address
+
+
+def test_the_switch_of_the_theme_has_a_title(api: Api, person: Browser) -> None:
+    """Its sign alone tells little."""
+    for address, page in read_pages(api, person).items():
+        assert re.search(r'id="theme" aria-pressed="false" title="[^"]+"', page), address
