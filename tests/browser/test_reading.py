@@ -83,6 +83,8 @@ def test_without_scripts_film_and_map_lie_side_by_side_in_the_systems_colours(
     expect(page.locator("body")).to_have_css("background-color", "rgb(243, 245, 245)")
     for name in (".tools", ".dial", ".heatmap-controls", ".curl button"):
         expect(page.locator(name)).to_be_hidden()
+    strip, window = page.locator(".film-facts").bounding_box(), page.locator(".lightbox").bounding_box()
+    assert (strip and strip["width"]) == (window and window["width"])
     left, right = (image.bounding_box() for image in page.locator("noscript img").all())
     assert left
     assert right
