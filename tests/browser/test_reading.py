@@ -100,9 +100,7 @@ def test_without_scripts_the_worklist_invites_to_nothing_that_needs_them(
     page = context.new_page()
     page.goto(running_stack.url)
     expect(page.get_by_text("Drop PNG or JPEG films anywhere")).to_be_hidden()
-    expect(page.locator(".intake").get_by_role("link", name="the API")).to_have_attribute(
-        "href", "/api/v1/openapi.json"
-    )
+    expect(page.locator(".intake").get_by_role("link", name="the API")).to_have_attribute("href", "/api/docs")
     context.close()
 
 

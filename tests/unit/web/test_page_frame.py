@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.api import Api, Browser
+from tests.api import Api, Browser, make_key
 from tests.unit.web.test_pages import finish_as
 
 KEYS = '<button type="button" class="quiet" data-opens="keys" title="Keys (?)">'
@@ -20,7 +20,7 @@ def person(api: Api) -> Browser:
 
 def read_pages(api: Api, person: Browser) -> dict[str, str]:
     """Every kind of page, a refusal among them."""
-    addresses = ["/", f"/jobs/{finish_as(api.resources, 'normal')}", "/model", "/problems", "/nowhere"]
+    addresses = ["/", f"/jobs/{finish_as(api.resources, 'normal')}", "/model", "/problems", "/api/docs", "/nowhere"]
     return {address: person.request("GET", address, {"Accept": "text/html"}).text for address in addresses}
 
 
@@ -33,13 +33,20 @@ def test_every_page_lists_its_keys(api: Api, person: Browser) -> None:
 
 
 def test_what_is_for_programs_stands_below_every_page(api: Api, person: Browser) -> None:
-    """Error codes and the API's description, in one footer; the ways above are a reader's."""
+    """Error codes and the API's page, in one footer; the ways above are a reader's."""
     for address, page in read_pages(api, person).items():
         [foot] = re.findall(r"<footer.*?</footer>", page, re.DOTALL)
-        assert re.findall(r'href="([^"]+)"', foot) == ["/problems", "/api/v1/openapi.json"], address
+        assert re.findall(r'href="([^"]+)"', foot)[:2] == ["/problems", "/api/docs"], address
         assert ('aria-current="page">Error codes' in foot) == (address == "/problems"), address
         [ways] = re.findall(r'<nav aria-label="Pages">.*?</nav>', page, re.DOTALL)
         assert re.findall(r'href="([^"]+)"', ways) == ["/", "/model"], address
+
+
+def test_operations_are_linked_for_those_who_may_see_them(api: Api) -> None:
+    """Whoever sends films may not, and is led nowhere where they would be refused."""
+    uploader = Api(api.resources, make_key(api.resources.database, role="uploader")).browse()
+    assert 'href="/operations"' not in uploader.request("GET", "/").text
+    assert 'href="/operations"' in api.browse().request("GET", "/").text
 
 
 def test_the_switch_of_the_theme_has_a_title(api: Api, person: Browser) -> None:
