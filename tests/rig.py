@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 
 from shared import wire
 from shared.db import audit
+from shared.db.audit_rows import compare
 from shared.db.tables import AuditEvent, Job, Result
 from shared.domain import Priority
 from shared.faults import Fault
@@ -105,12 +106,13 @@ class Rig(Stack):
         return {int(mark.suffix[1:]) for mark in marks}
 
     def assert_once(self, job_id: str, key: str) -> None:
-        """One row of this key, one result, one 'accepted', one end; and the chain holds."""
+        """One row of this key, one result, one 'accepted', one end; and chain and rows hold."""
         with self.database.read() as session:
             actions = list(session.scalars(select(AuditEvent.action).where(AuditEvent.subject == job_id)))
             rows = session.scalar(select(func.count()).select_from(Job).where(Job.idempotency_key == key))
             results = session.scalar(select(func.count()).select_from(Result).where(Result.job_id == job_id))
             assert audit.verify(session)[1] is None
+            assert compare(session)[1] is None
         assert (rows, results, actions.count("accepted"), actions.count("succeeded")) == (1, 1, 1, 1)
 
 

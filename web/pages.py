@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from flask import Blueprint, Response, current_app, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, Response, current_app, flash, g, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import generate_csrf
 from pydantic import BaseModel, ConfigDict, Field
@@ -103,7 +103,13 @@ def create_blueprint(resources: Resources) -> Blueprint:
     for name, function in {**present.FILTERS, **present_maps.FILTERS, **present_report.FILTERS}.items():
         pages.add_app_template_filter(function, name)
     pages.app_context_processor(
-        lambda: {**present.CHOICES, **present_maps.CHOICES, "can_change": can_change(), "can_operate": can_operate()}
+        lambda: {
+            **present.CHOICES,
+            **present_maps.CHOICES,
+            "can_change": can_change(),
+            "can_operate": can_operate(),
+            "is_in_session": is_in_session(),
+        }
     )
     _add_worklist(pages, resources)
     _add_film(pages, resources)
@@ -239,6 +245,11 @@ def can_change() -> bool:
 def can_operate() -> bool:
     """True where the caller's key may see how the whole service does."""
     return "principal" in g and g.principal.role in security.OPERATING_ROLES
+
+
+def is_in_session() -> bool:
+    """True for a browser's session, which can be ended; a program's key has none."""
+    return "principal" in g and "key_id" in session
 
 
 def is_signed_in(resources: Resources) -> bool:

@@ -41,7 +41,7 @@ POOLS: Final[Mapping[str, str]] = MappingProxyType(
 """The collections that films are of, in words; MODEL_CARD.md says more of each."""
 
 NEVER_LEARNED: Final = ("x_nih", "other_pneumonia")
-"""Source and label of the films with a finding of a kind that no model has learned (shared/data/cxr3)."""
+"""Source and label of the films with a finding of a kind that no model has learned."""
 
 REACHED: Final[Mapping[bool | None, str]] = MappingProxyType({True: "Yes", False: "No", None: "Not measured"})
 

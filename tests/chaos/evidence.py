@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.db import audit
+from shared.db.audit_rows import compare
 from shared.db.engine import Database
 from shared.db.tables import AuditEvent, Job, Result, WorkerHeartbeat
 from shared.errors import DatabaseDown
@@ -80,9 +81,12 @@ def audit_rows(session: Session) -> list[AuditRow]:
 
 
 def chain_break(session: Session) -> str | None:
-    """Where the audit chain does not hold, if anywhere."""
+    """Where the audit chain does not hold, or a job is not as it says, if anywhere."""
     _, found = audit.verify(session)
-    return f"{found.stream} event {found.seq}: {found.problem}" if found else None
+    if found:
+        return f"{found.stream} event {found.seq}: {found.problem}"
+    _, difference = compare(session)
+    return f"job {difference.job_id}: {difference.problem}" if difference else None
 
 
 def spans(session: Session, workers: Sequence[Part]) -> list[Span]:

@@ -53,3 +53,18 @@ def test_the_switch_of_the_theme_has_a_title(api: Api, person: Browser) -> None:
     """Its sign alone tells little."""
     for address, page in read_pages(api, person).items():
         assert re.search(r'id="theme" aria-pressed="false" title="[^"]+"', page), address
+
+
+def test_a_session_can_be_ended_from_every_page_that_knows_it(api: Api) -> None:
+    """By a form with its token, which works; a program that reads pages with its key has no session to end."""
+    person = api.browse()
+    for address in ("/", "/model", "/operations"):
+        assert 'id="leave"' in person.request("GET", address).text
+        assert 'id="leave"' not in api.get(address).text
+    token = re.search(
+        r'action="/leave">\s*<input type="hidden" name="csrf_token" value="([^"]+)"',
+        person.request("GET", "/model").text,
+    )
+    assert token
+    assert person.request("POST", "/leave", data={"csrf_token": token[1]}).status_code == 303
+    assert person.request("GET", "/").status_code == 401
