@@ -68,3 +68,15 @@ def test_a_session_can_be_ended_from_every_page_that_knows_it(api: Api) -> None:
     assert token
     assert person.request("POST", "/leave", data={"csrf_token": token[1]}).status_code == 303
     assert person.request("GET", "/").status_code == 401
+
+
+def test_the_worklists_films_can_be_had_as_a_table(api: Api, person: Browser) -> None:
+    """Those of its filter; where there are none, nothing is offered."""
+    assert 'id="table"' not in person.request("GET", "/").text
+    finish_as(api.resources, "normal")
+    page = person.request("GET", "/?status=succeeded").text
+    found = re.search(r'id="table" download href="([^"]+)"', page)
+    assert found
+    answer = person.request("GET", found[1])
+    assert (answer.status_code, answer.mimetype, len(answer.text.splitlines())) == (200, "text/csv", 2)
+    assert found[1] == "/api/v1/jobs.csv?status=succeeded"
