@@ -16,7 +16,7 @@ from typing import Final
 from sqlalchemy import select
 
 from shared import private_files
-from shared.db.engine import Database, is_missing_file, make_engine
+from shared.db.engine import Database, make_engine
 from shared.db.film_folder import MARK
 from shared.db.tables import Job
 from shared.errors import BlobMissing, DatabaseDown, InvalidRequest, NotFound, StorageDown
@@ -47,6 +47,8 @@ def back_up(settings: Settings, folder: Path, say: Callable[[str], None]) -> Bac
         StorageFull, StorageDown: the films cannot be.
     """
     source = _database_file(settings)
+    if folder.resolve().is_relative_to(settings.blobs.resolve()):
+        raise InvalidRequest("A backup cannot lie among the films that it copies; name another folder.")
     _make_folder(folder)
     _copy_database(source, folder / DATABASE)
     say(f"database: {folder / DATABASE}")
@@ -56,14 +58,15 @@ def back_up(settings: Settings, folder: Path, say: Callable[[str], None]) -> Bac
 
 
 def _database_file(settings: Settings) -> Path:
-    if not settings.sql_url.startswith(SQLITE):
+    scheme, _, path = settings.sql_url.partition("///")
+    if scheme not in {"sqlite:", "sqlite+pysqlite:"}:
         raise InvalidRequest(
             "The database is PostgreSQL: dump it by its own tools (pg_dump) first, and copy the folder of films after "
             "that; in the other order films could be missing."
         )
-    if is_missing_file(settings.sql_url):
+    if not Path(path).is_file():
         raise NotFound(f"No database in {settings.home}; set PLAINFILM_HOME.")
-    return Path(settings.sql_url.removeprefix(SQLITE))
+    return Path(path)
 
 
 def _make_folder(folder: Path) -> None:

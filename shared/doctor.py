@@ -15,6 +15,7 @@ from shared.db import schema
 from shared.db.engine import build_database, is_missing_file
 from shared.errors import AppError, InvalidRequest, explain
 from shared.home import find_openness
+from shared.imaging import seccomp
 from shared.imaging.decoder_client import DECODER_COMMAND
 from shared.imaging.sandbox import Sandbox
 from shared.listening import check_port
@@ -39,7 +40,7 @@ class Finding:
 def examine(settings: Settings, decoder_command: Sequence[str] = DECODER_COMMAND) -> list[Finding]:
     """Everything, in the order in which it would stop a start; tests give decoders that do not start."""
     return [*_python(), *_packages(), _home(settings), _disk(settings), _broker(settings), _port(settings),
-            *_database(settings), _decoder(decoder_command), _gpu()]  # fmt: skip
+            *_database(settings), _decoder(decoder_command), _confinement(), _gpu()]  # fmt: skip
 
 
 def _python() -> Iterator[Finding]:
@@ -133,6 +134,12 @@ def _decoder(command: Sequence[str]) -> Finding:
         how = f"{sys.executable} -I -c 'import shared.imaging.decoder_process'"
         return Finding("decoder", is_fine=False, state=f"{error.detail} To see why: {how}")
     return Finding("decoder", is_fine=True, state=f"reads a film of {film.facts.width_px} x {film.facts.height_px}")
+
+
+def _confinement() -> Finding:
+    is_there = seccomp.is_available()
+    state = "held to few system calls" if is_there else "seccomp is not there: films are decoded under limits alone"
+    return Finding("decoder's children", is_there, state, is_needed=False)
 
 
 def _gpu() -> Finding:

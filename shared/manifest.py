@@ -131,6 +131,12 @@ class ModelManifest(BaseModel):
         return self
 
 
+def seals_of(manifest: ModelManifest) -> frozenset[str]:
+    """What weights may be sealed with: as now, or as builds before 0.1 did, which wrote absent limits as nulls."""
+    said = manifest.model_dump_json(include=set(SAID))
+    return frozenset({seal_of(manifest), hashlib.sha256(said.encode()).hexdigest()})
+
+
 def seal_of(manifest: ModelManifest) -> str:
     """SHA-256, in hex, of what a manifest makes of its model's arrays; `weights.npz` repeats it, so its own tells both.
 

@@ -22,6 +22,13 @@ class BlobStore(Protocol):
             StorageDown: it is not.
         """
 
+    def try_to_change(self) -> None:
+        """Can blobs be written and removed just now? Asked before rows are deleted whose blobs go after them.
+
+        Raises:
+            StorageDown: they cannot.
+        """
+
     def put(self, tenant: str, job_id: str, data: bytes, sha256: str | None = None) -> str:
         """Store durably; return the reference.
 

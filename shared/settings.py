@@ -128,6 +128,8 @@ class Settings(BaseModel):
     retain_days: float | None = Field(
         default=None,
         gt=0,
+        le=36_500,
+        allow_inf_nan=False,
         description="jobs that ended so many days ago are deleted, film and result with them; kept for good unless set",
     )
     orphan_after_s: float = Field(

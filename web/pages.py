@@ -310,12 +310,15 @@ def get_changes(session: Session, now: datetime, tenant: str, query: LiveQuery) 
     worklist = get_worklist(session, now, tenant, query)
     by_id = {job.id: job for job in worklist.page.jobs}
     waiting = dict(entry.partition(".")[::2] for entry in query.waiting.split())
+    shown = query.shown.split()
     found = {job_id: by_id.get(job_id) or _find_job(session, tenant, job_id) for job_id in waiting}
     current = {id_: job for id_, job in found.items() if job and query.status in {None, job.status}}
     changed = [job for job in current.values() if job.status != waiting[job.id]]
-    known = waiting.keys() | set(query.shown.split())
+    known = waiting.keys() | set(shown)
     new = [job for job in worklist.page.jobs if job.id not in known and not query.cursor]
-    return Changes(changed=changed, gone=[id_ for id_ in found if id_ not in current], new=new, worklist=worklist)
+    kept = queries.known_jobs(session, shown) if shown else set()
+    gone = [id_ for id_ in found if id_ not in current] + [id_ for id_ in shown if id_ not in kept]
+    return Changes(changed=changed, gone=gone, new=new, worklist=worklist)
 
 
 def list_errors() -> list[tuple[type[AppError], str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+from contextlib import suppress
 from typing import Final
 
 from gunicorn.http import errors
@@ -44,19 +45,25 @@ class PlainWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         """Answer a request that could not be read, or not be answered; the connection ends with it."""
         from gunicorn.util import write_nonblock  # noqa: PLC0415
 
-        from shared.log import get_logger  # noqa: PLC0415
+        from shared.log import bind_request, get_logger  # noqa: PLC0415
 
         status, detail = find_refusal(error)
-        log, kind = get_logger(__name__), type(error).__name__
+        kind, request_id = type(error).__name__, secrets.token_hex(8)
+        bind_request(request_id)  # the connection's last request had another one
+        log = get_logger(__name__)
         if status:
             log.warning("request.unreadable", status=status, kind=kind)
+        elif isinstance(error, OURS):  # its words may be the client's
+            log.error("request.broken", kind=kind)
         else:
             log.error("request.broken", exc_info=error)
         try:
-            write_nonblock(client, answer(status or 500, detail))
-            drain(client)
+            write_nonblock(client, answer(status or 500, detail, request_id))
         except OSError:
             log.info("request.unanswered", kind=kind)
+            return
+        with suppress(OSError):
+            drain(client)
 
 
 def drain(client: socket.socket) -> None:
@@ -77,14 +84,14 @@ def find_refusal(error: BaseException) -> tuple[int, str]:
     return 0, "An unexpected fault; it is in the service's log."
 
 
-def answer(status: int, detail: str) -> bytes:
+def answer(status: int, detail: str, request_id: str) -> bytes:
     """A whole response."""
     from shared import wire  # noqa: PLC0415
     from shared.errors import AppError, InvalidRequest, Malformed  # noqa: PLC0415
     from web.security import HEADERS  # noqa: PLC0415
 
     kind: type[AppError] = {500: AppError, BAD_REQUEST: Malformed}.get(status, InvalidRequest)
-    title, request_id = REASONS.get(status, kind.title), secrets.token_hex(8)
+    title = REASONS.get(status, kind.title)
     problem = wire.Problem(
         type=f"/problems#{kind.code}", title=title, status=status, detail=detail, code=kind.code, request_id=request_id
     )

@@ -229,10 +229,10 @@ def _insert(resources: Resources, who: Principal, upload: Upload, new: NewJob, a
             else:
                 changes.insert_answered(new, answered_by)
             faults.reach(Fault.JOB_INSERTED)
-    except IntegrityError:
+    except IntegrityError as error:
         resources.blobs.delete(new.blob_ref)
         earlier = _find_earlier(resources, who, upload)
-        if earlier is None:
-            raise
+        if earlier is None:  # that job was deleted meanwhile, and its key is free again
+            raise DatabaseDown("The job that this key had made is just being deleted; send the film again.") from error
         return earlier
     return new.id

@@ -21,6 +21,7 @@ from shared.queueing import KEY_PREFIX
 from shared.redis_client import make_client
 from shared.settings import Settings, load_settings
 from worker import tasks
+from worker.ending import Ending
 from worker.serving import Serving
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def create_celery(settings: Settings) -> Celery:
     return celery
 
 
-def work_in_children(settings: Settings, serving: Serving = ALL) -> None:
+def work_in_children(settings: Settings, serving: Serving = ALL, ending: Ending | None = None) -> None:
     """Have each child of the pool start, and end, as a worker that serves these queues."""
 
     def start_child(**_sent: object) -> None:
@@ -103,7 +104,7 @@ def work_in_children(settings: Settings, serving: Serving = ALL) -> None:
             from worker import boot  # noqa: PLC0415  only the child pays for numpy and SQL
 
             die_with_parent()
-            boot.start(settings, serving)
+            boot.start(settings, serving, ending)
         except BaseException:  # Celery would log it and keep a child that can do nothing
             log.exception("worker.not_started")
             os._exit(EXIT_NO_START)

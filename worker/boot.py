@@ -26,6 +26,7 @@ from shared.settings import Settings
 from shared.wiring import build_resources
 from worker import heartbeat
 from worker.awaiting import wait_for_database, wait_for_films
+from worker.ending import Ending
 from worker.engine.base import Engine
 from worker.engine.explain import Explainer
 from worker.engine.golden import GoldenState, read_golden
@@ -54,23 +55,18 @@ def current() -> Runtime:
     return _runtime
 
 
-def start(settings: Settings, serving: Serving) -> Runtime:
+def start(settings: Settings, serving: Serving, ending: Ending | None = None) -> Runtime:
     """Start this process as the one that computes; what goes wrong is raised, and then it must end."""
     global _runtime  # noqa: PLW0603  one runtime a process, set once
     keep_freed_memory()
     set_up_logging(settings.log_level, "worker")
     _runtime = build(settings, serving)
+    _runtime.ending = ending or _runtime.ending
     gc.freeze()  # what is built stays: looking through it for garbage would stop this process for 50 ms now and then
     for name, loop in LOOPS.items():
         threading.Thread(target=loop, args=(_runtime,), name=name, daemon=True).start()
     log.info("worker.started", worker=_runtime.kitchen.who.worker, device=_runtime.kitchen.engine.device)
     return _runtime
-
-
-def begin_no_more(**_sent: object) -> None:
-    """Begin no other explanation: called from a signal's handler, so it wakes nobody, which might hold a lock."""
-    if _runtime is not None:
-        _runtime.stop.set()
 
 
 def stop() -> None:

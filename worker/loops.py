@@ -78,8 +78,8 @@ def drain(runtime: Runtime) -> None:
 
 def explain_due(runtime: Runtime) -> None:
     """Explain while something waits for it and no film does: a film waits for one explanation at the most."""
-    while runtime.desk is not None and not runtime.stop.is_set():
-        if not is_map_next(runtime.kitchen) or not runtime.explain() or runtime.stop.is_set():
+    while runtime.desk is not None and not runtime.is_to_end:
+        if not is_map_next(runtime.kitchen) or not runtime.explain() or runtime.is_to_end:
             return
         runtime.beat()
         sweep.sweep(runtime.kitchen.resources, runtime.kitchen.who.worker)  # it may find films that dead workers held
@@ -107,9 +107,10 @@ def purge_loop(runtime: Runtime) -> None:
     """Delete what was kept for its time, and orphans, now and then: it takes long, and nobody waits for it."""
     resources, worker = runtime.kitchen.resources, runtime.kitchen.who.worker
     while not runtime.ended.wait(sweep.PURGE_EVERY_S):
-        for purge in (retention.delete_old, sweep.purge_orphans):
-            with _logging_faults("purge.failed"):
-                purge(resources, worker)
+        with _logging_faults("retention.failed"):
+            retention.delete_old(resources, worker, runtime.ended.is_set)
+        with _logging_faults("purge.failed"):
+            sweep.purge_orphans(resources, worker)
 
 
 LOOPS: Final[Mapping[str, Callable[[Runtime], None]]] = MappingProxyType(

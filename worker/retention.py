@@ -5,6 +5,7 @@ Any worker's purge loop calls it; one at a time does the work.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
@@ -22,26 +23,27 @@ TURN_S: Final = 60.0
 BATCH: Final = 100
 """Jobs of one transaction, so that films which come meanwhile wait for a few at the most."""
 
-BATCHES: Final = 100
-"""Of one pass, so that a worker can end; the next pass goes on."""
 
+def delete_old(resources: Resources, worker: str, is_ending: Callable[[], bool] = lambda: False) -> int:
+    """Delete what has been kept for its time, batch by batch.
 
-def delete_old(resources: Resources, worker: str) -> int:
-    """Delete what has been kept for its time, `BATCHES` times `BATCH` jobs at the most.
+    Args:
+        is_ending: asked before each batch; then the next worker goes on.
 
     Returns:
         How many jobs were deleted; 0 too where all is kept for good or another worker has the turn.
 
     Raises:
-        StorageDown: the films' folder is not there, is another database's, or takes no changes. Films whose rows are
-            deleted by then are orphans, and removed as such.
+        StorageDown: the films' folder is not there, is another database's, or takes no changes; no batch is begun then.
+            Films of a batch whose rows are deleted by then are orphans, and removed as such.
     """
     if resources.settings.retain_days is None:
         return 0
-    resources.blobs.check()
     kept = timedelta(days=resources.settings.retain_days)
     deleted = 0
-    for _ in range(BATCHES):
+    while not is_ending():
+        resources.blobs.check()
+        resources.blobs.try_to_change()
         batch = _delete_batch(resources, worker, kept)
         for job in batch:
             resources.blobs.delete(job.blob_ref)

@@ -19,6 +19,7 @@ from shared.exits import end_plainly
 from shared.log import set_up_logging
 from shared.processes import die_with_parent
 from shared.settings import Settings, load_settings
+from worker.ending import Ending
 from worker.serving import Serving, model_folder
 
 if TYPE_CHECKING:
@@ -54,11 +55,8 @@ def _work_here(settings: Settings, serving: Serving) -> None:
     from worker.app import create_celery  # noqa: PLC0415  it imports Celery
 
     celery = create_celery(settings)
-    from celery.signals import worker_shutting_down  # noqa: PLC0415
-
-    worker_shutting_down.connect(boot.begin_no_more, weak=False)  # Celery returns when the task in hand is done
     try:
-        boot.start(settings, serving)
+        boot.start(settings, serving, _hear_the_end())
         _listen(celery, settings, serving, "solo")
     finally:
         boot.stop()
@@ -71,8 +69,17 @@ def _work_in_child(settings: Settings, serving: Serving) -> None:
         from worker.app import create_celery, work_in_children  # noqa: PLC0415  Celery loads meanwhile
 
         checked.result()
-    work_in_children(settings, serving)
+    work_in_children(settings, serving, _hear_the_end())
     _listen(create_celery(settings), settings, serving, "prefork")
+
+
+def _hear_the_end() -> Ending:
+    """Heard when Celery is told to end, which is some time before it does: it waits for the task in hand."""
+    from celery.signals import worker_shutting_down  # noqa: PLC0415  Celery loads only where it runs
+
+    ending = Ending()
+    worker_shutting_down.connect(ending.tell, weak=False)
+    return ending
 
 
 def _listen(celery: Celery, settings: Settings, serving: Serving, pool: Pool) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from shared.db import explanation_queries, queries
 from worker import heartbeat, pipeline, sweep
+from worker.ending import Ending
 from worker.engine.golden import GoldenState
 from worker.explain import Desk, explain_next
 from worker.serving import Serving
@@ -32,6 +33,7 @@ class Runtime:
     stop: threading.Event = field(default_factory=threading.Event)
     woken: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
+    ending: Ending = field(default_factory=Ending)
     desk: Desk | None = None
     golden: GoldenState = GoldenState.ABSENT
     tended_at: float = 0.0
@@ -45,6 +47,11 @@ class Runtime:
             return pipeline.process(self.kitchen)
         finally:
             self.turn.release()
+
+    @property
+    def is_to_end(self) -> bool:
+        """True once Celery heard it, or whoever started the threads said so."""
+        return self.stop.is_set() or self.ending.has_come
 
     def tend(self) -> None:
         """Beat, and sweep: a long queue must not hide what dead workers held. Not after every batch."""
@@ -73,7 +80,7 @@ class Runtime:
         if self.desk is None or not self.has_films or not self.turn.acquire(timeout=TURN_WAIT_S):
             return False
         try:  # asked in our turn: a film may have come, or the word to end
-            return not self.stop.is_set() and is_map_next(self.kitchen) and explain_next(self.desk)
+            return not self.is_to_end and is_map_next(self.kitchen) and explain_next(self.desk)
         finally:
             self.turn.release()
 

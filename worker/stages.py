@@ -254,15 +254,12 @@ def _finding(engine: Engine, concluded: Concluded, duration_ms: int) -> Finding:
         "reasons": list(assessment.reasons),
         "saliency_sha256": hashlib.sha256(raw).hexdigest(),
         "preprocessing": manifest.preprocessing,
+        "saliency_method": saliency.method,
+        "border_share": saliency.border_share,
+        "is_degenerate": saliency.is_degenerate,
         "device": engine.device,
         "code_version": CODE_VERSION,
         "duration_ms": duration_ms,
     }
-    columns = {
-        **recorded,
-        "saliency_method": saliency.method,
-        "saliency": raw,
-        "border_share": saliency.border_share,
-        "is_degenerate": saliency.is_degenerate,
-    }
+    columns = {**recorded, "saliency": raw}
     return Finding(columns, {**recorded, "model_version": manifest.version})

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
-from shared.db.tables import AuditEvent, DeletedJob, Job, Result
+from shared.db.deletions import DELETED
+from shared.db.tables import AuditEvent, Job, Result
 from shared.domain import STATE_AFTER
 
 BATCH: Final = 500
@@ -35,10 +36,12 @@ class Difference:
 
 @dataclass(slots=True)
 class _Told:
-    """What the audit says of one job: facts by action, the last of each, and the state that it was left in."""
+    """What the audit says of one job: facts by action, the last of each; who sent it, whose it is, how it was left."""
 
     facts: dict[str, Facts] = field(default_factory=dict)
     state: str | None = None
+    sent_by: str | None = None
+    stream: str | None = None
 
 
 def compare(session: Session) -> tuple[int, Difference | None]:
@@ -60,43 +63,61 @@ def compare(session: Session) -> tuple[int, Difference | None]:
         after = ids[-1]
         session.expunge_all()
     lost = session.scalar(_LOST)
-    return agreed, Difference(
-        lost, "it was accepted, and has neither a row nor a note of its deletion"
-    ) if lost else None
+    return agreed, Difference(lost, "it was accepted and never deleted, and has no row") if lost else None
 
 
+_OTHER = aliased(AuditEvent)
 _LOST = (
     select(AuditEvent.subject)
     .where(AuditEvent.action == "accepted")
     .where(~select(Job.id).where(Job.id == AuditEvent.subject).exists())
-    .where(~select(DeletedJob.id).where(DeletedJob.id == AuditEvent.subject).exists())
+    .where(~select(_OTHER.seq).where(_OTHER.subject == AuditEvent.subject, _OTHER.action == DELETED).exists())
     .limit(1)
 )
+"""By the chain alone: a note of a deletion is no event."""
 
 
 def _read(session: Session, job_ids: Sequence[str]) -> dict[str, _Told]:
     told: dict[str, _Told] = defaultdict(_Told)
     rows = session.execute(
-        select(AuditEvent.subject, AuditEvent.action, AuditEvent.body)
+        select(AuditEvent.stream, AuditEvent.subject, AuditEvent.actor, AuditEvent.action, AuditEvent.body)
         .where(AuditEvent.subject.in_(job_ids))
         .order_by(AuditEvent.stream, AuditEvent.seq)
     )
-    for subject, action, body in rows:
-        told[subject].facts[action] = json.loads(body)["facts"]
+    for stream, subject, actor, action, body in rows:
+        of_job = told[subject]
+        of_job.facts[action] = json.loads(body)["facts"]
         if action in STATE_AFTER:
-            told[subject].state = STATE_AFTER[action]
+            of_job.state = STATE_AFTER[action]
+        if action == "accepted":
+            of_job.sent_by, of_job.stream = actor, stream
     return told
 
 
 def _problem(job: Job, result: Result | None, told: _Told) -> str | None:
-    if told.state is None:
-        return "the audit does not know it"
-    if job.state != told.state:
-        return f"it is {job.state}, the audit left it {told.state}"
+    """What is first found to be otherwise, if anything."""
     accepted, answered = told.facts.get("accepted", {}), told.facts.get("succeeded")
+    found = _stands_otherwise(job, told) or _differs(job, accepted)
+    if found:
+        return found
     if (result is None) != (answered is None):
         return "it has no result, the audit has one" if result is None else "it has a result, the audit has none"
-    return _differs(job, accepted) or (_differs(result, answered or {}) or _map_differs(result) if result else None)
+    if result is None:
+        return _differs(job, told.facts.get("failed", {}))
+    if result.tenant != job.tenant:
+        return f"its result is of {result.tenant}"
+    return _differs(result, answered or {}) or _map_differs(result)
+
+
+def _stands_otherwise(job: Job, told: _Told) -> str | None:
+    """Whether there is such a job, whose it is, and in which state."""
+    if told.state is None:
+        return "the audit does not know it"
+    if DELETED in told.facts:
+        return "it was deleted, and is there"
+    if (job.tenant, f"key:{job.owner}") != (told.stream, told.sent_by):
+        return f"it is of {job.tenant} and sent by key:{job.owner}, the audit says {told.stream} and {told.sent_by}"
+    return None if job.state == told.state else f"it is {job.state}, the audit left it {told.state}"
 
 
 def _differs(row: Job | Result, facts: Facts) -> str | None:

@@ -16,6 +16,7 @@ import struct
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -75,6 +76,14 @@ ALLOW, REFUSE = 0x7FFF0000, 0x00050001
 
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 INSTRUCTION: Final = struct.Struct("=HBBI")
+
+
+def is_available(machine: str = platform.machine(), status: Path = Path("/proc/self/status")) -> bool:
+    """Whether `confine` can do it here, as far as can be told without doing it."""
+    try:
+        return machine in ABIS and "\nSeccomp:" in status.read_text(encoding="utf-8")
+    except OSError:
+        return False
 
 
 def confine(machine: str = platform.machine()) -> bool:

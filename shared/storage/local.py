@@ -44,6 +44,19 @@ class LocalBlobs:
     _known: set[Path] = field(default_factory=set, compare=False, repr=False)
     """Folders of tenants whose names this process has seen made durable."""
 
+    def try_to_change(self) -> None:
+        """Make and remove a file of our own.
+
+        Raises:
+            StorageDown: the disk says no.
+        """
+        probe = self.root / f".tmp-{os.getpid()}"
+        try:
+            probe.touch()
+            probe.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageDown("The films' folder takes no changes.", errno=error.errno) from error
+
     def put(self, tenant: str, job_id: str, data: bytes, sha256: str | None = None) -> str:
         """Store durably; return the reference. `sha256` is of `data`, in hex, where the caller has worked it out.
 

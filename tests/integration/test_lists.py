@@ -15,6 +15,7 @@ from shared.db.engine import Database, make_engine
 from shared.domain import JobState, Priority, Verdict, first_id_at
 from shared.wire import ListQuery
 from tests.api import make_tenant
+from tests.fakes import FixedClock
 from tests.jobs import claim, claimant, finish, make_job
 
 pytestmark = pytest.mark.integration
@@ -69,12 +70,15 @@ def test_a_list_of_one_verdict_is_the_newest_first(database: Database) -> None:
     assert (rest.next_cursor, none.jobs) == (None, [])
 
 
-def test_a_list_of_a_time_holds_what_was_made_then(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From its first moment on and before its last; by verdict as well, and by pages."""
+def test_a_list_of_a_time_holds_what_was_made_then(
+    database: Database, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its first moment on and before its last, by the row's time: its id is made some seconds before."""
     start = datetime(2026, 11, 1, 12, tzinfo=UTC)
     made = []
     for minute in range(5):
-        id_ = first_id_at(start + timedelta(minutes=minute))
+        clock.now = start + timedelta(minutes=minute)
+        id_ = first_id_at(clock.now - timedelta(seconds=90))
         monkeypatch.setattr("tests.jobs.new_job_id", lambda id_=id_: id_[:-1] + "7")
         made.append(make_job(database))
     for held in claim(database):

@@ -6,7 +6,7 @@ import json
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -69,6 +69,40 @@ def test_what_is_no_request_is_refused_as_any_other_and_leaves_no_name_in_the_lo
     assert NAME not in web.log.read_text()
 
 
+def test_a_header_names_no_path(web: WebAlone) -> None:
+    """Nor leaves what it says in the log."""
+    status, _, _ = ask(web, f"GET /livez HTTP/1.1\r\nHost: x\r\nScript-Name: /{NAME}\r\nConnection: close\r\n\r\n")
+    assert status == 200
+    ask(web, f"GET /livez HTTP/1.1\r\nHost: x\r\nScript_Name: /{NAME}\r\nConnection: close\r\n\r\n")
+    assert NAME not in web.log.read_text()
+
+
+def test_a_refusal_is_found_in_the_log_by_its_id(web: WebAlone) -> None:
+    """Also on a connection that had another request before."""
+    with socket.create_connection(("127.0.0.1", web.port), timeout=20) as client:
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200 OK" in client.recv(65_536)
+        client.sendall(b"GET /livez HTTX/1.1\r\n\r\n")
+        received = b"".join(iter(lambda: client.recv(65_536), b""))
+    problem = wire.Problem.model_validate_json(received.partition(b"\r\n\r\n")[2])
+    said = [json.loads(line) for line in web.log.read_text().splitlines()]
+    assert [line["request_id"] for line in said if line["event"] == "request.unreadable"] == [problem.request_id]
+
+
+def test_large_beginnings_keep_nobody_out(web: WebAlone) -> None:
+    """A head that grows too large is refused before it costs much."""
+    large = b"GET /livez HTTP/1.1\r\n" + b"".join(b"X-%d: %s\r\n" % (n, b"a" * 2000) for n in range(200))
+    with ExitStack() as all_open:
+        for _ in range(100):
+            client = all_open.enter_context(socket.create_connection(("127.0.0.1", web.port), timeout=20))
+            with suppress(OSError):  # it is refused while it is sent
+                client.sendall(large)
+        assert web.is_alive()
+    refused = [json.loads(line) for line in web.log.read_text().splitlines() if "request.unreadable" in line]
+    assert len(refused) == 100
+    assert {line["status"] for line in refused} == {431}
+
+
 def test_a_thousand_beginnings_of_requests_keep_nobody_out(web: WebAlone) -> None:
     """While all of them are still open, another is answered."""
     with ExitStack() as all_open:
@@ -90,4 +124,4 @@ def test_a_fault_of_the_service_is_no_fault_of_the_client() -> None:
     for error in (errors.InvalidResponseHeader("x"), errors.ConfigurationProblem("x"), RuntimeError("x")):
         status, detail = refusals.find_refusal(error)
         assert status == 0
-        assert refusals.answer(500, detail).startswith(b"HTTP/1.1 500 Something went wrong on our side\r\n")
+        assert refusals.answer(500, detail, "r").startswith(b"HTTP/1.1 500 Something went wrong on our side\r\n")

@@ -17,7 +17,7 @@ import pytest
 import redis
 from sqlalchemy import create_engine, select
 
-from shared.db.tables import Explanation, Result
+from shared.db.tables import Explanation, Result, WorkerHeartbeat
 from shared.domain import JobState
 from tests.service import Service, films, wait_until
 
@@ -112,7 +112,7 @@ def test_what_is_no_message_ends_no_worker(start_service: Start) -> None:
     """Whoever may write to the broker may ring, and no more; films are answered by the same process as before."""
     service = start_service()
     (worker,) = service.pids("worker", "run")
-    no_message = [b"\xff no json", b"5", b"[]", b"{}", b'"text"', b'{"body": 1}', b"null"]
+    no_message = [b"\xff no json", b"5", b"[]", b"{}", b'"text"', b'{"body": 1}', b"null", b"[" * 5000 + b"]" * 5000]
     with redis.Redis.from_url((service.home / "run" / "redis-url").read_text()) as client:
         for name in ("stat", "routine", "explain"):
             client.rpush(f"plainfilm:{name}", *no_message)
@@ -135,30 +135,39 @@ def test_a_worker_started_by_hand_finds_the_broker_of_the_next_start(start_servi
         assert two_workers(again)
 
 
-def test_a_worker_told_to_end_begins_no_other_map(start_service: Start) -> None:
-    """It ends with the one in hand; the others are left to the worker that is started in its place."""
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_worker_told_to_end_begins_no_other_map(start_service: Start, pool: str) -> None:
+    """It ends with the one in hand; the others are left to another worker."""
     service = start_service()
-    (worker,) = service.pids("worker", "run")
-    sent = [service.submit(film) for film in films(3)]
-    asked = [
-        service.http.post(f"/api/v1/jobs/{service.done(job.id).id}/explanations", headers=service.headers, json=body)
-        for job in sent
-        for body in ({"method": "gradient"}, {"method": "grad_cam_plus_plus"}, {"method": "integrated_gradients"})
-    ]
-    assert {response.status_code for response in asked} == {202}
-    database = create_engine(f"sqlite:///{service.home / 'plainfilm.db'}")
+    (first,) = service.pids("worker", "run")
+    sent = [service.done(service.submit(film).id) for film in films(3)]
+    with worker_beside(service, "--pool", pool, "--queues", "explain") as second:
+        wait_until(lambda: "explain" in heard(service), "the second worker to make maps")
+        os.kill(first, signal.SIGSTOP)
+        try:
+            for job in sent:
+                for method in ("gradient", "grad_cam_plus_plus", "integrated_gradients"):
+                    ask = service.http.post(job.links.explanations, headers=service.headers, json={"method": method})
+                    assert ask.status_code == 202
+            wait_until(lambda: begun(service), "the first map to be begun")
+            second.terminate()
+            before = begun(service)
+            assert second.wait(60) == 0
+            assert before <= begun(service) <= before + 1  # one may have been begun before it heard
+        finally:
+            os.kill(first, signal.SIGCONT)
 
-    def begun() -> int:
-        with database.connect() as sql:
-            mine = Explanation.lease_owner.endswith(f":{worker}") | Explanation.worker.endswith(f":{worker}")
-            return len(sql.execute(select(Explanation.id).where(mine)).all())
 
-    wait_until(begun, "the first map to be begun")
-    os.kill(worker, signal.SIGTERM)
-    before = begun()
-    wait_until(lambda: worker not in service.pids("worker", "run"), "the worker to end")
-    assert before <= begun() <= before + 1  # one may have been begun before it heard
-    database.dispose()
+def heard(service: Service) -> list[str]:
+    """What each worker takes."""
+    with create_engine(f"sqlite:///{service.home / 'plainfilm.db'}").connect() as sql:
+        return [queues for (queues,) in sql.execute(select(WorkerHeartbeat.queues))]
+
+
+def begun(service: Service) -> int:
+    """Maps that were claimed, whatever became of them."""
+    with create_engine(f"sqlite:///{service.home / 'plainfilm.db'}").connect() as sql:
+        return len(sql.execute(select(Explanation.id).where(Explanation.attempt > 0)).all())
 
 
 def test_a_worker_that_dies_is_started_again(start_service: Start) -> None:

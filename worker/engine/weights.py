@@ -19,7 +19,7 @@ import numpy as np
 
 from shared.arrays import FloatArray
 from shared.errors import BadChecksum, ManifestMismatch, WrongShape
-from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, seal_of
+from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, seals_of
 from worker.engine.architecture import Architecture, array_shapes, find_architecture, folded, gate_features
 from worker.engine.gate import PREFIX, Gate, from_arrays
 from worker.engine.int8 import INT8_FILE, Int8Row, from_stored
@@ -132,7 +132,7 @@ def _check_seal(data: bytes, manifest: ModelManifest) -> None:
     """Results and stored answers name the weights alone, so these speak for the thresholds; older ones have no seal."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         seal = archive.comment.decode("ascii", "replace")
-    if seal and seal != seal_of(manifest):
+    if seal and seal not in seals_of(manifest):
         message = (
             f"{MANIFEST_FILE} is not the one that these weights were written with: its labels, preprocessing, "
             "temperature or thresholds were changed. `plainfilm model recalibrate` writes a version of its own."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -13,10 +14,12 @@ from shared.db.engine import Database, make_engine
 from shared.db.tables import Job
 from shared.errors import StorageDown
 from shared.wiring import Resources
+from tests.decoders import until
 from tests.fakes import FixedClock, MemoryBlobs
 from tests.jobs import claim, finish, make_job
-from worker import retention
+from worker import loops, retention, sweep
 from worker.retention import delete_old
+from worker.runtime import Runtime
 
 DAY_S = 86_400.0
 
@@ -74,16 +77,17 @@ def test_they_are_kept_for_good_unless_told_otherwise(kept: Resources, clock: Fi
     assert jobs_left(kept) == 1
 
 
-def test_many_go_in_batches_and_no_pass_is_endless(
+def test_many_go_in_batches_until_the_worker_ends(
     kept: Resources, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pass of two batches of two leaves the fifth to the next one."""
+    """All five, two at a time; a worker that ends leaves the rest to the next one."""
     monkeypatch.setattr(retention, "BATCH", 2)
-    monkeypatch.setattr(retention, "BATCHES", 2)
     for _ in range(5):
         answer(kept)
     clock.advance(2 * DAY_S)
-    assert [delete_old(kept, "w1") for _ in range(3)] == [4, 1, 0]
+    answers = iter([False, True])
+    assert delete_old(kept, "w1", lambda: next(answers)) == 2
+    assert [delete_old(kept, "w1") for _ in range(2)] == [3, 0]
     assert films(kept) == set()
 
 
@@ -106,3 +110,19 @@ def test_nothing_is_deleted_beside_another_databases_films(kept: Resources, cloc
     with pytest.raises(StorageDown):
         delete_old(kept, "w1")
     assert jobs_left(kept) == 1
+
+
+def test_a_workers_purge_deletes_what_was_kept_for_its_time(
+    runtime: Runtime, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without anybody asking; and what fails there keeps no orphan from being removed."""
+    settings = resources.settings.model_copy(update={"retain_days": 1e-9})
+    runtime.kitchen = replace(runtime.kitchen, resources=replace(resources, settings=settings))
+    ref = answer(resources)
+    monkeypatch.setattr(sweep, "PURGE_EVERY_S", 0.01)
+    thread = threading.Thread(target=loops.purge_loop, args=(runtime,))
+    thread.start()
+    until(lambda: ref not in films(resources))
+    runtime.ended.set()
+    thread.join(20)
+    assert jobs_left(resources) == 0

@@ -14,7 +14,7 @@ from shared.errors import DatabaseDown
 from shared.wiring import Resources, new_job_id
 from tests.explanations import RuleExplainer, make_explanation
 from tests.kitchens import make_film
-from worker import boot, loops
+from worker import loops
 from worker import runtime as turns
 from worker.explain import Desk
 from worker.runtime import Runtime
@@ -137,9 +137,9 @@ def broken_desk(_desk: Desk) -> bool:
 
 
 def test_a_worker_told_to_end_begins_no_map(resources: Resources, runtime: Runtime) -> None:
-    """As soon as Celery hears it, whatever waits; where nothing was started the word does no harm."""
+    """As soon as Celery hears it, whatever waits."""
     map_of_a_film(resources, runtime)
-    boot.begin_no_more()
-    assert runtime.stop.is_set()
+    runtime.ending.tell(sig="SIGTERM")
+    assert not runtime.stop.is_set()
     assert not runtime.explain()
     assert map_states(resources) == ["queued"]

@@ -129,8 +129,11 @@ def test_a_child_reaches_no_other_process_and_no_name(deed: bytes, evil: Sandbox
 
 
 def test_a_machine_that_is_not_known_is_not_confined() -> None:
-    """The caller learns it."""
+    """The doctor says so."""
     assert not seccomp.confine("vax")
+    assert not seccomp.is_available("vax")
+    assert not seccomp.is_available("x86_64", Path("/not/there"))
+    assert seccomp.is_available()
 
 
 @pytest.mark.parametrize("machine", seccomp.ABIS)
