@@ -88,7 +88,7 @@ class Backpressure:
     def estimate(self, job: wire.Job) -> wire.Job:
         """A queued job with the time until it may be answered, where films are answered at all."""
         rate = self._current().rate
-        if job.queue_position is None or rate <= 0:
+        if job.queue_position is None or job.queue_position >= queries.MAX_POSITION or rate <= 0:
             return job
         return job.model_copy(update={"eta_s": math.ceil((job.queue_position + 1) / rate)})
 

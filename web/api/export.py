@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from flask import Blueprint, Response, g
@@ -13,11 +14,15 @@ from shared import wire
 from shared.db import queries
 from shared.db.engine import Database
 from shared.domain import Verdict
+from shared.errors import WaitersFull
 from shared.wiring import Resources
 from web.offload import read
 from web.parsing import parse_query
 
 PAGE: Final = 200
+MOST_AT_ONCE: Final = 2
+"""Tables that a process writes at once: each keeps a core busy, and others wait for their answers."""
+
 LABELS: Final = tuple(verdict for verdict in Verdict if verdict not in {Verdict.UNCERTAIN, Verdict.NOT_ASSESSABLE})
 COLUMNS: Final = (
     "id", "status", "verdict", *(f"p_{label}" for label in LABELS), "p_other", "prediction_set", "reasons", "priority",
@@ -29,29 +34,69 @@ COLUMNS: Final = (
 def create_blueprint(resources: Resources) -> Blueprint:
     """The route over `resources`."""
     export = Blueprint("export", __name__)
+    seats = threading.BoundedSemaphore(MOST_AT_ONCE)
 
     @export.get("/api/v1/jobs.csv")
     def export_jobs() -> Response:
         query, tenant = parse_query(wire.ExportQuery), g.principal.tenant
         first = wire.ListQuery(**query.model_dump(), limit=PAGE)
-        page = read(
-            resources.database, lambda sql: queries.list_jobs(sql, tenant, first)
-        )  # what is wrong is told first
+        if not seats.acquire(blocking=False):
+            raise WaitersFull(f"{MOST_AT_ONCE} tables are being written already; try again shortly.")
+        table = Table(resources.database, tenant, first, seats.release)
+        try:
+            table.begin()  # what is wrong is told before the first line
+        except BaseException:
+            table.close()
+            raise
         headers = {"Content-Disposition": 'attachment; filename="plainfilm-jobs.csv"'}
-        return Response(_lines(resources.database, tenant, first, page), mimetype="text/csv", headers=headers)
+        return Response(table, mimetype="text/csv", headers=headers)
 
     return export
 
 
-def _lines(database: Database, tenant: str, query: wire.ListQuery, page: wire.JobList) -> Iterator[str]:
-    """Each page is a snapshot of its own; jobs that come meanwhile are newer than the first one."""
-    yield _line(COLUMNS)
-    while True:
-        yield "".join(_line(as_row(job)) for job in page.jobs)
-        if page.next_cursor is None:
+class Table:
+    """The lines of a table, a page of jobs at a time; each page is a snapshot, and what comes meanwhile is newer.
+
+    Args:
+        let_go: called once, when nobody reads on.
+    """
+
+    def __init__(self, database: Database, tenant: str, query: wire.ListQuery, let_go: Callable[[], None]) -> None:
+        self._database, self._tenant = database, tenant
+        self._query: wire.ListQuery | None = query
+        self._head = _line(COLUMNS)
+        self._page = wire.JobList(jobs=[], next_cursor=None)
+        self._let_go: Callable[[], None] | None = let_go
+
+    def begin(self) -> None:
+        """Read the first page."""
+        self._read_on()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        lines = self._head + "".join(_line(as_row(job)) for job in self._page.jobs)
+        if not lines:
+            self.close()
+            raise StopIteration
+        self._head, self._page = "", wire.JobList(jobs=[], next_cursor=self._page.next_cursor)
+        self._read_on()
+        return lines
+
+    def close(self) -> None:
+        """Nobody reads on; the server calls it however the request ends."""
+        if self._let_go is not None:
+            self._let_go()
+            self._let_go = None
+
+    def _read_on(self) -> None:
+        if self._query is None:
             return
-        query = query.model_copy(update={"cursor": page.next_cursor})
-        page = read(database, lambda sql, query=query: queries.list_jobs(sql, tenant, query))  # type: ignore[misc]
+        query, tenant = self._query, self._tenant
+        self._page = read(self._database, lambda sql: queries.list_jobs(sql, tenant, query))
+        following = self._page.next_cursor
+        self._query = query.model_copy(update={"cursor": following}) if following else None
 
 
 def as_row(job: wire.Job) -> list[str]:
@@ -67,7 +112,7 @@ def as_row(job: wire.Job) -> list[str]:
         model and model.sha256, model and model.preprocessing, result and result.device,
         result and result.code_version, job.error and job.error.code,
     ]  # fmt: skip
-    return ["" if each is None else str(each) for each in found]
+    return ["" if each is None else str(each).lower() if isinstance(each, bool) else str(each) for each in found]
 
 
 def _line(cells: Sequence[str]) -> str:

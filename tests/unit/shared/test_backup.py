@@ -93,6 +93,14 @@ def test_nothing_is_written_over(home: Path, tmp_path: Path) -> None:
         back_up(Settings(home=home), folder / "mine" / "below", print)
 
 
+def test_a_backup_lies_elsewhere_and_takes_every_name_of_sqlite(home: Path, tmp_path: Path) -> None:
+    """Not among the films it copies; `sqlite+pysqlite:///` is the same database."""
+    with pytest.raises(InvalidRequest, match="among the films"):
+        back_up(Settings(home=home), home / "films" / "copy", print)
+    settings = Settings(home=home, database_url=f"sqlite+pysqlite:///{home / 'plainfilm.db'}")
+    assert back_up(settings, tmp_path / "backup", print).films == 3
+
+
 def test_what_it_cannot_copy_it_says(tmp_path: Path) -> None:
     """PostgreSQL has tools of its own, and the order matters; an absent database is no empty backup."""
     postgres = Settings(home=tmp_path, database_url="postgresql://x@127.0.0.1/x")

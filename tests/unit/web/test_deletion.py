@@ -15,8 +15,9 @@ from shared.storage.local import LocalBlobs
 from shared.wiring import Resources
 from tests.api import Api, make_key, stored
 from tests.api_answers import job_of, problem
-from tests.fakes import MemoryBlobs
+from tests.fakes import LocalNotifier, MemoryBlobs
 from tests.jobs import claim, finish
+from web import submit
 
 
 @dataclass(slots=True)
@@ -46,6 +47,8 @@ def test_a_deleted_job_is_gone_with_its_film(api: Api) -> None:
     response = delete(api, job_id)
     assert (response.status_code, response.data) == (204, b"")
     assert stored(api.resources) == (0, 0)
+    assert isinstance(api.resources.notifier, LocalNotifier)
+    assert api.resources.notifier.published[-1] == (job_id,)
     own = f"/api/v1/jobs/{job_id}"
     for method, path in (
         ("GET", own),
@@ -166,3 +169,22 @@ def test_pages_say_how_long_films_are_kept(api: Api) -> None:
     assert "Kept until" in page
     waiting = job_of(dated.submit(headers={"Cache-Control": "no-cache"}), 202).id
     assert "Kept until" not in person.request("GET", f"/jobs/{waiting}").text
+
+
+def test_a_key_whose_job_is_deleted_just_now_is_to_be_sent_again(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its row was there when ours was inserted, and is gone when it is looked for: 503, and nothing is left of ours."""
+    key = {"Idempotency-Key": "mine"}
+    job_of(api.submit(headers=key), 202)
+    with monkeypatch.context() as patch:
+        patch.setattr(submit, "_find_earlier", lambda *_: None)
+        problem(api.submit(headers=key | {"Cache-Control": "no-cache"}), 503, "database_down")
+    assert stored(api.resources) == (1, 1)
+
+
+def test_a_deleted_row_goes_from_every_open_worklist(api: Api) -> None:
+    """Also one that had ended; those that are there stay."""
+    gone, kept = send(api), send(api)
+    delete(api, gone)
+    page = api.browse().request("GET", f"/live?shown={gone}+{kept}").text
+    assert f'id="job-{gone}" hx-swap-oob="delete"' in page
+    assert f'id="job-{kept}" hx-swap-oob="delete"' not in page

@@ -62,3 +62,18 @@ def test_what_is_asked_for_is_what_comes(api: Api, small: Resources) -> None:
     finish(small.database, claim(small.database)[0])
     assert len(table(api, "?verdict=normal")) == len(table(api, "?status=succeeded")) == 1
     assert table(api, "?verdict=covid19") == table(api, "?until=2020-01-01T00:00:00Z") == []
+
+
+def test_no_more_tables_at_once_than_a_process_can_bear(api: Api, small: Resources) -> None:
+    """503 beside two; one that is given up, or was only asked about, leaves its place."""
+    make_job(small.database)
+    for _ in range(3):
+        assert api.request("HEAD", "/api/v1/jobs.csv").status_code == 200
+    assert api.get("/api/v1/jobs.csv?limit=1").status_code == 400
+    open_tables = [api.client.get("/api/v1/jobs.csv", headers={"Authorization": f"Bearer {api.key}"}, buffered=False)
+                   for _ in range(2)]  # fmt: skip
+    refused = api.get("/api/v1/jobs.csv")
+    assert (refused.status_code, (refused.json or {})["code"]) == (503, "waiters_full")
+    open_tables[0].close()
+    assert len(table(api)) == 1
+    open_tables[1].close()
