@@ -13,9 +13,9 @@ NOTICE: Literal["research use; not a medical device"] = "research use; not a med
 
 
 class Wire(BaseModel):
-    """Frozen, and no field beyond those named."""
+    """Frozen. A field that is not named is passed over: who reads an answer need not know what later builds add."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
 
 class Input(Wire):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from shared import wire
 from shared.domain import JobState, Priority, Verdict
+from tests.wire_jobs import make_wire_job, make_wire_result
 
 moments = st.datetimes(timezones=st.just(UTC))
 digests = st.text("0123456789abcdef", min_size=64, max_size=64)
@@ -96,3 +97,12 @@ def test_times_are_written_with_their_zone() -> None:
     moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     text = wire.Job.model_construct(created_at=moment).model_dump_json(include={"created_at"})
     assert text == '{"created_at":"2026-01-02T03:04:05Z"}'
+
+
+def test_an_answer_of_a_later_build_is_read() -> None:
+    """What it adds is passed over, in the job and below it; requests still name what is unknown."""
+    told = make_wire_job(status="succeeded", result=make_wire_result()).model_dump(mode="json")
+    told["tomorrow"] = told["links"]["tomorrow"] = told["result"]["tomorrow"] = 7
+    assert wire.Job.model_validate(told) == make_wire_job(status="succeeded", result=make_wire_result())
+    with pytest.raises(ValidationError):
+        wire.ListQuery.model_validate({"tomorrow": 7})
