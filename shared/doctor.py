@@ -138,8 +138,8 @@ def _decoder(command: Sequence[str]) -> Finding:
 
 def _confinement() -> Finding:
     is_there = seccomp.is_available()
-    state = "held to few system calls" if is_there else "seccomp is not there: films are decoded under limits alone"
-    return Finding("decoder's children", is_there, state, is_needed=False)
+    state = "decoders are held to few system calls" if is_there else "not there: films are decoded under limits alone"
+    return Finding("seccomp", is_there, state, is_needed=False)
 
 
 def _gpu() -> Finding:

@@ -232,6 +232,8 @@ def _insert(resources: Resources, who: Principal, upload: Upload, new: NewJob, a
     except IntegrityError as error:
         resources.blobs.delete(new.blob_ref)
         earlier = _find_earlier(resources, who, upload)
+        if earlier is None and upload.idempotency_key is None:
+            raise
         if earlier is None:  # that job was deleted meanwhile, and its key is free again
             raise DatabaseDown("The job that this key had made is just being deleted; send the film again.") from error
         return earlier
