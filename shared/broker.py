@@ -66,8 +66,10 @@ def configure(run: Path, kept: Path | None = None) -> tuple[list[str], str]:
 
 def _recall(kept: Path | None) -> tuple[int, str] | None:
     """Port and password of the start before; None where there are none that can be used."""
+    if kept is None:
+        return None
     try:
-        port, password = kept.read_text(encoding="utf-8").split() if kept is not None else ("", "")
+        port, password = kept.read_text(encoding="utf-8").split()
         if not PASSWORD.fullmatch(password):
             return None
         with socket.socket() as probe:

@@ -23,10 +23,10 @@ class BlobStore(Protocol):
         """
 
     def try_to_change(self) -> None:
-        """Can blobs be written and removed just now? Asked before rows are deleted whose blobs go after them.
+        """Is the store there and ours, and can blobs be removed just now? Asked before rows whose blobs go after them.
 
         Raises:
-            StorageDown: they cannot.
+            StorageDown: it is not, or they cannot.
         """
 
     def put(self, tenant: str, job_id: str, data: bytes, sha256: str | None = None) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
 from shared.domain import ExplanationMethod, ExplanationState, JobState, Priority, Verdict
 
@@ -206,6 +206,10 @@ class JobEvent(Wire):
     at: datetime
 
 
+YEARS: Final = range(2, 9999)
+"""In which a time has one an hour or a zone before and after it."""
+
+
 class ExportQuery(BaseModel):
     """Which jobs of all."""
 
@@ -215,6 +219,13 @@ class ExportQuery(BaseModel):
     verdict: Verdict | None = None
     since: AwareDatetime | None = Field(default=None, description="jobs made then or later; ISO 8601 with its zone")
     until: AwareDatetime | None = Field(default=None, description="jobs made before then")
+
+    @field_validator("since", "until")
+    @classmethod
+    def _can_be_reckoned_with(cls, value: datetime | None) -> datetime | None:
+        if value is not None and value.year not in YEARS:
+            raise ValueError(f"its year must be from {YEARS[0]} to {YEARS[-1]}")
+        return value
 
 
 class ListQuery(ExportQuery):

@@ -40,7 +40,6 @@ def delete(resources: Resources, who: Principal, job_id: str) -> None:
         Forbidden: the caller neither sent it nor is an admin.
         StorageDown: the films' folder is not there, not ours, or takes no changes; nothing was deleted.
     """
-    run_in_thread(resources.blobs.check)
     run_in_thread(resources.blobs.try_to_change)
 
     def change() -> Deleted:

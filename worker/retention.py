@@ -42,7 +42,6 @@ def delete_old(resources: Resources, worker: str, is_ending: Callable[[], bool] 
     kept = timedelta(days=resources.settings.retain_days)
     deleted = 0
     while not is_ending():
-        resources.blobs.check()
         resources.blobs.try_to_change()
         batch = _delete_batch(resources, worker, kept)
         for job in batch:

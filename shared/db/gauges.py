@@ -64,9 +64,9 @@ class WorkerSeen:
 def list_workers(session: Session, now: datetime) -> list[WorkerSeen]:
     """All that are not forgotten yet, the living first."""
     rows = session.execute(
-        select(tables.WorkerHeartbeat, tables.Model.name, tables.Model.version)
-        .join(tables.Model, tables.Model.weights_sha256 == tables.WorkerHeartbeat.model_sha256)
-        .order_by(tables.WorkerHeartbeat.polled_at.desc(), tables.WorkerHeartbeat.worker)
+        select(tables.WorkerHeartbeat, tables.Model.name, tables.Model.version).join(
+            tables.Model, tables.Model.weights_sha256 == tables.WorkerHeartbeat.model_sha256
+        )
     )
     since = queries.alive_since(now)
     found = [

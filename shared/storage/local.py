@@ -45,11 +45,12 @@ class LocalBlobs:
     """Folders of tenants whose names this process has seen made durable."""
 
     def try_to_change(self) -> None:
-        """Make and remove a file of our own.
+        """Look whose folder it is, and make and remove a file of our own.
 
         Raises:
-            StorageDown: the disk says no.
+            StorageDown: it is not ours, or the disk says no.
         """
+        self.check()
         probe = self.root / f".tmp-{os.getpid()}"
         try:
             probe.touch()

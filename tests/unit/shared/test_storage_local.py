@@ -286,3 +286,21 @@ def is_in_memory(path: Path) -> bool:
         pytest.skip(f"this file system cannot tell: {error.strerror}")
     finally:
         os.close(descriptor)
+
+
+def test_a_folder_that_is_not_ours_or_takes_no_changes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before rows are deleted whose films could not be; where it does, nothing is left of the try."""
+    LocalBlobs(tmp_path).try_to_change()
+    assert list(tmp_path.iterdir()) == []
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    def not_ours() -> None:
+        raise StorageDown("The films in PLAINFILM_HOME are those of another database.")
+
+    with pytest.raises(StorageDown, match="another database"):
+        LocalBlobs(tmp_path, not_ours).try_to_change()
+    monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(StorageDown, match="takes no changes"):
+        LocalBlobs(tmp_path).try_to_change()
