@@ -137,14 +137,20 @@ def send(server: Server, films: Sequence[Path], clients: int, how: str | None = 
     process.wait()
     time.sleep(SETTLE_S)
     watch.close()
-    cpu = tree.used(before, server.tree.cpu_s())
+    cpu, shared_once = tree.used(before, server.tree.cpu_s()), server.tree.pss_bytes()
     if found["faults"]:
         raise NotAnswered(f"'{server.name}': {found['faults'][0]}")
     return {
         "measures": measures(found, sum(cpu.values()), watch.peak_bytes),
         "cpu_ms_per_film_by_part": {part: 1000 * seconds / len(films) for part, seconds in cpu.items()},
-        "rss_mb_by_part": {part: size / 2**20 for part, size in watch.peaks.items()},
+        "rss_mb_by_part": _in_mb(watch.peaks, watch.peak_bytes),
+        "pss_mb_by_part": _in_mb(shared_once, sum(shared_once.values())),
     }
+
+
+def _in_mb(parts: Mapping[str, int], whole: int) -> dict[str, float]:
+    """Bytes of each part and of all of them, in MB."""
+    return {part: size / 2**20 for part, size in {**parts, "all": whole}.items()}
 
 
 def measures(found: Json, cpu_s: float, rss_bytes: int) -> dict[str, float]:

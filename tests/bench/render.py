@@ -54,8 +54,8 @@ more than 0.001; Keras computes in float32. The tutorial design gets its map fro
 gradient, the cheapest way, and is spared plainfilm's input gate. Films are the project's sample blends, enlarged, each
 with noise of its own; no load sends a film that the server has seen. Designs take turns, each with a fresh start each
 round. CPU is that of the server's whole process tree, broker and decoder included, clients excluded; clients run on the
-same cores. RSS is summed over processes, so shared pages count more than once. The ceiling has no clients: what it
-reached on a sort of film stands at each load of it."""
+same cores. RSS is summed over processes, so shared pages count more than once; in PSS, read behind each load, they
+count once. The ceiling has no clients: what it reached on a sort of film stands at each load of it."""
 
 
 def markdown(results: Results) -> str:
@@ -76,7 +76,7 @@ def markdown(results: Results) -> str:
         "## Cold start: from the first process to the first answer, and the answer after that",
         _table(["design", "first s", "second s"], _cold_rows(results["cold_start"])),
         "## Where plainfilm's CPU and memory go",
-        _table(["part", "CPU ms a film, PNG", "CPU ms a film, JPEG", "peak RSS MB"], _part_rows(results)),
+        _table(["part", "CPU ms a film, PNG", "CPU ms a film, JPEG", "peak RSS MB", "PSS MB"], _part_rows(results)),
         *_scale(results.get("scale")),
         "## Designs",
         DESIGN_TEXT,
@@ -171,8 +171,14 @@ def _cold_rows(cold: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
 def _part_rows(results: Results) -> list[list[str]]:
     cpu = results["cpu_ms_by_part"].get(PLAINFILM, {})
     memory = results["rss_mb_by_part"].get(PLAINFILM, {})
+    shared_once = results.get("pss_mb_by_part", {}).get(PLAINFILM, {})
     return [
-        [part, *(number(cpu.get(reported(kind), {}).get(part)) for kind in Kind), number(memory.get(part))]
+        [
+            part,
+            *(number(cpu.get(reported(kind), {}).get(part)) for kind in Kind),
+            number(memory.get(part)),
+            number(shared_once.get(part)),
+        ]
         for part in sorted(memory)
     ]
 

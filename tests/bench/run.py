@@ -90,7 +90,8 @@ def summary(notes: Notes) -> Json:
         "medians": medians,
         "cold_start": stats.median_measures(notes.cold),
         "cpu_ms_by_part": _cpu_by_part(notes.rows),
-        "rss_mb_by_part": _peaks(notes.rows),
+        "rss_mb_by_part": _peaks(notes.rows, "rss_mb_by_part"),
+        "pss_mb_by_part": _peaks(notes.rows, "pss_mb_by_part"),
         "again_ms": stats.percentile(notes.again_ms, 0.5) if notes.again_ms else None,
         "agreement": notes.agreement,
     }
@@ -179,11 +180,11 @@ def _cpu_by_part(rows: Sequence[Json]) -> dict[str, Any]:
     return stats.medians(inner)
 
 
-def _peaks(rows: Sequence[Json]) -> dict[str, dict[str, float]]:
+def _peaks(rows: Sequence[Json], measure: str) -> dict[str, dict[str, float]]:
     """The most memory that each part of each design had in any load, and the whole of it at once."""
     found: dict[str, dict[str, float]] = {}
     for row in rows:
         parts = found.setdefault(row["design"], {})
-        for part, size in {**row.get("rss_mb_by_part", {}), "all": row["measures"]["rss_mb"]}.items():
+        for part, size in row.get(measure, {}).items():
             parts[part] = max(parts.get(part, 0.0), size)
     return found

@@ -2,6 +2,7 @@
 
 A child's CPU time moves to its parent once it is waited for, so the sum over the living, each with its dead children's,
 grows by exactly what the tree used. Shared pages count in each process that maps them: sums of RSS are upper limits.
+Of PSS a page that n processes share counts an nth in each, so its sum is what the tree takes; reading it takes longer.
 """
 
 from __future__ import annotations
@@ -46,6 +47,16 @@ class Tree:
         for process, part in self._all():
             try:
                 found[part] += process.memory_info().rss
+            except psutil.Error:
+                continue
+        return dict(found)
+
+    def pss_bytes(self) -> dict[str, int]:
+        """Proportional share of memory now, by part: shared pages count once."""
+        found: Counter[str] = Counter()
+        for process, part in self._all():
+            try:
+                found[part] += process.memory_full_info().pss
             except psutil.Error:
                 continue
         return dict(found)

@@ -97,6 +97,14 @@ def test_what_an_older_run_did_not_say_is_left_out() -> None:
     assert "Build:" not in text
     assert "Films a round" not in text
     assert "in brackets" not in text
+    assert "| web | 5.00 | - | 120 | - |" in text
+
+
+def test_memory_stands_beside_what_is_left_of_it_where_shared_pages_count_once() -> None:
+    """The decoder and its children are one library mapped three times."""
+    text = render.markdown({**results(), "pss_mb_by_part": {"plainfilm": {"web": 90.0, "all": 400.0}}})
+    assert "| web | 5.00 | - | 120 | 90.0 |" in text
+    assert "| all | - | - | 500 | 400 |" in text
 
 
 def test_a_build_is_a_commit_and_whether_files_differ_from_it(tmp_path: Path) -> None:

@@ -25,11 +25,12 @@ def test_the_time_of_ended_children_is_counted() -> None:
         assert process.stdout is not None
         watched = Tree([process.pid], {"parent-part": "parent"})
         process.stdout.readline()
-        cpu, memory = watched.cpu_s(), watched.rss_bytes()
+        cpu, memory, share = watched.cpu_s(), watched.rss_bytes(), watched.pss_bytes()
         process.stdin.close()
     assert cpu.keys() == memory.keys() == {"parent"}
     assert cpu["parent"] >= 0.2
     assert memory["parent"] > 2**20
+    assert 0 < share["parent"] < memory["parent"], "its libraries are shared with this process"
 
 
 def test_a_process_that_is_gone_counts_nothing() -> None:
