@@ -12,7 +12,7 @@ from shared.arrays import FloatArray
 from shared.db import explanations
 from shared.db.engine import Database
 from shared.db.explanations import NewExplanation, Order
-from shared.db.jobs import Finding
+from shared.db.leases import Finding
 from shared.db.tables import WorkerHeartbeat
 from shared.domain import ExplanationMethod
 from shared.imaging import stored

@@ -17,7 +17,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from shared.db.audit import GENESIS
 from shared.db.engine import Database
-from shared.db.jobs import Claim
+from shared.db.leases import Claim
 from shared.db.line import Claimant
 from shared.db.tables import AuditEvent, AuditHead, Job, Result, Tenant
 from shared.domain import DEFAULT_TENANT, TRANSITIONS, JobState, Priority

@@ -9,7 +9,8 @@ import numpy as np
 
 from shared.db import jobs
 from shared.db.engine import Database
-from shared.db.jobs import Claim, Finding, NewJob
+from shared.db.jobs import NewJob
+from shared.db.leases import Claim, Finding
 from shared.db.line import Claimant
 from shared.db.tables import Model, WorkerHeartbeat
 from shared.domain import FilmFacts, Priority

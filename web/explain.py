@@ -69,11 +69,11 @@ def _accept(
 ) -> str | None:
     """The id of what was put into the queue; None where nothing had to be."""
     with explanations.changing(resources.database) as changes:
-        job = explanation_queries.get_explainable(changes.session, who.tenant, job_id)
-        earlier = explanation_queries.find_id(changes.session, job_id, method)
+        job = explanation_queries.get_explainable(changes.sql, who.tenant, job_id)
+        earlier = explanation_queries.find_id(changes.sql, job_id, method)
         if earlier is not None and earlier[1] is not ExplanationState.FAILED:
             return None
-        _check_room(changes.session, who.tenant)
+        _check_room(changes.sql, who.tenant)
         if earlier is None:
             new = _new(resources, who, job_id, method, job, request_id)
             changes.insert_queued(new)

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from shared import wire
 from shared.db import explanation_queries, jobs, queries
 from shared.db.keys import Principal
+from shared.db.leases import POISONED
 from shared.domain import ExplanationMethod, JobState, Verdict
 from shared.errors import AppError, JobNotFound, NotAllowed, NotFound, all_errors
 from shared.manifest import ModelManifest
@@ -214,7 +215,7 @@ def _add_open_pages(pages: Blueprint, resources: Resources) -> None:
 
     @pages.get("/problems")
     def problems() -> str:
-        return render_template("problems.html", errors=list_errors(), poisoned=(jobs.POISONED, jobs.POISONED_DETAIL))
+        return render_template("problems.html", errors=list_errors(), poisoned=(POISONED, jobs.POISONED_DETAIL))
 
     @pages.get("/enter/<token>")
     def enter(token: str) -> ResponseReturnValue:

@@ -17,7 +17,7 @@ import numpy as np
 from shared.arrays import FloatArray
 from shared.db import explanations
 from shared.db.explanations import Order
-from shared.db.jobs import Finding
+from shared.db.leases import Finding
 from shared.errors import AppError, LeaseLost, ModelProblem, ModelReplaced
 from shared.imaging import preprocess, stored
 from shared.log import get_logger

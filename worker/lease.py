@@ -16,7 +16,7 @@ from typing import Protocol
 
 from shared.db import jobs
 from shared.db.engine import Database
-from shared.db.jobs import Claim
+from shared.db.leases import Claim
 from shared.errors import AppError
 from shared.log import get_logger
 

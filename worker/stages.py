@@ -16,7 +16,7 @@ from itertools import count
 
 from shared import faults, verdict
 from shared.db import jobs
-from shared.db.jobs import Claim, Finding
+from shared.db.leases import Claim, Finding
 from shared.db.line import Claimant
 from shared.domain import Assessment, SaliencyMap
 from shared.errors import AppError, DatabaseDown, LeaseLost, ModelProblem

@@ -78,11 +78,11 @@ def _room(backlog: int | None) -> int:
 def _change_explanations(resources: Resources, worker: str) -> list[str]:
     room = _room(resources.queue.backlog([EXPLAIN_QUEUE]))
     with explanations.changing(resources.database) as changes:
-        if not locks.take(changes.session, TURN, worker, timedelta(seconds=TURN_S), changes.now):
+        if not locks.take(changes.sql, TURN, worker, timedelta(seconds=TURN_S), changes.now):
             return []
         for explanation_id, state in changes.requeue_expired():
             log.warning("lease.expired", explanation=explanation_id, poisoned=state is ExplanationState.FAILED)
-        if not explanation_queries.count_live_explainers(changes.session, changes.now):
+        if not explanation_queries.count_live_explainers(changes.sql, changes.now):
             return []  # nobody would take the rings, and they would pile up in the broker
         return changes.mark_rung(resources.settings.ring_after_s, room) if room else []
 

@@ -7,22 +7,19 @@ attempt. Reading is in `explanation_queries`.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Select, insert, select, update
+from sqlalchemy import Select, insert, select, update
 from sqlalchemy.orm import Session
 
-from shared.db import audit
 from shared.db.engine import Database
 from shared.db.explanation_queries import is_due
-from shared.db.jobs import POISONED, Claim, Finding
-from shared.db.tables import Explanation, Job, Result
+from shared.db.leases import POISONED, Claim, Finding, LeasedChanges
+from shared.db.tables import Explanation, Job, Result, table_of
 from shared.domain import ExplanationMethod, ExplanationState
-from shared.errors import LeaseLost
 
 POISONED_DETAIL = "Every attempt at this explanation ended without a map; ask again to try again."
 
@@ -72,13 +69,11 @@ def changing(database: Database) -> Iterator[ExplanationChanges]:
         changes.chain_events()
 
 
-class ExplanationChanges:
+class ExplanationChanges(LeasedChanges[Session]):
     """The state machine over one open transaction; see `ExplanationState` for the picture."""
 
-    def __init__(self, session: Session, now: datetime) -> None:
-        self.session = session
-        self.now = now
-        self._events: dict[str, list[audit.Event]] = defaultdict(list)
+    table = Explanation
+    job_id = table_of(Explanation).c.job_id
 
     def insert_queued(self, new: NewExplanation) -> None:
         """Accept a request: the row and its event.
@@ -92,15 +87,15 @@ class ExplanationChanges:
             "state": ExplanationState.QUEUED, "attempt": 0, "max_attempts": new.max_attempts,
             "not_before": self.now, "last_rung_at": self.now, "created_at": self.now, "request_id": new.request_id,
         }  # fmt: skip
-        self.session.execute(insert(Explanation), [values])
-        self._record(new.tenant, f"key:{new.owner}", "explanation_requested", new.job_id, explanation=new.id,
+        self.sql.execute(insert(Explanation), [values])
+        self.record(new.tenant, f"key:{new.owner}", "explanation_requested", new.job_id, explanation=new.id,
                      method=new.method.value, label=new.label, seed=new.seed, model_sha256=new.model_sha256,
                      request_id=new.request_id)  # fmt: skip
 
     def ask_again(self, explanation_id: str, owner: str, more_attempts: int, request_id: str) -> bool:
         """Failed to queued, with so many attempts more; False where it has not failed."""
         failed = (Explanation.id == explanation_id) & (Explanation.state == ExplanationState.FAILED)
-        row = self.session.execute(
+        row = self.sql.execute(
             update(Explanation)
             .where(failed)
             .values(
@@ -116,7 +111,7 @@ class ExplanationChanges:
         ).first()
         if row is None:
             return False
-        self._record(row.tenant, f"key:{owner}", "explanation_requested", row.job_id, explanation=explanation_id,
+        self.record(row.tenant, f"key:{owner}", "explanation_requested", row.job_id, explanation=explanation_id,
                      method=row.method, request_id=request_id)  # fmt: skip
         return True
 
@@ -130,7 +125,7 @@ class ExplanationChanges:
             .with_for_update(skip_locked=True)
             .cte("picked")
         )
-        taken = self.session.scalar(
+        taken = self.sql.scalar(
             update(Explanation)
             .where(Explanation.id.in_(select(picked.c.id)), Explanation.state == ExplanationState.QUEUED)
             .values(
@@ -145,14 +140,9 @@ class ExplanationChanges:
         if taken is None:
             return None
         order = self._read_order(taken)
-        self._record(order.held.tenant, f"worker:{worker}", "explanation_claimed", order.job_id,
+        self.record(order.held.tenant, f"worker:{worker}", "explanation_claimed", order.job_id,
                      explanation=taken, attempt=order.held.attempt)  # fmt: skip
         return order
-
-    def renew(self, claims: Sequence[Claim], lease_s: float) -> list[Claim]:
-        """Extend the leases that are still ours; the others were given to another attempt."""
-        until = self.now + timedelta(seconds=lease_s)
-        return [held for held in claims if self._change(_fence(held), lease_until=until) is not None]
 
     def finish(self, held: Claim, worker: str, finding: Finding) -> None:
         """Running to done, with the map.
@@ -160,9 +150,9 @@ class ExplanationChanges:
         Raises:
             LeaseLost: another attempt owns it; nothing was written.
         """
-        job_id = self._leave_running(held, ExplanationState.DONE, finished_at=self.now, worker=worker,
-                                     **finding.columns)  # fmt: skip
-        self._record(held.tenant, f"worker:{worker}", "explained", job_id, explanation=held.id,
+        done = {"state": ExplanationState.DONE, "finished_at": self.now, "worker": worker}
+        job_id = self.leave_running(held, **done, **finding.columns)
+        self.record(held.tenant, f"worker:{worker}", "explained", job_id, explanation=held.id,
                      attempt=held.attempt, **finding.audit_facts)  # fmt: skip
 
     def fail(self, held: Claim, actor: str, code: str, detail: str) -> None:
@@ -171,9 +161,9 @@ class ExplanationChanges:
         Raises:
             LeaseLost: another attempt owns it.
         """
-        job_id = self._leave_running(held, ExplanationState.FAILED, finished_at=self.now, error_code=code,
-                                     error_detail=detail)  # fmt: skip
-        self._record(held.tenant, actor, "explanation_failed", job_id, explanation=held.id,
+        why = {"error_code": code, "error_detail": detail}
+        job_id = self.leave_running(held, state=ExplanationState.FAILED, finished_at=self.now, **why)
+        self.record(held.tenant, actor, "explanation_failed", job_id, explanation=held.id,
                      attempt=held.attempt, error_code=code)  # fmt: skip
 
     def retry(self, held: Claim, actor: str, code: str, delay_s: float) -> ExplanationState:
@@ -186,8 +176,8 @@ class ExplanationChanges:
             self.fail(held, actor, POISONED, POISONED_DETAIL)
             return ExplanationState.FAILED
         due = self.now + timedelta(seconds=delay_s)
-        job_id = self._leave_running(held, ExplanationState.QUEUED, not_before=due)
-        self._record(held.tenant, actor, "explanation_requeued", job_id, explanation=held.id,
+        job_id = self.leave_running(held, state=ExplanationState.QUEUED, not_before=due)
+        self.record(held.tenant, actor, "explanation_requeued", job_id, explanation=held.id,
                      attempt=held.attempt, error_code=code)  # fmt: skip
         return ExplanationState.QUEUED
 
@@ -197,9 +187,9 @@ class ExplanationChanges:
         Returns:
             (explanation id, new state) of each that changed.
         """
-        rows = self.session.execute(
+        rows = self.sql.execute(
             _held()
-            .where(Explanation.state == ExplanationState.RUNNING, Explanation.lease_until < self.now)
+            .where(*self.overdue())
             .order_by(Explanation.lease_until)
             .limit(limit)
             .with_for_update(skip_locked=True, of=Explanation)
@@ -208,18 +198,9 @@ class ExplanationChanges:
 
     def mark_rung(self, silent_s: float, limit: int) -> list[str]:
         """Ids of at most `limit` due explanations that had no ring for `silent_s`, now marked as rung."""
-        before = self.now - timedelta(seconds=silent_s)
-        silent = (
-            select(Explanation.id)
-            .where(Explanation.state == ExplanationState.QUEUED, Explanation.last_rung_at < before)
-            .where(Explanation.not_before <= self.now)
-            .order_by(Explanation.last_rung_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-            .cte("silent")
-        )
+        silent = self.silent(silent_s, limit)
         return list(
-            self.session.scalars(
+            self.sql.scalars(
                 update(Explanation)
                 .where(Explanation.id.in_(select(silent.c.id)), Explanation.state == ExplanationState.QUEUED)
                 .values(last_rung_at=self.now)
@@ -227,14 +208,9 @@ class ExplanationChanges:
             )
         )
 
-    def chain_events(self) -> None:
-        """Append what was recorded, stream by stream in a fixed order; called once, by `changing`."""
-        for tenant in sorted(self._events):
-            audit.append(self.session, tenant, self._events[tenant], self.now)
-
     def _read_order(self, explanation_id: str) -> Order:
-        held = Claim(*self.session.execute(_held().where(Explanation.id == explanation_id)).one())
-        row, result = self.session.execute(
+        held = Claim(*self.sql.execute(_held().where(Explanation.id == explanation_id)).one())
+        row, result = self.sql.execute(
             select(Explanation, Result)
             .join(Result, Result.job_id == Explanation.job_id)
             .where(Explanation.id == explanation_id)
@@ -251,31 +227,9 @@ class ExplanationChanges:
             verdict_map=result.saliency if is_of_verdict else None,
         )
 
-    def _leave_running(self, held: Claim, to: ExplanationState, **values: object) -> str:
-        """The job's id."""
-        job_id = self._change(_fence(held), state=to, lease_owner=None, lease_until=None, **values)
-        if job_id is None:
-            raise LeaseLost("Another attempt owns this explanation now.", explanation=held.id, attempt=held.attempt)
-        return job_id
-
-    def _change(self, condition: ColumnElement[bool], **values: object) -> str | None:
-        """The job's id where a row fits the condition."""
-        return self.session.scalar(update(Explanation).where(condition).values(**values).returning(Explanation.job_id))
-
-    def _record(self, tenant: str, actor: str, action: str, job_id: str, **facts: object) -> None:
-        self._events[tenant].append(audit.Event(actor, action, job_id, facts))
-
 
 def _held() -> Select[str, str, int, int, str]:
     """The columns of a `Claim`; its film is the job's."""
     return select(Explanation.id, Explanation.tenant, Explanation.attempt, Explanation.max_attempts, Job.blob_ref).join(
         Job, Job.id == Explanation.job_id
-    )
-
-
-def _fence(held: Claim) -> ColumnElement[bool]:
-    return (
-        (Explanation.id == held.id)
-        & (Explanation.attempt == held.attempt)
-        & (Explanation.state == ExplanationState.RUNNING)
     )

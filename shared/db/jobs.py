@@ -8,24 +8,22 @@ is changed only by the attempt that owns it. Reading is in `queries`, the end of
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from operator import attrgetter
 
-from sqlalchemy import ColumnElement, Connection, bindparam, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
 
-from shared.db import audit, line
+from shared.db import line
 from shared.db.engine import Database
+from shared.db.leases import NO_LEASE, POISONED, Claim, Finding, LeasedChanges
 from shared.db.line import Claimant
 from shared.db.queries import missing
 from shared.db.tables import Job, Result, Tenant, table_of
 from shared.domain import TRANSITIONS, FilmFacts, JobState, Priority
-from shared.errors import IllegalTransition, JobNotFound, LeaseLost
+from shared.errors import IllegalTransition, JobNotFound
 
-POISONED = "poisoned"
 MOST_ATTEMPTS = 30
 """Claims of one film after which even faults of the service's own count: 12.5 minutes of pauses on average."""
 
@@ -48,25 +46,6 @@ class NewJob:
     expires_in_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A job that this worker holds; `attempt` is the token its writes are fenced by."""
-
-    id: str
-    tenant: str
-    attempt: int
-    max_attempts: int
-    blob_ref: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The columns of a result, and the facts its audit event records."""
-
-    columns: Mapping[str, object]
-    audit_facts: Mapping[str, object]
-
-
 @contextmanager
 def changing(database: Database) -> Iterator[JobChanges]:
     """One writing transaction on jobs; commits, with its audit events, when the block ends."""
@@ -76,13 +55,11 @@ def changing(database: Database) -> Iterator[JobChanges]:
         changes.chain_events()
 
 
-class JobChanges:
+class JobChanges(LeasedChanges[Connection]):
     """The job's state machine over one open transaction; see `JobState` for the picture."""
 
-    def __init__(self, sql: Connection, now: datetime) -> None:
-        self.sql = sql
-        self.now = now
-        self._events: dict[str, list[audit.Event]] = defaultdict(list)
+    table = Job
+    job_id = table_of(Job).c.id
 
     def insert_queued(self, new: NewJob) -> None:
         """Accept: the row and the 'accepted' event. The film is already durable."""
@@ -143,17 +120,6 @@ class JobChanges:
             self.record(held.tenant, f"worker:{who.worker}", "claimed", held.id, attempt=held.attempt)
         return claims
 
-    def renew(self, claims: Sequence[Claim], lease_s: float) -> list[Claim]:
-        """Extend the leases that are still ours; the others were cancelled or given to another attempt.
-
-        Films are locked by their ids' order, as `finish` locks them.
-        """
-        until = self.now + timedelta(seconds=lease_s)
-        kept = {
-            held.id for held in sorted(claims, key=attrgetter("id")) if self._change(_fence(held), lease_until=until)
-        }
-        return [held for held in claims if held.id in kept]
-
     def finish(self, worker: str, found: Sequence[tuple[Claim, Finding]]) -> list[Claim]:
         """Running to succeeded, each with its result: as many statements for a batch as for one film.
 
@@ -213,7 +179,7 @@ class JobChanges:
         """
         rows = self.sql.execute(
             select(Job.id, Job.tenant, Job.attempt, Job.max_attempts, Job.blob_ref)
-            .where(Job.state == JobState.RUNNING, Job.lease_until < self.now)
+            .where(*self.overdue())
             .order_by(Job.lease_until)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -255,7 +221,7 @@ class JobChanges:
             return state
         if JobState.CANCELLED not in TRANSITIONS[state]:
             raise IllegalTransition(f"The job has already {state.value}.")
-        self._change(mine, state=JobState.CANCELLED, finished_at=self.now, **_NO_LEASE)
+        self.change(mine, state=JobState.CANCELLED, finished_at=self.now, **NO_LEASE)
         self.record(tenant, actor, "cancelled", job_id)
         return JobState.CANCELLED
 
@@ -265,15 +231,7 @@ class JobChanges:
         Returns:
             (job id, class) of at most `limit` films, the longest unrung first.
         """
-        before = self.now - timedelta(seconds=silent_s)
-        silent = (
-            select(Job.id)
-            .where(Job.state == JobState.QUEUED, Job.last_rung_at < before, Job.not_before <= self.now)
-            .order_by(Job.last_rung_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-            .cte("silent")
-        )
+        silent = self.silent(silent_s, limit)
         rows = self.sql.execute(
             update(Job)
             .where(Job.id.in_(select(silent.c.id)), Job.state == JobState.QUEUED)
@@ -285,11 +243,6 @@ class JobChanges:
     def _in(self, seconds: float | None) -> datetime | None:
         return None if seconds is None else self.now + timedelta(seconds=seconds)
 
-    def chain_events(self) -> None:
-        """Append what was recorded, stream by stream in a fixed order; called once, by `changing`."""
-        for tenant in sorted(self._events):
-            audit.append(self.sql, tenant, self._events[tenant], self.now)
-
     def _note_served(self, tenants: set[str]) -> None:
         """Their turn was now. One by one in order, so that two claims cannot wait for each other."""
         for tenant in sorted(tenants):
@@ -298,16 +251,7 @@ class JobChanges:
     def _leave_running(self, held: Claim, to: JobState, **values: object) -> None:
         if to not in TRANSITIONS[JobState.RUNNING]:
             raise IllegalTransition(f"A running job cannot become {to.value}.")
-        if not self._change(_fence(held), state=to, **_NO_LEASE, **values):
-            raise LeaseLost("Another attempt owns this job now.", job_id=held.id, attempt=held.attempt)
-
-    def _change(self, condition: ColumnElement[bool], **values: object) -> bool:
-        changed = self.sql.execute(update(Job).where(condition).values(**values).returning(Job.id))
-        return changed.first() is not None
-
-    def record(self, tenant: str, actor: str, action: str, job_id: str, **facts: object) -> None:
-        """An audit event of this transaction."""
-        self._events[tenant].append(audit.Event(actor, action, job_id, facts))
+        self.leave_running(held, state=to, **values)
 
 
 _OF_ITS_JOB = ("job_id", "attempt", "created_at")
@@ -316,9 +260,6 @@ _OF_ITS_JOB = ("job_id", "attempt", "created_at")
 _TOLD_OF_A_COPY = (
     "model_sha256", "verdict", "probabilities", "other_probability", "prediction_set", "reasons", "saliency_sha256",
 )  # fmt: skip
-
-_NO_LEASE: dict[str, None] = {"lease_owner": None, "lease_until": None}
-
 
 # Put together once, see `line`.
 
@@ -347,12 +288,8 @@ _OURS = (
 _FINISH = (
     update(Job)
     .where(Job.id.in_(select(_OURS.c.id)), Job.state == JobState.RUNNING)
-    .values(state=JobState.SUCCEEDED, finished_at=bindparam("now"), **_NO_LEASE)
+    .values(state=JobState.SUCCEEDED, finished_at=bindparam("now"), **NO_LEASE)
     .returning(Job.id)
 )
 
 _SERVE = update(Tenant).where(Tenant.id == bindparam("served")).values(served_at=bindparam("now"))
-
-
-def _fence(held: Claim) -> ColumnElement[bool]:
-    return (Job.id == held.id) & (Job.attempt == held.attempt) & (Job.state == JobState.RUNNING)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from shared.db.jobs import POISONED
+from shared.db.leases import POISONED
 from shared.domain import JobState
 from tests.chaos.facts import AuditRow, Evidence, Fault, JobRow, Kind, trails_of
 from tests.chaos.history import Action, Event, Outcome

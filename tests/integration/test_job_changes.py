@@ -10,7 +10,7 @@ from sqlalchemy import func, select, text, update
 
 from shared.db import audit, jobs, locks, queries
 from shared.db.engine import Database, database_clock, make_engine
-from shared.db.jobs import Claim
+from shared.db.leases import POISONED, Claim
 from shared.db.tables import AuditEvent, Job, Result
 from shared.domain import JobState, Priority
 from shared.errors import IllegalTransition, JobNotFound, LeaseLost
@@ -189,7 +189,7 @@ def test_a_film_that_kills_its_workers_is_failed_after_its_attempts(database: Da
     assert state_of(database, job_id) == ("failed", 3)
     assert claim(database) == []
     with database.read() as session:
-        assert queries.get_job(session, "default", job_id).error.code == jobs.POISONED
+        assert queries.get_job(session, "default", job_id).error.code == POISONED
     assert actions(database, job_id)[-1] == "failed"
 
 

@@ -29,7 +29,8 @@ from sqlalchemy.exc import IntegrityError
 
 from shared.db import audit, jobs, queries
 from shared.db.engine import Database
-from shared.db.jobs import Claim, JobChanges, NewJob
+from shared.db.jobs import JobChanges, NewJob
+from shared.db.leases import Claim
 from shared.db.line import Claimant
 from shared.domain import JobState, Priority
 from shared.errors import AppError, IllegalTransition, JobNotFound, LeaseLost

@@ -10,6 +10,7 @@ from sqlalchemy import event, insert, select
 
 from shared.db import jobs
 from shared.db.engine import Database, make_engine
+from shared.db.leases import POISONED
 from shared.db.tables import Job
 from shared.domain import JobState, Priority
 from shared.wiring import new_job_id
@@ -185,7 +186,7 @@ def test_a_fault_of_ours_gives_the_attempt_back(database: Database, clock: Fixed
         clock.advance(2)
     assert state is JobState.FAILED
     with database.read() as session:
-        assert session.get_one(Job, job_id).error_code == jobs.POISONED
+        assert session.get_one(Job, job_id).error_code == POISONED
 
 
 def test_a_fault_of_the_films_own_counts_after_ours(database: Database, clock: FixedClock) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import update
 
 from shared import samples
 from shared.db import jobs, keys
-from shared.db.jobs import Finding
+from shared.db.leases import POISONED, Finding
 from shared.db.tables import AuditHead, Job, Model, Tenant
 from shared.errors import all_errors
 from shared.manifest import Rate, SplitMetrics
@@ -346,7 +346,7 @@ def test_the_problems_page_explains_every_code(visitor: FlaskClient) -> None:
     for error in all_errors():
         assert f'id="{error.code}"' in page
         assert error.title in page.replace("&#39;", "'")
-    assert f'id="{jobs.POISONED}"' in page
+    assert f'id="{POISONED}"' in page
 
 
 def test_every_page_of_results_says_research_use(browser: FlaskClient, resources: Resources) -> None:

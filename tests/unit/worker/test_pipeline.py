@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from shared.db import jobs
-from shared.db.jobs import Claim
+from shared.db.leases import Claim
 from shared.domain import JobState
 from shared.errors import DatabaseDown
 from tests.kitchens import MeddlingEngine, Setting
