@@ -89,8 +89,8 @@ class ExplanationChanges(LeasedChanges[Session]):
         }  # fmt: skip
         self.sql.execute(insert(Explanation), [values])
         self.record(new.tenant, f"key:{new.owner}", "explanation_requested", new.job_id, explanation=new.id,
-                     method=new.method.value, label=new.label, seed=new.seed, model_sha256=new.model_sha256,
-                     request_id=new.request_id)  # fmt: skip
+                    method=new.method.value, label=new.label, seed=new.seed, model_sha256=new.model_sha256,
+                    request_id=new.request_id)  # fmt: skip
 
     def ask_again(self, explanation_id: str, owner: str, more_attempts: int, request_id: str) -> bool:
         """Failed to queued, with so many attempts more; False where it has not failed."""
@@ -112,7 +112,7 @@ class ExplanationChanges(LeasedChanges[Session]):
         if row is None:
             return False
         self.record(row.tenant, f"key:{owner}", "explanation_requested", row.job_id, explanation=explanation_id,
-                     method=row.method, request_id=request_id)  # fmt: skip
+                    method=row.method, request_id=request_id)  # fmt: skip
         return True
 
     def claim(self, worker: str, model_sha256: str, lease_s: float) -> Order | None:
@@ -141,7 +141,7 @@ class ExplanationChanges(LeasedChanges[Session]):
             return None
         order = self._read_order(taken)
         self.record(order.held.tenant, f"worker:{worker}", "explanation_claimed", order.job_id,
-                     explanation=taken, attempt=order.held.attempt)  # fmt: skip
+                    explanation=taken, attempt=order.held.attempt)  # fmt: skip
         return order
 
     def finish(self, held: Claim, worker: str, finding: Finding) -> None:
@@ -153,7 +153,7 @@ class ExplanationChanges(LeasedChanges[Session]):
         done = {"state": ExplanationState.DONE, "finished_at": self.now, "worker": worker}
         job_id = self.leave_running(held, **done, **finding.columns)
         self.record(held.tenant, f"worker:{worker}", "explained", job_id, explanation=held.id,
-                     attempt=held.attempt, **finding.audit_facts)  # fmt: skip
+                    attempt=held.attempt, **finding.audit_facts)  # fmt: skip
 
     def fail(self, held: Claim, actor: str, code: str, detail: str) -> None:
         """Running to failed, until somebody asks again.
@@ -164,7 +164,7 @@ class ExplanationChanges(LeasedChanges[Session]):
         why = {"error_code": code, "error_detail": detail}
         job_id = self.leave_running(held, state=ExplanationState.FAILED, finished_at=self.now, **why)
         self.record(held.tenant, actor, "explanation_failed", job_id, explanation=held.id,
-                     attempt=held.attempt, error_code=code)  # fmt: skip
+                    attempt=held.attempt, error_code=code)  # fmt: skip
 
     def retry(self, held: Claim, actor: str, code: str, delay_s: float) -> ExplanationState:
         """After a transient error: back to the queue in `delay_s`, or failed where the attempts are used up.
@@ -178,7 +178,7 @@ class ExplanationChanges(LeasedChanges[Session]):
         due = self.now + timedelta(seconds=delay_s)
         job_id = self.leave_running(held, state=ExplanationState.QUEUED, not_before=due)
         self.record(held.tenant, actor, "explanation_requeued", job_id, explanation=held.id,
-                     attempt=held.attempt, error_code=code)  # fmt: skip
+                    attempt=held.attempt, error_code=code)  # fmt: skip
         return ExplanationState.QUEUED
 
     def requeue_expired(self, limit: int = 100) -> list[tuple[str, ExplanationState]]:
