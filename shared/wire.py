@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Final, Literal
 
@@ -206,6 +207,7 @@ class JobEvent(Wire):
     at: datetime
 
 
+STARTS_WITH_A_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 YEARS: Final = range(2, 9999)
 """In which a time has one an hour or a zone before and after it."""
 
@@ -219,6 +221,14 @@ class ExportQuery(BaseModel):
     verdict: Verdict | None = None
     since: AwareDatetime | None = Field(default=None, description="jobs made then or later; ISO 8601 with its zone")
     until: AwareDatetime | None = Field(default=None, description="jobs made before then")
+
+    @field_validator("since", "until", mode="before")
+    @classmethod
+    def _is_written_out(cls, value: object) -> object:
+        """Seconds since 1970 are refused, which pydantic would take as well."""
+        if isinstance(value, str) and not STARTS_WITH_A_DATE.match(value):
+            raise ValueError("it must be a time with its zone, such as 2026-11-01T00:00:00Z")
+        return value
 
     @field_validator("since", "until")
     @classmethod

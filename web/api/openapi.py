@@ -25,6 +25,8 @@ MODELS: tuple[type[BaseModel], ...] = (
     wire.Problem,
     wire.Readiness,
 )
+EMPTY_DIGEST = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"
+"""Of no bytes: an example of the form."""
 SHOWN_RAW_TYPES = ("image/png", "image/jpeg", "application/octet-stream")
 BINARY = {"type": "string", "format": "binary"}
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
@@ -94,7 +96,7 @@ def _submit() -> Json:
     fresh = _parameter("Cache-Control", "header", {"type": "string", "examples": ["no-cache"]},
                        "`no-cache`: a worker answers, even where the same film and model have a stored result",
                        required=False)  # fmt: skip
-    digest = _parameter("Content-Digest", "header", {"type": "string", "examples": ["sha-256=:…:"]},
+    digest = _parameter("Content-Digest", "header", {"type": "string", "examples": [EMPTY_DIGEST]},
                         "RFC 9530, of a raw body: 422 where its SHA-256 is another; other algorithms are ignored",
                         required=False)  # fmt: skip
     parameters = [*_query(wire.SubmitQuery), key, _prefer(), fresh, digest]
@@ -128,14 +130,14 @@ def _prefer() -> Json:
 
 def _follow_job(parameters: list[Json]) -> Json:
     """The stream; each event's `data` is a `JobEvent`."""
-    last = _parameter("Last-Event-ID", "header", {"type": "string", "pattern": "^[0-9]{1,18}$"},
+    last = _parameter("Last-Event-ID", "header", {"type": "string", "pattern": "^[0-9]{0,18}$"},
                       "go on after the event with this `id`", required=False)  # fmt: skip
     words = "The job's events as they happen, as server-sent events"
     operation = _operation("followJob", words, "JobEvent", [*parameters, last], [400, 404, 429])
     operation["responses"]["200"] = {
         "description": "from the first one, or after `Last-Event-ID`. Type `status`, at last `done`; `data` is a "
         "JobEvent. A comment comes every 15 s; the stream ends after `done`, and after ten minutes",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {}},
     }
     operation["responses"]["204"] = {"description": "the job has ended, and its last event was seen"}
     return operation
