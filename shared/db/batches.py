@@ -78,13 +78,19 @@ def passing(query: wire.ListQuery) -> list[ColumnElement[bool]]:
     if query.status:
         rules.append(in_state(query.status))
     if query.verdict:
-        rules.append(_VERDICT == query.verdict)
+        rules.append(_has_verdict(query.verdict))
     return rules
 
 
 def in_state(*states: JobState) -> ColumnElement[bool]:
     """Whether a job is in one of these states."""
     return _STATE.in_(states)
+
+
+def _has_verdict(verdict: Verdict) -> ColumnElement[bool]:
+    """Looked up job by job: in a join PostgreSQL would go through all newer results."""
+    found = aliased(Result)
+    return select(found.verdict).where(found.job_id == Job.id).correlate(Job).scalar_subquery() == verdict
 
 
 def _links(batch_id: str) -> wire.BatchLinks:
@@ -100,10 +106,7 @@ def _links(batch_id: str) -> wire.BatchLinks:
 
 
 _STATE = func.coalesce(Job.state, "")
-_RESULT = aliased(Result)
-_VERDICT = select(_RESULT.verdict).where(_RESULT.job_id == Job.id).correlate(Job).scalar_subquery()
-"""As they are, but no index by state or verdict is taken: those hold all of a tenant's films, that of batches the
-batch's. Verdicts are looked up job by job: in a join PostgreSQL would go through all newer results."""
+"""A job's state, so that no index by state is taken: they hold all of a tenant's films, that of batches the batch's."""
 
 _MADE_AT = select(Batch.created_at).where(Batch.id == bindparam("batch_id"), Batch.tenant == bindparam("tenant"))
 
