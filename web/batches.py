@@ -21,7 +21,7 @@ from shared.wiring import Resources
 from web.offload import read, read_row, run_sql
 
 REST_S: Final = 0.01
-"""Between two steps of a cancellation: SQLite's lock has no line, and whoever waits for it looks again that often."""
+"""Between two steps of a cancellation: SQLite's lock has no line, and another writer would wait for the last step."""
 
 
 @dataclass(frozen=True, slots=True)
