@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
 import pytest
 from sqlalchemy import event, func, select, update
 
@@ -15,7 +19,7 @@ from shared.errors import BatchNotFound, LeaseLost
 from shared.wire import Batch, ListQuery
 from tests.api import make_tenant
 from tests.api_cases import UNKNOWN
-from tests.jobs import claim, claimant, finish, make_batch, make_job
+from tests.jobs import claim, claimant, finish, make_batch, make_job, register_model
 
 pytestmark = pytest.mark.integration
 
@@ -167,3 +171,35 @@ def test_a_batch_whose_jobs_are_deleted_is_an_empty_one(database: Database) -> N
     assert (found.total, found.done, counted(found)) == (0, True, {})
     with database.read() as session:
         assert session.scalar(select(func.count()).select_from(Job)) == 0
+
+
+def test_cancelling_beside_workers_leaves_each_film_one_end(database: Database) -> None:
+    """Two claim and finish while steps of three cancel: nobody waits for ever, and rows and audit say the same."""
+    batch_id = make_batch(database)
+    for _ in range(60):
+        make_job(database, batch_id=batch_id)
+    register_model(database)
+    begun = threading.Barrier(3)
+
+    def work(name: str) -> None:
+        begun.wait()
+        while taken := claim(database, claimant(worker=name, limit=2)):
+            for held in taken:
+                with suppress(LeaseLost):
+                    finish(database, held, worker=name)
+
+    def stop() -> None:
+        begun.wait()
+        after = ""
+        while cancelled := cancel(database, batch_id, after):
+            after = cancelled[-1]
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(3) as threads:
+        patch.setattr(jobs, "CANCEL_STEP", 3)
+        for done in [threads.submit(work, "w1"), threads.submit(work, "w2"), threads.submit(stop)]:
+            done.result(60)
+    found = look(database, batch_id)
+    assert (found.done, found.counts[JobState.SUCCEEDED] + found.counts[JobState.CANCELLED]) == (True, 60)
+    assert found.counts[JobState.CANCELLED] > 0
+    with database.read() as session:
+        assert audit_rows.compare(session) == (60, None)
