@@ -34,7 +34,7 @@ class Refused(AppError):
         self.problem_code = problem_code
 
 
-class Film(Protocol):
+class Readable(Protocol):
     """Where a film's bytes are: a file, say."""
 
     def read_bytes(self) -> bytes:
@@ -79,7 +79,7 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def submit(self, film: Film, priority: str = "routine", batch_id: str | None = None) -> wire.Job:
+    def submit(self, film: Readable, priority: str = "routine", batch_id: str | None = None) -> wire.Job:
         """Send one film, into a batch if it is named; a lost answer is asked for again and makes no second job.
 
         Raises:
