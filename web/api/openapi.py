@@ -128,7 +128,7 @@ def _batches() -> Json:
     batch_id = [_parameter("batch_id", "path", {"type": "string", "format": "uuid"}, "the batch's id")]
     key = _parameter("Idempotency-Key", "header", {"type": "string", "minLength": 1, "maxLength": 128},
                      "the same key answers the same batch", required=False)  # fmt: skip
-    words = "Make an empty batch; send its films to `submitJob`, one a request, with `batch` set to its id"
+    words = "Make an empty batch; send its films as jobs, one a request, each naming it"
     create = _operation("createBatch", words, "Batch", [key], [400, 403, 415])
     create["responses"]["201"] = create["responses"].pop("200") | {"headers": {"Location": _text("the batch")}}
     look = _operation("getBatch", "What has become of a batch's films", "Batch", batch_id, [404])
