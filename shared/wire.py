@@ -196,6 +196,9 @@ class JobList(Wire):
     next_cursor: str | None = Field(description="pass as `cursor` for the next page; null on the last one")
 
 
+BATCH_ID: Final = "^[0-9a-f-]{36}$"
+
+
 class BatchLinks(Wire):
     """Where the parts of a batch are."""
 
@@ -229,8 +232,6 @@ class JobEvent(Wire):
     done: bool = Field(description="true for the last event of a job")
     at: datetime
 
-
-BATCH_ID: Final = "^[0-9a-f-]{36}$"
 
 YEARS: Final = range(2, 9999)
 """In which a time has one an hour or a zone before and after it."""

@@ -7,6 +7,7 @@ answered for itself, under the limits for one (DECISIONS 58).
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,8 +18,10 @@ from shared import wire
 from shared.db import batches, jobs, queries
 from shared.db.batches import NewBatch
 from shared.db.keys import Principal
+from shared.errors import DatabaseDown
 from shared.wiring import Resources
 from web.offload import read, read_row, run_sql
+from web.submit import end_overdue
 
 REST_S: Final = 0.01
 """Between two steps of a cancellation: SQLite's lock has no line, and another writer would wait for the last step."""
@@ -65,12 +68,14 @@ def create(resources: Resources, who: Principal, idempotency_key: str | None) ->
 
 
 def get(resources: Resources, who: Principal, batch_id: str) -> Progress:
-    """The batch as it is now.
+    """The batch as it is now; films of it that are past their time have ended.
 
     Raises:
         BatchNotFound: unknown, or of another tenant.
     """
     database = resources.database
+    with suppress(DatabaseDown):  # where nothing can be written it is told as it is read
+        end_overdue(database, resources.notifier)
 
     def query(sql: Session) -> Progress:
         batch = batches.get_batch(sql, who.tenant, batch_id)

@@ -49,7 +49,7 @@ def check(sql: Sql, tenant: str, batch_id: str) -> datetime:
 
 
 def get_batch(sql: Sql, tenant: str, batch_id: str) -> wire.Batch:
-    """A batch with its jobs counted, one by one: as long as it has many it takes, by the index of batches.
+    """A batch with its jobs counted; 10,000 of them take 10 to 25 ms (DECISIONS 58).
 
     Raises:
         BatchNotFound: unknown, or of another tenant.

@@ -169,6 +169,14 @@ def test_cancelling_goes_step_by_step_to_the_end(api: Api, small: Resources, mon
         assert [job_id for ids in small.notifier.published for job_id in ids] == expected
 
 
+def test_films_past_their_time_have_ended(api: Api, small: Resources) -> None:
+    """Whether or not a worker is there to end them."""
+    batch_id = make_batch(small.database)
+    make_job(small.database, batch_id=batch_id, expires_in_s=-1)
+    batch = batch_of(api.get(f"/api/v1/batches/{batch_id}"))
+    assert (batch.done, batch.counts["expired"]) == (True, 1)
+
+
 def test_an_unchanged_batch_is_not_sent_again(api: Api, small: Resources) -> None:
     """304 until one of its jobs changes."""
     batch_id = make_batch(small.database)
