@@ -1,4 +1,4 @@
-"""`plainfilm classify FILE...`: send films or folders of them, wait for verdicts, print a table or a JSON line each."""
+"""`plainfilm classify FILE...`: send films, those of folders and ZIPs too, wait, print a table or a JSON line each."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from rich.table import Column, Table
 
 from shared import wire
 from shared.client import Client, Refused
+from shared.errors import RefusedUpload
+from shared.packed import Packed, films_in
 
 IN_FLIGHT = 32
 """Films submitted ahead of the answer awaited: enough to keep several workers in full batches."""
@@ -36,6 +38,7 @@ class Answer:
         line: dict[str, object] = {"file": self.file}
         if self.job is not None:
             line["job_id"] = self.job.id
+            line |= {"batch_id": self.job.batch_id} if self.job.batch_id else {}
             if self.job.result is not None:
                 told = {"verdict", "probabilities", "other_probability", "prediction_set", "reasons"}
                 line |= self.job.result.model_dump(include=told)
@@ -44,27 +47,49 @@ class Answer:
         return json.dumps(line, ensure_ascii=False)
 
 
-def classify(client: Client, files: Sequence[Path], priority: str) -> Iterator[Answer]:
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """A file in which no film was found, and why."""
+
+    path: Path
+    error: str
+
+    def __str__(self) -> str:
+        """Its path."""
+        return str(self.path)
+
+
+Source = Path | Packed | Unsent
+
+
+def classify(client: Client, files: Sequence[Source], priority: str, batch_id: str | None = None) -> Iterator[Answer]:
     """Answers in the order of `files`; a refused file is an answer with its error."""
-    submitted: deque[tuple[Path, wire.Job | str]] = deque()
-    for path in files:
-        submitted.append((path, _submit(client, path, priority)))
+    submitted: deque[tuple[Source, wire.Job | str]] = deque()
+    for source in files:
+        submitted.append((source, _submit(client, source, priority, batch_id)))
         if len(submitted) == IN_FLIGHT:
             yield _await(client, *submitted.popleft())
     while submitted:
         yield _await(client, *submitted.popleft())
 
 
-def run(client: Client, files: Sequence[Path], *, as_json: bool, priority: str) -> int:
-    """Classify and print; the exit status is 1 where any file has an error."""
+def run(client: Client, files: Sequence[Path], *, as_json: bool, priority: str, as_batch: bool = False) -> int:
+    """Classify and print; the exit status is 1 where any file has an error.
+
+    Args:
+        as_batch: send them as one batch, told before the first film and after the last, beside what is printed.
+    """
     answers: list[Answer] = []
     films = find_films(files)
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)
+    batch = client.make_batch() if as_batch else None
+    if batch:
+        console.print(f"batch {batch.id}: {client.address_of(batch.links.page)}", highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     try:
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             bar = progress.add_task("classifying", total=len(films))
-            for answer in classify(client, films, priority):
+            for answer in classify(client, films, priority, batch.id if batch else None):
                 answers.append(answer)
                 progress.advance(bar)
                 if as_json:
@@ -74,23 +99,36 @@ def run(client: Client, files: Sequence[Path], *, as_json: bool, priority: str) 
         if answers and not as_json:
             Console().print(_table(answers))
             Console().print(wire.NOTICE.capitalize() + ".", style="dim")
+    if batch:
+        console.print(f"batch {batch.id}: {_sum_up(client.get_batch(batch.id), len(films))}", highlight=False)
     return 1 if any(answer.error for answer in answers) else 0
 
 
-def find_films(paths: Sequence[Path]) -> list[Path]:
-    """Files as they are; of a folder its films by name, or itself where it has none, which is then told."""
-    return [film for path in paths for film in (path.is_dir() and _films_in(path)) or [path]]
+def find_films(paths: Sequence[Path]) -> list[Source]:
+    """Files as they are; of a folder its films by name, of a ZIP in its order; or why there are none."""
+    return [film for path in paths for film in _find_films(path)]
+
+
+def _find_films(path: Path) -> Sequence[Source]:
+    if path.suffix.lower() == ".zip" and path.is_file():
+        try:
+            return films_in(path, FILM_SUFFIXES)
+        except RefusedUpload as error:
+            return [Unsent(path, error.detail)]
+    return (path.is_dir() and _films_in(path)) or [path]
 
 
 def _films_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in FILM_SUFFIXES and path.is_file())
 
 
-def _submit(client: Client, path: Path, priority: str) -> wire.Job | str:
+def _submit(client: Client, source: Source, priority: str, batch_id: str | None) -> wire.Job | str:
     """The job, or why there is none."""
+    if isinstance(source, Unsent):
+        return source.error
     try:
-        return client.submit(path, priority)
-    except Refused as error:
+        return client.submit(source, priority, batch_id)
+    except (Refused, RefusedUpload) as error:
         return error.detail
     except IsADirectoryError:
         return "The folder has no PNG or JPEG film in it; folders in folders are not looked into."
@@ -98,13 +136,20 @@ def _submit(client: Client, path: Path, priority: str) -> wire.Job | str:
         return f"The file cannot be read: {error.strerror or type(error).__name__}."
 
 
-def _await(client: Client, path: Path, sent: wire.Job | str) -> Answer:
+def _sum_up(batch: wire.Batch, sent: int) -> str:
+    """'12 films, 10 succeeded, 2 not taken'; those that were not taken are in no batch."""
+    told = [f"{number} {name}" for name, number in batch.counts.items() if number]
+    not_taken = sent - batch.total
+    return ", ".join([f"{sent} films", *told, *([f"{not_taken} not taken"] if not_taken > 0 else [])])
+
+
+def _await(client: Client, source: Source, sent: wire.Job | str) -> Answer:
     if isinstance(sent, str):
-        return Answer(str(path), None, sent)
+        return Answer(str(source), None, sent)
     job = client.wait(sent.id)
     if job.result is not None:
-        return Answer(str(path), job, None)
-    return Answer(str(path), job, job.error.detail if job.error else f"The job is {job.status.value}.")
+        return Answer(str(source), job, None)
+    return Answer(str(source), job, job.error.detail if job.error else f"The job is {job.status.value}.")
 
 
 def _table(answers: Sequence[Answer]) -> Table:

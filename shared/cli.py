@@ -104,9 +104,10 @@ def backup(folder: Annotated[Path, typer.Argument(help="to write to; empty, or n
 
 @cli.command()
 def classify(
-    files: Annotated[list[Path], typer.Argument(help="PNG or JPEG films, or folders of them")],
+    files: Annotated[list[Path], typer.Argument(help="PNG or JPEG films, or folders or ZIPs of them")],
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,  # noqa: FBT002  a flag
     priority: Annotated[Priority, typer.Option(help="how soon: stat before routine before bulk")] = Priority.ROUTINE,
+    batch: Annotated[bool, typer.Option("--batch", help="as one batch, to be followed and cancelled as one")] = False,  # noqa: FBT002  likewise
 ) -> None:
     """Send films to the service, wait, and print what came of them."""
     from shared.classify import run  # noqa: PLC0415
@@ -117,7 +118,7 @@ def classify(
     if api_key is None:
         raise NotAllowed("No key: set PLAINFILM_KEY, or start the service here with `plainfilm up`.")
     with Client(settings.service_url, api_key, connect_patience_s=CONNECT_PATIENCE_S) as client:
-        raise typer.Exit(run(client, files, as_json=as_json, priority=priority))
+        raise typer.Exit(run(client, files, as_json=as_json, priority=priority, as_batch=batch))
 
 
 def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import httpx
 
@@ -33,6 +32,14 @@ class Refused(AppError):
     def __init__(self, detail: str, problem_code: str) -> None:
         super().__init__(detail)
         self.problem_code = problem_code
+
+
+class Readable(Protocol):
+    """Where a film's bytes are: a file, say."""
+
+    def read_bytes(self) -> bytes:
+        """All of them."""
+        ...
 
 
 class Client:
@@ -64,25 +71,35 @@ class Client:
         """Usable in a `with` block."""
         return self
 
+    def address_of(self, path: str) -> str:
+        """A path of the service as a browser opens it."""
+        return str(self._http.base_url.join(path))
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Close the connections."""
         self._http.close()
 
-    def submit(self, path: Path, priority: str = "routine") -> wire.Job:
-        """Send one film; the same call repeated after a lost answer makes no second job.
+    def submit(self, film: Readable, priority: str = "routine", batch_id: str | None = None) -> wire.Job:
+        """Send one film, into a batch if it is named; a lost answer is asked for again and makes no second job.
 
         Raises:
+            RefusedUpload, OSError: it cannot be read.
             Refused: the film was refused; says why.
             NotAllowed: the key is not valid.
             Unavailable: the service did not answer in time.
         """
-        data = path.read_bytes()
-        key = str(uuid.uuid4())
-        response = self._ask(
-            "POST", "/api/v1/jobs", params={"priority": priority}, headers={"Idempotency-Key": key},
-            files={"file": ("film", data)},
-        )  # fmt: skip
+        data = film.read_bytes()
+        wishes = {"priority": priority} | ({} if batch_id is None else {"batch": batch_id})
+        response = self._ask("POST", "/api/v1/jobs", params=wishes, headers=_new_key(), files={"file": ("film", data)})
         return wire.Job.model_validate_json(response.content)
+
+    def make_batch(self) -> wire.Batch:
+        """An empty batch; raises as `submit` does."""
+        return wire.Batch.model_validate_json(self._ask("POST", "/api/v1/batches", headers=_new_key()).content)
+
+    def get_batch(self, batch_id: str) -> wire.Batch:
+        """The batch as it is now."""
+        return wire.Batch.model_validate_json(self._ask("GET", f"/api/v1/batches/{batch_id}").content)
 
     def get(self, job_id: str) -> wire.Job:
         """The job as it is now."""
@@ -120,6 +137,10 @@ class Client:
                     return _checked(response)
                 pause = _pause_s(response, pause)
             time.sleep(min(pause, max(0.0, give_up_at - time.monotonic())))
+
+
+def _new_key() -> dict[str, str]:
+    return {"Idempotency-Key": str(uuid.uuid4())}
 
 
 def _pause_s(response: httpx.Response, default_s: float) -> float:

@@ -11,7 +11,7 @@
     │   └── DecodeLimit          422     the decoder hit its time or memory limit
     ├── InvalidRequest           400     a query parameter or identifier is wrong
     ├── NotAllowed               401 · Forbidden 403
-    ├── NotFound                 404     JobNotFound · JobDeleted (410) · BlobMissing (500: our own loss)
+    ├── NotFound                 404     JobNotFound · JobDeleted (410) · BatchNotFound · BlobMissing (500: ours)
     ├── Conflict                 409     IllegalTransition · LeaseLost · NotExplainable · IdempotencyMismatch (422)
     ├── ModelProblem             500     ManifestMismatch · BadChecksum · WrongShape · ModelReplaced · GoldenMismatch
     ├── DataProblem              422     a manifest or folder of films that cannot be trained on
@@ -151,6 +151,13 @@ class JobDeleted(JobNotFound):
     code = "job_deleted"
     status = 410
     title = "The job was deleted"
+
+
+class BatchNotFound(NotFound):
+    """No such batch for this tenant; a foreign id answers the same."""
+
+    code = "batch_not_found"
+    title = "No such batch"
 
 
 class BlobMissing(NotFound):

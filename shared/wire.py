@@ -182,6 +182,7 @@ class Job(Wire):
     started_at: datetime | None
     finished_at: datetime | None
     expires_at: datetime | None
+    batch_id: str | None = Field(default=None, description="the batch it was sent in")
     input: Input
     model: ModelRef | None = Field(description="null until there is a result")
     result: Result | None
@@ -194,6 +195,32 @@ class JobList(Wire):
 
     jobs: list[Job]
     next_cursor: str | None = Field(description="pass as `cursor` for the next page; null on the last one")
+
+
+BATCH_ID: Final = "^[0-9a-f-]{36}$"
+
+
+class BatchLinks(Wire):
+    """Where the parts of a batch are."""
+
+    self: str
+    jobs: str = Field(description="its jobs as a list, newest first")
+    table: str = Field(description="its jobs as a table (CSV)")
+    page: str
+    submit: str = Field(description="where its films are sent to, one a request")
+    cancel: str = Field(description="to be sent a POST: cancels all jobs of it that have not ended")
+
+
+class Batch(Wire):
+    """Films that were sent together; only those that were accepted are in it."""
+
+    id: str = Field(description="UUID version 7")
+    done: bool = Field(description="no job of it waits or runs now; a film that is sent into it later waits again")
+    total: int = Field(ge=0, description="jobs in it; those that were deleted are not counted any more")
+    counts: dict[JobState, int] = Field(description="its jobs by status; every status is named")
+    verdicts: dict[Verdict, int] = Field(description="its results by verdict; every verdict is named")
+    created_at: datetime
+    links: BatchLinks
 
 
 class JobEvent(Wire):
@@ -219,6 +246,7 @@ class ExportQuery(BaseModel):
 
     status: JobState | None = None
     verdict: Verdict | None = None
+    batch: str | None = Field(default=None, pattern=BATCH_ID, description="jobs of this batch")
     since: AwareDatetime | None = Field(default=None, description="jobs made then or later; ISO 8601 with its zone")
     until: AwareDatetime | None = Field(default=None, description="jobs made before then")
 
@@ -251,6 +279,7 @@ class SubmitQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     priority: Priority = Priority.ROUTINE
+    batch: str | None = Field(default=None, pattern=BATCH_ID, description="the batch that the film is sent in")
     expires_in_s: int | None = Field(
         default=None,
         ge=1,

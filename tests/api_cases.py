@@ -14,7 +14,7 @@ from shared.errors import TooSlow
 from tests.api import Api, make_key
 from tests.explanations import explain, fail_explanation
 from tests.factories import make_jpeg, make_png
-from tests.jobs import claim, finish, make_job
+from tests.jobs import claim, finish, make_batch, make_job
 from web import explain as explain_use_case
 from web.app import WAITING_ROOM
 
@@ -143,6 +143,20 @@ def crowded(api: Api) -> Api:
     return made
 
 
+def fill_batch(api: Api) -> str:
+    """Make a batch with a film that waits; the batch's address."""
+    batch_id = make_batch(api.resources.database)
+    make_job(api.resources.database, batch_id=batch_id)
+    return BATCH.format(batch_id=batch_id)
+
+
+def look_again(api: Api) -> TestResponse:
+    """At a batch that has not changed."""
+    path = fill_batch(api)
+    return api.get(path, {"If-None-Match": api.get(path).headers["ETag"]})
+
+
+BATCH = "/api/v1/batches/{batch_id}"
 JOB = "/api/v1/jobs/{job_id}"
 EVENTS = "/api/v1/jobs/{job_id}/events"
 ALL = "/api/v1/jobs/{job_id}/explanations"
@@ -182,6 +196,30 @@ CASES: dict[str, Case] = GONE | {
     "cut short": ("POST", "/api/v1/jobs", 422, lambda api: api.submit(make_png()[:100])),
     "too many": ("POST", "/api/v1/jobs", 429, lambda api: submit_where(api, tenant_queue_limit=1)),
     "no room": ("POST", "/api/v1/jobs", 507, lambda api: submit_where(api, min_free_bytes=2**62)),
+    "submit into nothing": ("POST", "/api/v1/jobs", 404, lambda api: api.submit(query=f"?batch={UNKNOWN}")),
+    "batch": ("POST", "/api/v1/batches", 201, lambda api: api.request("POST", "/api/v1/batches")),
+    "batch badly": (
+        "POST",
+        "/api/v1/batches",
+        400,
+        lambda api: api.request("POST", "/api/v1/batches", {"Idempotency-Key": " "}),
+    ),
+    "batch from an archive": (
+        "POST",
+        "/api/v1/batches",
+        415,
+        lambda api: api.request("POST", "/api/v1/batches", {"Content-Type": "application/zip"}, data=b"PK"),
+    ),
+    "batch with a film": ("GET", BATCH, 200, lambda api: api.get(fill_batch(api))),
+    "batch unchanged": ("GET", BATCH, 304, look_again),
+    "batch unknown": ("GET", BATCH, 404, lambda api: api.get(BATCH.format(batch_id=UNKNOWN))),
+    "cancel batch": ("POST", f"{BATCH}/cancel", 200, lambda api: api.request("POST", f"{fill_batch(api)}/cancel")),
+    "cancel no batch": (
+        "POST",
+        f"{BATCH}/cancel",
+        404,
+        lambda api: api.request("POST", f"{BATCH.format(batch_id=UNKNOWN)}/cancel"),
+    ),
     "list": ("GET", "/api/v1/jobs", 200, lambda api: (succeed(api), fail(api), api.get("/api/v1/jobs"))[-1]),
     "export": ("GET", "/api/v1/jobs.csv", 200, lambda api: (succeed(api), api.get("/api/v1/jobs.csv"))[-1]),
     "export badly": ("GET", "/api/v1/jobs.csv", 400, lambda api: api.get("/api/v1/jobs.csv?limit=1")),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from shared.db import jobs
+from shared.db.batches import NewBatch, insert_batch
 from shared.db.engine import Database
 from shared.db.jobs import NewJob
 from shared.db.leases import Claim, Finding
@@ -36,6 +37,7 @@ def make_job(  # noqa: PLR0913 - each has a default
     idempotency_key: str | None = None,
     blob_ref: str = "default/none/none",
     tenant: str = "default",
+    batch_id: str | None = None,
 ) -> str:
     """Insert a queued job; returns its id."""
     job_id = new_job_id()
@@ -52,9 +54,18 @@ def make_job(  # noqa: PLR0913 - each has a default
                 max_attempts,
                 "request",
                 expires_in_s,
+                batch_id,
             )
         )
     return job_id
+
+
+def make_batch(database: Database, *, tenant: str = "default") -> str:
+    """An empty batch; its id."""
+    new = NewBatch(new_job_id(), tenant, "testkey", None)
+    with database.begin_core() as sql:
+        insert_batch(sql, new, database.now(sql))
+    return new.id
 
 
 def claimant(

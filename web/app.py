@@ -11,7 +11,7 @@ from shared.settings import Settings
 from shared.version import CODE_VERSION
 from shared.wiring import Resources
 from web import access, bodies, operations, pages, problems, security
-from web.api import docs, events, explanations, export, health, jobs, metrics, openapi, pictures
+from web.api import batches, docs, events, explanations, export, health, jobs, metrics, openapi, pictures
 from web.waiting import WaitingRoom
 
 FORM_MEMORY_BYTES = 256 * 1024
@@ -50,6 +50,7 @@ def create_app(resources: Resources) -> Flask:
     problems.register(app)
     security.register(app, resources)
     app.register_blueprint(jobs.create_blueprint(resources, room))
+    app.register_blueprint(batches.create_blueprint(resources))
     app.register_blueprint(export.create_blueprint(resources))
     app.register_blueprint(events.create_blueprint(resources, room))
     app.register_blueprint(pictures.create_blueprint(resources))

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from shared import wire
-from shared.db import explanation_queries, jobs, queries
+from shared.db import batches, explanation_queries, jobs, queries
 from shared.db.keys import Principal
 from shared.db.leases import POISONED
 from shared.domain import ExplanationMethod, JobState, Verdict
@@ -41,11 +41,16 @@ class WorklistQuery(BaseModel):
 
     status: JobState | None = None
     verdict: Verdict | None = None
+    batch: str | None = Field(default=None, pattern=wire.BATCH_ID)
     cursor: str | None = Field(default=None, pattern="^[0-9a-f-]{36}$")
 
     def to_list_query(self) -> wire.ListQuery:
         """The same, of one page."""
-        return wire.ListQuery(status=self.status, verdict=self.verdict, cursor=self.cursor, limit=PAGE_ROWS)
+        return wire.ListQuery(**self.to_filter(), cursor=self.cursor, limit=PAGE_ROWS)
+
+    def to_filter(self) -> dict[str, str | None]:
+        """What stays the same from page to page."""
+        return {"status": self.status, "verdict": self.verdict, "batch": self.batch}
 
 
 class LiveQuery(WorklistQuery):
@@ -81,9 +86,10 @@ class Heatmap:
 
 @dataclass(frozen=True, slots=True)
 class Worklist:
-    """One page of jobs, with the state of the whole queue."""
+    """One page of jobs, with the state of the whole queue, or of the one batch that is shown."""
 
     page: wire.JobList
+    batch: wire.Batch | None
     counts: dict[JobState, int]
     live_workers: int
 
@@ -295,10 +301,16 @@ def read_live_workers(resources: Resources, job: wire.Job) -> int:
 
 
 def get_worklist(session: Session, now: datetime, tenant: str, query: WorklistQuery) -> Worklist:
-    """One page of the tenant's jobs, the counts of all of them, and how many workers are alive."""
+    """One page of the tenant's jobs, the counts of all of them or of the batch, and how many workers are alive.
+
+    Raises:
+        BatchNotFound: this tenant has no such batch.
+    """
+    batch = batches.get_batch(session, tenant, query.batch) if query.batch else None
     return Worklist(
         page=queries.list_jobs(session, tenant, query.to_list_query()),
-        counts=queries.count_by_state(session, tenant),
+        batch=batch,
+        counts=batch.counts if batch else queries.count_by_state(session, tenant),
         live_workers=queries.count_live_workers(session, now),
     )
 

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from flask import request
 from pydantic import BaseModel, ValidationError
 
-from shared.errors import InvalidRequest, JobNotFound
+from shared.errors import BatchNotFound, InvalidRequest, JobNotFound
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
@@ -38,9 +38,38 @@ def checked_id(job_id: str) -> str:
     Raises:
         JobNotFound: the same answer as for an unknown id.
     """
-    if len(job_id) != JOB_ID_LENGTH or set(job_id) - set("0123456789abcdef-"):
+    if not _is_id(job_id):
         raise JobNotFound("There is no job with this id.")
     return job_id
+
+
+def checked_batch_id(batch_id: str) -> str:
+    """A batch's id likewise.
+
+    Raises:
+        BatchNotFound: the same answer as for an unknown id.
+    """
+    if not _is_id(batch_id):
+        raise BatchNotFound("There is no batch with this id.")
+    return batch_id
+
+
+def _is_id(given: str) -> bool:
+    return len(given) == JOB_ID_LENGTH and not set(given) - set("0123456789abcdef-")
+
+
+def idempotency_key() -> str | None:
+    """What the client names this request by, so that it may send it again.
+
+    Raises:
+        InvalidRequest: longer than 128 characters, or one that cannot be printed.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not key.strip() or len(key) > 128 or not key.isprintable():  # noqa: PLR2004  the column's width
+        raise InvalidRequest("Idempotency-Key must be 1 to 128 printable characters.")
+    return key
 
 
 def read_json() -> object:

@@ -212,6 +212,12 @@ def count_days(days: float) -> str:
     return f"{days:g} {'day' if days == 1 else 'days'}"
 
 
+def describe_batch(batch: wire.Batch) -> str:
+    """How far a batch is: 'Batch of 12 films: 10 done.'."""
+    done = sum(number for state, number in batch.counts.items() if state.is_terminal)
+    return f"Batch of {grouped(batch.total)} {'film' if batch.total == 1 else 'films'}: {grouped(done)} done."
+
+
 def list_unserved(waiting: Mapping[str, Waiting], workers: Mapping[str, int]) -> list[str]:
     """Classes in which films wait that no living worker takes."""
     return [name for name, found in waiting.items() if found.films and not workers.get(name)]
@@ -248,6 +254,7 @@ def seen_mark(job: wire.Job, live_workers: int) -> str:
 FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
     {
         "name_label": name_label,
+        "describe_batch": describe_batch,
         "explain_reason": explain_reason,
         "head_abstention": head_abstention,
         "why_none": why_none,

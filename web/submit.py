@@ -11,7 +11,7 @@ from functools import cached_property
 from sqlalchemy.exc import IntegrityError
 
 from shared import faults, wire
-from shared.db import answers, jobs, queries
+from shared.db import answers, batches, jobs, queries
 from shared.db.answers import Answered
 from shared.db.engine import Database
 from shared.db.jobs import NewJob
@@ -35,6 +35,7 @@ class Upload:
         expires_in_s: after this it need not start any more.
         is_fresh: a worker shall answer, even where the answer is stored.
         promised_sha256: in hex, where the client sent it.
+        batch_id: the batch that it is sent in, if any.
     """
 
     data: bytes
@@ -44,6 +45,7 @@ class Upload:
     expires_in_s: int | None = None
     is_fresh: bool = False
     promised_sha256: str | None = None
+    batch_id: str | None = None
 
     @cached_property
     def sha256(self) -> str:
@@ -67,10 +69,12 @@ def submit(resources: Resources, gate: Backpressure, who: Principal, upload: Upl
     Raises:
         TenantQueueFull, QueueFull, StorageFull: there is no room now; nothing was stored.
         RefusedUpload: the film cannot be taken; nothing was stored.
+        BatchNotFound: this tenant has no such batch.
         IdempotencyMismatch: the key was used for another film.
         Unavailable: decoder, storage or database is away; the same request may be sent again.
     """
     _check(upload, resources.settings.max_upload_bytes)
+    _check_batch(resources.database, who, upload.batch_id)
     earlier, answered = _look_up(resources, who, upload)
     if earlier is None and answered is not None:
         earlier = _answer(resources, who, upload, answered)
@@ -84,6 +88,11 @@ def _check(upload: Upload, limit_bytes: int) -> None:
         raise TooLarge(f"The file is larger than {limit_bytes} bytes; send a smaller copy.")
     if upload.promised_sha256 not in {None, upload.sha256}:
         raise DigestMismatch("The bytes that came do not have the SHA-256 of Content-Digest; send the film again.")
+
+
+def _check_batch(database: Database, who: Principal, batch_id: str | None) -> None:
+    if batch_id is not None:  # none is ever deleted, so it is still there when the job is inserted
+        read_row(database, lambda sql: batches.check(sql, who.tenant, batch_id))
 
 
 def get_job(resources: Resources, who: Principal, job_id: str) -> wire.Job:
@@ -217,6 +226,7 @@ def _new_job(resources: Resources, who: Principal, upload: Upload, facts: FilmFa
         max_attempts=resources.settings.max_attempts,
         expires_in_s=upload.expires_in_s,
         request_id=upload.request_id,
+        batch_id=upload.batch_id,
     )
 
 

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
 
-from shared.db import line
+from shared.db import batches, line
 from shared.db.engine import Database
 from shared.db.leases import NO_LEASE, POISONED, Claim, Finding, LeasedChanges
 from shared.db.line import Claimant
@@ -26,6 +26,9 @@ from shared.errors import IllegalTransition, JobNotFound
 
 MOST_ATTEMPTS = 30
 """Claims of one film after which even faults of the service's own count: 12.5 minutes of pauses on average."""
+
+CANCEL_STEP = 200
+"""Films of a batch that are cancelled in one transaction."""
 
 POISONED_DETAIL = "Every attempt on this film ended without an answer; it will not be tried again."
 
@@ -44,6 +47,7 @@ class NewJob:
     max_attempts: int
     request_id: str
     expires_in_s: float | None = None
+    batch_id: str | None = None
 
 
 @contextmanager
@@ -93,9 +97,11 @@ class JobChanges(LeasedChanges[Connection]):
             "priority": new.priority.rank, "attempt": 0, "max_attempts": new.max_attempts,
             "not_before": self.now, "expires_at": self._in(new.expires_in_s), "last_rung_at": self.now,
             "created_at": self.now, "request_id": new.request_id,
+            "batch_id": new.batch_id,
         }  # fmt: skip
         self.sql.execute(insert(table_of(Job)), [{**values, **columns}])
-        self.record(new.tenant, f"key:{new.owner}", "accepted", new.id,
+        in_batch = {} if new.batch_id is None else {"batch_id": new.batch_id}
+        self.record(new.tenant, f"key:{new.owner}", "accepted", new.id, **in_batch,
                      input_sha256=facts.input_sha256, pixels_sha256=facts.pixels_sha256,
                      priority=new.priority.value, request_id=new.request_id)  # fmt: skip
 
@@ -225,6 +231,32 @@ class JobChanges(LeasedChanges[Connection]):
         self.record(tenant, actor, "cancelled", job_id)
         return JobState.CANCELLED
 
+    def cancel_batch(self, tenant: str, batch_id: str, actor: str, after: str = "") -> list[str]:
+        """Queued or running to cancelled: the first `CANCEL_STEP` films of a batch whose ids come after `after`.
+
+        Returns:
+            Their ids in order; fewer than `CANCEL_STEP` where none is left behind them.
+        """
+        rest = (
+            select(Job.id)
+            .where(Job.tenant == tenant, Job.batch_id == batch_id, Job.id > after, batches.in_state(*_OPEN))
+            .order_by(Job.id)
+            .limit(CANCEL_STEP)
+            .with_for_update()
+            .cte("rest")
+        )
+        cancelled = sorted(
+            self.sql.scalars(
+                update(Job)
+                .where(Job.id.in_(select(rest.c.id)), Job.state.in_(_OPEN))
+                .values(state=JobState.CANCELLED, finished_at=self.now, **NO_LEASE)
+                .returning(Job.id)
+            )
+        )
+        for job_id in cancelled:
+            self.record(tenant, actor, "cancelled", job_id)
+        return cancelled
+
     def mark_rung(self, silent_s: float, limit: int) -> list[tuple[str, Priority]]:
         """Due films that had no ring for `silent_s`, now marked as rung.
 
@@ -260,6 +292,10 @@ _OF_ITS_JOB = ("job_id", "attempt", "created_at")
 _TOLD_OF_A_COPY = (
     "model_sha256", "verdict", "probabilities", "other_probability", "prediction_set", "reasons", "saliency_sha256",
 )  # fmt: skip
+
+_OPEN = tuple(state for state in JobState if JobState.CANCELLED in TRANSITIONS[state])
+"""The states in which a job may be cancelled."""
+
 
 # Put together once, see `line`.
 

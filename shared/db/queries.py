@@ -13,7 +13,7 @@ from sqlalchemy import BindParameter, ColumnElement, Row, ScalarSelect, Select, 
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from shared import wire
-from shared.db import tables
+from shared.db import batches, tables
 from shared.db.engine import Sql
 from shared.domain import EXPLAIN_QUEUE, JobState, Priority, Verdict, first_id_at
 from shared.errors import JobDeleted, JobNotFound
@@ -58,9 +58,11 @@ def list_jobs(sql: Sql, tenant: str, query: wire.ListQuery) -> wire.JobList:
     """One page, newest first; the order is stable since ids sort by the time they were made."""
     statement = _JOBS.where(tables.Job.tenant == tenant)
     order: InstrumentedAttribute[str] = tables.Job.id
-    if query.status:
+    if query.batch:
+        statement = statement.where(*batches.passing(query))
+    elif query.status:
         statement = statement.where(tables.Job.state == query.status)
-    if query.verdict:  # then it is the results that are gone through
+    if query.verdict and not query.batch:  # then it is the results that are gone through
         order = tables.Result.job_id
         statement = statement.where(tables.Result.tenant == tenant, tables.Result.verdict == query.verdict)
     if query.since:
@@ -276,7 +278,7 @@ _JOBS: Select[*tuple[Any, ...]] = (
         tables.Job.id, tables.Job.state, tables.Job.priority, tables.Job.not_before, tables.Job.attempt,
         tables.Job.created_at, tables.Job.started_at, tables.Job.finished_at, tables.Job.expires_at,
         tables.Job.input_sha256, tables.Job.pixels_sha256, tables.Job.kind, tables.Job.width_px, tables.Job.height_px,
-        tables.Job.bit_depth, tables.Job.error_code, tables.Job.error_detail,
+        tables.Job.bit_depth, tables.Job.error_code, tables.Job.error_detail, tables.Job.batch_id,
         tables.Result.verdict, tables.Result.probabilities, tables.Result.other_probability,
         tables.Result.prediction_set, tables.Result.reasons,
         tables.Result.preprocessing, tables.Result.saliency_method, tables.Result.saliency_sha256,
@@ -333,6 +335,7 @@ def _to_wire(job: JobRow, position: int | None) -> wire.Job:
         started_at=job.started_at,
         finished_at=job.finished_at,
         expires_at=job.expires_at,
+        batch_id=job.batch_id,
         input=_input(job),
         model=_model_ref(job) if has_result else None,
         result=_result(job) if has_result else None,

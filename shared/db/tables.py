@@ -138,6 +138,20 @@ class Model(Base):
     registered_at: Mapped[datetime]
 
 
+class Batch(Base):
+    """Films that are sent together: a job names its batch, which stays when its jobs are gone."""
+
+    __tablename__ = "batches"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    owner: Mapped[str] = mapped_column(String(32))
+    idempotency_key: Mapped[str | None] = mapped_column(String(128))
+    created_at: Mapped[datetime]
+
+    __table_args__ = (UniqueConstraint("tenant", "idempotency_key"),)
+
+
 class Job(Base):
     """One request to classify one film. `attempt` is the fencing token."""
 
@@ -170,6 +184,7 @@ class Job(Base):
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_detail: Mapped[str | None] = mapped_column(String(500))
     request_id: Mapped[str] = mapped_column(String(64))
+    batch_id: Mapped[str | None] = mapped_column(String(36))
 
     __table_args__ = (
         UniqueConstraint("tenant", "idempotency_key"),
@@ -182,6 +197,7 @@ class Job(Base):
         _partial_index("ix_jobs_line", "tenant", "priority", "not_before", "id", where="state = 'queued'"),
         Index("ix_jobs_tenant_id", "tenant", "id"),
         Index("ix_jobs_state", "tenant", "state", "id"),
+        _partial_index("ix_jobs_batch", "tenant", "batch_id", "id", where="batch_id IS NOT NULL"),
         _partial_index("ix_jobs_answered", "tenant", "input_sha256", "id", where="state = 'succeeded' AND attempt > 0"),
         _partial_index("ix_jobs_expiry", "expires_at", where="state = 'queued' AND expires_at IS NOT NULL"),
         _partial_index("ix_jobs_unrung", "last_rung_at", where="state = 'queued'"),

@@ -158,7 +158,7 @@ def test_a_dead_database_is_described_everywhere(
         raise OperationalError("connect", None, ConnectionRefusedError())
 
     event.listen(dead.engine, "do_connect", refuse)
-    path = template.format(job_id=UNKNOWN, method="grad_cam")
+    path = template.format(job_id=UNKNOWN, batch_id=UNKNOWN, method="grad_cam")
     kind, body = ("application/json", b'{"method": "gradient"}') if template == ALL else ("image/png", make_png())
     response = Api(replace(api.resources, database=dead), api.key).request(
         method, path, {"Content-Type": kind}, data=body if method == "POST" else None

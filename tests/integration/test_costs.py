@@ -20,7 +20,7 @@ from shared.imaging.decode import make_film, read_pixels
 from shared.wiring import Resources
 from tests.factories import make_pixels, make_png
 from tests.fakes import FakeEngine, MemoryBlobs
-from tests.jobs import register_model
+from tests.jobs import make_batch, register_model
 from web import offload
 from web import submit as web_submit
 from web.backpressure import Backpressure
@@ -90,9 +90,9 @@ class Shop:
     kitchen: Kitchen
     gate: Backpressure
 
-    def send(self, *, key: str | None = None) -> str:
+    def send(self, *, key: str | None = None, batch_id: str | None = None) -> str:
         """Submit a film; its job's id."""
-        upload = Upload(make_png(), Priority.ROUTINE, key, "request")
+        upload = Upload(make_png(), Priority.ROUTINE, key, "request", batch_id=batch_id)
         return submit(self.resources, self.gate, WHO, upload).job_id
 
 
@@ -131,6 +131,14 @@ def test_an_upload_is_decoded_and_stored_once(shop: Shop) -> None:
         shop.send()
     assert (shop.decoder.calls, shop.blobs.bytes_written, shop.blobs.bytes_read) == (1, [FILM_BYTES], [])
     assert len(found) <= UPLOAD_STATEMENTS, "\n".join(found)
+
+
+def test_a_film_of_a_batch_costs_one_statement_more(shop: Shop) -> None:
+    """Is there such a batch; to count its jobs is for who asks."""
+    batch_id = make_batch(shop.resources.database)
+    with statements(shop.resources.database) as found:
+        shop.send(batch_id=batch_id)
+    assert len(found) <= UPLOAD_STATEMENTS + 1, "\n".join(found)
 
 
 def test_an_upload_is_hashed_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,17 +6,19 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
-from shared.db import jobs, queries
+from shared.db import batches, jobs, queries
 from shared.db.answers import find_answered
 from shared.db.engine import Database, make_engine
+from shared.db.tables import Batch
 from shared.domain import JobState, Priority, Verdict, first_id_at
 from shared.wire import ListQuery
 from tests.api import make_tenant
+from tests.api_cases import UNKNOWN
 from tests.fakes import FixedClock
-from tests.jobs import claim, claimant, finish, make_job
+from tests.jobs import claim, claimant, finish, make_batch, make_job
 
 pytestmark = pytest.mark.integration
 
@@ -119,6 +121,17 @@ def test_a_place_in_the_queue_counts_what_is_claimed_before(database: Database) 
             lambda sql: queries.list_jobs(sql, "default", ListQuery(verdict=Verdict.UNCERTAIN, cursor="0" * 36)),
             {"SEARCH results USING INDEX ix_results_verdict", "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1"},
         ),
+        *(
+            (
+                lambda sql, more=more: queries.list_jobs(sql, "default", ListQuery(batch=UNKNOWN, **more)),
+                {"SEARCH jobs USING INDEX ix_jobs_batch"},
+            )
+            for more in ({}, {"status": JobState.FAILED}, {"verdict": Verdict.UNCERTAIN, "cursor": UNKNOWN})
+        ),
+        (
+            lambda sql: batches.get_batch(sql, "default", sql.scalar(select(Batch.id)) or ""),
+            {"SEARCH jobs USING INDEX ix_jobs_batch"},
+        ),
         (lambda sql: queries.list_jobs(sql, "default", ListQuery()), {"SEARCH jobs USING INDEX ix_jobs_tenant_id"}),
         (
             lambda sql: find_answered(sql, datetime.now(UTC), "default", "0" * 64),
@@ -134,12 +147,25 @@ def test_a_place_in_the_queue_counts_what_is_claimed_before(database: Database) 
         ),
         (queries.count_queued, {"SEARCH jobs USING COVERING INDEX ix_jobs_state"}),
     ],
-    ids=["counts", "state", "verdict", "all", "the answer to a film", "a place in the queue", "sweep", "backlog"],
+    ids=[
+        "counts",
+        "state",
+        "verdict",
+        "batch",
+        "batch and state",
+        "batch and verdict",
+        "batch's counts",
+        "all",
+        "the answer to a film",
+        "a place in the queue",
+        "sweep",
+        "backlog",
+    ],
 )
 def test_no_other_row_is_looked_at(sqlite_url: str, ask: Callable[[Session], object], steps: set[str]) -> None:
     """By SQLite's own plan, with no statistics of the tables: an index in the order that is shown, nothing sorted."""
     database = Database(make_engine(sqlite_url))
-    make_job(database)
+    make_job(database, batch_id=make_batch(database))
     plans: list[str] = []
 
     def explain(_connection: object, cursor: object, statement: str, parameters: object, *_: object) -> None:

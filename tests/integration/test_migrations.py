@@ -16,7 +16,7 @@ from shared.db.tables import Base, Job
 from shared.domain import Verdict
 from shared.errors import Conflict, DatabaseDown
 from shared.wire import ListQuery
-from tests.jobs import claim, finish, make_job
+from tests.jobs import claim, finish, make_batch, make_job
 
 pytestmark = pytest.mark.integration
 
@@ -76,6 +76,18 @@ def test_results_of_before_are_found_by_their_verdict(empty: Database) -> None:
     with empty.read() as session:
         found = queries.list_jobs(session, "default", ListQuery(verdict=Verdict.COVID19))
     assert [job.id for job in found.jobs] == [job_id]
+
+
+def test_batches_come_and_go_beside_the_jobs(empty: Database) -> None:
+    """Revision 0012: jobs of before are in none; the way back keeps the jobs, and the next way up finds them so."""
+    migrate.upgrade(empty, "0011")
+    migrate.upgrade(empty)
+    job_id = make_job(empty, batch_id=make_batch(empty))
+    migrate.downgrade(empty, "0011")
+    assert "batches" not in inspect(empty.engine).get_table_names()
+    migrate.upgrade(empty)
+    with empty.read() as session:
+        assert queries.get_job(session, "default", job_id).batch_id is None
 
 
 def test_a_migration_may_take_its_time(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from web import deletion, submit
 from web.backpressure import Backpressure
 from web.bodies import BodyStream, contents
 from web.offload import read
-from web.parsing import checked_id, parse_query
+from web.parsing import checked_id, idempotency_key, parse_query
 from web.waiting import LONGEST_WAIT_S, WaitingRoom, get_job_when_done
 
 RAW_TYPES = frozenset({"image/png", "image/jpeg", "image/jpg", "image/pjpeg", "application/octet-stream", ""})
@@ -99,8 +99,10 @@ def _receive(resources: Resources, gate: Backpressure) -> submit.Receipt:
     """The film is let go of, with its room in the budget, before its client waits: many wait at a time."""
     query = parse_query(wire.SubmitQuery)
     is_fresh = "no-cache" in request.cache_control
-    key, digest = _idempotency_key(), _promised_sha256()
-    upload = submit.Upload(read_upload(), query.priority, key, g.request_id, query.expires_in_s, is_fresh, digest)
+    key, digest = idempotency_key(), _promised_sha256()
+    upload = submit.Upload(
+        read_upload(), query.priority, key, g.request_id, query.expires_in_s, is_fresh, digest, query.batch
+    )
     receipt = submit.submit(resources, gate, g.principal, upload)
     request.close()
     return receipt
@@ -166,15 +168,6 @@ def _etag(job: wire.Job) -> str:
     """Of the state, not of the queue position and what is made of it, which move without the job changing."""
     text = job.model_copy(update={"queue_position": None, "eta_s": None}).model_dump_json()
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _idempotency_key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
-        return None
-    if not key.strip() or len(key) > 128 or not key.isprintable():  # noqa: PLR2004  the column's width
-        raise InvalidRequest("Idempotency-Key must be 1 to 128 printable characters.")
-    return key
 
 
 def _promised_sha256() -> str | None:

@@ -18,6 +18,7 @@ Json = dict[str, Any]  # Any: OpenAPI's own nesting
 MODELS: tuple[type[BaseModel], ...] = (
     wire.Job,
     wire.JobList,
+    wire.Batch,
     wire.JobEvent,
     wire.ExplanationDetail,
     wire.ExplanationList,
@@ -83,6 +84,7 @@ def _paths() -> Json:
             "get": _operation("listExplanations", "The explanations of a job", "ExplanationList", job_id, [404]),
         },
         "/api/v1/jobs/{job_id}/explanations/{method}": {"get": _get_explanation(method)},
+        **_batches(),
         "/livez": {"get": _open("livez", "This process serves", {"text/plain": {"schema": {"type": "string"}}})},
         "/readyz": {"get": _open("readyz", "Database, schema, broker, workers", _json("Readiness"), not_ready=True)},
         "/metrics": {"get": _metrics()},
@@ -101,7 +103,8 @@ def _submit() -> Json:
                         required=False)  # fmt: skip
     parameters = [*_query(wire.SubmitQuery), key, _prefer(), fresh, digest]
     operation = _operation("submitJob", "Submit a film", "Job", parameters,
-                           [400, 403, 408, 413, 415, 422, 429, 507])  # fmt: skip
+                           [400, 403, 404, 408, 413, 415, 422, 429, 507])  # fmt: skip
+    del operation["responses"]["410"]  # 404 is a batch's, and none is deleted
     location = {"description": "the job", "schema": {"type": "string"}}
     operation["responses"]["202"] = {
         "description": "accepted; the job has not ended",
@@ -120,6 +123,32 @@ def _submit() -> Json:
         "content": {"multipart/form-data": {"schema": form}} | _raw(SHOWN_RAW_TYPES),
     }
     return operation
+
+
+def _batches() -> Json:
+    """Batches are never deleted: no 410."""
+    batch_id = [_parameter("batch_id", "path", {"type": "string", "format": "uuid"}, "the batch's id")]
+    key = _parameter("Idempotency-Key", "header", {"type": "string", "minLength": 1, "maxLength": 128},
+                     "the same key answers the same batch", required=False)  # fmt: skip
+    words = "Make an empty batch; send its films as jobs, one a request, each naming it"
+    create = _operation("createBatch", words, "Batch", [key], [400, 403, 415])
+    create["responses"]["201"] = create["responses"].pop("200") | {"headers": {"Location": _text("the batch")}}
+    look = _operation("getBatch", "What has become of a batch's films", "Batch", batch_id, [404])
+    look["responses"]["200"]["headers"] = {"ETag": _text("of its counts")}
+    look["responses"]["304"] = {"description": "unchanged since the ETag in `If-None-Match`"}
+    words = "Cancel all jobs of a batch that have not ended; what is sent into it meanwhile may go on"
+    cancel = _operation("cancelBatch", words, "Batch", batch_id, [403, 404])
+    for operation in (look, cancel):
+        del operation["responses"]["410"]
+    return {
+        "/api/v1/batches": {"post": create},
+        "/api/v1/batches/{batch_id}": {"get": look},
+        "/api/v1/batches/{batch_id}/cancel": {"post": cancel},
+    }
+
+
+def _text(description: str) -> Json:
+    return {"description": description, "schema": {"type": "string"}}
 
 
 def _prefer() -> Json:

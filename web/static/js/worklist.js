@@ -26,6 +26,7 @@ function tellWhatIsShown(event) {
   if (live.dataset.cursor) parameters.set("cursor", live.dataset.cursor);
   if (live.dataset.statusFilter) parameters.set("status", live.dataset.statusFilter);
   if (live.dataset.verdictFilter) parameters.set("verdict", live.dataset.verdictFilter);
+  if (live.dataset.batchFilter) parameters.set("batch", live.dataset.batchFilter);
 }
 
 /** Newest first: ids sort by the time they were made. A row that was here before is not moved, so it keeps the focus. */

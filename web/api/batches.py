@@ -1,0 +1,59 @@
+"""`/api/v1/batches`: parse the request, call the use case, translate the answer. Films are sent to `/api/v1/jobs`."""
+
+from __future__ import annotations
+
+import hashlib
+
+from flask import Blueprint, Response, g, request
+
+from shared.errors import UnsupportedFormat
+from shared.wiring import Resources
+from web import batches
+from web.batches import Progress
+from web.parsing import checked_batch_id, idempotency_key
+from web.waiting import LONGEST_WAIT_S
+
+
+def create_blueprint(resources: Resources) -> Blueprint:
+    """The routes over `resources`."""
+    api = Blueprint("batches", __name__, url_prefix="/api/v1/batches")
+
+    @api.post("")
+    def create_batch() -> Response:
+        _refuse_body()
+        batch_id = batches.create(resources, g.principal, idempotency_key())
+        found = batches.get(resources, g.principal, batch_id)
+        return _answer(found, 201, {"Location": found.batch.links.self})
+
+    @api.get("/<batch_id>")
+    def get_batch(batch_id: str) -> Response:
+        response = _answer(batches.get(resources, g.principal, checked_batch_id(batch_id)), 200, {})
+        response.set_etag(hashlib.sha256(response.data).hexdigest()[:32], weak=True)
+        response.make_conditional(request)
+        return response
+
+    @api.post("/<batch_id>/cancel")
+    def cancel_batch(batch_id: str) -> Response:
+        batches.cancel(resources, g.principal, checked_batch_id(batch_id))
+        return _answer(batches.get(resources, g.principal, batch_id), 200, {})
+
+    return api
+
+
+def _refuse_body() -> None:
+    """An archive that was passed over would look as if it had been taken in.
+
+    Raises:
+        UnsupportedFormat: there is a body.
+    """
+    if request.content_length or "Transfer-Encoding" in request.headers:
+        raise UnsupportedFormat(
+            "A batch is made without a body; send its films to /api/v1/jobs?batch=<id>, one by one."
+        )
+
+
+def _answer(found: Progress, status: int, headers: dict[str, str]) -> Response:
+    response = Response(found.batch.model_dump_json(), status, mimetype="application/json", headers=headers)
+    if not found.batch.done:  # half of what is left, as for a job
+        response.headers["Retry-After"] = str(min(LONGEST_WAIT_S, max(1, int(found.eta_s / 2))))
+    return response
