@@ -160,6 +160,29 @@ class Verdict(StrEnum):
     NOT_ASSESSABLE = "not_assessable"
 
 
+ABSTENTIONS: Final = frozenset({Verdict.UNCERTAIN, Verdict.NOT_ASSESSABLE})
+"""Verdicts that name no label."""
+
+
+class ReaderLabel(StrEnum):
+    """What a reader sees in a film: a label of the study, a finding beside them, or that none can be told."""
+
+    COVID19 = "covid19"
+    NORMAL = "normal"
+    VIRAL_PNEUMONIA = "viral_pneumonia"
+    OTHER_FINDING = "other_finding"
+    NOT_ASSESSABLE = "not_assessable"
+
+
+BESIDE_LABELS: Final = frozenset({ReaderLabel.OTHER_FINDING, ReaderLabel.NOT_ASSESSABLE})
+"""What a reader may say of any film, whichever labels its model knows."""
+
+
+def agrees(verdict: Verdict, label: ReaderLabel) -> bool | None:
+    """Whether a reader sees the label that the model gave; None where it gave none: neither right nor wrong."""
+    return None if verdict in ABSTENTIONS else label.value == verdict.value
+
+
 @dataclass(frozen=True, slots=True)
 class FilmFacts:
     """What is known of a film besides its pixels.

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
-from shared.domain import ExplanationMethod, ExplanationState, JobState, Priority, Verdict
+from shared.domain import ExplanationMethod, ExplanationState, JobState, Priority, ReaderLabel, Verdict
 
 NOTICE: Literal["research use; not a medical device"] = "research use; not a medical device"
 
@@ -136,6 +136,32 @@ class ExplanationRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     method: ExplanationMethod
+
+
+class Review(Wire):
+    """What a reader sees in a film that was answered, said with the answer in sight."""
+
+    label: ReaderLabel
+    agrees: bool | None = Field(description="whether the verdict is that label; null: the model gave none")
+    verdict: Verdict = Field(description="the model's, which the reader saw")
+    reader: str = Field(description="the id of the reader's key")
+    model_sha256: str = Field(description="SHA-256 of the weights that gave the verdict", pattern="^[0-9a-f]{64}$")
+    result_sha256: str = Field(description="hash of the audit event that recorded the result", pattern="^[0-9a-f]{64}$")
+    created_at: datetime
+
+
+class ReviewList(Wire):
+    """The reviews of a job that stand, one a reader, the oldest first."""
+
+    reviews: list[Review]
+
+
+class ReviewRequest(BaseModel):
+    """What a reader says."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    label: ReaderLabel
 
 
 class Problem(Wire):

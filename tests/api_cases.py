@@ -97,6 +97,19 @@ def ask_too_often(api: Api) -> TestResponse:
         return ask(api, succeed(api))
 
 
+def say(api: Api, job_id: str, label: str = "normal") -> TestResponse:
+    """What a reader sees."""
+    return api.request("POST", f"/api/v1/jobs/{job_id}/reviews", json={"label": label})
+
+
+def say_and_list(api: Api) -> TestResponse:
+    """Of a job with reviews of two readers."""
+    job_id = succeed(api)
+    for reader in (api, Api(api.resources, make_key(api.resources.database, role="reviewer"))):
+        say(reader, job_id, "covid19")
+    return api.get(f"/api/v1/jobs/{job_id}/reviews")
+
+
 def submit_where(api: Api, **limits: int) -> TestResponse:
     """Send a film to a service with other limits, where another film waits already."""
     make_job(api.resources.database)
@@ -161,7 +174,10 @@ JOB = "/api/v1/jobs/{job_id}"
 EVENTS = "/api/v1/jobs/{job_id}/events"
 ALL = "/api/v1/jobs/{job_id}/explanations"
 SAID = "/api/v1/jobs/{job_id}/explanations/{method}"
+REVIEWS = "/api/v1/jobs/{job_id}/reviews"
 FILM = "/api/v1/jobs/{job_id}/film"
+JSON_BODIES = {ALL: b'{"method": "gradient"}', REVIEWS: b'{"label": "normal"}'}
+"""What a POST to these takes; to others a film, if anything."""
 Case = tuple[str, str, int, Callable[[Api], TestResponse]]
 
 
@@ -170,7 +186,7 @@ def on_deleted(method: str, template: str) -> Case:
 
     def ask(api: Api) -> TestResponse:
         path = template.format(job_id=delete(api, succeed(api)), method="grad_cam")
-        kind, body = ("application/json", b'{"method": "gradient"}') if template == ALL else ("image/png", b"")
+        kind, body = ("application/json" if template in JSON_BODIES else "image/png"), JSON_BODIES.get(template, b"")
         return api.request(method, path, {"Content-Type": kind}, data=body if method == "POST" else None)
 
     return method, template, 410, ask
@@ -180,7 +196,7 @@ GONE: dict[str, Case] = {
     f"{method} {template} of a deleted job": on_deleted(method, template)
     for method, template in (
         ("GET", JOB), ("DELETE", JOB), ("GET", EVENTS), ("POST", f"{JOB}/cancel"), ("GET", FILM), ("GET", ALL),
-        ("POST", ALL), ("GET", SAID),
+        ("POST", ALL), ("GET", SAID), ("GET", REVIEWS), ("POST", REVIEWS),
     )
 }  # fmt: skip
 CASES: dict[str, Case] = GONE | {
@@ -264,6 +280,20 @@ CASES: dict[str, Case] = GONE | {
     "explanations": ("GET", ALL, 200, ask_and_list),
     "explanations unknown": ("GET", ALL, 404, lambda api: api.get(f"/api/v1/jobs/{UNKNOWN}/explanations")),
     "no map": ("GET", SAID, 404, lambda api: api.get(f"/api/v1/jobs/{succeed(api)}/explanations/x")),
+    "review": ("POST", REVIEWS, 200, lambda api: say(api, succeed(api))),
+    "review badly": ("POST", REVIEWS, 400, lambda api: say(api, succeed(api), "a name")),
+    "review without the right": ("POST", REVIEWS, 403, lambda api: say(auditor(api), succeed(api))),
+    "review unknown": ("POST", REVIEWS, 404, lambda api: say(api, UNKNOWN)),
+    "review too slowly": (
+        "POST",
+        REVIEWS,
+        408,
+        lambda api: send_late(api, REVIEWS.format(job_id=UNKNOWN), "application/json"),
+    ),
+    "review too soon": ("POST", REVIEWS, 409, lambda api: say(api, make_job(api.resources.database))),
+    "review at length": ("POST", REVIEWS, 413, lambda api: say(api, UNKNOWN, "x" * 200_000)),
+    "reviews": ("GET", REVIEWS, 200, say_and_list),
+    "reviews unknown": ("GET", REVIEWS, 404, lambda api: api.get(REVIEWS.format(job_id=UNKNOWN))),
     "alive": ("GET", "/livez", 200, lambda api: api.get("/livez")),
     "ready": ("GET", "/readyz", 200, lambda api: api.get("/readyz")),
     "metrics": ("GET", "/metrics", 200, lambda api: api.get("/metrics")),

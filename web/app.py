@@ -11,7 +11,7 @@ from shared.settings import Settings
 from shared.version import CODE_VERSION
 from shared.wiring import Resources
 from web import access, bodies, operations, pages, problems, security
-from web.api import batches, docs, events, explanations, export, health, jobs, metrics, openapi, pictures
+from web.api import batches, docs, events, explanations, export, health, jobs, metrics, openapi, pictures, reviews
 from web.waiting import WaitingRoom
 
 FORM_MEMORY_BYTES = 256 * 1024
@@ -55,6 +55,7 @@ def create_app(resources: Resources) -> Flask:
     app.register_blueprint(events.create_blueprint(resources, room))
     app.register_blueprint(pictures.create_blueprint(resources))
     app.register_blueprint(explanations.create_blueprint(resources))
+    app.register_blueprint(reviews.create_blueprint(resources))
     app.register_blueprint(health.create_blueprint(resources))
     app.register_blueprint(metrics.create_blueprint(resources))
     app.register_blueprint(docs.create_blueprint())

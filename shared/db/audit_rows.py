@@ -1,7 +1,8 @@
 """Do jobs and results say what the audit says of them? Who changes a row and leaves the chain alone is found here.
 
 The chain shows that its events are as they were written (`audit.verify`); this, that the tables agree with them: a
-job's digests and state, its result's columns and saliency map, and that no job is gone that nobody deleted.
+job's digests and state, its result's columns and saliency map, the reviews of it that stand, and that no job is gone
+that nobody deleted.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
+from shared.db import audit
 from shared.db.deletions import DELETED
-from shared.db.tables import AuditEvent, Job, Result
+from shared.db.reviews import REVIEWED
+from shared.db.tables import AuditEvent, Job, Result, Review
 from shared.domain import STATE_AFTER
 
 BATCH: Final = 500
@@ -36,12 +39,17 @@ class Difference:
 
 @dataclass(slots=True)
 class _Told:
-    """What the audit says of one job: facts by action, the last of each; who sent it, whose it is, how it was left."""
+    """What the audit says of one job: facts by action, the last of each; who sent it, whose it is, how it was left.
+
+    And of each reader what was said last and when, and the hash of the event that recorded the result.
+    """
 
     facts: dict[str, Facts] = field(default_factory=dict)
     state: str | None = None
     sent_by: str | None = None
     stream: str | None = None
+    answer: str | None = None
+    reviews: dict[str, Facts] = field(default_factory=dict)
 
 
 def compare(session: Session) -> tuple[int, Difference | None]:
@@ -55,8 +63,9 @@ def compare(session: Session) -> tuple[int, Difference | None]:
         ids = [job.id for job in jobs]
         told = _read(session, ids)
         results = {row.job_id: row for row in session.scalars(select(Result).where(Result.job_id.in_(ids)))}
+        reviews = _find_reviews(session, ids)
         for job in jobs:
-            problem = _problem(job, results.get(job.id), told[job.id])
+            problem = _problem(job, results.get(job.id), told[job.id]) or _review_differs(reviews[job.id], told[job.id])
             if problem:
                 return agreed, Difference(job.id, problem)
             agreed += 1
@@ -80,18 +89,31 @@ _LOST = (
 def _read(session: Session, job_ids: Sequence[str]) -> dict[str, _Told]:
     told: dict[str, _Told] = defaultdict(_Told)
     rows = session.execute(
-        select(AuditEvent.stream, AuditEvent.subject, AuditEvent.actor, AuditEvent.action, AuditEvent.body)
+        select(
+            AuditEvent.stream, AuditEvent.subject, AuditEvent.actor, AuditEvent.action, AuditEvent.body, AuditEvent.hash
+        )
         .where(AuditEvent.subject.in_(job_ids))
         .order_by(AuditEvent.stream, AuditEvent.seq)
     )
-    for stream, subject, actor, action, body in rows:
-        of_job = told[subject]
-        of_job.facts[action] = json.loads(body)["facts"]
+    for stream, subject, actor, action, body, own_hash in rows:
+        of_job, said = told[subject], json.loads(body)
+        of_job.facts[action] = said["facts"]
         if action in STATE_AFTER:
             of_job.state = STATE_AFTER[action]
         if action == "accepted":
             of_job.sent_by, of_job.stream = actor, stream
+        elif action == "succeeded":
+            of_job.answer = own_hash
+        elif action == REVIEWED:
+            of_job.reviews[actor] = {**said["facts"], "at": said["at"]}
     return told
+
+
+def _find_reviews(session: Session, job_ids: Sequence[str]) -> dict[str, list[Review]]:
+    found: dict[str, list[Review]] = defaultdict(list)
+    for row in session.scalars(select(Review).where(Review.job_id.in_(job_ids)).order_by(Review.reader)):
+        found[row.job_id].append(row)
+    return found
 
 
 def _problem(job: Job, result: Result | None, told: _Told) -> str | None:
@@ -126,6 +148,22 @@ def _differs(row: Job | Result, facts: Facts) -> str | None:
         if getattr(row, name) != facts[name]:
             return f"its {name} is {getattr(row, name)!r}, the audit says {facts[name]!r}"
     return None
+
+
+def _review_differs(rows: Iterable[Review], told: _Told) -> str | None:
+    """The first review that is not what its reader said last, by the audit; or that is there in one of both alone."""
+    unseen = dict(told.reviews)
+    for row in rows:
+        said = unseen.pop(f"key:{row.reader}", None)
+        if said is None:
+            return f"it has a review of {row.reader}, the audit has none"
+        if row.tenant != told.stream:
+            return f"its review of {row.reader} is of {row.tenant}"
+        for name, expected in sorted({**said, "result_sha256": told.answer}.items()):
+            found = audit.timestamp(row.created_at) if name == "at" else getattr(row, name)
+            if found != expected:
+                return f"{name} of its review of {row.reader} is {found!r}, the audit says {expected!r}"
+    return f"it has no review of {min(unseen)}, the audit has one" if unseen else None
 
 
 def _map_differs(result: Result) -> str | None:

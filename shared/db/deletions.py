@@ -1,4 +1,4 @@
-"""Deleting jobs: rows, result and maps go for good; the audit stays, and a note that there was such a job.
+"""Deleting jobs: rows, result, maps and reviews go for good; the audit stays, and a note that there was such a job.
 
 Whoever calls removes the film after the commit. One that stays, since its process died in between, has no row any
 more, and so the sweep of orphans removes it.
@@ -17,7 +17,7 @@ from shared.db.engine import Sql
 from shared.db.jobs import JobChanges
 from shared.db.keys import Principal
 from shared.db.queries import missing
-from shared.db.tables import DeletedJob, Explanation, Job, Result, table_of
+from shared.db.tables import DeletedJob, Explanation, Job, Result, Review, table_of
 from shared.domain import JobState, Role
 from shared.errors import Forbidden
 
@@ -79,10 +79,10 @@ def delete_ended_before(changes: JobChanges, moment: datetime, limit: int) -> li
 
 
 def _delete(changes: JobChanges, gone: Sequence[Deleted], actor: str, why: str) -> None:
-    """The result is locked first: nobody can ask for another map of it meanwhile."""
+    """The result is locked first: nobody can ask for another map of it, or review it, meanwhile."""
     sql, ids = changes.sql, [job.id for job in gone]
     sql.execute(select(Result.job_id).where(Result.job_id.in_(ids)).with_for_update())
-    for theirs in (Explanation.job_id, Result.job_id, Job.id):
+    for theirs in (Explanation.job_id, Review.job_id, Result.job_id, Job.id):
         sql.execute(delete(theirs.class_).where(theirs.in_(ids)))
     rows = [{"id": job.id, "tenant": job.tenant, "deleted_at": changes.now} for job in gone]
     sql.execute(insert(table_of(DeletedJob)), rows)

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from shared.domain import ExplanationMethod, ExplanationState, JobState, Role
+from shared.domain import ExplanationMethod, ExplanationState, JobState, ReaderLabel, Role
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -292,6 +292,29 @@ class Explanation(Base):
         CheckConstraint("(state = 'done') = (values_sha256 IS NOT NULL)", name="map"),
         _partial_index("ix_explanations_due", "not_before", "id", where="state = 'queued'"),
         _partial_index("ix_explanations_leases", "lease_until", where="state = 'running'"),
+    )
+
+
+class Review(Base):
+    """What a reader, by the id of its key, sees in a film that was answered; at most one a job and reader stands.
+
+    `verdict`, `model_sha256` and `result_sha256` say which answer it was said of: the last is the audit event's hash.
+    """
+
+    __tablename__ = "reviews"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("results.job_id"), primary_key=True)
+    reader: Mapped[str] = mapped_column(String(32), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    label: Mapped[str] = mapped_column(String(32))
+    verdict: Mapped[str] = mapped_column(String(32))
+    model_sha256: Mapped[str] = mapped_column(ForeignKey("models.weights_sha256"))
+    result_sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        _one_of("label", ReaderLabel),
+        Index("ix_reviews_model", "tenant", "model_sha256", "verdict", "label", "job_id"),
     )
 
 

@@ -19,7 +19,7 @@ from shared.domain import JobState
 from shared.errors import all_errors
 from shared.wiring import Resources
 from tests.api import Api, make_key
-from tests.api_cases import ALL, CASES, SAID, UNKNOWN
+from tests.api_cases import CASES, JSON_BODIES, SAID, UNKNOWN
 from tests.factories import make_png
 
 Document = dict[str, Any]
@@ -159,7 +159,8 @@ def test_a_dead_database_is_described_everywhere(
 
     event.listen(dead.engine, "do_connect", refuse)
     path = template.format(job_id=UNKNOWN, batch_id=UNKNOWN, method="grad_cam")
-    kind, body = ("application/json", b'{"method": "gradient"}') if template == ALL else ("image/png", make_png())
+    kind = "application/json" if template in JSON_BODIES else "image/png"
+    body = JSON_BODIES.get(template, make_png())
     response = Api(replace(api.resources, database=dead), api.key).request(
         method, path, {"Content-Type": kind}, data=body if method == "POST" else None
     )

@@ -23,6 +23,9 @@ MODELS: tuple[type[BaseModel], ...] = (
     wire.ExplanationDetail,
     wire.ExplanationList,
     wire.ExplanationRequest,
+    wire.Review,
+    wire.ReviewList,
+    wire.ReviewRequest,
     wire.Problem,
     wire.Readiness,
 )
@@ -84,6 +87,10 @@ def _paths() -> Json:
             "get": _operation("listExplanations", "The explanations of a job", "ExplanationList", job_id, [404]),
         },
         "/api/v1/jobs/{job_id}/explanations/{method}": {"get": _get_explanation(method)},
+        "/api/v1/jobs/{job_id}/reviews": {
+            "post": _review(job_id),
+            "get": _operation("listReviews", "What readers say of a job's film", "ReviewList", job_id, [404]),
+        },
         **_batches(),
         "/livez": {"get": _open("livez", "This process serves", {"text/plain": {"schema": {"type": "string"}}})},
         "/readyz": {"get": _open("readyz", "Database, schema, broker, workers", _json("Readiness"), not_ready=True)},
@@ -181,6 +188,16 @@ def _request_explanation(parameters: list[Json]) -> Json:
         "content": {"application/json": schema, "application/x-www-form-urlencoded": schema},
     }
     operation["responses"]["202"] = _unfinished()
+    return operation
+
+
+def _review(parameters: list[Json]) -> Json:
+    words = (
+        "Say what you see in a film that was answered, in the place of what you said before; for reviewers and admins"
+    )
+    operation = _operation("reviewJob", words, "Review", parameters, [400, 403, 404, 408, 409, 413])
+    schema = {"schema": {"$ref": "#/components/schemas/ReviewRequest"}}
+    operation["requestBody"] = {"required": True, "content": {"application/json": schema}}
     return operation
 
 

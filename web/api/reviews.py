@@ -1,0 +1,28 @@
+"""`/api/v1/jobs/<id>/reviews`: say what you see in a film, or list what readers said. Parses and translates alone."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, g
+
+from shared import wire
+from shared.wiring import Resources
+from web import review
+from web.parsing import checked_id, parse, read_json
+
+
+def create_blueprint(resources: Resources) -> Blueprint:
+    """The routes over `resources`."""
+    api = Blueprint("reviews", __name__, url_prefix="/api/v1/jobs/<job_id>/reviews")
+
+    @api.post("")
+    def review_job(job_id: str) -> Response:
+        label = parse(wire.ReviewRequest, read_json(), "request").label
+        found = review.review(resources, g.principal, checked_id(job_id), label)
+        return Response(found.model_dump_json(), mimetype="application/json")
+
+    @api.get("")
+    def list_reviews(job_id: str) -> Response:
+        found = review.get_all(resources, g.principal, checked_id(job_id))
+        return Response(found.model_dump_json(), mimetype="application/json")
+
+    return api
