@@ -6,6 +6,7 @@ Written by `training/export.py`; read by `worker/engine`, by `web` for the about
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -21,6 +22,21 @@ SAID: Final = frozenset({
     "temperature", "thresholds",
 })  # fmt: skip
 """What of a manifest decides, with the arrays, what a model says of a film."""
+
+
+Z_95: Final = 1.959963984540054
+"""The normal distribution's 97.5 % quantile."""
+
+
+def wilson_ends(p: float, n: float) -> tuple[float, float]:
+    """The ends of the 95 % score interval (Wilson 1927) of the share p of n films; n may be a fraction.
+
+    centre = (p + z^2 / 2n) / (1 + z^2 / n), half width = z / (1 + z^2 / n) * sqrt(p (1 - p) / n + z^2 / 4n^2).
+    """
+    square = Z_95**2 / n
+    centre = (p + square / 2) / (1 + square)
+    half = math.sqrt(p * (1 - p) * square + square**2 / 4) / (1 + square)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 class Rate(BaseModel):

@@ -273,6 +273,7 @@ class ExportQuery(BaseModel):
     status: JobState | None = None
     verdict: Verdict | None = None
     batch: str | None = Field(default=None, pattern=BATCH_ID, description="jobs of this batch")
+    reviewed: Literal["no"] | None = Field(default=None, description="jobs that were answered and nobody has reviewed")
     since: AwareDatetime | None = Field(default=None, description="jobs made then or later; ISO 8601 with its zone")
     until: AwareDatetime | None = Field(default=None, description="jobs made before then")
 

@@ -11,11 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.arrays import FloatArray
-from shared.manifest import Rate
+from shared.manifest import Rate, wilson_ends
 from shared.model_report import Estimate
-
-Z_95: Final = 1.959963984540054
-"""The normal distribution's 97.5 % quantile."""
 
 ECE_BINS: Final = 15
 
@@ -29,22 +26,11 @@ Groups = Sequence[str] | npt.NDArray[np.object_]
 
 
 def wilson(hits: int, n: int) -> Rate:
-    """The share hits / n with its 95 % score interval (Wilson 1927); 0 of 0 is [0, 1].
-
-    centre = (p + z^2 / 2n) / (1 + z^2 / n), half width = z / (1 + z^2 / n) * sqrt(p (1 - p) / n + z^2 / 4n^2).
-    """
+    """The share hits / n with its 95 % interval, see `wilson_ends`; 0 of 0 is [0, 1]."""
     if n == 0:
         return Rate(value=0.0, n=0, low=0.0, high=1.0)
-    low, high = _interval(hits / n, n)
+    low, high = wilson_ends(hits / n, n)
     return Rate(value=hits / n, n=n, low=low, high=high)
-
-
-def _interval(p: float, n: float) -> tuple[float, float]:
-    """Wilson's ends for the share p of n films; n may be a fraction."""
-    square = Z_95**2 / n
-    centre = (p + square / 2) / (1 + square)
-    half = math.sqrt(p * (1 - p) * square + square**2 / 4) / (1 + square)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def share(is_hit: Booleans, groups: Groups) -> Rate:
@@ -73,7 +59,7 @@ def share(is_hit: Booleans, groups: Groups) -> Rate:
         errors = [float(is_hit[own].sum() - p * len(own)) for own in members]
         variance = count / (count - 1) * float(np.square(errors).sum()) / n**2
         narrowed = n / max(1.0, variance * n / (p * (1 - p)))
-    found = _interval(hits / n, narrowed)
+    found = wilson_ends(hits / n, narrowed)
     return plain.model_copy(update={"low": found[0], "high": found[1]})
 
 

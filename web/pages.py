@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from flask import Blueprint, Response, current_app, flash, g, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
@@ -25,10 +26,21 @@ from shared.domain import ExplanationMethod, JobState, Verdict
 from shared.errors import AppError, JobNotFound, NotAllowed, NotFound, all_errors
 from shared.manifest import ModelManifest
 from shared.wiring import Resources
-from web import deletion, explain, present, present_maps, present_report, security, submit
+from web import (
+    deletion,
+    explain,
+    model_page,
+    present,
+    present_maps,
+    present_report,
+    present_reviews,
+    review,
+    security,
+    submit,
+)
 from web.api.explanations import parse_request
 from web.offload import read, read_row
-from web.parsing import checked_id, parse_query
+from web.parsing import checked_id, parse_form, parse_query
 
 PAGE_ROWS = 30
 """Rows of one page of the worklist, and so the most that one live request asks about."""
@@ -42,6 +54,7 @@ class WorklistQuery(BaseModel):
     status: JobState | None = None
     verdict: Verdict | None = None
     batch: str | None = Field(default=None, pattern=wire.BATCH_ID)
+    reviewed: Literal["no"] | None = None
     cursor: str | None = Field(default=None, pattern="^[0-9a-f-]{36}$")
 
     def to_list_query(self) -> wire.ListQuery:
@@ -50,7 +63,7 @@ class WorklistQuery(BaseModel):
 
     def to_filter(self) -> dict[str, str | None]:
         """What stays the same from page to page."""
-        return {"status": self.status, "verdict": self.verdict, "batch": self.batch}
+        return {"status": self.status, "verdict": self.verdict, "batch": self.batch, "reviewed": self.reviewed}
 
 
 class LiveQuery(WorklistQuery):
@@ -96,23 +109,31 @@ class Worklist:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a shown worklist has to change: its own rows, ids of those to take away, and rows that it lacks."""
+    """What a shown worklist has to change: its own rows, ids of those to take away, and rows that it lacks.
+
+    `reviews` are of those rows; a row that stays as it is learns of a review when the page is opened again.
+    """
 
     changed: list[wire.Job]
     gone: list[str]
     new: list[wire.Job]
     worklist: Worklist
+    reviews: review.ByJob
+
+
+FILTERS = {**present.FILTERS, **present_maps.FILTERS, **present_report.FILTERS, **present_reviews.FILTERS}
 
 
 def create_blueprint(resources: Resources) -> Blueprint:
     """The routes over `resources`."""
     pages = Blueprint("pages", __name__)
-    for name, function in {**present.FILTERS, **present_maps.FILTERS, **present_report.FILTERS}.items():
+    for name, function in FILTERS.items():
         pages.add_app_template_filter(function, name)
     pages.app_context_processor(
         lambda: {
             **present.CHOICES,
             **present_maps.CHOICES,
+            **present_reviews.CHOICES,
             "can_change": can_change(),
             "can_operate": can_operate(),
             "is_in_session": is_in_session(),
@@ -122,6 +143,7 @@ def create_blueprint(resources: Resources) -> Blueprint:
     _add_film(pages, resources)
     _add_heatmap(pages, resources)
     _add_open_pages(pages, resources)
+    model_page.add_routes(pages, resources)
     return pages
 
 
@@ -131,10 +153,16 @@ def _add_worklist(pages: Blueprint, resources: Resources) -> None:
     @pages.get("/")
     def worklist() -> str:
         query, tenant = parse_query(WorklistQuery), g.principal.tenant
-        found = read(database, lambda sql: get_worklist(sql, database.now(sql), tenant, query))
+
+        def look(sql: Session) -> tuple[Worklist, review.ByJob]:
+            found = get_worklist(sql, database.now(sql), tenant, query)
+            return found, review.of_rows(sql, found.page.jobs)
+
+        found, reviews = read(database, look)
         return render_template(
             "worklist.html",
             worklist=found,
+            reviews=reviews,
             query=query,
             csrf_token=generate_csrf(),
             max_upload_bytes=resources.settings.max_upload_bytes,
@@ -156,6 +184,7 @@ def _add_film(pages: Blueprint, resources: Resources) -> None:
             heatmap=read_heatmap(resources, g.principal, job, method),
             manifest=read_manifest(resources, job),
             live_workers=live_workers,
+            opinions=review.get_opinions(resources, g.principal, job),
             may_delete=deletion.may_delete(resources, g.principal, job.id),
             kept_until=deletion.kept_until(resources.settings, job),
             csrf_token=generate_csrf(),
@@ -173,6 +202,12 @@ def _add_film(pages: Blueprint, resources: Resources) -> None:
         if request.args.get("seen") == present.seen_mark(job, workers):
             return "", 204
         return render("findings.html", job, None, workers)
+
+    @pages.post("/jobs/<job_id>/review")
+    def review_film(job_id: str) -> ResponseReturnValue:
+        said, query = parse_form(wire.ReviewRequest), parse_query(FilmQuery)
+        review.review(resources, g.principal, checked_id(job_id), said.label)
+        return redirect(url_for("pages.film", job_id=job_id, map=query.map, _anchor="review"), 303)
 
     @pages.post("/jobs/<job_id>/delete")
     def delete_film(job_id: str) -> ResponseReturnValue:
@@ -215,10 +250,6 @@ def _add_heatmap(pages: Blueprint, resources: Resources) -> None:
 
 
 def _add_open_pages(pages: Blueprint, resources: Resources) -> None:
-    @pages.get("/model")
-    def model() -> str:
-        return render_template("model.html", model=read(resources.database, queries.newest_model))
-
     @pages.get("/problems")
     def problems() -> str:
         return render_template("problems.html", errors=list_errors(), poisoned=(POISONED, jobs.POISONED_DETAIL))
@@ -331,7 +362,7 @@ def get_changes(session: Session, now: datetime, tenant: str, query: LiveQuery) 
     new = [job for job in worklist.page.jobs if job.id not in known and not query.cursor]
     kept = queries.known_jobs(session, shown) if shown else set()
     gone = [id_ for id_ in found if id_ not in current] + [id_ for id_ in shown if id_ not in kept]
-    return Changes(changed=changed, gone=gone, new=new, worklist=worklist)
+    return Changes(changed, gone, new, worklist, review.of_rows(session, [*changed, *new]))
 
 
 def list_errors() -> list[tuple[type[AppError], str]]:

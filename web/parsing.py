@@ -19,6 +19,11 @@ def parse_query(model: type[Parsed]) -> Parsed:
     return parse(model, request.args.to_dict(), "query")
 
 
+def parse_form(model: type[Parsed]) -> Parsed:
+    """A page's form, without its CSRF token, as `model`; raises as `parse` does."""
+    return parse(model, {name: value for name, value in request.form.items() if name != "csrf_token"}, "request")
+
+
 def parse(model: type[Parsed], given: object, what: str) -> Parsed:
     """What came as `model`.
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from sqlalchemy.orm import Session
+
 from shared import wire
-from shared.db import jobs, reviews
+from shared.db import jobs, review_queries, reviews
 from shared.db.keys import Principal
 from shared.domain import BESIDE_LABELS, ReaderLabel
 from shared.wiring import Resources
 from web.offload import read, read_row, run_sql
+
+ByJob = dict[str, list[wire.Review]]
+"""The reviews of jobs that have any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +61,14 @@ def get_opinions(resources: Resources, who: Principal, job: wire.Job) -> Opinion
     """Those of a job that the caller has read already; None without a result."""
     if job.result is None:
         return None
-    found = read_row(resources.database, lambda sql: reviews.find_reviews(sql, [job.id])).get(job.id, [])
+    found = read_row(resources.database, lambda sql: review_queries.find_reviews(sql, [job.id])).get(job.id, [])
     beside = [label for label in ReaderLabel if label in BESIDE_LABELS]
     known = [label for label in ReaderLabel if label in job.result.probabilities]
     choices = [*known, *beside] if reviews.may_review(who) else []
     return Opinions(next((each for each in found if each.reader == who.key_id), None), found, choices)
+
+
+def of_rows(session: Session, shown: Collection[wire.Job]) -> ByJob:
+    """Those of a list's rows, in one statement, or in none where no row has a result."""
+    answered = [job.id for job in shown if job.result]
+    return review_queries.find_reviews(session, answered) if answered else {}

@@ -15,6 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from shared import wire
 from shared.db import batches, tables
 from shared.db.engine import Sql
+from shared.db.review_queries import UNREVIEWED
 from shared.domain import EXPLAIN_QUEUE, JobState, Priority, Verdict, first_id_at
 from shared.errors import JobDeleted, JobNotFound
 from shared.manifest import ModelManifest
@@ -60,8 +61,10 @@ def list_jobs(sql: Sql, tenant: str, query: wire.ListQuery) -> wire.JobList:
     order: InstrumentedAttribute[str] = tables.Job.id
     if query.batch:
         statement = statement.where(*batches.passing(query))
-    elif query.status:
-        statement = statement.where(tables.Job.state == query.status)
+    elif query.status or query.reviewed:
+        statement = statement.where(tables.Job.state == (query.status or JobState.SUCCEEDED))
+    if query.reviewed:
+        statement = statement.where(*UNREVIEWED)
     if query.verdict and not query.batch:  # then it is the results that are gone through
         order = tables.Result.job_id
         statement = statement.where(tables.Result.tenant == tenant, tables.Result.verdict == query.verdict)

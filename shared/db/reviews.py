@@ -1,44 +1,29 @@
 """Reviews: what readers see in films that were answered, beside what the model said; one a job and reader stands.
 
 Each is written with its audit event in the same transaction, so that what a reader said before stays in the chain.
-Whether one agrees is worked out from its label and its verdict, and stored nowhere.
+Whether one agrees is worked out from its label and its verdict, and stored nowhere. Reading is in `review_queries`.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Row, bindparam, func, insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from shared import wire
 from shared.db.engine import Sql
 from shared.db.jobs import JobChanges
 from shared.db.keys import Principal
 from shared.db.queries import missing
+from shared.db.review_queries import COLUMNS, find_reviews, to_wire
 from shared.db.tables import AuditEvent, Job, Result, Review, table_of
-from shared.domain import ABSTENTIONS, BESIDE_LABELS, ReaderLabel, Role, Verdict, agrees
+from shared.domain import BESIDE_LABELS, ReaderLabel, Role
 from shared.errors import Conflict, Forbidden, InvalidRequest
 
 REVIEWED: Final = "reviewed"
 """The audit action."""
 
 REVIEWERS: Final = frozenset({Role.ADMIN, Role.REVIEWER})
-
-
-@dataclass(frozen=True, slots=True)
-class Readings:
-    """What readers saw in the films of one model.
-
-    Attributes:
-        counts: standing reviews by (verdict, label); pairs that nobody gave are left out.
-        films: how many films with a label they are of; one that two readers saw is one.
-    """
-
-    counts: Mapping[tuple[Verdict, ReaderLabel], int]
-    films: int
 
 
 def may_review(who: Principal) -> bool:
@@ -59,9 +44,9 @@ def review(changes: JobChanges, who: Principal, job_id: str, label: ReaderLabel)
         raise Forbidden("Only a reviewer's key, or an admin's, may say what it sees in a film.")
     said = _said_of(changes.sql, who, job_id, label)
     mine = (Review.job_id == job_id) & (Review.reader == who.key_id)
-    standing = changes.sql.execute(select(*_COLUMNS).where(mine)).first()
+    standing = changes.sql.execute(select(*COLUMNS).where(mine)).first()
     if standing is not None and standing.label == label:
-        return _to_wire(standing)
+        return to_wire(standing)
     facts = {**said, "label": label.value}
     if standing is None:
         own = {"job_id": job_id, "reader": who.key_id, "tenant": who.tenant, "created_at": changes.now}
@@ -69,7 +54,7 @@ def review(changes: JobChanges, who: Principal, job_id: str, label: ReaderLabel)
     else:
         changes.sql.execute(update(Review).where(mine).values(**facts, created_at=changes.now))
     changes.record(who.tenant, f"key:{who.key_id}", REVIEWED, job_id, **facts)
-    return _to_wire(changes.sql.execute(select(*_COLUMNS).where(mine)).one())
+    return to_wire(changes.sql.execute(select(*COLUMNS).where(mine)).one())
 
 
 def list_reviews(sql: Sql, tenant: str, job_id: str) -> wire.ReviewList:
@@ -81,24 +66,6 @@ def list_reviews(sql: Sql, tenant: str, job_id: str) -> wire.ReviewList:
     if sql.scalar(select(Job.id).where(Job.id == job_id, Job.tenant == tenant)) is None:
         raise missing(sql, tenant, job_id)
     return wire.ReviewList(reviews=find_reviews(sql, [job_id]).get(job_id, []))
-
-
-def find_reviews(sql: Sql, job_ids: Collection[str]) -> dict[str, list[wire.Review]]:
-    """Those of each of these jobs that has any, in one statement; whose they are is for the caller to know."""
-    found: dict[str, list[wire.Review]] = defaultdict(list)
-    for row in sql.execute(_OF_JOBS, {"job_ids": list(job_ids)}):
-        found[row.job_id].append(_to_wire(row))
-    return found
-
-
-def count_readings(sql: Sql, tenant: str, model_sha256: str) -> Readings:
-    """All of a tenant's of one model, in one statement that reads an index alone."""
-    counts: dict[tuple[Verdict, ReaderLabel], int] = {}
-    films = 0
-    for verdict, label, number, seen in sql.execute(_READINGS, {"tenant": tenant, "model_sha256": model_sha256}):
-        counts[Verdict(verdict), ReaderLabel(label)] = number
-        films = seen
-    return Readings(counts, films)
 
 
 def _said_of(sql: Sql, who: Principal, job_id: str, label: ReaderLabel) -> dict[str, str]:
@@ -115,24 +82,6 @@ def _said_of(sql: Sql, who: Principal, job_id: str, label: ReaderLabel) -> dict[
     return {"verdict": found.verdict, "model_sha256": found.model_sha256, "result_sha256": found.hash}
 
 
-def _to_wire(row: Row[*tuple[Any, ...]]) -> wire.Review:  # Any: of `_COLUMNS`, each of its own type
-    verdict, label = Verdict(row.verdict), ReaderLabel(row.label)
-    return wire.Review(
-        label=label,
-        agrees=agrees(verdict, label),
-        verdict=verdict,
-        reader=row.reader,
-        model_sha256=row.model_sha256,
-        result_sha256=row.result_sha256,
-        created_at=row.created_at,
-    )
-
-
-_COLUMNS = (
-    Review.job_id, Review.reader, Review.label, Review.verdict, Review.model_sha256, Review.result_sha256,
-    Review.created_at,
-)  # fmt: skip
-
 _ANSWER = (
     select(Result.verdict, Result.model_sha256, Result.probabilities, AuditEvent.hash)
     .join(AuditEvent, (AuditEvent.subject == Result.job_id) & (AuditEvent.action == "succeeded"))
@@ -140,21 +89,3 @@ _ANSWER = (
     .with_for_update(of=Result)
 )
 """With the hash of the audit event that recorded it: the digest of all that was answered, and of its place."""
-
-_OF_JOBS = (
-    select(*_COLUMNS)
-    .where(Review.job_id.in_(bindparam("job_ids", expanding=True)))
-    .order_by(Review.created_at, Review.reader)
-)
-
-_MINE = (Review.tenant == bindparam("tenant")) & (Review.model_sha256 == bindparam("model_sha256"))
-
-_FILMS = (
-    select(func.count(Review.job_id.distinct()))
-    .where(_MINE, Review.verdict.not_in(sorted(ABSTENTIONS)))
-    .scalar_subquery()
-)
-
-_READINGS = (
-    select(Review.verdict, Review.label, func.count(), _FILMS).where(_MINE).group_by(Review.verdict, Review.label)
-)

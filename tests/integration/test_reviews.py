@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from shared import wire
-from shared.db import audit, audit_rows, deletions, jobs, reviews
+from shared.db import audit, audit_rows, deletions, jobs, review_queries, reviews
 from shared.db.audit_rows import Difference
 from shared.db.engine import Database
 from shared.db.keys import Principal
@@ -156,7 +156,7 @@ def test_readings_are_counted_by_model_and_tenant(database: Database) -> None:
         say(database, job_id)
     say(database, films[0], "other_finding", ADMIN)
     with database.read() as session:
-        found = reviews.count_readings(session, "default", register_model(database))
+        found = review_queries.count_readings(session, "default", register_model(database))
         assert found.films == 2
         assert found.counts == {
             (Verdict.NORMAL, ReaderLabel.NORMAL): 1,
@@ -164,8 +164,8 @@ def test_readings_are_counted_by_model_and_tenant(database: Database) -> None:
             (Verdict.COVID19, ReaderLabel.NORMAL): 1,
             (Verdict.UNCERTAIN, ReaderLabel.NORMAL): 1,
         }
-        assert reviews.count_readings(session, "clinic", register_model(database)).films == 1
-        assert reviews.count_readings(session, "default", "0" * 64) == reviews.Readings({}, 0)
+        assert review_queries.count_readings(session, "clinic", register_model(database)).films == 1
+        assert review_queries.count_readings(session, "default", "0" * 64) == review_queries.Readings({}, 0)
 
 
 # -- rows that were changed behind the audit's back --------------------------------------------------------------------

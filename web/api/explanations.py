@@ -15,7 +15,7 @@ from shared.wiring import Resources
 from web import explain, submit
 from web.api.pictures import png
 from web.offload import draw, read
-from web.parsing import checked_id, parse, read_json
+from web.parsing import checked_id, parse, parse_form, read_json
 
 
 def create_blueprint(resources: Resources) -> Blueprint:
@@ -55,8 +55,9 @@ def parse_request() -> wire.ExplanationRequest:
     Raises:
         InvalidRequest: names what is wrong; the methods, where there is no such one.
     """
-    form = {name: value for name, value in request.form.items() if name != "csrf_token"}
-    return parse(wire.ExplanationRequest, read_json() if request.is_json else form, "request")
+    if request.is_json:
+        return parse(wire.ExplanationRequest, read_json(), "request")
+    return parse_form(wire.ExplanationRequest)
 
 
 def _answer_map(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from flask import Blueprint, Response, g
+from sqlalchemy.orm import Session
 
 from shared import wire
 from shared.db import queries
@@ -16,6 +17,7 @@ from shared.db.engine import Database
 from shared.domain import Verdict
 from shared.errors import WaitersFull
 from shared.wiring import Resources
+from web import review
 from web.offload import read
 from web.parsing import parse_query
 
@@ -27,7 +29,7 @@ LABELS: Final = tuple(verdict for verdict in Verdict if verdict not in {Verdict.
 COLUMNS: Final = (
     "id", "status", "verdict", *(f"p_{label}" for label in LABELS), "p_other", "prediction_set", "reasons", "priority",
     "attempt", "cached", "created_at", "finished_at", "input_sha256", "pixels_sha256", "model", "model_version",
-    "model_sha256", "preprocessing", "device", "code_version", "error",
+    "model_sha256", "preprocessing", "device", "code_version", "error", "reviews",
 )  # fmt: skip
 
 
@@ -66,6 +68,7 @@ class Table:
         self._query: wire.ListQuery | None = query
         self._head = _line(COLUMNS)
         self._page = wire.JobList(jobs=[], next_cursor=None)
+        self._reviews: review.ByJob = {}
         self._let_go: Callable[[], None] | None = let_go
 
     def begin(self) -> None:
@@ -76,7 +79,7 @@ class Table:
         return self
 
     def __next__(self) -> str:
-        lines = self._head + "".join(_line(as_row(job)) for job in self._page.jobs)
+        lines = self._head + "".join(_line(as_row(job, self._reviews.get(job.id, ()))) for job in self._page.jobs)
         if not lines:
             self.close()
             raise StopIteration
@@ -94,12 +97,17 @@ class Table:
         if self._query is None:
             return
         query, tenant = self._query, self._tenant
-        self._page = read(self._database, lambda sql: queries.list_jobs(sql, tenant, query))
+
+        def look(sql: Session) -> tuple[wire.JobList, review.ByJob]:
+            found = queries.list_jobs(sql, tenant, query)
+            return found, review.of_rows(sql, found.jobs)
+
+        self._page, self._reviews = read(self._database, look)
         following = self._page.next_cursor
         self._query = query.model_copy(update={"cursor": following}) if following else None
 
 
-def as_row(job: wire.Job) -> list[str]:
+def as_row(job: wire.Job, reviews: Sequence[wire.Review]) -> list[str]:
     """A job's cells, in the order of `COLUMNS`; empty where it has nothing to say."""
     result, model = job.result, job.model
     shares = [result.probabilities.get(label) for label in LABELS] if result else [None] * len(LABELS)
@@ -111,6 +119,7 @@ def as_row(job: wire.Job) -> list[str]:
         job.input.sha256, job.input.pixels_sha256, model and model.name, model and model.version,
         model and model.sha256, model and model.preprocessing, result and result.device,
         result and result.code_version, job.error and job.error.code,
+        " ".join(each.label for each in reviews),
     ]  # fmt: skip
     return ["" if each is None else str(each).lower() if isinstance(each, bool) else str(each) for each in found]
 

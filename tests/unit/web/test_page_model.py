@@ -89,7 +89,7 @@ def test_the_page_begins_with_what_is_on_it(person: Browser, resources: Resource
     """A link to each part, and none to one that is not there."""
     page = show(person, resources, make_report())
     links = re.findall(r'<li><a href="#(\w+)">', page)
-    assert links == ["limits", "goals", "measured", "trained", "thresholds", "identity"]
+    assert links == ["limits", "goals", "measured", "readers", "trained", "thresholds", "identity"]
     assert all(f'id="{link}"' in page for link in links)
 
 

@@ -27,6 +27,7 @@ function tellWhatIsShown(event) {
   if (live.dataset.statusFilter) parameters.set("status", live.dataset.statusFilter);
   if (live.dataset.verdictFilter) parameters.set("verdict", live.dataset.verdictFilter);
   if (live.dataset.batchFilter) parameters.set("batch", live.dataset.batchFilter);
+  if (live.dataset.reviewedFilter) parameters.set("reviewed", live.dataset.reviewedFilter);
 }
 
 /** Newest first: ids sort by the time they were made. A row that was here before is not moved, so it keeps the focus. */
