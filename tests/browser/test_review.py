@@ -1,0 +1,76 @@
+"""A reader says what it sees in a film, sees it stand, changes it, and finds it in the list and on the model page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, StorageState, expect
+
+from tests.browser.conftest import DESK, PHONE, WAIT_MS
+from tests.service import Service
+
+pytestmark = pytest.mark.browser
+
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]}
+
+
+@pytest.fixture
+def plain_page(chromium: Browser, session_cookies: StorageState) -> Iterator[Page]:
+    """A browser window without JavaScript."""
+    context = chromium.new_context(viewport=PHONE, storage_state=session_cookies, java_script_enabled=False)
+    page = context.new_page()
+    page.set_default_timeout(WAIT_MS)
+    yield page
+    context.close()
+
+
+def is_fine(page: Page, width: int) -> None:
+    """No rule of axe is broken, and nothing runs out of the window."""
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    found = Axe().run(page, options=RULES)
+    assert found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.parametrize(("viewport", "theme"), [(DESK, "dark"), (PHONE, "light")], ids=["desk", "phone"])
+def test_a_reader_chooses_and_changes(
+    open_page: Callable[..., Page], film: str, running_stack: Service, viewport: dict[str, int], theme: str
+) -> None:
+    """By keys alone: the focus goes to what was said, the list marks the row, and it no longer waits for a review."""
+    page = open_page(viewport, theme)
+    page.goto(film)
+    page.get_by_role("heading", name="What do you see?").wait_for()
+    is_fine(page, viewport["width"])
+    page.get_by_role("button", name="Other finding").focus()
+    page.keyboard.press("Enter")
+    said = page.get_by_role("heading", name="You said: Other finding")
+    expect(said).to_be_focused()
+    expect(page.locator(".review time")).to_have_text("just now")
+    page.locator(".review summary").focus()
+    page.keyboard.press("Enter")
+    is_fine(page, viewport["width"])
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="You said: COVID-19")).to_be_focused()
+    row = page.locator(f"#job-{film.rsplit('/', 1)[1]}")
+    page.goto(running_stack.url)
+    expect(row.locator(".mark")).to_contain_text("Reader")
+    is_fine(page, viewport["width"])
+    page.get_by_role("link", name="Not reviewed").click()
+    expect(page.locator(".filters [aria-current]", has_text="Not reviewed")).to_be_visible()
+    expect(row).to_have_count(0)
+    page.goto(f"{running_stack.url}/model#readers")
+    expect(page.get_by_role("region", name="Readings by verdict and label")).to_be_visible()
+    is_fine(page, viewport["width"])
+
+
+def test_a_reader_needs_no_scripts(plain_page: Page, film: str) -> None:
+    """The form alone keeps and changes it."""
+    plain_page.goto(film)
+    plain_page.get_by_role("button", name="Normal", exact=True).click()
+    expect(plain_page.get_by_role("heading", name="You said: Normal")).to_be_visible()
+    assert plain_page.url == f"{film}#review"
+    plain_page.locator(".review summary").click()
+    plain_page.get_by_role("button", name="Not assessable").click()
+    expect(plain_page.get_by_role("heading", name="You said: Not assessable")).to_be_visible()
