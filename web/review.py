@@ -32,11 +32,6 @@ class Opinions:
     all: Sequence[wire.Review]
     choices: Sequence[ReaderLabel]
 
-    @property
-    def is_awaited(self) -> bool:
-        """The caller may say something and has not yet: what others said waits until then."""
-        return bool(self.choices) and self.own is None
-
 
 def review(resources: Resources, who: Principal, job_id: str, label: ReaderLabel) -> wire.Review:
     """Keep what this reader sees; raises as `shared.db.reviews.review` does."""

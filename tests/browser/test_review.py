@@ -59,6 +59,8 @@ def test_a_reader_chooses_and_changes(
     is_fine(page, viewport["width"])
     page.get_by_role("link", name="Not reviewed").click()
     expect(page.locator(".filters [aria-current]", has_text="Not reviewed")).to_be_visible()
+    for _ in range(2):  # the live list holds on to the filter
+        page.wait_for_event("response", lambda answer: "/live?" in answer.url)
     expect(row).to_have_count(0)
     page.goto(f"{running_stack.url}/model#readers")
     expect(page.get_by_role("region", name="Readings by verdict and label")).to_be_visible()

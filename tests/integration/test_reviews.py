@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, event, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from shared import wire
@@ -146,6 +147,45 @@ def test_reviews_go_with_their_job_and_their_events_stay(database: Database) -> 
         assert session.scalar(select(func.count()).select_from(Review)) == 1
 
 
+def test_a_deletion_and_a_review_at_once_come_one_after_the_other(database: Database) -> None:
+    """Either the review goes with the job, or its reader learns that the job is gone; nobody gets a fault."""
+
+    def remove(job_id: str) -> str:
+        with jobs.changing(database) as changes:
+            return deletions.delete_job(changes, ADMIN, job_id).id
+
+    def try_to_say(job_id: str) -> str:
+        with suppress(JobDeleted):
+            say(database, job_id)
+        return job_id
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(10):
+            job_id = answer(database)
+            both = [pool.submit(try_to_say, job_id), pool.submit(remove, job_id)]
+            assert {done.result() for done in both} == {job_id}
+            assert told(database, job_id)[-1] == "deleted"
+    with database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Review)) == 0
+        assert audit.verify(session)[1] is None
+        assert audit_rows.compare(session) == (0, None)
+
+
+def test_a_review_costs_seven_statements_and_two_said_again(database: Database) -> None:
+    """The answer, what stood, the row, what stands, three of the chain; the clock is the test's."""
+    job_id, found = answer(database), []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if not statement.startswith(("BEGIN", "PRAGMA")):
+            found.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    for expected in (7, 2):
+        found.clear()
+        say(database, job_id)
+        assert len(found) == expected, "\n".join(found)
+
+
 def test_readings_are_counted_by_model_and_tenant(database: Database) -> None:
     """By verdict and label; of films with a label each is counted once, however many readers it had."""
     make_tenant(database, "clinic")
@@ -209,3 +249,22 @@ def test_a_review_that_was_changed_in_its_row_is_found(database: Database, deed:
         _, found = audit_rows.compare(session)
     assert isinstance(found, Difference)
     assert (found.job_id, found.problem[: len(problem)]) == (job_id, problem)
+
+
+def test_a_review_of_another_answer_than_the_audits_is_found(database: Database) -> None:
+    """Even where row and event of the review say the same."""
+    job_id = answer(database)
+    say(database, job_id)
+    other = {
+        "label": "normal",
+        "verdict": "normal",
+        "model_sha256": register_model(database),
+        "result_sha256": "0" * 64,
+    }
+    with jobs.changing(database) as changes:
+        changes.sql.execute(update(Review).values(**other, created_at=changes.now))
+        changes.record("default", "key:readerkey", "reviewed", job_id, **other)
+    with database.read() as session:
+        _, found = audit_rows.compare(session)
+    assert found is not None
+    assert found.problem.startswith("result_sha256 of its review of readerkey is '000")

@@ -116,6 +116,7 @@ def test_the_film_page_asks_keeps_and_lets_change(reviewer: Api) -> None:
     assert (kept.status_code, kept.headers["Location"]) == (303, f"/jobs/{job_id}?map=gradient#review")
     said = section(person, job_id)
     assert "You said: Normal</h2>" in said
+    assert "Seen:" not in said
     assert buttons(said) == ["covid19", "viral_pneumonia", "other_finding", "not_assessable"]
     assert form(person, job_id, "other_finding").headers["Location"] == f"/jobs/{job_id}#review"
     assert "You said: Other finding</h2>" in section(person, job_id)
