@@ -87,7 +87,7 @@ def test_a_list_query_out_of_bounds_is_refused(query: dict[str, str]) -> None:
 
 def test_what_is_not_asked_for_has_its_default() -> None:
     """Fifty jobs of any state and time; a routine film."""
-    anything = dict.fromkeys(("status", "verdict", "batch", "since", "until", "cursor"))
+    anything = dict.fromkeys(("status", "verdict", "batch", "reviewed", "since", "until", "cursor"))
     assert wire.ListQuery().model_dump() == anything | {"limit": 50}
     assert wire.SubmitQuery().priority is Priority.ROUTINE
 
