@@ -82,18 +82,19 @@ class _Limits:
     decoder: int
 
 
-def main(read: ReadPixels = read_pixels) -> None:
+def main(read: ReadPixels = read_pixels, warm_up: Callable[[], None] | None = None) -> None:
     """Serve films from the control socket on standard input until it closes.
 
     Args:
         read: the decoder; tests give ones that hang, crash or eat memory. `sys.argv[1]` is the time in seconds
             that one film may take.
+        warm_up: loads whatever `read` needs, before any child is made; that of PNG and JPEG by default.
     """
     os.closerange(3, _MAX_DESCRIPTORS)
     os.setsid()
     parent = os.getppid()
     keep_freed_memory()
-    _warm_up()
+    (warm_up or _warm_up)()
     with socket.socket(fileno=0) as control:
         _serve(control, parent, float(sys.argv[1]), read)
 
