@@ -111,6 +111,7 @@ def by_gdcm(pixels: npt.NDArray[Any], bits: int, syntax: int) -> bytes:
     image.SetDataElement(element)
     change = gdcm.ImageChangeTransferSyntax()
     change.SetInput(image)
+    image.thisown = False  # it counts references, and frees what is ours
     change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
     assert change.Change()
     pieces = change.GetOutput().GetDataElement().GetSequenceOfFragments()
@@ -143,7 +144,7 @@ def by_charls(pixels: npt.NDArray[Any], bits: int, *, error: int = 0) -> bytes:
 ENCODERS: Mapping[str, Callable[[npt.NDArray[Any], int], bytes]] = {
     RLELossless: by_run_lengths,
     JPEGBaseline8Bit: lambda pixels, bits: make_jpeg(pixels=pixels, quality=95),
-    JPEGExtended12Bit: lambda pixels, bits: by_gdcm(pixels, bits, gdcm.TransferSyntax.JPEGExtendedProcess2_4),
+    JPEGExtended12Bit: lambda pixels, bits: make_jpeg(pixels=pixels, quality=95),
     JPEGLossless: lambda pixels, bits: by_gdcm(pixels, bits, gdcm.TransferSyntax.JPEGLosslessProcess14),
     JPEGLosslessSV1: lambda pixels, bits: by_gdcm(pixels, bits, gdcm.TransferSyntax.JPEGLosslessProcess14_1),
     JPEGLSLossless: by_charls,

@@ -157,7 +157,8 @@ def _read_by_gdcm(frame: bytes, size: Size, bits: int, syntax: int) -> Pixels:
         UnreadableImage: it gives something else than so many pixels.
     """
     image = _gdcm_image(frame, size, bits, syntax)
-    data = image.GetBuffer().encode("utf-8", "surrogateescape")  # its bytes come as a string
+    text = image.GetBuffer()  # its bytes, as a string; nothing where it cannot decode
+    data = text.encode("utf-8", "surrogateescape") if text else b""
     kind = np.dtype(np.uint8 if bits <= 8 else "<u2")  # noqa: PLR2004  bits of a byte
     count = size[0] * size[1]
     if len(data) not in {count * kind.itemsize, (count + count % 2) * kind.itemsize}:
