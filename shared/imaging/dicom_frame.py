@@ -31,13 +31,14 @@ _DAMAGED: Final = "The pixels of the DICOM file are cut short or damaged; export
 _OTHER_SIZE: Final = "The DICOM file and the frame in it tell different sizes; export the film again."
 _NO_GREY: Final = "The frame in the DICOM file is no grey one of 2 to 16 bits; export the film uncompressed."
 _RLE_HEADER: Final = 64
-_RLE_PLACES: Final = 15
+_PIECE: Final = 2**20
 _LOSSLESS_FRAME: Final = 0xC3
 _EXTENDED_FRAME: Final = 0xC1
 _JPEG_LS_FRAME: Final = 0xF7
 _START_OF_CODESTREAM: Final = b"\xff\x4f\xff\x51"
 _TILE_PART, _TILE_PART_SIZE = b"\xff\x90", 12
-_END_OF_CODESTREAM: Final = b"\xff\xd9"
+_END: Final = b"\xff\xd9"
+"""Of all JPEGs, and of a JPEG 2000 codestream."""
 
 
 def read(file: DicomFile, size: Size, bits_allocated: int) -> tuple[Pixels, int]:
@@ -157,8 +158,10 @@ def _read_by_gdcm(frame: bytes, size: Size, bits: int, syntax: int) -> Pixels:
         UnreadableImage: it gives something else than so many pixels.
     """
     image = _gdcm_image(frame, size, bits, syntax)
-    text = image.GetBuffer()  # its bytes, as a string; nothing where it cannot decode
-    data = text.encode("utf-8", "surrogateescape") if text else b""
+    text = image.GetBuffer() or ""  # its bytes as a string; nothing where it cannot decode
+    data = bytearray()
+    for at in range(0, len(text), _PIECE):  # all at once takes three times the memory
+        data += text[at : at + _PIECE].encode("utf-8", "surrogateescape")
     kind = np.dtype(np.uint8 if bits <= 8 else "<u2")  # noqa: PLR2004  bits of a byte
     count = size[0] * size[1]
     if len(data) not in {count * kind.itemsize, (count + count % 2) * kind.itemsize}:
@@ -189,6 +192,8 @@ def _read_jpeg_ls(frame: bytes, size: Size) -> tuple[Pixels, int]:
     """T.87, lossless or nearly; CharLS refuses what is cut or damaged."""
     header = next((body for marker, body in jpeg.segments(frame) if marker == _JPEG_LS_FRAME), None)
     bits = _check_header(b"" if header is None else bytes(header), size)
+    if not frame.rstrip(b"\0").endswith(_END):  # CharLS needs 4 s to find out
+        raise UnreadableImage(_DAMAGED)
     data, _ = jpeg_ls.decode_pixel_data(frame)
     return np.frombuffer(data, np.uint8 if bits <= 8 else "<u2").reshape(size), bits  # noqa: PLR2004
 
@@ -218,8 +223,8 @@ def _check_tile_parts(frame: bytes, start: int) -> None:
         at += 2 + max(2, int.from_bytes(frame[at + 2 : at + 4]))
     while frame[at : at + 2] == _TILE_PART:
         length = int.from_bytes(frame[at + 6 : at + 10])
-        at = at + max(length, _TILE_PART_SIZE) if length else frame.rfind(_END_OF_CODESTREAM)  # 0: up to the end
-    if frame[at : at + 2] != _END_OF_CODESTREAM:
+        at = at + max(length, _TILE_PART_SIZE) if length else frame.rfind(_END)  # 0: up to the end
+    if frame[at : at + 2] != _END:
         raise UnreadableImage(_DAMAGED)
 
 

@@ -28,7 +28,7 @@ _FULL_TABLE: Final = 65_536
 """Entries that a descriptor's 0 stands for (PS3.3, C.11.1.1.1)."""
 _BYTE, _WORD = 255, 65_535
 _NEARLY_WHOLE: Final = 1e-6
-_STRIP_ROWS: Final = 256
+_STRIP_ROWS: Final = 64
 _BAD_TABLE: Final = "The DICOM file's lookup table is damaged; export the film again."
 
 
@@ -86,10 +86,12 @@ def apply(table: Pixels, stored: Pixels, layout: Layout) -> Pixels:
     Returns:
         (H, W) of the table's type.
     """
+    patterns = np.arange(2 ** (8 * stored.dtype.itemsize))
+    shown = table[(patterns >> layout.shift) & (len(table) - 1)]
     grey = np.empty(stored.shape, table.dtype)
     for top in range(0, len(stored), _STRIP_ROWS):
-        strip = stored[top : top + _STRIP_ROWS]
-        grey[top : top + _STRIP_ROWS] = table[(strip >> layout.shift) & (2**layout.bits_stored - 1)]
+        rows = slice(top, top + _STRIP_ROWS)
+        np.take(shown, stored[rows], out=grey[rows], mode="clip")  # which checks nothing, and nothing is beyond
     return grey
 
 
@@ -101,8 +103,9 @@ def _rescale(elements: Elements, stored: Numbers, layout: Layout) -> Numbers:
         return entries
     slope, intercept = elements.decimal(_SLOPE), elements.decimal(_INTERCEPT)
     slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
-    rescaled: Numbers = slope * stored + intercept if math.isfinite(slope) and math.isfinite(intercept) else stored
-    if not slope or rescaled is stored or not np.isfinite(rescaled).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        rescaled: Numbers = slope * stored + intercept
+    if not slope or not np.isfinite(rescaled).all():
         raise UnreadableImage("The DICOM file's rescale slope or intercept is no usable number; export the film again.")
     return rescaled
 
