@@ -104,7 +104,7 @@ def backup(folder: Annotated[Path, typer.Argument(help="to write to; empty, or n
 
 @cli.command()
 def classify(
-    files: Annotated[list[Path], typer.Argument(help="PNG or JPEG films, or folders of them")],
+    files: Annotated[list[Path], typer.Argument(help="PNG, JPEG or DICOM films, or folders of them")],
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,  # noqa: FBT002  a flag
     priority: Annotated[Priority, typer.Option(help="how soon: stat before routine before bulk")] = Priority.ROUTINE,
 ) -> None:

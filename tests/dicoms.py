@@ -1,4 +1,4 @@
-"""DICOM films made here: by pydicom, which the service itself does not use; compressed by the encoders beside its decoders."""
+"""DICOM films made here: by pydicom, which the service does not use; compressed by the encoders of its decoders."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
 from pydicom.pixels import get_encoder
 from pydicom.uid import (
+    JPEG2000,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    JPEG2000,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -143,14 +143,14 @@ def by_charls(pixels: npt.NDArray[Any], bits: int, *, error: int = 0) -> bytes:
 
 ENCODERS: Mapping[str, Callable[[npt.NDArray[Any], int], bytes]] = {
     RLELossless: by_run_lengths,
-    JPEGBaseline8Bit: lambda pixels, bits: make_jpeg(pixels=pixels, quality=95),
-    JPEGExtended12Bit: lambda pixels, bits: make_jpeg(pixels=pixels, quality=95),
+    JPEGBaseline8Bit: lambda pixels, _: make_jpeg(pixels=pixels, quality=95),
+    JPEGExtended12Bit: lambda pixels, _: make_jpeg(pixels=pixels, quality=95),
     JPEGLossless: lambda pixels, bits: by_gdcm(pixels, bits, gdcm.TransferSyntax.JPEGLosslessProcess14),
     JPEGLosslessSV1: lambda pixels, bits: by_gdcm(pixels, bits, gdcm.TransferSyntax.JPEGLosslessProcess14_1),
     JPEGLSLossless: by_charls,
     JPEGLSNearLossless: lambda pixels, bits: by_charls(pixels, bits, error=2),
-    JPEG2000Lossless: lambda pixels, bits: by_pillow_2000(pixels, irreversible=False),
-    JPEG2000: lambda pixels, bits: by_pillow_2000(pixels, irreversible=True),
+    JPEG2000Lossless: lambda pixels, _: by_pillow_2000(pixels, irreversible=False),
+    JPEG2000: lambda pixels, _: by_pillow_2000(pixels, irreversible=True),
 }
 LOSSLESS = (*PLAIN, RLELossless, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless)
 LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000)

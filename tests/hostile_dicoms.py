@@ -193,4 +193,3 @@ ODD_DICOMS: Mapping[str, Callable[[], bytes]] = {
     "explicit": lambda: make_dicom(syntax=ExplicitVRLittleEndian),
     **{name: lambda syntax=syntax: framed(syntax, bytes) for name, syntax in COMPRESSED.items()},
 }
-

@@ -45,7 +45,10 @@ _ELSEWHERE: Final = (
     (0, b"%PDF", "a PDF"),
     (0, b"PK\x03\x04", "a ZIP"),
     (0, b"\x1f\x8b", "a gzip"),
-    *((0, start, "a DICOM data set without the preamble and 'DICM' of a DICOM") for start in (b"\x02\0\0\0UL", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0")),
+    *(
+        (0, start, "a DICOM data set without the preamble and 'DICM' of a DICOM")
+        for start in (b"\x02\0\0\0UL", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0")
+    ),
 )
 """Where, what, and its name: only so that the refusal can say what came."""
 

@@ -1,12 +1,13 @@
-"""Two sandboxes as one decoder: DICOM films go to one of their own, told by four bytes; it starts at the first of them.
+"""Two sandboxes as one decoder: DICOM films go to one of their own, which starts at the first of them.
 
-DICOM's libraries cost its decoder memory that PNG and JPEG never need (DECISIONS 57). Nothing else of an upload is looked at here.
+Their libraries take memory that PNG and JPEG never need (DECISIONS 57). Four bytes tell them; nothing else of an upload
+is looked at here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Self
+from typing import Final
 
 from shared.domain import Film
 from shared.imaging.decode import is_dicom

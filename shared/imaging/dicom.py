@@ -1,8 +1,8 @@
 """DICOM to grey pixels: is it one plain frontal film, of which size, and what do its values look like.
 
-Nothing of the header leaves this module but a kind and a colour mode; refusals name what a list here knows, never what the
-file says. Called by `decode`, inside the sandbox, in a decoder of its own (DECISIONS 57). Small parts are in `dicom_file`
-(structure), `dicom_frame` (compression) and `dicom_grey` (meaning of values).
+Nothing of the header leaves this module but a kind and a colour mode; refusals name what a list here knows, never what
+the file says. Called by `decode`, inside the sandbox, in a decoder of its own (DECISIONS 57). Structure is in
+`dicom_file`, compression in `dicom_frame`, what values look like in `dicom_grey`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _OTHER_MODALITIES: Final[Mapping[str, str]] = MappingProxyType({
     "OT": "of no named kind ('OT')",
 })  # fmt: skip
 _LATERAL_VIEWS: Final = frozenset({"LL", "RL", "LLAT", "RLAT", "LAT"})
-"""View positions (PS3.3, C.8.1.1.1), and how devices abbreviate them; whatever has 'LATERAL' in it comes beside them."""
+"""View positions (PS3.3, C.8.1.1.1), and how devices abbreviate them; beside them whatever has 'LATERAL' in it."""
 _LATERAL_CODES: Final = frozenset({"399067008", "399173006", "399198007", "R-102CD", "R-10236", "R-10232"})
 """Lateral, left and right lateral (PS3.16, CID 4010), in today's and in the older coding."""
 _GREY: Final[Mapping[str, bool]] = MappingProxyType({"MONOCHROME1": True, "MONOCHROME2": False})

@@ -1,16 +1,16 @@
 """A DICOM file's structure: its transfer syntax, the few elements that pixels need, and where the pixels lie.
 
-Walked here, as a PNG's chunks and a JPEG's markers are: each length is held against what is left of the file, and all but
-`WANTED` is passed over unread, so that no name, date or number of a person is ever made a string. Libraries see the
-frame alone. Called by `dicom`, inside the sandbox. "PS3.5" and so on are parts of the standard, dicom.nema.org.
+Walked here, as a PNG's chunks and a JPEG's markers are: each length is held against what is left of the file, and all
+but `WANTED` is passed over unread, so that no name, date or number of a person is ever made a string. Libraries see
+the frame alone. Called by `dicom`, inside the sandbox. PS3.5 and the like are parts of the standard, dicom.nema.org.
 """
 
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 from shared.errors import UnreadableImage, UnsupportedFormat
@@ -81,8 +81,8 @@ class Elements:
         value = self.raw(tag)
         if len(value) % 2:
             raise UnreadableImage(_DAMAGED)
-        order = "little" if self.is_little else "big"
-        return [int.from_bytes(value[at : at + 2], order, signed=is_signed) for at in range(0, len(value), 2)]
+        words = struct.iter_unpack(("<" if self.is_little else ">") + ("h" if is_signed else "H"), value)
+        return [word for (word,) in words]
 
     def text(self, tag: int) -> str:
         """ASCII in capitals, without padding; empty where it is absent."""
@@ -149,7 +149,9 @@ def parse(data: bytes) -> DicomFile:
     pixels = found.pop(PIXELS, None)
     if pixels is None:
         raise UnreadableImage("The DICOM file holds no pixels, or not all of it came; send the whole file.")
-    fragments = tuple(_Reader(pixels.value, is_little=True, is_implicit=True).fragments()) if reader.is_in_pieces else ()
+    fragments = (
+        tuple(_Reader(pixels.value, is_little=True, is_implicit=True).fragments()) if reader.is_in_pieces else ()
+    )
     if syntax.is_compressed != reader.is_in_pieces:
         raise UnreadableImage(_DAMAGED)
     return DicomFile(syntax, Elements(found, syntax.is_little, is_implicit), pixels.vr, pixels.value, fragments)

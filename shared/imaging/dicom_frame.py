@@ -1,14 +1,15 @@
 """The frame of a DICOM file to stored values: run lengths here, all else by a library that sees the frame alone.
 
-The frame's own header has to tell the size that the file tells, before a library allocates anything; so a frame that claims
-more is refused. JPEG of eight bits goes the strict way of other films; 2000 by Pillow; lossless JPEG and that of twelve bits by
-GDCM, which reads no file here, only a frame; JPEG-LS by CharLS. Called by `dicom`, inside the sandbox.
+The frame's own header has to tell the size that the file tells, before a library allocates anything. JPEG of eight
+bits goes the strict way of other films; JPEG 2000 by Pillow; lossless JPEG and that of twelve bits by GDCM; JPEG-LS by
+CharLS. Called by `dicom`, inside the sandbox.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -68,8 +69,7 @@ def _read_plain(file: DicomFile, size: Size, bits_allocated: int) -> Pixels:
     if len(file.pixels) not in {expected, expected + expected % 2}:
         raise UnreadableImage("The DICOM file has more or fewer pixels than rows times columns; export the film again.")
     if bits_allocated == 16:  # noqa: PLR2004  bits
-        order = "<u2" if file.syntax.is_little else ">u2"
-        return np.frombuffer(file.pixels, order, expected // 2).astype(np.uint16, copy=False).reshape(size)
+        return _words(file.pixels, expected // 2, "<" if file.syntax.is_little else ">").reshape(size)
     pixels = np.frombuffer(file.pixels, np.uint8)
     if not file.syntax.is_little and file.pixel_vr == b"OW":
         pixels = pixels[: len(pixels) // 2 * 2].reshape(-1, 2)[:, ::-1].ravel()
@@ -84,10 +84,11 @@ def _read_run_lengths(frame: bytes, size: Size, bits_allocated: int) -> Pixels:
     if places[0] != count or starts != sorted(starts) or starts[0] < _RLE_HEADER:
         raise UnreadableImage(_DAMAGED)
     wanted = size[0] * size[1]
-    parts = [_unpack(frame[start:end], wanted) for start, end in zip(starts, starts[1:], strict=False)]
+    parts = [_unpack(frame[start:end], wanted) for start, end in pairwise(starts)]
     if count == 1:
         return parts[0].reshape(size)
-    return (parts[0].astype(np.uint16) << 8 | parts[1]).reshape(size)
+    high, low = (part.astype(np.uint16) for part in parts)
+    return (high << np.uint16(8) | low).reshape(size)
 
 
 def _unpack(packed: bytes, wanted: int) -> npt.NDArray[np.uint8]:
@@ -162,11 +163,24 @@ def _read_by_gdcm(frame: bytes, size: Size, bits: int, syntax: int) -> Pixels:
     data = bytearray()
     for at in range(0, len(text), _PIECE):  # all at once takes three times the memory
         data += text[at : at + _PIECE].encode("utf-8", "surrogateescape")
-    kind = np.dtype(np.uint8 if bits <= 8 else "<u2")  # noqa: PLR2004  bits of a byte
+    return _shaped(data, size, bits)
+
+
+def _shaped(data: bytearray, size: Size, bits: int) -> Pixels:
+    """What a library gave, of one byte a pixel or two; some even it out."""
     count = size[0] * size[1]
-    if len(data) not in {count * kind.itemsize, (count + count % 2) * kind.itemsize}:
+    wanted = count * _bytes_of(bits)
+    if len(data) not in {wanted, wanted + wanted % 2}:
         raise UnreadableImage(_DAMAGED)
-    return np.frombuffer(data, kind, count).reshape(size)
+    return np.frombuffer(data, np.uint8, count).reshape(size) if wanted == count else _words(data, count).reshape(size)
+
+
+def _words(data: bytes | bytearray | memoryview, count: int, order: str = "<") -> npt.NDArray[np.uint16]:
+    return np.frombuffer(data, f"{order}u2", count).astype(np.uint16, copy=False)
+
+
+def _bytes_of(bits: int) -> int:
+    return (bits + 7) // 8
 
 
 def _gdcm_image(frame: bytes, size: Size, bits: int, syntax: int) -> Any:  # Any: it has no types
@@ -183,8 +197,7 @@ def _gdcm_image(frame: bytes, size: Size, bits: int, syntax: int) -> Any:  # Any
     grey = gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2)
     image.SetPhotometricInterpretation(grey)
     image.SetTransferSyntax(gdcm.TransferSyntax(syntax))
-    allocated = 8 if bits <= 8 else 16  # noqa: PLR2004
-    image.SetPixelFormat(gdcm.PixelFormat(1, allocated, bits, bits - 1, 0))
+    image.SetPixelFormat(gdcm.PixelFormat(1, 8 * _bytes_of(bits), bits, bits - 1, 0))
     return image
 
 
@@ -195,13 +208,13 @@ def _read_jpeg_ls(frame: bytes, size: Size) -> tuple[Pixels, int]:
     if not frame.rstrip(b"\0").endswith(_END):  # CharLS needs 4 s to find out
         raise UnreadableImage(_DAMAGED)
     data, _ = jpeg_ls.decode_pixel_data(frame)
-    return np.frombuffer(data, np.uint8 if bits <= 8 else "<u2").reshape(size), bits  # noqa: PLR2004
+    return _shaped(data, size, bits), bits
 
 
 def _read_jpeg_2000(frame: bytes, size: Size) -> tuple[Pixels, int]:
     """T.800. Pillow moves values up to the top of 8 or 16 bits, and signed ones above zero: both are undone."""
     start = frame.find(_START_OF_CODESTREAM)
-    if start < 0 or len(frame) < start + 43:  # noqa: PLR2004  the size of the header of one component
+    if start < 0 or len(frame) < start + 43:
         raise UnreadableImage(_DAMAGED)
     header = frame[start + 8 : start + 43]
     right, bottom, left, top = (int.from_bytes(header[at : at + 4]) for at in range(0, 16, 4))
@@ -210,10 +223,10 @@ def _read_jpeg_2000(frame: bytes, size: Size) -> tuple[Pixels, int]:
     _check_tile_parts(frame, start)
     with Image.open(io.BytesIO(frame[start:]), formats=("JPEG2000",)) as picture:
         picture.load()
-        values = np.asarray(picture)
-    values = values >> (values.dtype.itemsize * 8 - bits)
-    is_signed = header[34] & 0x80
-    return (values ^ values.dtype.type(1 << (bits - 1)) if is_signed else values), bits
+        values: Pixels = np.asarray(picture)
+    one = values.dtype.type(1)
+    values = values >> one * (8 * _bytes_of(bits) - bits)
+    return (values ^ (one << one * (bits - 1)) if header[34] & 0x80 else values), bits
 
 
 def _check_tile_parts(frame: bytes, start: int) -> None:

@@ -28,6 +28,8 @@ _FULL_TABLE: Final = 65_536
 """Entries that a descriptor's 0 stands for (PS3.3, C.11.1.1.1)."""
 _BYTE, _WORD = 255, 65_535
 _NEARLY_WHOLE: Final = 1e-6
+_STEEPEST: Final = 700.0
+"""Its exponential is still a number."""
 _STRIP_ROWS: Final = 64
 _BAD_TABLE: Final = "The DICOM file's lookup table is damaged; export the film again."
 
@@ -118,12 +120,12 @@ def _of_interest(elements: Elements, values: Numbers, layout: Layout) -> Numbers
     item = elements.item(_INTEREST_TABLE)
     if item is not None:
         entries, top = _look_up(item, values, is_signed=layout.is_signed or bool(values.min() < 0))
-        return np.clip(entries / top, 0.0, 1.0)
+        return _clipped(entries / top)
     centre, width = elements.decimal(_CENTRE), elements.decimal(_WIDTH)
     curve = elements.text(_CURVE)
     least = 0.0 if curve in {"SIGMOID", "LINEAR_EXACT"} else 1.0
     if centre is None or width is None or not math.isfinite(centre) or not least <= width < math.inf or not width:
-        low, high = values.min(), values.max()
+        low, high = float(values.min()), float(values.max())
         return (values - low) / (high - low or 1.0)
     return _window(values, centre, width, curve)
 
@@ -135,12 +137,19 @@ def _window(values: Numbers, centre: float, width: float, curve: str) -> Numbers
     LINEAR_EXACT: (x - c) / w + 0.5. SIGMOID: 1 / (1 + exp(-4 (x - c) / w)).
     """
     if curve == "SIGMOID":
-        return 1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - centre) / width, -700.0, 700.0)))
+        steep: Numbers = np.exp(np.clip(-4.0 * (values - centre) / width, -_STEEPEST, _STEEPEST))
+        return 1.0 / (1.0 + steep)
     if curve == "LINEAR_EXACT":
-        return np.clip((values - centre) / width + 0.5, 0.0, 1.0)
+        return _clipped((values - centre) / width + 0.5)
     if width == 1.0:
         return (values > centre - 0.5).astype(np.float64)
-    return np.clip((values - (centre - 0.5)) / (width - 1.0) + 0.5, 0.0, 1.0)
+    return _clipped((values - (centre - 0.5)) / (width - 1.0) + 0.5)
+
+
+def _clipped(values: Numbers) -> Numbers:
+    """To [0, 1]."""
+    clipped: Numbers = np.clip(values, 0.0, 1.0)
+    return clipped
 
 
 def _look_up(item: Elements, values: Numbers, *, is_signed: bool) -> tuple[Numbers, float]:
@@ -170,9 +179,7 @@ def _look_up(item: Elements, values: Numbers, *, is_signed: bool) -> tuple[Numbe
 def _is_padding(elements: Elements, stored: Numbers, layout: Layout) -> npt.NDArray[np.bool_]:
     """The stored values that stand for no film at all (PS3.3, C.7.5.1.1.2): they are shown black."""
     ends = [
-        elements.words(tag, is_signed=layout.is_signed)[0]
-        for tag in (_PADDING, _PADDING_LIMIT)
-        if elements.words(tag)
+        elements.words(tag, is_signed=layout.is_signed)[0] for tag in (_PADDING, _PADDING_LIMIT) if elements.words(tag)
     ]
     if not elements.words(_PADDING):
         return np.zeros(stored.shape, np.bool_)

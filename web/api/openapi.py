@@ -25,7 +25,7 @@ MODELS: tuple[type[BaseModel], ...] = (
     wire.Problem,
     wire.Readiness,
 )
-SHOWN_RAW_TYPES = ("image/png", "image/jpeg", "application/octet-stream")
+SHOWN_RAW_TYPES = ("image/png", "image/jpeg", "application/dicom", "application/octet-stream")
 BINARY = {"type": "string", "format": "binary"}
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 SUMMARY = (

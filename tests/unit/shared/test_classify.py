@@ -186,4 +186,4 @@ def test_a_folder_is_the_films_in_it(service: Service, tmp_path: Path, capsys: p
         assert run(open_client, [folder, empty], as_json=True, priority="routine") == 1
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [Path(answer["file"]).name for answer in answers] == ["a.jpeg", "b.PNG", "empty"]
-    assert "no PNG or JPEG film" in answers[2]["error"]
+    assert "no PNG, JPEG or DICOM film" in answers[2]["error"]

@@ -202,9 +202,11 @@ def test_what_is_too_large_is_told_the_limit(api: Api) -> None:
             assert f"larger than {MAX_BYTES} bytes" in problem(response, 413, "too_large").detail
 
 
-@pytest.mark.parametrize("kind", ["", "image/jpg", "image/pjpeg", "application/octet-stream", "image/png; q=1"])
+@pytest.mark.parametrize(
+    "kind", ["", "image/jpg", "image/pjpeg", "application/dicom", "application/octet-stream", "image/png; q=1"]
+)
 def test_a_raw_body_may_be_called_otherwise(api: Api, kind: str) -> None:
-    """Names that clients give a PNG or JPEG, and no name: the content counts."""
+    """Names that clients give a film, also of another kind, and no name: the content counts."""
     assert job_of(api.submit(make_jpeg(), headers={"Content-Type": kind}), 202).input.kind == "jpeg"
 
 
@@ -214,7 +216,7 @@ def test_a_raw_body_may_be_called_otherwise(api: Api, kind: str) -> None:
 def test_another_content_type_is_refused(api: Api, small: Resources, kind: str) -> None:
     """415 tells what came, and the two ways there are."""
     found = problem(api.submit(headers={"Content-Type": kind}), 415, "unsupported_format")
-    assert f"Set Content-Type to image/png or image/jpeg (came: {kind})" in found.detail
+    assert f"Set Content-Type to image/png, image/jpeg or application/dicom (came: {kind})" in found.detail
     assert "multipart" in found.detail
     assert stored(small) == (0, 0)
 
