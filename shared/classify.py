@@ -22,7 +22,7 @@ IN_FLIGHT = 32
 
 FILM_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom"})
 DICOM_AT, DICOM = 128, b"DICM"
-"""What tells a DICOM film where its name has no suffix; a DICOMDIR, the index of a disc, is told so too, and is none."""
+"""What tells a DICOM film where its name has no suffix; a disc's index, DICOMDIR, begins so too, and is none."""
 
 
 @dataclass(frozen=True, slots=True)
