@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
@@ -79,6 +80,15 @@ def with_syntax(uid: str, data: bytes | None = None) -> bytes:
     return film[: META_END - 4] + struct.pack("<I", length) + film[META_END:at] + rest
 
 
+def in_pieces_of_their_size() -> bytes:
+    """As many bytes as an uncompressed film has, but in pieces, of which each begins with eight of its own."""
+    pixels = make_pixels(dtype=np.uint16)
+    pieces = encapsulate([bytes(pixels.nbytes - 20)])
+    assert len(pieces) == pixels.nbytes
+    data = with_pixel_length(UNDEFINED)
+    return data[: -pixels.nbytes] + pieces + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+
+
 def deflated_bomb() -> bytes:
     """A megabyte for each kilobyte: 300 MB of zeros behind a head that says how they are packed."""
     data = with_syntax(DeflatedExplicitVRLittleEndian)
@@ -147,6 +157,7 @@ HOSTILE_DICOMS: Mapping[str, Hostile] = {
     "pixels_of_4_gb": Hostile(lambda: with_pixel_length(UNDEFINED - 1), UnreadableImage),
     "pixels_of_2_bytes": Hostile(lambda: with_pixel_length(2), UnreadableImage),
     "pixels_in_pieces_uncompressed": Hostile(lambda: with_pixel_length(UNDEFINED), UnreadableImage),
+    "pixels_in_pieces_of_their_size": Hostile(in_pieces_of_their_size, UnreadableImage),
     "deflated_bomb": Hostile(deflated_bomb, UnsupportedFormat),
     "syntax_mpeg": Hostile(lambda: with_syntax("1.2.840.10008.1.2.4.100"), UnsupportedFormat),
     "syntax_unknown": Hostile(lambda: with_syntax("1.2.3.4.5"), UnsupportedFormat),
@@ -158,6 +169,7 @@ HOSTILE_DICOMS: Mapping[str, Hostile] = {
        for view in ("LL", "RL", "LATERAL", "LEFT LATERAL")},
     "rows_run_from_back_to_front": Hostile(lambda: make_dicom(PatientOrientation=["A", "F"]), NotFrontalFilm),
     "for_processing": Hostile(lambda: make_dicom(PresentationIntentType="FOR PROCESSING"), UnsupportedFormat),
+    "three_greys": Hostile(lambda: in_colour("MONOCHROME2", 3), UnsupportedFormat),
     "rgb": Hostile(lambda: in_colour("RGB", 3), UnsupportedFormat),
     "ybr": Hostile(lambda: in_colour("YBR_FULL_422", 3), UnsupportedFormat),
     "palette": Hostile(lambda: in_colour("PALETTE COLOR", 1), UnsupportedFormat),

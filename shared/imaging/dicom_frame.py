@@ -37,9 +37,7 @@ _LOSSLESS_FRAME: Final = 0xC3
 _EXTENDED_FRAME: Final = 0xC1
 _JPEG_LS_FRAME: Final = 0xF7
 _START_OF_CODESTREAM: Final = b"\xff\x4f\xff\x51"
-_TILE_PART, _TILE_PART_SIZE = b"\xff\x90", 12
 _END: Final = b"\xff\xd9"
-"""Of all JPEGs, and of a JPEG 2000 codestream."""
 
 
 def read(file: DicomFile, size: Size, bits_allocated: int) -> tuple[Pixels, int]:
@@ -220,25 +218,12 @@ def _read_jpeg_2000(frame: bytes, size: Size) -> tuple[Pixels, int]:
     right, bottom, left, top = (int.from_bytes(header[at : at + 4]) for at in range(0, 16, 4))
     bits = (header[34] & 0x7F) + 1
     _check_frame(size, (bottom - top, right - left), int.from_bytes(header[32:34]), bits)
-    _check_tile_parts(frame, start)
     with Image.open(io.BytesIO(frame[start:]), formats=("JPEG2000",)) as picture:
         picture.load()
         values: Pixels = np.asarray(picture)
     one = values.dtype.type(1)
     values = values >> one * (8 * _bytes_of(bits) - bits)
     return (values ^ (one << one * (bits - 1)) if header[34] & 0x80 else values), bits
-
-
-def _check_tile_parts(frame: bytes, start: int) -> None:
-    """Each part of the codestream tells its length: the last must be followed by the end (T.800, A.4.2 and A.4.4)."""
-    at = start + 2
-    while at < len(frame) and frame[at : at + 2] != _TILE_PART:  # the main header's segments
-        at += 2 + max(2, int.from_bytes(frame[at + 2 : at + 4]))
-    while frame[at : at + 2] == _TILE_PART:
-        length = int.from_bytes(frame[at + 6 : at + 10])
-        at = at + max(length, _TILE_PART_SIZE) if length else frame.rfind(_END)  # 0: up to the end
-    if frame[at : at + 2] != _END:
-        raise UnreadableImage(_DAMAGED)
 
 
 _READERS: Final[Mapping[Coding, Callable[[bytes, Size], tuple[Pixels, int]]]] = MappingProxyType({

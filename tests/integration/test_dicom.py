@@ -137,7 +137,7 @@ def named_elements() -> dict[str, object]:
 
 @pytest.mark.filterwarnings("ignore:(Invalid value|The value length):UserWarning")
 def test_no_name_stays_anywhere(home: Path, web: WebAlone, client: httpx.Client) -> None:
-    """In elements, nested and private ones too, before, behind and as the file's name: database, films, logs, answers."""
+    """In elements, nested and private too, before, behind and as the file name: database, films, logs, answers."""
     film = make_dicom(**named_elements())
     private = long_element(len(NAME), NAME.encode())
     film = NAME.encode().ljust(128, b"\0") + with_elements(film, private)[128:] + NAME.encode()

@@ -140,8 +140,9 @@ def test_a_thumbnail_is_passed_over() -> None:
 
 
 def test_what_an_unknown_sequence_has_inside_is_implicit() -> None:
-    """Where its length is not told (PS3.5, 6.2.2, note 2)."""
-    inside = struct.pack("<HHI", 0x0009, 0x1002, 4) + b"DOE^"
+    """Where its length is not told (PS3.5, 6.2.2, note 2); even one whose length reads like a representation."""
+    length = int.from_bytes(b"UL\0\0", "little")
+    inside = struct.pack("<HHI", 0x0009, 0x1002, length) + bytes(length)
     unknown = (
         struct.pack("<HH2s2xI", 0x0009, 0x1001, b"UN", 0xFFFFFFFF)
         + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + inside + struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
@@ -209,6 +210,16 @@ def test_no_frame_that_lacks_its_end_is_taken_for_a_whole(syntax: str) -> None:
     for share in (0.2, 0.5, 0.8, 0.99):
         with pytest.raises(UnreadableImage):
             decode(make_dicom(pixels=pixels, syntax=syntax, frame=frame[: int(len(frame) * share)]))
+
+
+def test_a_codestream_with_a_false_end_is_cut_all_the_same() -> None:
+    """The parts of a JPEG 2000 frame tell their lengths, and Pillow holds them to it."""
+    pixels = make_pixels(dtype=np.uint16)
+    frame = ENCODERS[JPEG2000Lossless](pixels, 16)
+    for share in (0.2, 0.5, 0.8, 0.99):
+        cut = frame[: int(len(frame) * share)] + b"\xff\xd9"
+        with pytest.raises(UnreadableImage):
+            decode(make_dicom(pixels=pixels, syntax=JPEG2000Lossless, frame=cut))
 
 
 def test_a_jpeg_in_a_dicom_is_read_as_strictly_as_any() -> None:
