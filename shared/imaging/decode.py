@@ -182,8 +182,9 @@ def _find_format(data: bytes) -> tuple[str, Callable[[bytes], Source]]:
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether it says that it is a DICOM file; the only look that a web process takes at an upload."""
-    return data[_DICOM_AT : _DICOM_AT + len(_DICOM)] == _DICOM
+    """Whether it says that it is a DICOM file and nothing else; the only look that a web process takes at an upload."""
+    is_named = data[_DICOM_AT : _DICOM_AT + len(_DICOM)] == _DICOM
+    return is_named and not data.startswith((png.SIGNATURE, jpeg.SIGNATURE))
 
 
 def _parse_dicom(data: bytes) -> Source:

@@ -58,7 +58,10 @@ def read(file: DicomFile, size: Size, bits_allocated: int) -> tuple[Pixels, int]
     frame = b"".join(file.fragments)
     if file.syntax.coding is Coding.RUN_LENGTHS:
         return _read_run_lengths(frame, size, bits_allocated), bits_allocated
-    return _READERS[file.syntax.coding](frame, size)
+    pixels, bits = _READERS[file.syntax.coding](frame, size)
+    if pixels.shape != size:
+        raise UnreadableImage(_OTHER_SIZE)
+    return pixels, bits
 
 
 def _read_plain(file: DicomFile, size: Size, bits_allocated: int) -> Pixels:

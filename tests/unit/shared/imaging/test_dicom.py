@@ -222,6 +222,15 @@ def test_a_codestream_with_a_false_end_is_cut_all_the_same() -> None:
             decode(make_dicom(pixels=pixels, syntax=JPEG2000Lossless, frame=cut))
 
 
+def test_a_codestream_of_fewer_samples_than_pixels_is_refused() -> None:
+    """Its sizes are the film's, but it has a sample for each second column alone."""
+    pixels = make_pixels(dtype=np.uint16)
+    frame = bytearray(ENCODERS[JPEG2000Lossless](pixels, 16))
+    frame[frame.index(b"\xff\x51") + 41] = 2
+    with pytest.raises(UnreadableImage):
+        decode(make_dicom(pixels=pixels, syntax=JPEG2000Lossless, frame=bytes(frame)))
+
+
 def test_a_jpeg_in_a_dicom_is_read_as_strictly_as_any() -> None:
     """A run of zeros in its data is refused."""
     frame = bytearray(ENCODERS[JPEGBaseline8Bit](make_pixels(height_px=256, width_px=256), 8))

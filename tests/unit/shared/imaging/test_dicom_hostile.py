@@ -22,7 +22,7 @@ from shared.imaging.decoders import DICOM_COMMAND, Decoders
 from shared.imaging.sandbox import Sandbox
 from tests.decoders import EVIL_COMMAND, decoder_pid, until
 from tests.dicoms import ENCODERS, LOSSLESS, LOSSY, make_dicom
-from tests.factories import make_pixels, make_png
+from tests.factories import make_pixels, make_png, make_png_chunk, make_raw_png
 from tests.hostile_dicoms import HOSTILE_DICOMS, ODD_DICOMS
 from tests.hostile_films import Hostile
 
@@ -91,7 +91,8 @@ def test_a_decoder_of_dicom_starts_at_the_first_of_them() -> None:
         usual = decoder_pid(decoders._usual)
         assert not decoders._dicom._lines
         assert decoders.decode(make_dicom(), "ward").facts.kind == "dicom"
-        assert decoders.decode(make_png(), "ward").facts.kind == "png"
+        for film in (make_png(), make_raw_png(before=[make_png_chunk(kind=b"tEXt", body=bytes(87) + b"DICM")])):
+            assert decoders.decode(film, "ward").facts.kind == "png"
         assert decoder_pid(decoders._usual) == usual != decoder_pid(decoders._dicom)
     finally:
         decoders.close()
