@@ -21,7 +21,7 @@ from pydicom.uid import (
 )
 
 from shared.errors import NotFrontalFilm, TooManyPixels, UnreadableImage, UnsupportedFormat
-from shared.imaging.dicom_file import MAX_ELEMENTS, MAX_NESTING
+from shared.imaging.dicom_walk import MAX_ELEMENTS, MAX_NESTING
 from tests.dicoms import ENCODERS, make_dicom
 from tests.factories import make_jpeg, make_pixels
 from tests.hostile_films import Hostile

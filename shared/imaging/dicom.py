@@ -76,11 +76,17 @@ class DicomSource:
             UnreadableImage: cut, damaged, of another size than told, or with numbers that cannot be used.
             UnsupportedFormat: the frame is in colour.
         """
-        allocated, stored, high = self.bits
-        pixels, told = dicom_frame.read(self.file, (self.height_px, self.width_px), allocated)
-        shift = high + 1 - stored if told > stored else 0
-        layout = Layout(min(stored, told), shift, is_signed=self.is_signed)
+        pixels, told = dicom_frame.read(self.file, (self.height_px, self.width_px), self.bits[0])
+        layout = self._layout(pixels, told)
         return apply(grey_table(self.file.elements, layout, is_inverted=self.is_inverted), pixels, layout)
+
+    def _layout(self, pixels: Pixels, told: int | None) -> Layout:
+        """Which bits of `pixels` are the value: as the file says, or a frame that has more of them than that."""
+        _, stored, high = self.bits
+        if told is None:
+            return Layout(stored, high + 1 - stored, is_signed=self.is_signed)
+        is_more = told > stored and bool(pixels.max() >> stored)
+        return Layout(told if is_more else min(stored, told), 0, is_signed=self.is_signed)
 
 
 def parse(data: bytes) -> DicomSource:

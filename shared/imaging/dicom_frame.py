@@ -40,7 +40,7 @@ _START_OF_CODESTREAM: Final = b"\xff\x4f\xff\x51"
 _END: Final = b"\xff\xd9"
 
 
-def read(file: DicomFile, size: Size, bits_allocated: int) -> tuple[Pixels, int]:
+def read(file: DicomFile, size: Size, bits_allocated: int) -> tuple[Pixels, int | None]:
     """Decode the frame.
 
     Args:
@@ -48,16 +48,17 @@ def read(file: DicomFile, size: Size, bits_allocated: int) -> tuple[Pixels, int]
         bits_allocated: 8 or 16.
 
     Returns:
-        (H, W) uint8 or uint16, the stored values' patterns of bits; and of how many bits the frame says that they are.
+        (H, W) uint8 or uint16, the stored values' patterns of bits; and of how many bits the frame says that they are,
+        none where it says nothing.
 
     Raises:
         UnreadableImage, UnsupportedFormat: see each coding.
     """
     if file.syntax.coding is Coding.NONE:
-        return _read_plain(file, size, bits_allocated), bits_allocated
+        return _read_plain(file, size, bits_allocated), None
     frame = b"".join(file.fragments)
     if file.syntax.coding is Coding.RUN_LENGTHS:
-        return _read_run_lengths(frame, size, bits_allocated), bits_allocated
+        return _read_run_lengths(frame, size, bits_allocated), None
     pixels, bits = _READERS[file.syntax.coding](frame, size)
     if pixels.shape != size:
         raise UnreadableImage(_OTHER_SIZE)

@@ -30,7 +30,7 @@ from pydicom.uid import (
 from shared.errors import NotFrontalFilm, UnreadableImage, UnsupportedFormat
 from shared.imaging import dicom
 from shared.imaging.decode import decode
-from tests.dicoms import ENCODERS, LOSSLESS, LOSSY, dataset, make_dicom, written
+from tests.dicoms import ENCODERS, LOSSLESS, LOSSY, by_pillow_2000, dataset, make_dicom, written
 from tests.factories import make_pixels, make_png
 from tests.hostile_dicoms import head_end, long_element, with_elements
 
@@ -210,6 +210,20 @@ def test_no_frame_that_lacks_its_end_is_taken_for_a_whole(syntax: str) -> None:
     for share in (0.2, 0.5, 0.8, 0.99):
         with pytest.raises(UnreadableImage):
             decode(make_dicom(pixels=pixels, syntax=syntax, frame=frame[: int(len(frame) * share)]))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16])
+def test_a_frame_of_more_bits_than_told_keeps_them(dtype: npt.DTypeLike) -> None:
+    """Some files say twelve of sixteen: cut to twelve, the brightest would be the darkest."""
+    pixels = make_pixels(dtype=np.uint16)
+    told = {"BitsStored": 12, "HighBit": 11}
+    film = decode(
+        make_dicom(
+            pixels=pixels.view(dtype), syntax=JPEG2000Lossless, frame=by_pillow_2000(pixels, irreversible=False), **told
+        )
+    )
+    expected = pixels if dtype == np.uint16 else pixels ^ np.uint16(0x8000)
+    np.testing.assert_array_equal(film.pixels, expected)
 
 
 def test_a_codestream_with_a_false_end_is_cut_all_the_same() -> None:
