@@ -22,7 +22,9 @@ from shared.packed import Packed, films_in
 IN_FLIGHT = 32
 """Films submitted ahead of the answer awaited: enough to keep several workers in full batches."""
 
-FILM_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+FILM_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom"})
+DICOM_AT, DICOM = 128, b"DICM"
+"""What tells a DICOM film where its name has no suffix; a disc's index, DICOMDIR, begins so too, and is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,18 @@ def _find_films(path: Path) -> Sequence[Source]:
 
 
 def _films_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in FILM_SUFFIXES and path.is_file())
+    return sorted(path for path in folder.iterdir() if path.is_file() and _is_film(path))
+
+
+def _is_film(path: Path) -> bool:
+    """By its suffix; where it has none, by what a DICOM begins with."""
+    if path.suffix or path.name.upper() == "DICOMDIR":
+        return path.suffix.lower() in FILM_SUFFIXES
+    try:
+        with path.open("rb") as file:
+            return file.read(DICOM_AT + len(DICOM)).endswith(DICOM)
+    except OSError:
+        return False
 
 
 def _submit(client: Client, source: Source, priority: str, batch_id: str | None) -> wire.Job | str:
@@ -131,7 +144,7 @@ def _submit(client: Client, source: Source, priority: str, batch_id: str | None)
     except (Refused, RefusedUpload) as error:
         return error.detail
     except IsADirectoryError:
-        return "The folder has no PNG or JPEG film in it; folders in folders are not looked into."
+        return "The folder has no PNG, JPEG or DICOM film in it; folders in folders are not looked into."
     except OSError as error:
         return f"The file cannot be read: {error.strerror or type(error).__name__}."
 

@@ -87,7 +87,7 @@ def films_in(path: Path, suffixes: Collection[str]) -> list[Packed]:
         raise RefusedUpload(f"The ZIP has more than {MOST_ENTRIES} entries; send it as several.")
     films = [entry for entry in entries if _is_film(entry, suffixes)]
     if not films:
-        raise RefusedUpload("The ZIP has no PNG or JPEG film in it; archives in archives are not looked into.")
+        raise RefusedUpload("The ZIP has no PNG, JPEG or DICOM film in it; archives in archives are not looked into.")
     return [Packed(path, archive, entry) for entry in films]
 
 

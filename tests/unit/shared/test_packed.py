@@ -140,7 +140,7 @@ def test_archives_in_archives_are_no_films(tmp_path: Path) -> None:
     """One that has nothing else is said to have no film."""
     inner = make_zip(tmp_path / "inner.zip", ("x.png", b"film"))
     path = make_zip(tmp_path / "x.zip", ("inner.zip", inner.read_bytes()))
-    with pytest.raises(RefusedUpload, match="no PNG or JPEG film"):
+    with pytest.raises(RefusedUpload, match="no PNG, JPEG or DICOM film"):
         films_in(path, SUFFIXES)
 
 
