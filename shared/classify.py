@@ -14,17 +14,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column, Table
 
-from shared import wire
+from shared import film_names, wire
 from shared.client import Client, Refused
 from shared.errors import RefusedUpload
 from shared.packed import Packed, films_in
 
 IN_FLIGHT = 32
 """Films submitted ahead of the answer awaited: enough to keep several workers in full batches."""
-
-FILM_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom"})
-DICOM_AT, DICOM = 128, b"DICM"
-"""What tells a DICOM film where its name has no suffix; a disc's index, DICOMDIR, begins so too, and is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +98,8 @@ def run(client: Client, files: Sequence[Path], *, as_json: bool, priority: str, 
             Console().print(_table(answers))
             Console().print(wire.NOTICE.capitalize() + ".", style="dim")
     if batch:
-        console.print(f"batch {batch.id}: {_sum_up(client.get_batch(batch.id), len(films))}", highlight=False)
+        sent = sum(not isinstance(film, Unsent) for film in films)
+        console.print(f"batch {batch.id}: {_sum_up(client.get_batch(batch.id), sent)}", highlight=False)
     return 1 if any(answer.error for answer in answers) else 0
 
 
@@ -114,7 +111,7 @@ def find_films(paths: Sequence[Path]) -> list[Source]:
 def _find_films(path: Path) -> Sequence[Source]:
     if path.suffix.lower() == ".zip" and path.is_file():
         try:
-            return films_in(path, FILM_SUFFIXES)
+            return films_in(path)
         except RefusedUpload as error:
             return [Unsent(path, error.detail)]
     return (path.is_dir() and _films_in(path)) or [path]
@@ -125,12 +122,8 @@ def _films_in(folder: Path) -> list[Path]:
 
 
 def _is_film(path: Path) -> bool:
-    """By its suffix; where it has none, by what a DICOM begins with."""
-    if path.suffix or path.name.upper() == "DICOMDIR":
-        return path.suffix.lower() in FILM_SUFFIXES
     try:
-        with path.open("rb") as file:
-            return file.read(DICOM_AT + len(DICOM)).endswith(DICOM)
+        return film_names.is_film(path.name, lambda: path.open("rb"))
     except OSError:
         return False
 

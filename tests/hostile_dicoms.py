@@ -166,8 +166,9 @@ HOSTILE_DICOMS: Mapping[str, Hostile] = {
        for name in MODALITIES},
     "modality_missing": Hostile(lambda: make_dicom(Modality=None), NotFrontalFilm),
     **{f"view_{view}": Hostile(lambda view=view: make_dicom(ViewPosition=view), NotFrontalFilm)
-       for view in ("LL", "RL", "LATERAL", "LEFT LATERAL")},
-    "rows_run_from_back_to_front": Hostile(lambda: make_dicom(PatientOrientation=["A", "F"]), NotFrontalFilm),
+       for view in ("LL", "RL", "LATERAL", "LEFT LATERAL", "L LAT", "XTABLE LAT")},
+    **{f"rows_run_{across}_{down}": Hostile(lambda of=[across, down]: make_dicom(PatientOrientation=of), NotFrontalFilm)
+       for across, down in (("A", "F"), ("P", "FR"), ("F", "A"), ("H", "P"))},
     "for_processing": Hostile(lambda: make_dicom(PresentationIntentType="FOR PROCESSING"), UnsupportedFormat),
     "three_greys": Hostile(lambda: in_colour("MONOCHROME2", 3), UnsupportedFormat),
     "rgb": Hostile(lambda: in_colour("RGB", 3), UnsupportedFormat),
@@ -187,6 +188,9 @@ HOSTILE_DICOMS: Mapping[str, Hostile] = {
     "rle_segment_in_header": Hostile(lambda: framed(RLELossless, lambda _: run_lengths(2, 0, 64)), UnreadableImage),
     "rle_runs_of_nothing": Hostile(
         lambda: framed(RLELossless, lambda _: run_lengths(2, 64, 999, data=b"\x80" * 9000)), UnreadableImage
+    ),
+    "rle_longer_than_any": Hostile(
+        lambda: framed(RLELossless, lambda _: run_lengths(2, 64, 2**17, data=b"\x80" * 2**18)), UnreadableImage
     ),
     "jpeg_in_colour": Hostile(
         lambda: make_dicom(pixels=BYTES, syntax=JPEGBaseline8Bit, frame=make_jpeg(mode="RGB")), UnsupportedFormat

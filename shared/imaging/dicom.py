@@ -7,6 +7,7 @@ the file says. Called by `decode`, inside the sandbox, in a decoder of its own (
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -17,7 +18,7 @@ from shared.errors import NotFrontalFilm, UnreadableImage, UnsupportedFormat
 from shared.imaging import dicom_frame
 from shared.imaging.dicom_file import DicomFile, Elements
 from shared.imaging.dicom_file import parse as parse_file
-from shared.imaging.dicom_grey import Layout, apply, grey_table
+from shared.imaging.dicom_grey import STRIP_ROWS, Layout, apply, grey_table
 from shared.imaging.orientation import UPRIGHT
 
 MODALITIES: Final = frozenset({"CR", "DX", "DR", "RG"})
@@ -31,8 +32,10 @@ _OTHER_MODALITIES: Final[Mapping[str, str]] = MappingProxyType({
     "ES": "an endoscopy image", "SM": "a microscopy image", "SR": "a report", "SEG": "a segmentation",
     "OT": "of no named kind ('OT')",
 })  # fmt: skip
-_LATERAL_VIEWS: Final = frozenset({"LL", "RL", "LLAT", "RLAT", "LAT"})
-"""View positions (PS3.3, C.8.1.1.1), and how devices abbreviate them; beside them whatever has 'LATERAL' in it."""
+_LATERAL_VIEWS: Final = frozenset({"LL", "RL", "LLAT", "RLAT", "LAT", "LATERAL", "LLATERAL", "RLATERAL"})
+"""Words of a view position (PS3.3, C.8.1.1.1), and how devices abbreviate them."""
+_FRONTAL_VIEWS: Final = frozenset({"PA", "AP"})
+"""Where one of these stands beside the other it is the input gate that looks which of them it is."""
 _LATERAL_CODES: Final = frozenset({"399067008", "399173006", "399198007", "R-102CD", "R-10236", "R-10232"})
 """Lateral, left and right lateral (PS3.16, CID 4010), in today's and in the older coding."""
 _GREY: Final[Mapping[str, bool]] = MappingProxyType({"MONOCHROME1": True, "MONOCHROME2": False})
@@ -82,11 +85,21 @@ class DicomSource:
 
     def _layout(self, pixels: Pixels, told: int | None) -> Layout:
         """Which bits of `pixels` are the value: as the file says, or a frame that has more of them than that."""
-        _, stored, high = self.bits
-        if told is None:
+        allocated, stored, high = self.bits
+        if told is None or (told == allocated and high + 1 > stored):
             return Layout(stored, high + 1 - stored, is_signed=self.is_signed)
-        is_more = told > stored and bool(pixels.max() >> stored)
+        is_more = told > stored and _exceeds(pixels, told, Layout(stored, 0, is_signed=self.is_signed))
         return Layout(told if is_more else min(stored, told), 0, is_signed=self.is_signed)
+
+
+def _exceeds(pixels: Pixels, told: int, layout: Layout) -> bool:
+    """Whether a value of so many bits is beyond those stored; a negative one has its sign in all of them."""
+    half, mask = (
+        pixels.dtype.type(value) for value in ((1 << layout.bits_stored - 1) * layout.is_signed, (1 << told) - 1)
+    )
+    beyond = pixels.dtype.type(layout.bits_stored)
+    strips = (pixels[top : top + STRIP_ROWS] for top in range(0, len(pixels), STRIP_ROWS))
+    return any((((strip + half) & mask) >> beyond).any() for strip in strips)
 
 
 def parse(data: bytes) -> DicomSource:
@@ -129,15 +142,14 @@ def _check_modality(elements: Elements) -> None:
 
 def _check_view(elements: Elements) -> None:
     """Refuse a lateral view: by its position, its code, or since its rows run from back to front."""
-    view = elements.text(_VIEW)
+    view = set(re.split(r"[^A-Z]+", elements.text(_VIEW)))
     item = elements.item(_VIEW_CODES)
     code = item.text(_CODE) if item else ""
     across, _, down = elements.text(_ORIENTATION).partition("\\")
     is_lateral = (
-        view in _LATERAL_VIEWS
-        or ("LATERAL" in view and "DECUB" not in view)
+        (view & _LATERAL_VIEWS and not any(word in _FRONTAL_VIEWS or word.startswith("DECUB") for word in view))
         or code in _LATERAL_CODES
-        or (across[:1] in {"A", "P"} and down[:1] in {"F", "H"})
+        or (set(across + down) & {"A", "P"} and {across[:1], down[:1]} <= {"A", "P", "F", "H"})
     )
     if is_lateral:
         raise NotFrontalFilm("This DICOM image is a lateral view; send the frontal one (PA or AP).")

@@ -19,6 +19,8 @@ from shared.imaging.dicom_walk import DAMAGED, ITEM, PIXELS, SHORT_VRS, UNDEFINE
 
 _START: Final = 132
 """Behind the preamble of 128 bytes and `DICM` (PS3.10, 7.1)."""
+_MOST_WORDS_BYTES: Final = 8
+"""No element that is read so has more than three."""
 _META_GROUP: Final = 0x0002
 _TRANSFER_SYNTAX: Final = 0x00020010
 
@@ -44,8 +46,8 @@ class Elements:
         return default
 
     def words(self, tag: int, *, is_signed: bool = False) -> list[int]:
-        """Numbers of 16 bits; none where it is absent or empty."""
-        value = self.raw(tag)
+        """Numbers of 16 bits, no more than four of them; none where it is absent or empty."""
+        value = self.raw(tag)[:_MOST_WORDS_BYTES]
         if len(value) % 2:
             raise UnreadableImage(DAMAGED)
         words = struct.iter_unpack(("<" if self.is_little else ">") + ("h" if is_signed else "H"), value)

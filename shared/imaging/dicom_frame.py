@@ -32,6 +32,8 @@ _DAMAGED: Final = "The pixels of the DICOM file are cut short or damaged; export
 _OTHER_SIZE: Final = "The DICOM file and the frame in it tell different sizes; export the film again."
 _NO_GREY: Final = "The frame in the DICOM file is no grey one of 2 to 16 bits; export the film uncompressed."
 _RLE_HEADER: Final = 64
+_OVERHEAD, _SHORT = 16, 65_536
+"""A segment needs a byte for each 128 at the most, and one a row; longer ones only keep the reader busy."""
 _PIECE: Final = 2**20
 _LOSSLESS_FRAME: Final = 0xC3
 _EXTENDED_FRAME: Final = 0xC1
@@ -66,13 +68,13 @@ def read(file: DicomFile, size: Size, bits_allocated: int) -> tuple[Pixels, int 
 
 
 def _read_plain(file: DicomFile, size: Size, bits_allocated: int) -> Pixels:
-    """Rows times columns times bytes, and one more where that is odd; neither less nor more."""
+    """Rows times columns times bytes; what some devices fill up behind them is left, unless it were another row."""
     expected = size[0] * size[1] * bits_allocated // 8
-    if len(file.pixels) not in {expected, expected + expected % 2}:
+    if not expected <= len(file.pixels) < expected + max(2, expected // size[0]):
         raise UnreadableImage("The DICOM file has more or fewer pixels than rows times columns; export the film again.")
     if bits_allocated == 16:  # noqa: PLR2004  bits
         return _words(file.pixels, expected // 2, "<" if file.syntax.is_little else ">").reshape(size)
-    pixels = np.frombuffer(file.pixels, np.uint8)
+    pixels = np.frombuffer(file.pixels[: expected + expected % 2], np.uint8)
     if not file.syntax.is_little and file.pixel_vr == b"OW":
         pixels = pixels[: len(pixels) // 2 * 2].reshape(-1, 2)[:, ::-1].ravel()
     return pixels[:expected].reshape(size)
@@ -95,6 +97,8 @@ def _read_run_lengths(frame: bytes, size: Size, bits_allocated: int) -> Pixels:
 
 def _unpack(packed: bytes, wanted: int) -> npt.NDArray[np.uint8]:
     """`wanted` bytes of PackBits (PS3.5, G.3.1); what is behind them is not looked at."""
+    if len(packed) > wanted + wanted // _OVERHEAD + _SHORT:
+        raise UnreadableImage(_DAMAGED)
     unpacked = bytearray()
     at = 0
     while len(unpacked) < wanted:

@@ -30,7 +30,7 @@ _BYTE, _WORD = 255, 65_535
 _NEARLY_WHOLE: Final = 1e-6
 _STEEPEST: Final = 700.0
 """Its exponential is still a number."""
-_STRIP_ROWS: Final = 64
+STRIP_ROWS: Final = 64
 _BAD_TABLE: Final = "The DICOM file's lookup table is damaged; export the film again."
 
 
@@ -91,8 +91,8 @@ def apply(table: Pixels, stored: Pixels, layout: Layout) -> Pixels:
     patterns = np.arange(2 ** (8 * stored.dtype.itemsize))
     shown = table[(patterns >> layout.shift) & (len(table) - 1)]
     grey = np.empty(stored.shape, table.dtype)
-    for top in range(0, len(stored), _STRIP_ROWS):
-        rows = slice(top, top + _STRIP_ROWS)
+    for top in range(0, len(stored), STRIP_ROWS):
+        rows = slice(top, top + STRIP_ROWS)
         np.take(shown, stored[rows], out=grey[rows], mode="clip")  # which checks nothing, and nothing is beyond
     return grey
 

@@ -25,6 +25,7 @@ from pydicom.uid import (
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
+    JPEGLSLossless,
 )
 
 from shared.errors import NotFrontalFilm, UnreadableImage, UnsupportedFormat
@@ -186,7 +187,7 @@ def test_a_view_that_is_coded_as_lateral_is_refused(coded: str) -> None:
     assert decode(make_dicom(ViewPosition=None, ViewCodeSequence=[item])).facts.kind == "dicom"
 
 
-@pytest.mark.parametrize("view", ["AP", "PA", "LLD", "RLD", "", None])
+@pytest.mark.parametrize("view", ["AP", "PA", "LLD", "RLD", "PA LAT", "", None])
 @pytest.mark.parametrize("modality", sorted(dicom.MODALITIES))
 def test_frontal_views_are_read(view: str | None, modality: str) -> None:
     """Those lying on a side, too; and those that do not say."""
@@ -224,6 +225,39 @@ def test_a_frame_of_more_bits_than_told_keeps_them(dtype: npt.DTypeLike) -> None
     )
     expected = pixels if dtype == np.uint16 else pixels ^ np.uint16(0x8000)
     np.testing.assert_array_equal(film.pixels, expected)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 15])
+@pytest.mark.parametrize("syntax", [JPEGLosslessSV1, JPEGLSLossless])
+def test_a_sign_is_no_more_bits(syntax: str, bits: int) -> None:
+    """A frame of sixteen bits has the sign of a negative value in all those above it."""
+    half = 1 << bits - 1
+    pixels = (make_pixels(dtype=np.uint16).astype(np.int32) % (2 * half) - half).astype(np.int16)
+    plain, frame = decode(make_dicom(pixels=pixels, bits=bits)), ENCODERS[syntax](pixels.view(np.uint16), 16)
+    film = decode(make_dicom(pixels=pixels, bits=bits, syntax=syntax, frame=frame))
+    np.testing.assert_array_equal(film.pixels, plain.pixels)
+
+
+def test_a_frame_as_wide_as_the_pixel_has_its_high_bit_where_the_file_says() -> None:
+    """Twelve bits at the top of sixteen."""
+    pixels = (make_pixels(dtype=np.uint16) >> 4) << 4
+    told = {"bits": 12, "HighBit": 15, "WindowCenter": 2048, "WindowWidth": 4096}
+    plain = decode(make_dicom(pixels=pixels, **told))
+    frame = ENCODERS[JPEGLosslessSV1](pixels, 16)
+    film = decode(make_dicom(pixels=pixels, syntax=JPEGLosslessSV1, frame=frame, **told))
+    np.testing.assert_array_equal(film.pixels, plain.pixels)
+
+
+def test_what_lies_behind_the_last_pixel_is_left() -> None:
+    """Some devices fill up to a block; as much as another row is one."""
+    pixels = make_pixels(dtype=np.uint8, height_px=600, width_px=600)
+    for behind in (2, 512):
+        ds = dcmread(io.BytesIO(make_dicom(pixels=pixels)))
+        ds.PixelData += bytes(behind)
+        np.testing.assert_array_equal(decode(written(ds, ExplicitVRLittleEndian)).pixels, pixels)
+    ds.PixelData = pixels.tobytes() + bytes(600)
+    with pytest.raises(UnreadableImage, match="more or fewer"):
+        decode(written(ds, ExplicitVRLittleEndian))
 
 
 def test_a_codestream_with_a_false_end_is_cut_all_the_same() -> None:
