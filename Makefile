@@ -10,10 +10,10 @@ EXTRAS := --extra web --extra worker --extra training --extra broker
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
 export UV_HTTP_TIMEOUT ?= 300
 
-.PHONY: help run test check format lock clean doctor train chromium chaos nightly soak bench bench-scale
+.PHONY: help run test check integration browser format lock clean doctor train chromium chaos nightly soak bench bench-scale
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 run: $(VENV)/.run ## the whole service on this machine: http://127.0.0.1:8000
 	@exec $(BIN)/plainfilm up
@@ -27,6 +27,12 @@ check: $(VENV)/.test ## format, lint, types, imports, unit and contract tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest tests/unit tests/contract -m "not slow"
+
+integration: $(VENV)/.test ## the tests that start servers and processes
+	$(BIN)/pytest --numprocesses=2 tests/integration
+
+browser: $(VENV)/.test chromium ## the tests that drive a browser
+	$(BIN)/pytest tests/browser
 
 chaos: $(VENV)/.test ## a trial under random kills: make chaos JOBS=300 SEED=1
 	$(BIN)/python -m tests.chaos --jobs $(or $(JOBS),300) --seed $(or $(SEED),1)

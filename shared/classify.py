@@ -14,15 +14,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column, Table
 
-from shared import wire
+from shared import film_names, wire
 from shared.client import Client, Refused
 from shared.errors import RefusedUpload
 from shared.packed import Packed, films_in
 
 IN_FLIGHT = 32
 """Films submitted ahead of the answer awaited: enough to keep several workers in full batches."""
-
-FILM_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +98,8 @@ def run(client: Client, files: Sequence[Path], *, as_json: bool, priority: str, 
             Console().print(_table(answers))
             Console().print(wire.NOTICE.capitalize() + ".", style="dim")
     if batch:
-        console.print(f"batch {batch.id}: {_sum_up(client.get_batch(batch.id), len(films))}", highlight=False)
+        sent = sum(not isinstance(film, Unsent) for film in films)
+        console.print(f"batch {batch.id}: {_sum_up(client.get_batch(batch.id), sent)}", highlight=False)
     return 1 if any(answer.error for answer in answers) else 0
 
 
@@ -112,14 +111,21 @@ def find_films(paths: Sequence[Path]) -> list[Source]:
 def _find_films(path: Path) -> Sequence[Source]:
     if path.suffix.lower() == ".zip" and path.is_file():
         try:
-            return films_in(path, FILM_SUFFIXES)
+            return films_in(path)
         except RefusedUpload as error:
             return [Unsent(path, error.detail)]
     return (path.is_dir() and _films_in(path)) or [path]
 
 
 def _films_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in FILM_SUFFIXES and path.is_file())
+    return sorted(path for path in folder.iterdir() if path.is_file() and _is_film(path))
+
+
+def _is_film(path: Path) -> bool:
+    try:
+        return film_names.is_film(path.name, lambda: path.open("rb"))
+    except OSError:
+        return False
 
 
 def _submit(client: Client, source: Source, priority: str, batch_id: str | None) -> wire.Job | str:
@@ -131,7 +137,7 @@ def _submit(client: Client, source: Source, priority: str, batch_id: str | None)
     except (Refused, RefusedUpload) as error:
         return error.detail
     except IsADirectoryError:
-        return "The folder has no PNG or JPEG film in it; folders in folders are not looked into."
+        return "The folder has no PNG, JPEG or DICOM film in it; folders in folders are not looked into."
     except OSError as error:
         return f"The file cannot be read: {error.strerror or type(error).__name__}."
 

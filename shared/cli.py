@@ -104,7 +104,7 @@ def backup(folder: Annotated[Path, typer.Argument(help="to write to; empty, or n
 
 @cli.command()
 def classify(
-    files: Annotated[list[Path], typer.Argument(help="PNG or JPEG films, or folders or ZIPs of them")],
+    files: Annotated[list[Path], typer.Argument(help="PNG, JPEG or DICOM films, or folders or ZIPs of them")],
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,  # noqa: FBT002  a flag
     priority: Annotated[Priority, typer.Option(help="how soon: stat before routine before bulk")] = Priority.ROUTINE,
     batch: Annotated[bool, typer.Option("--batch", help="as one batch, to be followed and cancelled as one")] = False,  # noqa: FBT002  likewise

@@ -50,7 +50,11 @@ def _python() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    for extra, modules in (("web", ["flask"]), ("worker", ["celery", "tensorflow"]), ("training", ["sklearn"])):
+    for extra, modules in (
+        ("web", ["flask", "gdcm", "jpeg_ls"]),
+        ("worker", ["celery", "tensorflow"]),
+        ("training", ["sklearn"]),
+    ):
         is_there = all(importlib.util.find_spec(module) for module in modules)
         state = "installed" if is_there else f"missing: pip install 'plainfilm[{extra}]'"
         yield Finding(f"extra '{extra}'", is_there, state, is_needed=extra != "training")

@@ -188,7 +188,7 @@ class FilmFacts:
     """What is known of a film besides its pixels.
 
     Attributes:
-        kind: 'png' or 'jpeg', by content.
+        kind: 'png', 'jpeg' or 'dicom', by content.
         mode: the source's colour mode as Pillow names it ('L', 'RGB', 'I;16', ...).
         bit_depth: 8 or 16, of the canonical pixels.
         width_px, height_px: after the EXIF orientation was applied.

@@ -8,6 +8,7 @@
     │   ├── DigestMismatch       422     not the bytes that the client sent
     │   ├── UnreadableImage      422
     │   ├── TooManyPixels        422
+    │   ├── NotFrontalFilm       422     by what a DICOM says of itself
     │   └── DecodeLimit          422     the decoder hit its time or memory limit
     ├── InvalidRequest           400     a query parameter or identifier is wrong
     ├── NotAllowed               401 · Forbidden 403
@@ -97,6 +98,13 @@ class TooManyPixels(RefusedUpload):
 
     code = "too_many_pixels"
     title = "The image's dimensions are outside the limits"
+
+
+class NotFrontalFilm(RefusedUpload):
+    """The DICOM says of itself that it is no plain frontal film: its modality or its view is another."""
+
+    code = "not_a_frontal_film"
+    title = "The image is no frontal plain film"
 
 
 class DecodeLimit(RefusedUpload):

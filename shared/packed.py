@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from shared.errors import RefusedUpload, TooLarge, UnreadableImage
+from shared.film_names import is_film
 
 MOST_ENTRIES: Final = 20_000
 """Of one archive: as many films as a tenant may have waiting, unless that was set otherwise."""
@@ -69,11 +69,8 @@ class Packed:
         return data
 
 
-def films_in(path: Path, suffixes: Collection[str]) -> list[Packed]:
+def films_in(path: Path) -> list[Packed]:
     """The films of an archive in its order, folders and all; open as long as one of them is kept.
-
-    Args:
-        suffixes: of films' names, in lower case, each with its dot.
 
     Raises:
         RefusedUpload: it is no ZIP, is cut, has too many entries, or no film.
@@ -85,12 +82,16 @@ def films_in(path: Path, suffixes: Collection[str]) -> list[Packed]:
     entries = archive.infolist()
     if len(entries) > MOST_ENTRIES:
         raise RefusedUpload(f"The ZIP has more than {MOST_ENTRIES} entries; send it as several.")
-    films = [entry for entry in entries if _is_film(entry, suffixes)]
+    films = [entry for entry in entries if _is_film(archive, entry)]
     if not films:
-        raise RefusedUpload("The ZIP has no PNG or JPEG film in it; archives in archives are not looked into.")
+        raise RefusedUpload("The ZIP has no PNG, JPEG or DICOM film in it; archives in archives are not looked into.")
     return [Packed(path, archive, entry) for entry in films]
 
 
-def _is_film(entry: zipfile.ZipInfo, suffixes: Collection[str]) -> bool:
-    name = entry.filename
-    return not name.startswith(OF_MACS) and PurePosixPath(name).suffix.lower() in suffixes and not entry.is_dir()
+def _is_film(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
+    if entry.filename.startswith(OF_MACS) or entry.is_dir():
+        return False
+    try:
+        return is_film(PurePosixPath(entry.filename).name, lambda: archive.open(entry))
+    except (*UNREADABLE, RuntimeError):  # the latter where it is encrypted
+        return False

@@ -24,7 +24,7 @@ class Input(Wire):
 
     sha256: str = Field(description="SHA-256 of the uploaded bytes", pattern="^[0-9a-f]{64}$")
     pixels_sha256: str = Field(description="SHA-256 of the canonical grey pixels", pattern="^[0-9a-f]{64}$")
-    kind: str = Field(description="'png' or 'jpeg', by content", examples=["png"])
+    kind: str = Field(description="'png', 'jpeg' or 'dicom', by content", examples=["png"])
     width_px: int = Field(ge=1)
     height_px: int = Field(ge=1)
     bit_depth: int = Field(description="8 or 16")

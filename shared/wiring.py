@@ -9,7 +9,7 @@ import uuid_utils
 from shared.db.engine import Database, build_database
 from shared.db.film_folder import FilmFolder
 from shared.errors import QueueDown
-from shared.imaging.sandbox import Sandbox
+from shared.imaging.decoders import Decoders
 from shared.notify import RedisNotifier
 from shared.ports import BlobStore, Decoder, IdSource, Notifier, Queue
 from shared.queueing import CeleryQueue
@@ -61,6 +61,6 @@ def build_resources(settings: Settings) -> Resources:
         blobs=LocalBlobs(settings.blobs, films.check),
         queue=CeleryQueue(broker_url),
         notifier=RedisNotifier(broker_url),
-        decoder=Sandbox(workers=settings.decoders),
+        decoder=Decoders(workers=settings.decoders),
         new_id=new_job_id,
     )

@@ -53,23 +53,18 @@ def make_explanation(
     database: Database, job_id: str, *, method: str = "gradient", max_attempts: int = 3, model_sha256: str = ""
 ) -> str:
     """Ask for a map of a job that has a result; returns the explanation's id."""
-    explanation_id, model = new_job_id(), model_sha256 or register_model(database)
+    asked = new_explanation(job_id, model_sha256 or register_model(database), method, max_attempts)
     with explanations.changing(database) as changes:
-        changes.insert_queued(
-            NewExplanation(
-                explanation_id,
-                "default",
-                "testkey",
-                job_id,
-                ExplanationMethod(method),
-                "normal",
-                0,
-                model,
-                max_attempts,
-                "request",
-            )
-        )
-    return explanation_id
+        changes.insert_queued(asked)
+    return asked.id
+
+
+def new_explanation(job_id: str, model_sha256: str, method: str = "gradient", max_attempts: int = 3) -> NewExplanation:
+    """What is asked for."""
+    chosen = ExplanationMethod(method)
+    return NewExplanation(
+        new_job_id(), "default", "testkey", job_id, chosen, "normal", 0, model_sha256, max_attempts, "request"
+    )
 
 
 def take(

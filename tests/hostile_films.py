@@ -208,7 +208,6 @@ def other_formats() -> Iterator[tuple[str, Hostile]]:
         "hdf5": b"\x89HDF\r\n\x1a\n" + bytes(100),
         "pickle": pickle.dumps({"film": 1}),
         "keras": zipped("model.weights.h5"),
-        "dicom": bytes(128) + b"DICM" + bytes(100),
         "heic": b"\0\0\0\x18ftypheic" + bytes(100),
         "text": b"not a film",
         "zeros": bytes(5000),

@@ -208,9 +208,11 @@ def _find_earlier(resources: Resources, who: Principal, upload: Upload) -> str |
         found = queries.find_by_idempotency_key(sql, who.tenant, upload.idempotency_key)
     if found is None:
         return None
-    job_id, input_sha256 = found
+    job_id, input_sha256, batch_id = found
     if input_sha256 != upload.sha256:
         raise IdempotencyMismatch("This Idempotency-Key was used for another film; choose a new one.")
+    if batch_id != upload.batch_id:
+        raise IdempotencyMismatch("This Idempotency-Key was used for this film in another batch; choose a new one.")
     return job_id
 
 

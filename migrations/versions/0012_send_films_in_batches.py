@@ -35,7 +35,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Jobs stay; that they were sent together is forgotten."""
+    """Jobs stay; that they were sent together is forgotten, and `plainfilm audit verify` of a later upgrade says so."""
     op.drop_index("ix_jobs_batch", "jobs")
     op.drop_column("jobs", "batch_id")
     op.drop_table("batches")

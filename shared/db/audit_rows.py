@@ -119,7 +119,7 @@ def _find_reviews(session: Session, job_ids: Sequence[str]) -> dict[str, list[Re
 def _problem(job: Job, result: Result | None, told: _Told) -> str | None:
     """What is first found to be otherwise, if anything."""
     accepted, answered = told.facts.get("accepted", {}), told.facts.get("succeeded")
-    found = _stands_otherwise(job, told) or _differs(job, accepted)
+    found = _stands_otherwise(job, told) or _differs(job, {"batch_id": None, **accepted})
     if found:
         return found
     if (result is None) != (answered is None):

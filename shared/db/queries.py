@@ -79,13 +79,13 @@ def list_jobs(sql: Sql, tenant: str, query: wire.ListQuery) -> wire.JobList:
     return wire.JobList(jobs=page, next_cursor=page[-1].id if len(rows) > query.limit else None)
 
 
-def find_by_idempotency_key(sql: Sql, tenant: str, key: str) -> tuple[str, str] | None:
-    """(job id, input SHA-256) of the job first sent under `key`, if any."""
+def find_by_idempotency_key(sql: Sql, tenant: str, key: str) -> tuple[str, str, str | None] | None:
+    """(job id, input SHA-256, batch id) of the job first sent under `key`, if any."""
     row = sql.execute(_SENT_UNDER, {"tenant": tenant, "key": key}).first()
-    return (row.id, row.input_sha256) if row else None
+    return (row.id, row.input_sha256, row.batch_id) if row else None
 
 
-_SENT_UNDER = select(tables.Job.id, tables.Job.input_sha256).where(
+_SENT_UNDER = select(tables.Job.id, tables.Job.input_sha256, tables.Job.batch_id).where(
     tables.Job.tenant == bindparam("tenant"), tables.Job.idempotency_key == bindparam("key")
 )
 

@@ -34,7 +34,6 @@ MAX_RATIO: Final = 10
 """The caps of the upload rules: a 493 KB PNG took 808 MB of memory under Pillow's own (DECISIONS 10)."""
 
 _ELSEWHERE: Final = (
-    (128, b"DICM", "a DICOM"),  # first: its preamble may be a TIFF header
     (0, b"GIF8", "a GIF"),
     (0, b"II*\0", "a TIFF"),
     (0, b"MM\0*", "a TIFF"),
@@ -46,10 +45,17 @@ _ELSEWHERE: Final = (
     (0, b"%PDF", "a PDF"),
     (0, b"PK\x03\x04", "a ZIP"),
     (0, b"\x1f\x8b", "a gzip"),
+    *(
+        (0, start, "a DICOM data set without the preamble and 'DICM' of a DICOM")
+        for start in (b"\x02\0\0\0UL", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0")
+    ),
 )
 """Where, what, and its name: only so that the refusal can say what came."""
 
-KINDS: Final = frozenset({"png", "jpeg"})
+_DICOM_AT, _DICOM = 128, b"DICM"
+"""Behind a preamble that may be anything, a TIFF's header too (PS3.10, 7.1)."""
+
+KINDS: Final = frozenset({"png", "jpeg", "dicom"})
 MODES: Final = frozenset({*png.MODES.values(), *jpeg.MODES.values()})
 
 
@@ -89,7 +95,7 @@ def decode(data: bytes) -> Film:
     """Decode one upload in this process; only for bytes that can be trusted. Others go through the sandbox.
 
     Args:
-        data: a whole PNG or JPEG file.
+        data: a whole PNG, JPEG or DICOM file.
 
     Raises:
         RefusedUpload: one of its classes, with a sentence for the sender.
@@ -168,9 +174,23 @@ def _find_format(data: bytes) -> tuple[str, Callable[[bytes], Source]]:
         return "png", png.parse
     if data.startswith(jpeg.SIGNATURE):
         return "jpeg", jpeg.parse
+    if is_dicom(data):
+        return "dicom", _parse_dicom
     came = next((name for at, magic, name in _ELSEWHERE if data[at : at + len(magic)] == magic), None)
-    told = f"This is {came} file" if came else "This is neither a PNG nor a JPEG file"
-    raise UnsupportedFormat(f"{told}; we read PNG and JPEG. Export the film as one of these.")
+    told = f"This is {came} file" if came else "This is neither a PNG nor a JPEG nor a DICOM file"
+    raise UnsupportedFormat(f"{told}; we read PNG, JPEG and DICOM. Export the film as one of these.")
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether it says that it is a DICOM file and nothing else; the only look that a web process takes at an upload."""
+    is_named = data[_DICOM_AT : _DICOM_AT + len(_DICOM)] == _DICOM
+    return is_named and not data.startswith((png.SIGNATURE, jpeg.SIGNATURE))
+
+
+def _parse_dicom(data: bytes) -> Source:
+    from shared.imaging import dicom  # noqa: PLC0415  22 MB, and only the decoder of DICOM films needs them
+
+    return dicom.parse(data)
 
 
 @contextmanager

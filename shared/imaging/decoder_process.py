@@ -82,20 +82,27 @@ class _Limits:
     decoder: int
 
 
-def main(read: ReadPixels = read_pixels) -> None:
+def main(
+    read: ReadPixels = read_pixels,
+    warm_up: Callable[[], None] | None = None,
+    headroom_bytes: int = MEMORY_HEADROOM_BYTES,
+) -> None:
     """Serve films from the control socket on standard input until it closes.
 
     Args:
         read: the decoder; tests give ones that hang, crash or eat memory. `sys.argv[1]` is the time in seconds
             that one film may take.
+        warm_up: loads whatever `read` needs, before any child is made; that of PNG and JPEG by default.
+        headroom_bytes: as `MEMORY_HEADROOM_BYTES`.
     """
     os.closerange(3, _MAX_DESCRIPTORS)
     os.setsid()
     parent = os.getppid()
     keep_freed_memory()
-    _warm_up()
+    (warm_up or _warm_up)()
     with socket.socket(fileno=0) as control:
-        _serve(control, parent, float(sys.argv[1]), read)
+        memory_bytes = _own_size_bytes() + headroom_bytes + SHARED_BYTES
+        _serve(control, parent, _Limits(float(sys.argv[1]), memory_bytes, decoder=os.getpid()), read)
 
 
 def _warm_up() -> None:
@@ -107,9 +114,8 @@ def _warm_up() -> None:
     gc.freeze()
 
 
-def _serve(control: socket.socket, parent: int, timeout_s: float, read: ReadPixels) -> None:
+def _serve(control: socket.socket, parent: int, limits: _Limits, read: ReadPixels) -> None:
     """Do as the control socket says until it closes or the parent is gone; then end all children."""
-    limits = _Limits(timeout_s, _own_size_bytes() + MEMORY_HEADROOM_BYTES + SHARED_BYTES, decoder=os.getpid())
     children: dict[int, _Child] = {}
     while os.getppid() == parent:
         _end_overdue(children)
@@ -119,7 +125,7 @@ def _serve(control: socket.socket, parent: int, timeout_s: float, read: ReadPixe
         if not message:
             break
         (number,) = CHILD_NUMBER.unpack(message)
-        deadline = time.monotonic() + timeout_s + CHECK_S
+        deadline = time.monotonic() + limits.timeout_s + CHECK_S
         match ends:
             case [film, shared]:
                 pid = os.fork()

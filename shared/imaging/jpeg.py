@@ -34,13 +34,15 @@ _EXIF: Final = b"Exif\0\0"
 _APP1, _END, _SCAN = 0xE1, 0xD9, 0xDA
 _HUFFMAN_FRAMES: Final = frozenset({0xC0, 0xC1, 0xC2})
 _OTHER_FRAMES: Final = frozenset({0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
+FRAMES: Final = _HUFFMAN_FRAMES | _OTHER_FRAMES
+"""The markers of a frame's header: bits a sample, height, width, components (T.81, B.2.2)."""
+FRAME_SIZE: Final = 6
 _PROGRESSIVE: Final = 0xC2
 _COEFFICIENTS: Final = 64
 _SCAN_END: Final = 3
 _LOW_BIT: Final = 0x0F
 """A scan's header ends with first and last coefficient, and with which bit of them it sends last (T.81, B.2.3: Al)."""
 _WITHOUT_BODY: Final = frozenset({0x01, *range(0xD0, 0xD8)})
-_FRAME_SIZE: Final = 6
 MODES: Final[Mapping[int, str]] = MappingProxyType({1: "L", 3: "RGB", 4: "CMYK"})
 _NEXT_MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _STRIP_ROWS: Final = 256
@@ -105,7 +107,7 @@ def parse(data: bytes) -> JpegSource:
     orientation = UPRIGHT
     is_progressive = False
     scans: list[bytes] = []
-    for marker, body in _segments(data):
+    for marker, body in segments(data):
         if marker in _HUFFMAN_FRAMES:
             frame = frame or bytes(body)
             is_progressive = marker == _PROGRESSIVE
@@ -129,7 +131,7 @@ def parse(data: bytes) -> JpegSource:
 
 def _is_whole(frame: bytes, scans: list[bytes]) -> bool:
     """Whether the scans of a progressive film sent each coefficient of each component down to its last bit."""
-    missing = {component: set(range(_COEFFICIENTS)) for component in frame[_FRAME_SIZE::3]}
+    missing = {component: set(range(_COEFFICIENTS)) for component in frame[FRAME_SIZE::3]}
     for scan in scans:
         if len(scan) < _SCAN_END:
             return False
@@ -142,7 +144,7 @@ def _is_whole(frame: bytes, scans: list[bytes]) -> bool:
 
 def _source(frame: bytes, orientation: int, data: bytes) -> JpegSource:
     """Read precision, height, width and number of components out of the frame header."""
-    mode = MODES.get(frame[5]) if len(frame) >= _FRAME_SIZE else None
+    mode = MODES.get(frame[5]) if len(frame) >= FRAME_SIZE else None
     if mode is None:
         raise UnreadableImage(_DAMAGED)
     if frame[0] != 8:  # noqa: PLR2004 - bits a sample
@@ -156,8 +158,12 @@ def _source(frame: bytes, orientation: int, data: bytes) -> JpegSource:
     )
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, memoryview]]:
-    """Yield (marker, body) up to the end marker, which must come; what follows it is not looked at."""
+def segments(data: bytes) -> Iterator[tuple[int, memoryview]]:
+    """Yield (marker, body) up to the end marker, which must come; what follows it is not looked at.
+
+    Raises:
+        UnreadableImage: no end marker, a segment beyond the end, or too many.
+    """
     view = memoryview(data)
     at = 2
     for _ in range(MAX_SEGMENTS):

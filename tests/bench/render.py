@@ -76,7 +76,7 @@ def markdown(results: Results) -> str:
         "## Cold start: from the first process to the first answer, and the answer after that",
         _table(["design", "first s", "second s"], _cold_rows(results["cold_start"])),
         "## Where plainfilm's CPU and memory go",
-        _table(["part", "CPU ms a film, PNG", "CPU ms a film, JPEG", "peak RSS MB", "PSS MB"], _part_rows(results)),
+        _parts(results),
         *_scale(results.get("scale")),
         "## Designs",
         DESIGN_TEXT,
@@ -168,19 +168,22 @@ def _cold_rows(cold: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
     ]
 
 
-def _part_rows(results: Results) -> list[list[str]]:
+def _parts(results: Results) -> str:
+    """Each part's share; PSS only where the run read it."""
     cpu = results["cpu_ms_by_part"].get(PLAINFILM, {})
     memory = results["rss_mb_by_part"].get(PLAINFILM, {})
-    shared_once = results.get("pss_mb_by_part", {}).get(PLAINFILM, {})
-    return [
+    shared_once = results.get("pss_mb_by_part", {}).get(PLAINFILM)
+    head = ["part", "CPU ms a film, PNG", "CPU ms a film, JPEG", "peak RSS MB", *(["PSS MB"] if shared_once else [])]
+    rows = [
         [
             part,
             *(number(cpu.get(reported(kind), {}).get(part)) for kind in Kind),
             number(memory.get(part)),
-            number(shared_once.get(part)),
+            *([number(shared_once.get(part))] if shared_once else []),
         ]
         for part in sorted(memory)
     ]
+    return _table(head, rows)
 
 
 def _tuning(name: str, tuned: Mapping[str, Any]) -> str:

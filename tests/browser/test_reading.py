@@ -99,7 +99,7 @@ def test_without_scripts_the_worklist_invites_to_nothing_that_needs_them(
     context = chromium.new_context(viewport=DESK, storage_state=session_cookies, java_script_enabled=False)
     page = context.new_page()
     page.goto(running_stack.url)
-    expect(page.get_by_text("Drop PNG or JPEG films anywhere")).to_be_hidden()
+    expect(page.get_by_text("Drop PNG, JPEG or DICOM films anywhere")).to_be_hidden()
     expect(page.locator(".intake").get_by_role("link", name="the API")).to_have_attribute("href", "/api/docs")
     context.close()
 

@@ -19,11 +19,12 @@ from redis import Redis
 from shared import broker
 from shared.broker import free_port
 from shared.errors import BlobMissing
-from shared.imaging.sandbox import Sandbox
+from shared.imaging.decoders import Decoders
 from shared.notify import CHANNEL, RedisNotifier
 from shared.ports import BlobStore, Decoder, Notifier
 from shared.storage.local import LocalBlobs
 from shared.wiring import new_job_id
+from tests.dicoms import make_dicom
 from tests.factories import make_jpeg, make_png
 from tests.fakes import LocalNotifier, MemoryBlobs, PlainDecoder
 from tests.service import wait_until
@@ -242,13 +243,13 @@ def _start_broker(command: list[str], url: str) -> subprocess.Popen[bytes]:
 
 @pytest.fixture(params=["plain", "sandbox"])
 def decoder(request: pytest.FixtureRequest) -> Iterator[Decoder]:
-    """The fake in this process, and the one in a process of its own."""
-    made: Decoder = PlainDecoder() if request.param == "plain" else Sandbox(workers=1)
+    """The fake in this process, and the ones in processes of their own."""
+    made: Decoder = PlainDecoder() if request.param == "plain" else Decoders(workers=1)
     yield made
     made.close()
 
 
-@pytest.mark.parametrize("make", [make_png, make_jpeg])
+@pytest.mark.parametrize("make", [make_png, make_jpeg, make_dicom])
 def test_a_film_is_decoded_alike(decoder: Decoder, make: Callable[[], bytes]) -> None:
     """Pixels and facts do not depend on where they were read."""
     film, expected = decoder.decode(make()), PlainDecoder().decode(make())
@@ -256,7 +257,9 @@ def test_a_film_is_decoded_alike(decoder: Decoder, make: Callable[[], bytes]) ->
     assert (film.pixels == expected.pixels).all()
 
 
-@pytest.mark.parametrize("data", [b"", b"x" * 100, make_png()[:-30]], ids=["empty", "noise", "cut"])
+@pytest.mark.parametrize(
+    "data", [b"", b"x" * 100, make_png()[:-30], make_dicom()[:-30]], ids=["empty", "noise", "cut", "dicom"]
+)
 def test_a_refusal_is_the_same(decoder: Decoder, data: bytes) -> None:
     """Class and sentence."""
     refusals = []

@@ -80,6 +80,7 @@ def change_job(**values: object) -> object:
         (change_result(verdict="covid19"), "its verdict is 'covid19', the audit says 'normal'"),
         (change_result(saliency=b"another"), "its saliency map is not the one that was stored"),
         (change_job(input_sha256="0" * 64), "its input_sha256 is "),
+        (change_job(batch_id="0" * 36), "its batch_id is '000"),
         (change_job(state=JobState.CANCELLED), "it is cancelled, the audit left it succeeded"),
         (lambda session, id_: session.execute(delete(Result).where(Result.job_id == id_)), "it has no result"),
         (lose, "it was accepted and never deleted, and has no row"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 
 import pytest
@@ -15,9 +16,9 @@ from shared.db.keys import Principal
 from shared.db.tables import AuditEvent, DeletedJob, Explanation, Job, Result
 from shared.domain import Role
 from shared.errors import Forbidden, JobDeleted, JobNotFound, LeaseLost
-from tests.explanations import make_explanation, make_map_finding, make_result, take
+from tests.explanations import make_explanation, make_map_finding, make_result, new_explanation, take
 from tests.fakes import FixedClock
-from tests.jobs import claim, finish, make_job
+from tests.jobs import claim, finish, make_finding, make_job, register_model
 
 pytestmark = pytest.mark.integration
 
@@ -26,6 +27,8 @@ SENDER = Principal("testkey", "default", Role.UPLOADER)
 """The key that `make_job` sends by."""
 
 DAY_S = 86_400.0
+LONG_S = 0.5
+"""A deletion that nobody holds up takes milliseconds."""
 
 
 def delete(database: Database, job_id: str, who: Principal = ADMIN) -> Deleted:
@@ -116,6 +119,34 @@ def test_a_map_that_is_being_made_is_lost_to_its_worker(database: Database) -> N
     delete(database, job_id)
     with pytest.raises(LeaseLost), explanations.changing(database) as changes:
         changes.finish(order.held, "w1", make_map_finding())
+    assert rows_left(database) == {"jobs": 0, "results": 0, "explanations": 0, "deleted_jobs": 1}
+
+
+def test_a_deletion_waits_for_the_worker_that_is_just_storing_its_result(database: Database) -> None:
+    """The result goes as well; without the wait it would be left without a job, which the tables refuse."""
+    job_id = make_job(database)
+    (held,) = claim(database)
+    finding = make_finding(register_model(database))
+    with ThreadPoolExecutor(1) as pool:
+        with jobs.changing(database) as changes:
+            assert changes.finish("w1", [(held, finding)]) == []
+            deleting = pool.submit(delete, database, job_id)
+            assert not wait([deleting], timeout=LONG_S).done, "it waits"
+        assert deleting.result().id == job_id
+    assert rows_left(database) == {"jobs": 0, "results": 0, "explanations": 0, "deleted_jobs": 1}
+    assert [action for _, action in trail(database, job_id)] == ["accepted", "claimed", "succeeded", "deleted"]
+
+
+def test_a_deletion_waits_for_who_is_just_asking_for_a_map(database: Database) -> None:
+    """The map goes as well."""
+    job_id = make_result(database)
+    asked = new_explanation(job_id, register_model(database))
+    with ThreadPoolExecutor(1) as pool:
+        with explanations.changing(database) as changes:
+            changes.insert_queued(asked)
+            deleting = pool.submit(delete, database, job_id)
+            assert not wait([deleting], timeout=LONG_S).done, "it waits"
+        assert deleting.result().id == job_id
     assert rows_left(database) == {"jobs": 0, "results": 0, "explanations": 0, "deleted_jobs": 1}
 
 

@@ -20,7 +20,9 @@ from web.offload import read
 from web.parsing import checked_id, idempotency_key, parse_query
 from web.waiting import LONGEST_WAIT_S, WaitingRoom, get_job_when_done
 
-RAW_TYPES = frozenset({"image/png", "image/jpeg", "image/jpg", "image/pjpeg", "application/octet-stream", ""})
+RAW_TYPES = frozenset(
+    {"image/png", "image/jpeg", "image/jpg", "image/pjpeg", "application/dicom", "application/octet-stream", ""}
+)
 """Content types of a raw body, none among them; the decoder goes by the content."""
 
 FORM = "multipart/form-data"
@@ -122,7 +124,7 @@ def read_upload() -> bytes:
     if kind not in RAW_TYPES:
         ways = f"or send the film as the part 'file' of a {FORM} form"
         raise UnsupportedFormat(
-            f"Set Content-Type to image/png or image/jpeg (came: {kind[:TOLD_CHARACTERS]}), {ways}."
+            f"Set Content-Type to image/png, image/jpeg or application/dicom (came: {kind[:TOLD_CHARACTERS]}), {ways}."
         )
     return _not_empty(_read_body())
 

@@ -31,7 +31,7 @@ MODELS: tuple[type[BaseModel], ...] = (
 )
 EMPTY_DIGEST = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"
 """Of no bytes: an example of the form."""
-SHOWN_RAW_TYPES = ("image/png", "image/jpeg", "application/octet-stream")
+SHOWN_RAW_TYPES = ("image/png", "image/jpeg", "application/dicom", "application/octet-stream")
 BINARY = {"type": "string", "format": "binary"}
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 SUMMARY = (

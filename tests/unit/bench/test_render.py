@@ -97,7 +97,7 @@ def test_what_an_older_run_did_not_say_is_left_out() -> None:
     assert "Build:" not in text
     assert "Films a round" not in text
     assert "in brackets" not in text
-    assert "| web | 5.00 | - | 120 | - |" in text
+    assert "| web | 5.00 | - | 120 |\n" in text
 
 
 def test_memory_stands_beside_what_is_left_of_it_where_shared_pages_count_once() -> None:

@@ -176,14 +176,18 @@ def test_a_terminal_of_80_columns_shows_it_all(
 
 
 def test_a_folder_is_the_films_in_it(service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By name, after those before it; one without films is said."""
+    """By name, after those before it, DICOMs of a number or no suffix too; one without films is said."""
     folder, empty = tmp_path / "folder", tmp_path / "empty"
     folder.mkdir()
     empty.mkdir()
-    for name in ("b.PNG", "a.jpeg", "notes.txt"):
+    for name in ("b.PNG", "a.jpeg", "notes.txt", "c.dcm", "README"):
         (folder / name).write_text("good")
+    for name in ("IM0001", "IM.0002", "1.2.840.3", "DICOMDIR", "._IM0001", "._c.dcm"):
+        (folder / name).write_bytes(bytes(128) + b"DICM")
+    (folder / "IM0003").symlink_to("gone")
     with client(service) as open_client:
         assert run(open_client, [folder, empty], as_json=True, priority="routine") == 1
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [Path(answer["file"]).name for answer in answers] == ["a.jpeg", "b.PNG", "empty"]
-    assert "no PNG or JPEG film" in answers[2]["error"]
+    found = ["1.2.840.3", "IM.0002", "IM0001", "a.jpeg", "b.PNG", "c.dcm", "empty"]
+    assert [Path(answer["file"]).name for answer in answers] == found
+    assert "no PNG, JPEG or DICOM film" in answers[6]["error"]

@@ -16,7 +16,6 @@ from shared import packed
 from shared.errors import RefusedUpload, TooLarge, UnreadableImage
 from shared.packed import MOST_BYTES, MOST_ENTRIES, films_in
 
-SUFFIXES = {".png", ".jpg"}
 BOMB_BYTES = 200 * 2**20
 
 
@@ -50,15 +49,23 @@ def test_films_are_read_in_order_wherever_they_lie(tmp_path: Path) -> None:
     ]
     with pytest.warns(UserWarning, match="Duplicate name"):
         path = make_zip(tmp_path / "films.zip", *entries)
-    films = films_in(path, SUFFIXES)
+    films = films_in(path)
     assert [(str(film), film.read_bytes()) for film in films] == [
         (f"{path}/b.PNG", b"1"),
         (f"{path}/ward/a.jpg", b"2"),
         (f"{path}/b.PNG", b"3"),
     ]
     stored = make_zip(tmp_path / "stored.zip", ("c.png", b"4" * 9999), kind=zipfile.ZIP_STORED)
-    assert films_in(stored, SUFFIXES)[0].read_bytes() == b"4" * 9999
+    assert films_in(stored)[0].read_bytes() == b"4" * 9999
     assert {found.name for found in tmp_path.iterdir()} == {"films.zip", "stored.zip"}
+
+
+def test_the_dicoms_of_a_disc_are_found_by_what_they_begin_with(tmp_path: Path) -> None:
+    """Their names are numbers; its index and what macOS put beside them are none."""
+    film = bytes(128) + b"DICM"
+    names = ["DICOMDIR", "DICOM/PA1/IM000001", "DICOM/1.2.840.3", "README", "._IM000001", "VIEWER.EXE"]
+    path = make_zip(tmp_path / "disc.zip", *((name, b"x" * 200 if name == "README" else film) for name in names))
+    assert [str(found) for found in films_in(path)] == [f"{path}/{name}" for name in names[1:3]]
 
 
 def test_a_name_makes_no_path_and_steers_no_terminal(tmp_path: Path) -> None:
@@ -66,7 +73,7 @@ def test_a_name_makes_no_path_and_steers_no_terminal(tmp_path: Path) -> None:
     names = ["../../../etc/x.png", "/etc/x.png", "C:\\x.png", "\x1b[2J\rx.png"]
     (tmp_path / "deep").mkdir()
     path = make_zip(tmp_path / "deep" / "n.zip", *((name, b"film") for name in names))
-    films = films_in(path, SUFFIXES)
+    films = films_in(path)
     assert [film.read_bytes() for film in films] == [b"film"] * 4
     assert str(films[3]) == f"{path}/?[2J?x.png"
     assert [found.name for found in tmp_path.rglob("*")] == ["deep", "n.zip"]
@@ -85,7 +92,7 @@ def test_a_bomb_is_not_unpacked(
     tracemalloc.start()
     try:
         with pytest.raises(refusal):
-            films_in(path, SUFFIXES)[0].read_bytes()
+            films_in(path)[0].read_bytes()
         assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
     finally:
         tracemalloc.stop()
@@ -95,7 +102,7 @@ def test_an_entry_that_claims_more_than_it_has_is_damaged(tmp_path: Path) -> Non
     """Whatever its checksum says."""
     path = make_zip(tmp_path / "x.zip", ("x.png", b"film" * 100), change=lambda data: claim_size(data, 50_000))
     with pytest.raises(UnreadableImage, match="damaged"):
-        films_in(path, SUFFIXES)[0].read_bytes()
+        films_in(path)[0].read_bytes()
 
 
 def test_one_damaged_film_leaves_the_others(tmp_path: Path) -> None:
@@ -104,7 +111,7 @@ def test_one_damaged_film_leaves_the_others(tmp_path: Path) -> None:
     path = make_zip(
         tmp_path / "x.zip", *films, kind=zipfile.ZIP_STORED, change=lambda data: data.replace(b"ond", b"0nd", 1)
     )
-    first, second = films_in(path, SUFFIXES)
+    first, second = films_in(path)
     assert first.read_bytes() == b"first" * 50
     with pytest.raises(UnreadableImage, match="damaged"):
         second.read_bytes()
@@ -121,7 +128,7 @@ def test_an_encrypted_film_is_told_as_such(tmp_path: Path) -> None:
     rare = make_zip(tmp_path / "rare.zip", ("x.png", b"film"), kind=zipfile.ZIP_LZMA)
     for archive in (path, rare):
         with pytest.raises(UnreadableImage, match="encrypted, or packed in a way"):
-            films_in(archive, SUFFIXES)[0].read_bytes()
+            films_in(archive)[0].read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -133,15 +140,15 @@ def test_what_is_no_whole_archive_is_refused(tmp_path: Path, change: Callable[[b
     """Cut at its end, at its beginning, empty, or something else: as a whole, or each film of it."""
     path = make_zip(tmp_path / "x.zip", ("x.png", b"film" * 100), change=change)
     with pytest.raises(RefusedUpload):
-        films_in(path, SUFFIXES)[0].read_bytes()
+        films_in(path)[0].read_bytes()
 
 
 def test_archives_in_archives_are_no_films(tmp_path: Path) -> None:
     """One that has nothing else is said to have no film."""
     inner = make_zip(tmp_path / "inner.zip", ("x.png", b"film"))
     path = make_zip(tmp_path / "x.zip", ("inner.zip", inner.read_bytes()))
-    with pytest.raises(RefusedUpload, match="no PNG or JPEG film"):
-        films_in(path, SUFFIXES)
+    with pytest.raises(RefusedUpload, match="no PNG, JPEG or DICOM film"):
+        films_in(path)
 
 
 def test_an_archive_of_100_000_entries_is_refused_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,10 +156,10 @@ def test_an_archive_of_100_000_entries_is_refused_soon(tmp_path: Path, monkeypat
     path = make_zip(tmp_path / "x.zip", *((f"{n}.png", b"") for n in range(100_000)), kind=zipfile.ZIP_STORED)
     begun = time.monotonic()
     with pytest.raises(RefusedUpload, match=f"more than {MOST_ENTRIES} entries"):
-        films_in(path, SUFFIXES)
+        films_in(path)
     assert time.monotonic() - begun < 10
     monkeypatch.setattr(packed, "MOST_ENTRIES", 100_000)
-    assert len(films_in(path, SUFFIXES)) == 100_000
+    assert len(films_in(path)) == 100_000
 
 
 def test_the_limits_are_those_of_the_service() -> None:

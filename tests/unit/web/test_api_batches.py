@@ -91,6 +91,16 @@ def test_a_film_that_was_answered_before_is_in_the_batch_too(api: Api, small: Re
     assert batch_of(api.get(batch.links.self)).counts["succeeded"] == 1
 
 
+def test_a_key_is_of_its_batch(api: Api) -> None:
+    """Sent again into another one the film would be missing there: it is told."""
+    one, other = batch_of(create(api), 201), batch_of(create(api), 201)
+    key = {"Idempotency-Key": "k"}
+    sent = job_of(api.submit(film(1), key, f"?batch={one.id}"), 202)
+    assert job_of(api.submit(film(1), key, f"?batch={one.id}"), 202).id == sent.id
+    for query in (f"?batch={other.id}", ""):
+        problem(api.submit(film(1), key, query), 422, "idempotency_mismatch")
+
+
 def test_one_key_makes_one_batch(api: Api, small: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sent again, and sent at the same moment; another tenant's key of that name is its own; bad keys are refused."""
     first = batch_of(create(api, **{"Idempotency-Key": "k"}), 201)

@@ -14,6 +14,7 @@ from shared.errors import StorageDown
 from shared.wiring import Resources
 from tests.api import Api, make_key, make_tenant, stored
 from tests.api_answers import MAX_BYTES, UNKNOWN, job_of, problem, rings
+from tests.dicoms import make_dicom
 from tests.factories import make_jpeg, make_pixels, make_png
 from tests.fakes import MemoryBlobs, RecordingQueue
 from tests.jobs import claim, finish, serve_model
@@ -62,8 +63,9 @@ def test_an_upload_that_ended_early_is_refused(api: Api, small: Resources) -> No
 
 
 def test_the_content_counts_not_its_label(api: Api) -> None:
-    """A JPEG sent as image/png is a JPEG."""
+    """A JPEG sent as image/png is a JPEG, a DICOM a DICOM."""
     assert job_of(api.submit(make_jpeg()), 202).input.kind == "jpeg"
+    assert job_of(api.submit(make_dicom()), 202).input.kind == "dicom"
 
 
 @pytest.mark.parametrize("priority", list(Priority))
@@ -83,10 +85,12 @@ def test_a_class_may_be_asked_for(api: Api, small: Resources, priority: Priority
         (make_png()[:200], 422, "unreadable_image"),
         (make_png(pixels=make_pixels(height_px=20, width_px=20)), 422, "too_many_pixels"),
         (make_png(pixels=make_pixels(height_px=40, width_px=500)), 422, "too_many_pixels"),
+        (make_dicom(Modality="CT"), 422, "not_a_frontal_film"),
+        (make_dicom(NumberOfFrames=2), 415, "unsupported_format"),
         (bytes(MAX_BYTES + 1), 413, "too_large"),
         (bytes(2 * MAX_BYTES), 413, "too_large"),
     ],
-    ids=["empty", "gif", "html", "cut", "tiny", "long", "one-byte-too-large", "twice-too-large"],
+    ids=["empty", "gif", "html", "cut", "tiny", "long", "ct", "frames", "one-byte-too-large", "twice-too-large"],
 )
 @pytest.mark.parametrize("form", [False, True], ids=["raw", "form"])
 def test_a_film_that_cannot_be_taken_is_refused_and_forgotten(  # noqa: PLR0913  one table
@@ -202,9 +206,11 @@ def test_what_is_too_large_is_told_the_limit(api: Api) -> None:
             assert f"larger than {MAX_BYTES} bytes" in problem(response, 413, "too_large").detail
 
 
-@pytest.mark.parametrize("kind", ["", "image/jpg", "image/pjpeg", "application/octet-stream", "image/png; q=1"])
+@pytest.mark.parametrize(
+    "kind", ["", "image/jpg", "image/pjpeg", "application/dicom", "application/octet-stream", "image/png; q=1"]
+)
 def test_a_raw_body_may_be_called_otherwise(api: Api, kind: str) -> None:
-    """Names that clients give a PNG or JPEG, and no name: the content counts."""
+    """Names that clients give a film, also of another kind, and no name: the content counts."""
     assert job_of(api.submit(make_jpeg(), headers={"Content-Type": kind}), 202).input.kind == "jpeg"
 
 
@@ -214,7 +220,7 @@ def test_a_raw_body_may_be_called_otherwise(api: Api, kind: str) -> None:
 def test_another_content_type_is_refused(api: Api, small: Resources, kind: str) -> None:
     """415 tells what came, and the two ways there are."""
     found = problem(api.submit(headers={"Content-Type": kind}), 415, "unsupported_format")
-    assert f"Set Content-Type to image/png or image/jpeg (came: {kind})" in found.detail
+    assert f"Set Content-Type to image/png, image/jpeg or application/dicom (came: {kind})" in found.detail
     assert "multipart" in found.detail
     assert stored(small) == (0, 0)
 

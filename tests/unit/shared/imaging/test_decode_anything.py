@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from shared.domain import Film
 from shared.errors import (
+    NotFrontalFilm,
     RefusedUpload,
     TooManyPixels,
     UnreadableImage,
@@ -122,7 +123,7 @@ OUTCOMES: dict[str, type[RefusedUpload] | tuple[str, int, int]] = {
     "ct_coronal_16745.png": ("RGBA", 858, 629),
     "cxr.heic": UnsupportedFormat,
     "cxr.tif": UnsupportedFormat,
-    "dicom_CT_small.dcm": UnsupportedFormat,
+    "dicom_CT_small.dcm": NotFrontalFilm,
     "exif_orientation6_with_name.jpg": ("L", 640, 599),
     "gray16.png": ("I;16", 640, 599),
     "huge_4298x4300_lateral.jpg": ("RGB", 4298, 4300),
