@@ -1,9 +1,9 @@
 """HTML for people: worklist, film page, about the model, problems. Each route parses, reads and renders; no more.
 
-Changes go through `/api/v1`, from the page's own scripts; a map is asked for, and a film deleted, by forms, which work
-without them. By htmx a page asks again for what is not done yet: the worklist for the rows that it does not show as
-they are now, every 1.5 s and when a film that was sent from it has ended; the film page for its heatmap, every second,
-and for its findings, at each event of the job, or every second where events do not come.
+Changes go through `/api/v1`, from the page's own scripts; a map is asked for, and a film reviewed or deleted, by forms,
+which work without them. By htmx a page asks again for what is not done yet: the worklist for the rows that it does not
+show as they are now, every 1.5 s and when a film that was sent from it has ended; the film page for its heatmap, every
+second, and for its findings, at each event of the job, or every second where events do not come.
 """
 
 from __future__ import annotations

@@ -10,10 +10,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, select, text
 
-from shared.db import engine, migrate, queries, schema
+from shared.db import audit, engine, jobs, migrate, queries, reviews, schema
 from shared.db.engine import Database, make_engine
+from shared.db.keys import Principal
 from shared.db.tables import Base, Job
-from shared.domain import Verdict
+from shared.domain import ReaderLabel, Role, Verdict
 from shared.errors import Conflict, DatabaseDown
 from shared.wire import ListQuery
 from tests.jobs import claim, finish, make_batch, make_job
@@ -88,6 +89,23 @@ def test_batches_come_and_go_beside_the_jobs(empty: Database) -> None:
     migrate.upgrade(empty)
     with empty.read() as session:
         assert queries.get_job(session, "default", job_id).batch_id is None
+
+
+def test_reviews_come_and_go_beside_the_results(empty: Database) -> None:
+    """Revision 0013: the way back forgets them and keeps results and audit; the next way up finds none."""
+    migrate.upgrade(empty)
+    job_id = make_job(empty)
+    finish(empty, *claim(empty))
+    reader = Principal("readerkey", "default", Role.REVIEWER)
+    with jobs.changing(empty) as changes:
+        reviews.review(changes, reader, job_id, ReaderLabel.NORMAL)
+    migrate.downgrade(empty, "0012")
+    assert "reviews" not in inspect(empty.engine).get_table_names()
+    migrate.upgrade(empty)
+    with empty.read() as session:
+        assert reviews.list_reviews(session, "default", job_id).reviews == []
+        assert queries.get_job(session, "default", job_id).result
+        assert audit.verify(session)[1] is None
 
 
 def test_a_migration_may_take_its_time(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
