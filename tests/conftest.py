@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -202,6 +203,16 @@ def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]
     service.start()
     yield service
     service.stop()
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[None]:
+    """As it was before: a test that sets logging up, as processes do, leaves a handler whose stream closes with it."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

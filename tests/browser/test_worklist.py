@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
+from shared import wire
 from tests.rig import film_of
 from tests.service import Service, freeze
 from web.pages import PAGE_ROWS
@@ -84,16 +85,21 @@ def test_a_row_that_came_twice_is_shown_once(open_page: Callable[..., Page], run
 def test_from_film_to_film_in_the_lists_order_and_back_to_its_row(
     open_page: Callable[..., Page], running_stack: Service
 ) -> None:
-    """`j` and `k` lead on as in the list, so do links; back there, by the link above, filter and row are as before."""
-    sent = [running_stack.submit(film_of(f"beside-{number}")).id for number in range(3)]
+    """`j` and `k` lead on as in the list, so do links; back there, by the link above, filter and row are as before.
+
+    The list is a batch's, so that no other test's film stands between them.
+    """
+    made = running_stack.http.post("/api/v1/batches", headers=running_stack.headers)
+    batch = wire.Batch.model_validate_json(made.content)
+    sent = [running_stack.submit(film_of(f"beside-{number}"), batch=batch.id).id for number in range(3)]
     for job_id in sent:
         running_stack.done(job_id)
     page = open_page()
-    page.goto(f"{running_stack.url}/?status=succeeded")
+    page.goto(f"{running_stack.url}{batch.links.page}")
     page.locator(f"#open-{sent[2]}").click()
     place = page.locator("#neighbours .number")
     expect(place).to_be_visible()
-    expect(place).to_contain_text("1 of ")
+    expect(place).to_contain_text("1 of 3 ")
     expect(page.locator("#neighbours a").first).to_be_hidden()
     page.keyboard.press("k")
     expect(page.locator("#said")).to_have_text("This is the first film of the list.")
@@ -101,12 +107,12 @@ def test_from_film_to_film_in_the_lists_order_and_back_to_its_row(
     page.wait_for_url(f"**/jobs/{sent[1]}")
     page.get_by_role("link", name="Next film").click()
     page.wait_for_url(f"**/jobs/{sent[0]}")
-    expect(place).to_contain_text("3 of ")
+    expect(place).to_contain_text("3 of 3 ")
     expect(page.get_by_role("link", name="Previous film")).to_be_visible()
     page.keyboard.press("k")
     page.wait_for_url(f"**/jobs/{sent[1]}")
     page.get_by_role("link", name="Worklist", exact=True).click()
-    page.wait_for_url("**/?status=succeeded")
+    page.wait_for_url(f"**{batch.links.page}")
     expect(page.locator(f"#open-{sent[1]}")).to_be_focused()
     page.keyboard.press("j")
     expect(page.locator(f"#open-{sent[0]}")).to_be_focused()
