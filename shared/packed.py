@@ -30,8 +30,8 @@ READ: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 OF_MACS: Final = "__MACOSX/"
 """Where macOS keeps what it knows of each file beside it, under the file's own name."""
 
-UNREADABLE: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError)
-"""What the standard library raises on an archive that is cut, altered or not one."""
+UNREADABLE: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError)
+"""What the standard library raises on an archive that is cut, altered, encrypted, of a later version, or not one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,5 +93,5 @@ def _is_film(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
         return False
     try:
         return is_film(PurePosixPath(entry.filename).name, lambda: archive.open(entry))
-    except (*UNREADABLE, RuntimeError):  # the latter where it is encrypted
+    except UNREADABLE:
         return False
