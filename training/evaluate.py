@@ -16,12 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.arrays import FloatArray
-from shared.domain import Assessment, Evidence
+from shared.domain import ABSTENTIONS, Assessment, Evidence
 from shared.manifest import Rate, SplitMetrics
 from shared.verdict import assess
 from training.dataset import Example, ReadFilm, check_films, read_film
 from training.features import Progress
-from training.knobs import ABSTENTIONS
 from training.metrics import (
     Booleans,
     Integers,

@@ -9,11 +9,8 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Final
 
-from shared.domain import Verdict
+from shared.domain import ABSTENTIONS, Verdict
 from training.recipe import Recipe
-
-ABSTENTIONS: Final = frozenset({Verdict.UNCERTAIN, Verdict.NOT_ASSESSABLE})
-"""Verdicts that name no label."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import psutil
@@ -43,20 +43,17 @@ class Tree:
 
     def rss_bytes(self) -> dict[str, int]:
         """Resident memory now, by part."""
-        found: Counter[str] = Counter()
-        for process, part in self._all():
-            try:
-                found[part] += process.memory_info().rss
-            except psutil.Error:
-                continue
-        return dict(found)
+        return self._sum(lambda process: process.memory_info().rss)
 
     def pss_bytes(self) -> dict[str, int]:
         """Proportional share of memory now, by part: shared pages count once."""
+        return self._sum(lambda process: process.memory_full_info().pss)
+
+    def _sum(self, size: Callable[[psutil.Process], int]) -> dict[str, int]:
         found: Counter[str] = Counter()
         for process, part in self._all():
             try:
-                found[part] += process.memory_full_info().pss
+                found[part] += size(process)
             except psutil.Error:
                 continue
         return dict(found)

@@ -16,6 +16,7 @@ from tests.service import Service
 
 CHROMIUM = ("PLAINFILM_TEST_CHROMIUM", "chromium", "chromium-browser", "google-chrome")
 WAIT_MS = 60_000
+AXE_RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]}
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 
@@ -40,6 +41,16 @@ def session_cookies(chromium: Browser, running_stack: Service) -> StorageState:
     held = context.storage_state()
     context.close()
     return held
+
+
+@pytest.fixture
+def plain_page(chromium: Browser, session_cookies: StorageState) -> Iterator[Page]:
+    """A browser window without JavaScript."""
+    context = chromium.new_context(viewport=PHONE, storage_state=session_cookies, java_script_enabled=False)
+    page = context.new_page()
+    page.set_default_timeout(WAIT_MS)
+    yield page
+    context.close()
 
 
 @pytest.fixture

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, StorageState, expect
+from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import DESK, PHONE, WAIT_MS
+from tests.browser.conftest import AXE_RULES, DESK, PHONE
 from tests.browser.test_upload import SUM_OF_COLOURS
 from tests.service import Service
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def plain_page(chromium: Browser, session_cookies: StorageState) -> Iterator[Page]:
-    """A browser window without JavaScript."""
-    context = chromium.new_context(viewport=PHONE, storage_state=session_cookies, java_script_enabled=False)
-    page = context.new_page()
-    page.set_default_timeout(WAIT_MS)
-    yield page
-    context.close()
 
 
 def choose(page: Page, method: str) -> None:
@@ -56,7 +46,7 @@ def test_another_methods_map_is_asked_for_and_shown_without_a_reload(
     assert page.evaluate("window.stayed")
     assert page.url == f"{film}?map=gradient"
     assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
-    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]})
+    found = Axe().run(page, options=AXE_RULES)
     assert found.violations_count == 0, found.generate_report()
     page.reload()
     expect_drawn(page, "gradient")

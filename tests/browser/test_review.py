@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, StorageState, expect
+from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import DESK, PHONE, WAIT_MS
+from tests.browser.conftest import AXE_RULES, DESK, PHONE
 from tests.service import Service
 
 pytestmark = pytest.mark.browser
-
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]}
-
-
-@pytest.fixture
-def plain_page(chromium: Browser, session_cookies: StorageState) -> Iterator[Page]:
-    """A browser window without JavaScript."""
-    context = chromium.new_context(viewport=PHONE, storage_state=session_cookies, java_script_enabled=False)
-    page = context.new_page()
-    page.set_default_timeout(WAIT_MS)
-    yield page
-    context.close()
 
 
 def is_fine(page: Page, width: int) -> None:
     """No rule of axe is broken, and nothing runs out of the window."""
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    found = Axe().run(page, options=RULES)
+    found = Axe().run(page, options=AXE_RULES)
     assert found.violations_count == 0, found.generate_report()
 
 
