@@ -10,7 +10,7 @@ EXTRAS := --extra web --extra worker --extra training --extra broker
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
 export UV_HTTP_TIMEOUT ?= 300
 
-.PHONY: help run test check integration browser format lock clean doctor train chromium chaos nightly soak bench bench-scale
+.PHONY: help run test lint check integration browser openapi format lock clean doctor train chromium chaos nightly soak bench bench-scale bench-gpu
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -21,11 +21,13 @@ run: $(VENV)/.run ## the whole service on this machine: http://127.0.0.1:8000
 test: $(VENV)/.test chromium ## install what the tests need and run all of them
 	$(BIN)/pytest --numprocesses=2
 
-check: $(VENV)/.test ## format, lint, types, imports, unit and contract tests
+lint: $(VENV)/.test ## format, rules, types, imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check: lint ## the same, then unit and contract tests but the slow ones
 	$(BIN)/pytest tests/unit tests/contract -m "not slow"
 
 integration: $(VENV)/.test ## the tests that start servers and processes
@@ -49,6 +51,14 @@ bench: $(VENV)/.bench ## plainfilm beside its peers, measured; a look of 3 minut
 bench-scale: $(VENV)/.bench ## claims and lists in long tables, 1 to 16 simulated workers
 	$(BIN)/python -m tests.bench.scale
 
+bench-gpu: $(UV) ## a GPU beside its machine's CPU, in an environment of its own: .venv-gpu
+	UV_PROJECT_ENVIRONMENT=$(CURDIR)/$(VENV)-gpu $(UV) sync --frozen --no-default-groups --group bench --inexact --extra web --extra gpu --extra broker
+	$(UV) pip install --quiet --python $(VENV)-gpu/bin/python 'openvino>=2026.4,<2027'
+	$(VENV)-gpu/bin/python -m tests.bench.gpu
+
+openapi: $(VENV)/.run ## renew docs/openapi.json after a change of the API
+	$(BIN)/python -m web.api.openapi > docs/openapi.json
+
 format: $(VENV)/.test ## format the code and mend what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -63,7 +73,7 @@ lock: $(UV) ## renew uv.lock from pyproject.toml
 	$(UV) lock --upgrade
 
 clean: ## remove the environment and caches; var/ stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) $(VENV)-gpu .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
 
 $(UV):
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else "plainfilm needs Python 3.11, 3.12 or 3.13; this is %d.%d. Name another: make PYTHON=python3.12 run" % v)'

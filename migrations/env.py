@@ -5,6 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, text
 
+from shared.db import webhook_tables  # noqa: F401  it adds its tables to those of `Base`
 from shared.db.engine import make_engine
 from shared.db.tables import Base
 from shared.settings import load_settings

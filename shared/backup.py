@@ -12,11 +12,12 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from sqlalchemy import select
 
 from shared import private_files
-from shared.db.engine import Database, make_engine
+from shared.db.engine import Database, make_engine, sqlite_file
 from shared.db.film_folder import MARK
 from shared.db.tables import Job
 from shared.errors import BlobMissing, DatabaseDown, InvalidRequest, NotFound, StorageDown
@@ -58,15 +59,15 @@ def back_up(settings: Settings, folder: Path, say: Callable[[str], None]) -> Bac
 
 
 def _database_file(settings: Settings) -> Path:
-    scheme, _, path = settings.sql_url.partition("///")
-    if scheme not in {"sqlite:", "sqlite+pysqlite:"}:
+    file = sqlite_file(settings.sql_url)
+    if file is None:
         raise InvalidRequest(
             "The database is PostgreSQL: dump it by its own tools (pg_dump) first, and copy the folder of films after "
             "that; in the other order films could be missing."
         )
-    if not Path(path).is_file():
+    if not file.is_file():
         raise NotFound(f"No database in {settings.home}; set PLAINFILM_HOME.")
-    return Path(path)
+    return file
 
 
 def _make_folder(folder: Path) -> None:
@@ -98,7 +99,7 @@ def _copy_secret(source: Path, target: Path) -> None:
 def _copy_films(films: LocalBlobs, folder: Path, name: str) -> Backup:
     """Those that the copied database names, read and checked."""
     found, copies = Backup(), LocalBlobs(folder / name)
-    database = Database(make_engine(f"{SQLITE}{folder / DATABASE}"))
+    database = Database(make_engine(f"{SQLITE}{quote(str(folder / DATABASE))}"))
     try:
         for ref in _references(database):
             tenant, job_id, digest = ref.split("/")

@@ -58,10 +58,23 @@ def configure(run: Path, kept: Path | None = None) -> tuple[list[str], str]:
     if kept is not None:
         private_files.write(kept, f"{port} {password}\n")
     # nothing is persisted: rings that are lost are rung again, since SQL is the truth
-    lines = ["bind 127.0.0.1", f"port {port}", f"requirepass {password}", 'save ""', "appendonly no", f'dir "{run}"']
+    lines = [
+        "bind 127.0.0.1",
+        f"port {port}",
+        f"requirepass {password}",
+        'save ""',
+        "appendonly no",
+        f"dir {_quoted(run)}",
+    ]
     configuration = run / "broker.conf"
     private_files.write(configuration, "\n".join(lines) + "\n")
     return [server, str(configuration)], f"redis://:{password}@127.0.0.1:{port}/0"
+
+
+def _quoted(folder: Path) -> str:
+    """As a word of its configuration."""
+    escaped = str(folder).replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escaped}"'
 
 
 def _recall(kept: Path | None) -> tuple[int, str] | None:

@@ -16,7 +16,7 @@ from rich.table import Column, Table
 
 from shared import film_names, wire
 from shared.client import Client, Refused
-from shared.errors import RefusedUpload
+from shared.errors import JobDeleted, RefusedUpload
 from shared.packed import Packed, films_in
 
 IN_FLIGHT = 32
@@ -25,15 +25,16 @@ IN_FLIGHT = 32
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one file."""
+    """What became of one film; `kind` says what `name` names: a 'file', say."""
 
-    file: str
+    name: str
     job: wire.Job | None
     error: str | None
+    kind: str = "file"
 
     def as_json(self) -> str:
-        """One line: `file`; `job_id` where it became a job; what its result says, or `error`."""
-        line: dict[str, object] = {"file": self.file}
+        """One line: what it is called; `job_id` where it became a job; what its result says, or `error`."""
+        line: dict[str, object] = {self.kind: self.name}
         if self.job is not None:
             line["job_id"] = self.job.id
             line |= {"batch_id": self.job.batch_id} if self.job.batch_id else {}
@@ -62,13 +63,22 @@ Source = Path | Packed | Unsent
 
 def classify(client: Client, files: Sequence[Source], priority: str, batch_id: str | None = None) -> Iterator[Answer]:
     """Answers in the order of `files`; a refused file is an answer with its error."""
-    submitted: deque[tuple[Source, wire.Job | str]] = deque()
-    for source in files:
-        submitted.append((source, _submit(client, source, priority, batch_id)))
-        if len(submitted) == IN_FLIGHT:
-            yield _await(client, *submitted.popleft())
-    while submitted:
-        yield _await(client, *submitted.popleft())
+    return in_flight(client, ((_name(source), _submit(client, source, priority, batch_id)) for source in files))
+
+
+def in_flight(client: Client, sent: Iterator[tuple[str, wire.Job | str]]) -> Iterator[Answer]:
+    """The answers to what is sent, in its order, while as much as may is sent ahead.
+
+    Args:
+        sent: the name of each film and its job, or why there is none; the next is sent when it is asked for.
+    """
+    ahead: deque[tuple[str, wire.Job | str]] = deque()
+    for each in sent:
+        ahead.append(each)
+        if len(ahead) == IN_FLIGHT:
+            yield _await(client, *ahead.popleft())
+    while ahead:
+        yield _await(client, *ahead.popleft())
 
 
 def run(client: Client, files: Sequence[Path], *, as_json: bool, priority: str, as_batch: bool = False) -> int:
@@ -77,17 +87,28 @@ def run(client: Client, files: Sequence[Path], *, as_json: bool, priority: str, 
     Args:
         as_batch: send them as one batch, told before the first film and after the last, beside what is printed.
     """
-    answers: list[Answer] = []
     films = find_films(files)
     console = Console(stderr=True, soft_wrap=True)
     batch = client.make_batch() if as_batch else None
     if batch:
         console.print(f"batch {batch.id}: {client.address_of(batch.links.page)}", highlight=False)
+    coming = classify(client, films, priority, batch.id if batch else None)
+    answers = show(coming, len(films), console, as_json=as_json)
+    if batch:
+        sent = sum(not isinstance(film, Unsent) for film in films)
+        taken = sum(answer.job is not None for answer in answers)
+        console.print(f"batch {batch.id}: {_sum_up(client.get_batch(batch.id), sent, taken)}", highlight=False)
+    return 1 if any(answer.error for answer in answers) else 0
+
+
+def show(coming: Iterator[Answer], total: int, console: Console, *, as_json: bool) -> list[Answer]:
+    """All answers, printed: as JSON as each comes, else as a table at the end; on `console` how far it is."""
+    answers: list[Answer] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     try:
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            bar = progress.add_task("classifying", total=len(films))
-            for answer in classify(client, films, priority, batch.id if batch else None):
+            bar = progress.add_task("classifying", total=total)
+            for answer in coming:
                 answers.append(answer)
                 progress.advance(bar)
                 if as_json:
@@ -97,10 +118,7 @@ def run(client: Client, files: Sequence[Path], *, as_json: bool, priority: str, 
         if answers and not as_json:
             Console().print(_table(answers))
             Console().print(wire.NOTICE.capitalize() + ".", style="dim")
-    if batch:
-        sent = sum(not isinstance(film, Unsent) for film in films)
-        console.print(f"batch {batch.id}: {_sum_up(client.get_batch(batch.id), sent)}", highlight=False)
-    return 1 if any(answer.error for answer in answers) else 0
+    return answers
 
 
 def find_films(paths: Sequence[Path]) -> list[Source]:
@@ -142,28 +160,38 @@ def _submit(client: Client, source: Source, priority: str, batch_id: str | None)
         return f"The file cannot be read: {error.strerror or type(error).__name__}."
 
 
-def _sum_up(batch: wire.Batch, sent: int) -> str:
-    """'12 films, 10 succeeded, 2 not taken'; those that were not taken are in no batch."""
-    told = [f"{number} {name}" for name, number in batch.counts.items() if number]
-    not_taken = sent - batch.total
-    return ", ".join([f"{sent} films", *told, *([f"{not_taken} not taken"] if not_taken > 0 else [])])
+def _sum_up(batch: wire.Batch, sent: int, taken: int) -> str:
+    """'12 films, 10 succeeded, 2 not taken'; those that were not taken are in no batch, those deleted no more."""
+    beside = {"deleted": taken - batch.total, "not taken": sent - taken}
+    told = [f"{number} {name}" for name, number in (*batch.counts.items(), *beside.items()) if number > 0]
+    return ", ".join([f"{sent} films", *told])
 
 
-def _await(client: Client, source: Source, sent: wire.Job | str) -> Answer:
+def _await(client: Client, name: str, sent: wire.Job | str) -> Answer:
     if isinstance(sent, str):
-        return Answer(str(source), None, sent)
-    job = client.wait(sent.id)
+        return Answer(name, None, sent)
+    try:
+        job = client.wait(sent.id)
+    except Refused as error:
+        if error.problem_code != JobDeleted.code:
+            raise
+        return Answer(name, sent, error.detail)  # by somebody else, meanwhile
     if job.result is not None:
-        return Answer(str(source), job, None)
-    return Answer(str(source), job, job.error.detail if job.error else f"The job is {job.status.value}.")
+        return Answer(name, job, None)
+    return Answer(name, job, job.error.detail if job.error else f"The job is {job.status.value}.")
+
+
+def _name(source: Source) -> str:
+    """As a text that can be printed: a file's name may have bytes that are none."""
+    return str(source).encode("utf-8", "replace").decode("utf-8")
 
 
 def _table(answers: Sequence[Answer]) -> Table:
     """Fits 80 columns, and cuts nothing: what is too long is folded."""
-    table = Table(Column("file and job", min_width=36, overflow="fold"), Column("verdict", overflow="fold"))
+    table = Table(Column("film and job", min_width=36, overflow="fold"), Column("verdict", overflow="fold"))
     for answer in answers:
         # a file may be named like a style: escape shows it as it is
-        table.add_row(f"{escape(Path(answer.file).name)}\n{answer.job.id if answer.job else ''}", _told(answer))
+        table.add_row(f"{escape(Path(answer.name).name)}\n{answer.job.id if answer.job else ''}", _told(answer))
     return table
 
 

@@ -13,8 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from shared.domain import Priority
-from shared.errors import NotAllowed
+from shared.domain import AgainReason, Priority
 from shared.exits import EXTRAS, end_plainly, what_to_install
 from shared.settings import find_unknown, load_settings
 
@@ -26,10 +25,12 @@ HELP = {
     "evaluate": "Measure a model on labelled films.",
     "key": "API keys and links into the pages.",
     "model": "Model folders.",
+    "replay": "Compute a stored film's answer anew, and compare it with the record.",
     "samples": "Make sample films.",
     "tenant": "Tenants: each sees its own films alone.",
     "train": "Learn a model from labelled films.",
     "web": "The web server.",
+    "webhook": "Addresses that the ends of jobs are told to.",
     "worker": "Worker pools.",
 }
 """What the list of commands says of those that are not loaded for it."""
@@ -111,14 +112,25 @@ def classify(
 ) -> None:
     """Send films to the service, wait, and print what came of them."""
     from shared.classify import run  # noqa: PLC0415
-    from shared.client import CONNECT_PATIENCE_S, Client  # noqa: PLC0415
+    from shared.client import open_client  # noqa: PLC0415
 
-    settings = load_settings()
-    api_key = settings.client_key
-    if api_key is None:
-        raise NotAllowed("No key: set PLAINFILM_KEY, or start the service here with `plainfilm up`.")
-    with Client(settings.service_url, api_key, connect_patience_s=CONNECT_PATIENCE_S) as client:
+    with open_client(load_settings()) as client:
         raise typer.Exit(run(client, files, as_json=as_json, priority=priority, as_batch=batch))
+
+
+@cli.command()
+def again(
+    reasons: Annotated[list[AgainReason], typer.Argument(help="the end of a film's newest job, or what answered it")],
+    since: Annotated[str | None, typer.Option(help="of jobs made since then: 2026-11-01T00:00:00Z")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,  # noqa: FBT002  a flag
+    priority: Annotated[Priority, typer.Option(help="how soon: stat before routine before bulk")] = Priority.BULK,
+) -> None:
+    """Classify stored films again, wait, and print what came of them; go on where it was cut off."""
+    from shared.again import run  # noqa: PLC0415
+    from shared.client import open_client  # noqa: PLC0415
+
+    with open_client(load_settings()) as client:
+        raise typer.Exit(run(client, reasons, since=since, priority=priority, as_json=as_json))
 
 
 def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import time
 import uuid
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
 import httpx
 
-from shared import wire
+from shared import audit_wire, webhook_wire, wire
 from shared.errors import AppError, NotAllowed, Unavailable
+from shared.settings import Settings
 
 PATIENCE_S = 60.0
 """How long a service that does not answer is asked again."""
@@ -20,6 +24,18 @@ CONNECT_PATIENCE_S = 3.0
 
 HOLD_S = 20
 """How long the service is asked to hold a question; less than the 30 s after which an answer counts as lost."""
+
+BEFORE = frozenset({429, 503, 507})
+"""The service says: not now. Nothing was begun."""
+
+ON_THE_WAY = frozenset({502, 504})
+"""Something between says so; what became of the request is not known."""
+
+PAGE = 200
+"""Jobs of one page of the list, as many as it has at most."""
+
+
+WEBHOOKS = "/api/v1/webhooks"
 
 
 class Refused(AppError):
@@ -90,7 +106,14 @@ class Client:
         """
         data = film.read_bytes()
         wishes = {"priority": priority} | ({} if batch_id is None else {"batch": batch_id})
-        response = self._ask("POST", "/api/v1/jobs", params=wishes, headers=_new_key(), files={"file": ("film", data)})
+        headers = _new_key() | _described(data)
+        response = self._ask("POST", "/api/v1/jobs", params=wishes, headers=headers, content=data)
+        return wire.Job.model_validate_json(response.content)
+
+    def classify_again(self, job_id: str, key: str, priority: str) -> wire.Job:
+        """A new job for the film of one that has ended, or the one that this key made; raises as `submit` does."""
+        path, headers = f"/api/v1/jobs/{job_id}/again", {"Idempotency-Key": key}
+        response = self._ask("POST", path, params={"priority": priority}, headers=headers)
         return wire.Job.model_validate_json(response.content)
 
     def make_batch(self) -> wire.Batch:
@@ -109,6 +132,74 @@ class Client:
         """The newest jobs."""
         return wire.JobList.model_validate_json(self._ask("GET", "/api/v1/jobs", params={"limit": str(limit)}).content)
 
+    def all_jobs(self, since: str | None) -> Iterator[wire.Job]:
+        """Every job, the newest first, or those made since then; what is made meanwhile is not among them."""
+        query = {"limit": str(PAGE)} | ({} if since is None else {"since": since})
+        cursor: str | None = ""
+        while cursor is not None:
+            asked = query | ({"cursor": cursor} if cursor else {})
+            page = wire.JobList.model_validate_json(self._ask("GET", "/api/v1/jobs", params=asked).content)
+            yield from page.jobs
+            cursor = page.next_cursor
+
+    def get_audit(self, job_id: str) -> audit_wire.AuditTrail:
+        """All that happened to a job, the oldest first.
+
+        Raises:
+            Refused: there is no such job, or its trail is not for this key.
+            NotAllowed, Unavailable: as `submit`.
+        """
+        events: list[audit_wire.AuditEvent] = []
+        cursor = 0
+        while True:
+            found = self._ask("GET", f"/api/v1/jobs/{job_id}/audit", params={"cursor": str(cursor)})
+            page = audit_wire.AuditTrail.model_validate_json(found.content)
+            events += page.events
+            if page.next_cursor is None:
+                return page.model_copy(update={"events": events})
+            cursor = page.next_cursor
+
+    def readiness(self) -> wire.Readiness:
+        """What the service has, part by part."""
+        return wire.Readiness.model_validate_json(self._ask("GET", "/readyz").content)
+
+    def add_webhook(self, url: str) -> webhook_wire.WebhookSecret:
+        """An address that the ends of jobs are told to, with its secret; raises as `submit` does."""
+        found = self._ask("POST", WEBHOOKS, is_once=True, json={"url": url})
+        return webhook_wire.WebhookSecret.model_validate_json(found.content)
+
+    def list_webhooks(self) -> webhook_wire.WebhookList:
+        """All of the tenant."""
+        return webhook_wire.WebhookList.model_validate_json(self._ask("GET", WEBHOOKS).content)
+
+    def rotate_webhook(self, webhook_id: str) -> webhook_wire.WebhookSecret:
+        """Another secret for it."""
+        found = self._ask("POST", f"{WEBHOOKS}/{webhook_id}/rotate", is_once=True)
+        return webhook_wire.WebhookSecret.model_validate_json(found.content)
+
+    def remove_webhook(self, webhook_id: str) -> None:
+        """Tell it nothing any more."""
+        self._ask("DELETE", f"{WEBHOOKS}/{webhook_id}", is_once=True)
+
+    def ping_webhook(self, webhook_id: str) -> webhook_wire.Delivery:
+        """Have it sent something that says nothing."""
+        return webhook_wire.Delivery.model_validate_json(self._ask("POST", f"{WEBHOOKS}/{webhook_id}/test").content)
+
+    def list_deliveries(self, webhook_id: str, **query: str) -> webhook_wire.DeliveryList:
+        """A page of its deliveries, newest first."""
+        found = self._ask("GET", f"{WEBHOOKS}/{webhook_id}/deliveries", params=query)
+        return webhook_wire.DeliveryList.model_validate_json(found.content)
+
+    def replay_delivery(self, webhook_id: str, delivery_id: str) -> webhook_wire.Delivery:
+        """Have one sent again."""
+        found = self._ask("POST", f"{WEBHOOKS}/{webhook_id}/deliveries/{delivery_id}/replay")
+        return webhook_wire.Delivery.model_validate_json(found.content)
+
+    def replay_failed(self, webhook_id: str, since: str) -> int:
+        """Have all sent again that failed since then (ISO 8601 with its zone); how many."""
+        found = self._ask("POST", f"{WEBHOOKS}/{webhook_id}/replay", json={"since": since})
+        return webhook_wire.Replayed.model_validate_json(found.content).deliveries
+
     def wait(self, job_id: str, every_s: float = 0.25) -> wire.Job:
         """The job once it is done: the service holds the question until then; where it does not, polls."""
         while True:
@@ -119,7 +210,8 @@ class Client:
             if "Preference-Applied" not in response.headers:
                 time.sleep(every_s)
 
-    def _ask(self, method: str, path: str, **arguments: object) -> httpx.Response:
+    def _ask(self, method: str, path: str, *, is_once: bool = False, **arguments: object) -> httpx.Response:
+        """Again where no answer came, or none yet; what is to be done once alone, only where it was not begun."""
         asked = time.monotonic()
         give_up_at = asked + self._patience_s
         while True:
@@ -129,18 +221,40 @@ class Client:
             except httpx.TransportError as error:
                 if isinstance(error, httpx.ConnectError) and not self._has_answered:
                     give_up_at = min(give_up_at, asked + self._connect_patience_s)
+                if is_once and not isinstance(error, httpx.ConnectError):
+                    raise Unavailable("The answer was lost, and whether it was done is not known: look.") from error
                 if time.monotonic() >= give_up_at:
                     raise Unavailable(f"{self._http.base_url} does not answer. Is `plainfilm up` running?") from error
             else:
                 self._has_answered = True
-                if response.status_code not in (429, 502, 503, 504) or time.monotonic() >= give_up_at:
+                if (
+                    response.status_code not in (BEFORE if is_once else BEFORE | ON_THE_WAY)
+                    or time.monotonic() >= give_up_at
+                ):
                     return _checked(response)
                 pause = _pause_s(response, pause)
             time.sleep(min(pause, max(0.0, give_up_at - time.monotonic())))
 
 
+def open_client(settings: Settings) -> Client:
+    """A client of this machine's service, or of the one that is set.
+
+    Raises:
+        NotAllowed: there is no key.
+    """
+    if settings.client_key is None:
+        raise NotAllowed("No key: set PLAINFILM_KEY, or start the service here with `plainfilm up`.")
+    return Client(settings.service_url, settings.client_key, connect_patience_s=CONNECT_PATIENCE_S)
+
+
 def _new_key() -> dict[str, str]:
     return {"Idempotency-Key": str(uuid.uuid4())}
+
+
+def _described(data: bytes) -> dict[str, str]:
+    """A film as a raw body: cheaper to read than a form; and what its bytes are, so that damage is noticed."""
+    digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+    return {"Content-Type": "application/octet-stream", "Content-Digest": f"sha-256=:{digest}:"}
 
 
 def _pause_s(response: httpx.Response, default_s: float) -> float:

@@ -8,13 +8,12 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from shared import broker, samples
 from shared.db import schema
 from shared.db.engine import build_database, is_missing_file
 from shared.errors import AppError, InvalidRequest, explain
-from shared.home import find_openness
+from shared.home import find_openness, free_bytes, nearest_folder
 from shared.imaging import seccomp
 from shared.imaging.decoder_client import DECODER_COMMAND
 from shared.imaging.sandbox import Sandbox
@@ -50,9 +49,10 @@ def _python() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
+    engines = ["tensorflow"] if _has_gpu() else ["tensorflow", "openvino"]
     for extra, modules in (
         ("web", ["flask", "gdcm", "jpeg_ls"]),
-        ("worker", ["celery", "tensorflow"]),
+        ("worker", ["celery", *engines]),
         ("training", ["sklearn"]),
     ):
         is_there = all(importlib.util.find_spec(module) for module in modules)
@@ -61,7 +61,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _home(settings: Settings) -> Finding:
-    is_fine = os.access(_nearest_folder(settings.home), os.W_OK)
+    is_fine = os.access(nearest_folder(settings.home), os.W_OK)
     state = str(settings.home) if is_fine else f"{settings.home} is not writable; set PLAINFILM_HOME"
     openness = find_openness(settings.home)
     if is_fine and openness:
@@ -69,13 +69,8 @@ def _home(settings: Settings) -> Finding:
     return Finding("home", is_fine, state)
 
 
-def _nearest_folder(home: Path) -> Path:
-    """The home, or the folder that it would be made in."""
-    return next(folder for folder in (home, *home.parents) if folder.exists())
-
-
 def _disk(settings: Settings) -> Finding:
-    free = shutil.disk_usage(_nearest_folder(settings.home)).free
+    free = free_bytes(settings)
     if free < settings.min_free_bytes:
         told = f"{free / 2**30:.1f} GiB free, less than PLAINFILM_MIN_FREE_BYTES: no film would be taken"
         return Finding("disk", is_fine=False, state=told)
@@ -147,5 +142,10 @@ def _confinement() -> Finding:
 
 
 def _gpu() -> Finding:
-    is_there = shutil.which("nvidia-smi") is not None
-    return Finding("GPU", is_there, "NVIDIA driver found" if is_there else "none: the CPU is used", is_needed=False)
+    is_there = _has_gpu()
+    found = "NVIDIA driver found: used where the extra 'gpu' stands in the place of 'worker'"
+    return Finding("GPU", is_there, found if is_there else "none: the CPU is used", is_needed=False)
+
+
+def _has_gpu() -> bool:
+    return shutil.which("nvidia-smi") is not None

@@ -81,6 +81,15 @@ def first_id_at(moment: datetime) -> str:
     return str(UUID(int=max(0, int(moment.timestamp() * 1000)) << 80))
 
 
+class AgainReason(StrEnum):
+    """Why a stored film is classified again: its newest job came to this end, or another model answered it."""
+
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    OTHER_MODEL = "other-model"
+
+
 class Priority(StrEnum):
     """The class a job waits in; the table stores its rank, JSON its word."""
 
@@ -104,7 +113,7 @@ EXPLAIN_QUEUE: Final = "explain"
 
 
 class ExplanationMethod(StrEnum):
-    """How a map can be made; the worker's engine has the same names, a contract test holds both together."""
+    """How a map can be made."""
 
     GRAD_CAM = "grad_cam"
     GRAD_CAM_PLUS_PLUS = "grad_cam_plus_plus"
@@ -141,8 +150,16 @@ class ExplanationState(StrEnum):
         return self in {ExplanationState.DONE, ExplanationState.FAILED}
 
 
+class DeliveryState(StrEnum):
+    """Where the telling of one event to one webhook is; a failed one is kept, and may be sent again."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
 class Role(StrEnum):
-    """What a key may do; an auditor reads only."""
+    """Of a key; what each may do is in `shared/rights.py`."""
 
     ADMIN = "admin"
     UPLOADER = "uploader"

@@ -13,7 +13,9 @@
     ├── InvalidRequest           400     a query parameter or identifier is wrong
     ├── NotAllowed               401 · Forbidden 403
     ├── NotFound                 404     JobNotFound · JobDeleted (410) · BatchNotFound · BlobMissing (500: ours)
+    │                                        WebhookNotFound · DeliveryNotFound
     ├── Conflict                 409     IllegalTransition · LeaseLost · NotExplainable · IdempotencyMismatch (422)
+    │                                        WebhooksOff
     ├── ModelProblem             500     ManifestMismatch · BadChecksum · WrongShape · ModelReplaced · GoldenMismatch
     ├── DataProblem              422     a manifest or folder of films that cannot be trained on
     ├── TooSlow                  408     the body did not come in time
@@ -28,7 +30,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 
@@ -121,6 +123,10 @@ class InvalidRequest(AppError):
     status = 400
     title = "The request is invalid"
 
+    def __init__(self, detail: str, fields: Sequence[tuple[str, str]] = (), **facts: object) -> None:
+        super().__init__(detail, None, **facts)
+        self.fields = fields  # that are wrong: where each is, as `wire.FieldError` has it, and what is wrong
+
 
 class NotAllowed(AppError):
     """No valid key or session came with the request."""
@@ -168,6 +174,20 @@ class BatchNotFound(NotFound):
     title = "No such batch"
 
 
+class WebhookNotFound(NotFound):
+    """No such webhook for this tenant; a foreign id answers the same."""
+
+    code = "webhook_not_found"
+    title = "No such webhook"
+
+
+class DeliveryNotFound(NotFound):
+    """The webhook has no such delivery, or has it no longer."""
+
+    code = "delivery_not_found"
+    title = "No such delivery"
+
+
 class BlobMissing(NotFound):
     """A stored film that a job refers to is gone or broken."""
 
@@ -211,6 +231,13 @@ class NotExplainable(Conflict):
 
     code = "not_explainable"
     title = "There is no result to explain"
+
+
+class WebhooksOff(Conflict):
+    """The service's operator has not switched webhooks on, so nothing would be sent."""
+
+    code = "webhooks_off"
+    title = "Webhooks are off"
 
 
 class ModelProblem(AppError):

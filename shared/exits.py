@@ -13,6 +13,7 @@ EXTRAS: Final = MappingProxyType(
     {
         "web": "web",
         "worker": "worker",
+        "replay": "worker",
         "train": "training",
         "evaluate": "training",
         "samples": "training",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,16 @@ def prepare(settings: Settings, say: Callable[[str], None]) -> None:
     warning = find_openness(home)
     if warning:
         say(warning)
+
+
+def free_bytes(settings: Settings) -> int:
+    """Room on the disk of the home, made or not, or on that of its films where that is another and has less."""
+    return min(shutil.disk_usage(nearest_folder(each)).free for each in (settings.home, settings.blobs))
+
+
+def nearest_folder(folder: Path) -> Path:
+    """The folder, or the one that it would be made in."""
+    return next(each for each in (folder, *folder.parents) if each.exists())
 
 
 def find_openness(home: Path) -> str | None:

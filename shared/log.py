@@ -28,6 +28,8 @@ with _hidden("rich"):  # what structlog prints on terminals by it is never print
 
 from structlog.typing import EventDict, Processor  # noqa: E402  see above
 
+from shared.errors import AppError  # noqa: E402
+
 SHARED_PROCESSORS: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -38,6 +40,17 @@ SHARED_PROCESSORS: tuple[Processor, ...] = (
 
 QUIET = ("alembic", "celery.app.trace", "celery.worker.strategy")
 """Libraries' loggers that would say what ours do: at each start, and twice for each film."""
+
+
+@contextmanager
+def logging_faults(log: structlog.stdlib.BoundLogger, event: str) -> Iterator[None]:
+    """For a turn of a loop, which goes on whatever fails in it: known errors are warnings, others have their trace."""
+    try:
+        yield
+    except AppError as error:
+        log.warning(event, code=error.code, why=error.facts.get("why") or error.detail)
+    except Exception:
+        log.exception(event)
 
 
 def set_up_logging(level: str, process: str) -> None:
@@ -81,6 +94,8 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return logger
 
 
-def bind_request(request_id: str) -> None:
-    """Give every later log line of this request its id."""
-    structlog.contextvars.bind_contextvars(request_id=request_id)
+def bind_request(request_id: str, trace_id: str | None = None) -> None:
+    """Give every later log line of this request its id, and that of the trace it is part of."""
+    structlog.contextvars.unbind_contextvars("trace_id")  # of the connection's last request
+    traced = {} if trace_id is None else {"trace_id": trace_id}
+    structlog.contextvars.bind_contextvars(request_id=request_id, **traced)

@@ -89,7 +89,7 @@ def films_in(path: Path) -> list[Packed]:
 
 
 def _is_film(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
-    if entry.filename.startswith(OF_MACS) or entry.is_dir():
+    if not entry.filename or entry.filename.startswith(OF_MACS) or entry.is_dir():
         return False
     try:
         return is_film(PurePosixPath(entry.filename).name, lambda: archive.open(entry))

@@ -30,7 +30,8 @@ EXPLAIN: Final = "worker.explain"
 KEY_PREFIX: Final = "plainfilm:"
 
 ALONE_S: Final = 0.05
-"""Asking before each ring cost a lone client more than it spared (DECISIONS 26)."""
+"""Films that come further apart are rung without asking first whether a worker is idle: for a lone client the question
+costs more than it spares (DECISIONS 26)."""
 
 log = get_logger(__name__)
 

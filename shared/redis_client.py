@@ -14,8 +14,8 @@ TAKEN: Final = frozenset({
     "client_name", "db", "health_check_interval", "max_connections", "password", "protocol", "socket_connect_timeout",
     "socket_keepalive", "socket_timeout", "timeout", "username",
 })  # fmt: skip
-"""Parameters that an address may have, beside those that begin with `ssl_`. redis-py takes every name of its own for
-one, also of what is no text: such a client fails at its first use."""
+"""Parameters that an address may have, beside those that begin with `ssl_`. redis-py would take the name of any
+argument of its client, also of one that is no text, and fail at the client's first use."""
 
 
 def make_client(url: str, **options: Any) -> Redis:  # Any: redis-py's own options

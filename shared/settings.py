@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -69,6 +69,12 @@ class Settings(BaseModel):
     engine_threads: int | None = Field(
         default=None, ge=1, le=256, description="cores that one worker computes on; all that it may use unless set"
     )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="workers that `plainfilm up` starts; they share the cores unless told otherwise",
+    )
     precision: Literal["auto", "f32", "bf16", "int8"] = Field(
         default="auto",
         description="arithmetic of the network: int8 (OpenVINO's; bf16 is TensorFlow's) on CPUs that have instructions "
@@ -122,7 +128,7 @@ class Settings(BaseModel):
     min_free_bytes: int = Field(
         default=256 * 2**20,
         ge=0,
-        description="room that must be left on the disk of `home`; with less, films are answered 507",
+        description="room that must be left on the disks of `home` and its films; with less, films are answered 507",
     )
     max_attempts: int = Field(default=3, ge=1, description="claims of one film before it is failed as poisoned")
     retain_days: float | None = Field(
@@ -134,6 +140,12 @@ class Settings(BaseModel):
     )
     orphan_after_s: float = Field(
         default=3600.0, gt=0, description="stored films without a job row are removed after this"
+    )
+    webhooks: bool = Field(
+        default=False, description="ends of jobs are told to the addresses that admins give; `plainfilm up` starts that"
+    )
+    webhooks_private: bool = Field(
+        default=False, description="such addresses may be of this machine and of private networks, and plain HTTP"
     )
 
     @field_validator("upload_budget_bytes")
@@ -164,7 +176,7 @@ class Settings(BaseModel):
     def sql_url(self) -> str:
         """The database's SQLAlchemy URL; plain `postgresql://` is read as psycopg 3's."""
         if self.database_url is None:
-            return f"sqlite:///{self.home / 'plainfilm.db'}"
+            return f"sqlite:///{quote(str(self.home / 'plainfilm.db'))}"
         url = self.database_url.get_secret_value()
         for plain in ("postgresql://", "postgres://"):
             if url.startswith(plain):

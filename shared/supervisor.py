@@ -27,7 +27,7 @@ STEADY_S = 60.0
 """A part that lived so long starts its backoff anew."""
 
 STOP_GRACE_S = 28.0
-"""A worker may finish its batch (25 s) before it is killed."""
+"""A worker waits 25 s for what it has in hand before it goes by itself."""
 
 TICK_S = 0.2
 
@@ -48,6 +48,7 @@ class Part:
         environment: added to ours.
         longest_pause_s: what it waits at the most before it is started again.
         descriptors: of ours, which it gets by the same numbers.
+        ends_last: the others speak to it until they have ended.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Part:
     environment: Mapping[str, str] = field(default_factory=dict)
     longest_pause_s: float = LONGEST_PAUSE_S
     descriptors: Sequence[int] = ()
+    ends_last: bool = False
     process: subprocess.Popen[bytes] | None = None
     pause_s: float = FIRST_PAUSE_S
     started_at: float = 0.0
@@ -74,7 +76,6 @@ class Part:
                 start_new_session=True,
                 preexec_fn=die_with_parent,  # noqa: PLW1509  this process has no other thread
             )
-        self.started_at = time.monotonic()
 
     def signal(self, number: int) -> None:
         """Send a signal to its whole process group."""
@@ -88,17 +89,19 @@ class Supervisor:
     Args:
         logs: folder of the parts' output.
         say: prints a line for the person at the terminal.
+        clock: seconds that only rise.
     """
 
-    def __init__(self, logs: Path, say: Say) -> None:
+    def __init__(self, logs: Path, say: Say, clock: Callable[[], float] = time.monotonic) -> None:
         self._logs = logs
         self._say = say
+        self._clock = clock
         self._parts: list[Part] = []
         self._is_stopping = False
 
     def add(self, part: Part) -> None:
         """Start a part and keep it."""
-        part.start(self._logs)
+        self._start(part)
         self._parts.append(part)
 
     def watch(self) -> None:
@@ -106,18 +109,25 @@ class Supervisor:
         while not self._is_stopping:
             for part in self._parts:
                 self._tend(part)
-                turn_over(self._logs / f"{part.name}.log")
+                with suppress(OSError):  # a log that stays long stops nothing
+                    turn_over(self._logs / f"{part.name}.log")
             multiprocessing.active_children()  # buries those that have ended
             time.sleep(TICK_S)
 
     def stop(self) -> None:
-        """End all parts, the last started first: asked first, killed after `STOP_GRACE_S`."""
-        for part in reversed(self._parts):
+        """End all parts: asked all at once, killed after `STOP_GRACE_S`; then those that end last, likewise."""
+        for ends_last in (False, True):
+            self._stop([part for part in self._parts if part.ends_last is ends_last])
+
+    def _stop(self, parts: Sequence[Part]) -> None:
+        for part in parts:
             part.signal(signal.SIGTERM)
+        give_up_at = time.monotonic() + STOP_GRACE_S
+        for part in parts:
             if part.process is None:
                 continue
             try:
-                part.process.wait(STOP_GRACE_S)
+                part.process.wait(max(0.0, give_up_at - time.monotonic()))
             except subprocess.TimeoutExpired:
                 self._say(f"{part.name} did not end in {STOP_GRACE_S:.0f} s; killed")
             _kill_group(part.process.pid)
@@ -127,11 +137,15 @@ class Supervisor:
         """A signal handler: ends `watch`."""
         self._is_stopping = True
 
+    def _start(self, part: Part) -> None:
+        part.start(self._logs)
+        part.started_at = self._clock()
+
     def _tend(self, part: Part) -> None:
         if part.process is None:
-            if time.monotonic() >= part.start_again_at:
+            if self._clock() >= part.start_again_at:
                 try:
-                    part.start(self._logs)
+                    self._start(part)
                 except OSError as error:  # no memory for a process just now, say: the other parts go on
                     self._start_later(part, f"cannot be started: {error.strerror or error}")
             return
@@ -139,14 +153,14 @@ class Supervisor:
         if status is None:
             return
         _kill_group(part.process.pid)
-        if time.monotonic() - part.started_at > STEADY_S:
+        if self._clock() - part.started_at > STEADY_S:
             part.pause_s = FIRST_PAUSE_S
         self._start_later(part, f"ended with status {status}")
 
     def _start_later(self, part: Part, why: str) -> None:
         self._say(f"{part.name} {why}; starting it again in {part.pause_s:.1f} s "
                   f"(log: {self._logs / part.name}.log)")  # fmt: skip
-        part.process, part.start_again_at = None, time.monotonic() + part.pause_s
+        part.process, part.start_again_at = None, self._clock() + part.pause_s
         part.pause_s = min(2 * part.pause_s, part.longest_pause_s)
 
 

@@ -1,4 +1,4 @@
-"""What `plainfilm up` does, in order: broker, worker, migrations, key, web, link, sample films, then watch.
+"""What `plainfilm up` does, in order: broker, worker, migrations, key, web, webhooks, link, sample films, then watch.
 
 The worker loads while the database is brought to its schema, and waits for it. What the database and the client need
 takes longer to load than all else, and half of this process's memory: hence the late imports, and a child for them.
@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -65,16 +65,28 @@ def _start(settings: Settings, supervisor: Supervisor, listener: int, say: Say) 
     url = settings.local_url
     private_files.write(settings.run / "redis-url", broker_url)
     private_files.write(settings.run / "url", url)
-    caches = dict.fromkeys(("KERAS_HOME", "MPLCONFIGDIR"), str(settings.home / "cache"))  # not in the user's own home
-    supervisor.add(Part("worker", [sys.executable, "-m", "worker.run"], environment | caches, PAUSE_S))
+    for part in _workers(settings, environment):
+        supervisor.add(part)
     token = _prepare(settings, url, say)
     web = [sys.executable, "-m", "web.run", f"fd://{listener}"]
     supervisor.add(Part("web", web, environment, PAUSE_S, [listener]))
+    if settings.webhooks:
+        supervisor.add(Part("webhooks", [sys.executable, "-m", "shared.webhooks.run"], environment))
     shown = settings.service_url  # PLAINFILM_URL where it is set, else ours
     say(f"plainfilm is starting at {shown}")
     say(f"  open once in your browser: {shown}/enter/{token}")
     say(f"  API key: {settings.key_file}")
     say(f"  logs: {settings.home / 'logs'}   stop: Ctrl-C")
+
+
+def _workers(settings: Settings, environment: Mapping[str, str]) -> list[Part]:
+    """So many as are set; several compute on their shares of the cores, unless it is set on how many each does."""
+    caches = dict.fromkeys(("KERAS_HOME", "MPLCONFIGDIR"), str(settings.home / "cache"))  # not in the user's own home
+    own = {**environment, **caches}
+    if settings.workers > 1 and settings.engine_threads is None:
+        own["PLAINFILM_ENGINE_THREADS"] = str(-(-len(os.sched_getaffinity(0)) // settings.workers))
+    names = ["worker", *(f"worker-{number}" for number in range(2, settings.workers + 1))]
+    return [Part(name, [sys.executable, "-m", "worker.run"], own, PAUSE_S) for name in names]
 
 
 def _start_broker(settings: Settings, supervisor: Supervisor) -> str:
@@ -83,7 +95,7 @@ def _start_broker(settings: Settings, supervisor: Supervisor) -> str:
         broker.wait_until_up(url)
     else:
         command, url = broker.configure(settings.run, settings.home / "broker-address")
-        supervisor.add(Part("broker", command))
+        supervisor.add(Part("broker", command, ends_last=True))
         broker.wait_until_started(url)
     return url
 

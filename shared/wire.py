@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import datetime
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from shared.domain import ExplanationMethod, ExplanationState, JobState, Priority, ReaderLabel, Verdict
+from shared.errors import AppError, all_errors
 
 NOTICE: Literal["research use; not a medical device"] = "research use; not a medical device"
 
@@ -49,6 +51,13 @@ class Explanation(Wire):
     is_degenerate: bool = Field(description="constant or empty: says nothing, and no heatmap is drawn")
 
 
+class Receipt(Wire):
+    """The place of an event in the tenant's audit chain."""
+
+    seq: int = Field(ge=1, description="its number")
+    hash: str = Field(description="SHA-256 over it and all before it", pattern="^[0-9a-f]{64}$")
+
+
 class Result(Wire):
     """What the model says of a film."""
 
@@ -67,14 +76,33 @@ class Result(Wire):
         description="what computed it: kind, library, arithmetic", examples=["cpu/openvino-2026.4.1 int8"]
     )
     code_version: str = Field(description="of the worker that answered")
+    receipt: Receipt | None = Field(
+        default=None,
+        description="of the audit event that recorded it: kept elsewhere it shows whether the chain still has that; "
+        "null in lists",
+    )
     notice: Literal["research use; not a medical device"] = NOTICE
 
 
 class JobError(Wire):
-    """Why a job, or an explanation of it, failed."""
+    """Why a job, or an explanation of it, failed: the problem that it would have been."""
 
     code: str
     detail: str
+    type: str = Field(default="", description="a URI that documents `code`")
+    title: str = ""
+    status: int = Field(default=500, ge=400, le=599, description="that a request would have been answered with")
+
+    @classmethod
+    def of(cls, code: str, detail: str) -> JobError:
+        """With what is known of its code; one of no class, such as `poisoned`, is a fault of ours."""
+        kind = _kind_of(code)
+        return cls(code=code, detail=detail, type=f"/problems#{code}", title=kind.title, status=kind.status)
+
+
+@functools.cache
+def _kind_of(code: str) -> type[AppError]:
+    return next((error for error in all_errors() if error.code == code), AppError)
 
 
 class MapQuality(Wire):
@@ -164,6 +192,16 @@ class ReviewRequest(BaseModel):
     label: ReaderLabel
 
 
+class FieldError(Wire):
+    """What is wrong with one field of a request."""
+
+    pointer: str = Field(
+        description="of a JSON body a JSON pointer as a fragment (`#/label`; `#`: all), else the parameter's name",
+        examples=["#/label", "limit"],
+    )
+    detail: str
+
+
 class Problem(Wire):
     """RFC 9457 problem details."""
 
@@ -173,6 +211,7 @@ class Problem(Wire):
     detail: str
     instance: str | None = None
     code: str = Field(description="stable; for programs")
+    errors: list[FieldError] = Field(default=[], description="what is wrong, field by field, where fields are")
     request_id: str
 
 
@@ -185,6 +224,8 @@ class Links(Wire):
     events: str
     explanations: str
     cancel: str = Field(description="to be sent a POST")
+    audit: str = Field(default="", description="what happened to it, for its sender, admins and auditors")
+    again: str = Field(default="", description="to be sent a POST once it has ended: classifies its film again")
 
 
 class Job(Wire):
@@ -208,6 +249,9 @@ class Job(Wire):
     started_at: datetime | None
     finished_at: datetime | None
     expires_at: datetime | None
+    retain_until: datetime | None = Field(
+        default=None, description="deleted soon after it; null where it is kept for good or has not ended"
+    )
     batch_id: str | None = Field(default=None, description="the batch it was sent in")
     input: Input
     model: ModelRef | None = Field(description="null until there is a result")
@@ -262,7 +306,24 @@ class JobEvent(Wire):
 
 STARTS_WITH_A_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 YEARS: Final = range(2, 9999)
-"""In which a time has one an hour or a zone before and after it."""
+"""Times in them stay within what `datetime` can hold, also moved to another time zone."""
+
+
+def _is_written_out(value: object) -> object:
+    """Seconds since 1970 are refused, which pydantic would take as well."""
+    if isinstance(value, datetime) or (isinstance(value, str) and STARTS_WITH_A_DATE.match(value)):
+        return value
+    raise ValueError("it must be a time with its zone, such as 2026-11-01T00:00:00Z")
+
+
+def _can_be_reckoned_with(value: datetime) -> datetime:
+    if value.year not in YEARS:
+        raise ValueError(f"its year must be from {YEARS[0]} to {YEARS[-1]}")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_is_written_out), AfterValidator(_can_be_reckoned_with)]
+"""A time that a client names."""
 
 
 class ExportQuery(BaseModel):
@@ -274,23 +335,8 @@ class ExportQuery(BaseModel):
     verdict: Verdict | None = None
     batch: str | None = Field(default=None, pattern=BATCH_ID, description="jobs of this batch")
     reviewed: Literal["no"] | None = Field(default=None, description="jobs that were answered and nobody has reviewed")
-    since: AwareDatetime | None = Field(default=None, description="jobs made then or later; ISO 8601 with its zone")
-    until: AwareDatetime | None = Field(default=None, description="jobs made before then")
-
-    @field_validator("since", "until", mode="before")
-    @classmethod
-    def _is_written_out(cls, value: object) -> object:
-        """Seconds since 1970 are refused, which pydantic would take as well."""
-        if isinstance(value, str) and not STARTS_WITH_A_DATE.match(value):
-            raise ValueError("it must be a time with its zone, such as 2026-11-01T00:00:00Z")
-        return value
-
-    @field_validator("since", "until")
-    @classmethod
-    def _can_be_reckoned_with(cls, value: datetime | None) -> datetime | None:
-        if value is not None and value.year not in YEARS:
-            raise ValueError(f"its year must be from {YEARS[0]} to {YEARS[-1]}")
-        return value
+    since: Moment | None = Field(default=None, description="jobs made then or later; ISO 8601 with its zone")
+    until: Moment | None = Field(default=None, description="jobs made before then")
 
 
 class ListQuery(ExportQuery):
@@ -300,19 +346,24 @@ class ListQuery(ExportQuery):
     cursor: str | None = Field(default=None, pattern="^[0-9a-f-]{36}$", description="`next_cursor` of the page before")
 
 
-class SubmitQuery(BaseModel):
-    """Parameters of a submission."""
+class AgainQuery(BaseModel):
+    """Parameters of a film that is classified again."""
 
     model_config = ConfigDict(extra="forbid")
 
     priority: Priority = Priority.ROUTINE
-    batch: str | None = Field(default=None, pattern=BATCH_ID, description="the batch that the film is sent in")
     expires_in_s: int | None = Field(
         default=None,
         ge=1,
         le=30 * 86_400,
         description="a film that has not started, or has to be started again, after so long expires instead",
     )
+
+
+class SubmitQuery(AgainQuery):
+    """Parameters of a submission."""
+
+    batch: str | None = Field(default=None, pattern=BATCH_ID, description="the batch that the film is sent in")
 
 
 class Readiness(Wire):
@@ -329,4 +380,9 @@ class Readiness(Wire):
     golden: Literal["passed", "absent", "no_worker"] = Field(
         default="no_worker",
         description="whether the model of each of them gave its recorded answers at the start; absent: one has none",
+    )
+    model_sha256: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{64}$",
+        description="SHA-256 of the weights that all of them have loaded; null where they differ or none lives",
     )

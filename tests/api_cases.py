@@ -42,6 +42,18 @@ def auditor(api: Api) -> Api:
     return Api(api.resources, make_key(api.resources.database, role="auditor"))
 
 
+def uploader(api: Api) -> Api:
+    """With a key that may send films and looks at others' alone."""
+    return Api(api.resources, make_key(api.resources.database, role="uploader"))
+
+
+def audit_own_deleted(api: Api) -> TestResponse:
+    """Of a film that this key sent, and an admin deleted."""
+    sender = uploader(api)
+    job_id = delete(api, (sender.submit().json or {})["id"])
+    return sender.get(AUDIT.format(job_id=job_id))
+
+
 def ask_again(api: Api) -> TestResponse:
     """For a job that has not changed."""
     path = f"/api/v1/jobs/{make_job(api.resources.database)}"
@@ -143,6 +155,33 @@ def submit_again(api: Api) -> TestResponse:
     return api.submit(headers=key)
 
 
+def classify_again(api: Api, job_id: str, headers: dict[str, str] | None = None) -> TestResponse:
+    """The film of a job."""
+    return api.request("POST", AGAIN.format(job_id=job_id), headers)
+
+
+def send_and_cancel(api: Api) -> str:
+    """A job with a stored film that has ended."""
+    job_id: str = (api.submit().json or {})["id"]
+    cancel(api, job_id)
+    return job_id
+
+
+def classify_again_twice(api: Api, *, is_same: bool) -> TestResponse:
+    """By the same key, for the same job, whose new one has ended, or for another."""
+    key, job_id = {"Idempotency-Key": "k"}, send_and_cancel(api)
+    cancel(api, (classify_again(api, job_id, key).json or {})["id"])
+    return classify_again(api, job_id if is_same else send_and_cancel(api), key)
+
+
+def again_where(api: Api, **limits: int) -> TestResponse:
+    """In a service with other limits, where another film waits already."""
+    job_id = send_and_cancel(api)
+    make_job(api.resources.database)
+    settings = api.resources.settings.model_copy(update=limits)
+    return classify_again(Api(replace(api.resources, settings=settings), api.key), job_id)
+
+
 def follow(api: Api, job_id: str, **headers: str) -> TestResponse:
     """The events of a job that has ended."""
     return api.get(f"/api/v1/jobs/{job_id}/events", headers)
@@ -171,12 +210,19 @@ def look_again(api: Api) -> TestResponse:
 
 BATCH = "/api/v1/batches/{batch_id}"
 JOB = "/api/v1/jobs/{job_id}"
+AGAIN = "/api/v1/jobs/{job_id}/again"
 EVENTS = "/api/v1/jobs/{job_id}/events"
 ALL = "/api/v1/jobs/{job_id}/explanations"
 SAID = "/api/v1/jobs/{job_id}/explanations/{method}"
 REVIEWS = "/api/v1/jobs/{job_id}/reviews"
+AUDIT = "/api/v1/jobs/{job_id}/audit"
 FILM = "/api/v1/jobs/{job_id}/film"
-JSON_BODIES = {ALL: b'{"method": "gradient"}', REVIEWS: b'{"label": "normal"}'}
+JSON_BODIES = {
+    ALL: b'{"method": "gradient"}',
+    REVIEWS: b'{"label": "normal"}',
+    "/api/v1/webhooks": b'{"url": "https://ris.example/films"}',
+    "/api/v1/webhooks/{webhook_id}/replay": b'{"since": "2026-11-01T00:00:00Z"}',
+}
 """What a POST to these takes; to others a film, if anything."""
 Case = tuple[str, str, int, Callable[[Api], TestResponse]]
 
@@ -195,8 +241,8 @@ def on_deleted(method: str, template: str) -> Case:
 GONE: dict[str, Case] = {
     f"{method} {template} of a deleted job": on_deleted(method, template)
     for method, template in (
-        ("GET", JOB), ("DELETE", JOB), ("GET", EVENTS), ("POST", f"{JOB}/cancel"), ("GET", FILM), ("GET", ALL),
-        ("POST", ALL), ("GET", SAID), ("GET", REVIEWS), ("POST", REVIEWS),
+        ("GET", JOB), ("DELETE", JOB), ("GET", EVENTS), ("POST", f"{JOB}/cancel"), ("POST", AGAIN), ("GET", FILM),
+        ("GET", ALL), ("POST", ALL), ("GET", SAID), ("GET", REVIEWS), ("POST", REVIEWS),
     )
 }  # fmt: skip
 CASES: dict[str, Case] = GONE | {
@@ -259,6 +305,16 @@ CASES: dict[str, Case] = GONE | {
     "cancel": ("POST", f"{JOB}/cancel", 200, lambda api: cancel(api, make_job(api.resources.database))),
     "cancel unknown": ("POST", f"{JOB}/cancel", 404, lambda api: cancel(api, UNKNOWN)),
     "cancel too late": ("POST", f"{JOB}/cancel", 409, lambda api: cancel(api, succeed(api))),
+    "again": ("POST", AGAIN, 202, lambda api: classify_again(api, send_and_cancel(api))),
+    "again by the same key": ("POST", AGAIN, 200, lambda api: classify_again_twice(api, is_same=True)),
+    "again by another's key": ("POST", AGAIN, 422, lambda api: classify_again_twice(api, is_same=False)),
+    "again badly": ("POST", AGAIN, 400, lambda api: classify_again(api, UNKNOWN, {"Idempotency-Key": " "})),
+    "again without the right": ("POST", AGAIN, 403, lambda api: classify_again(auditor(api), send_and_cancel(api))),
+    "again unknown": ("POST", AGAIN, 404, lambda api: classify_again(api, UNKNOWN)),
+    "again too soon": ("POST", AGAIN, 409, lambda api: classify_again(api, make_job(api.resources.database))),
+    "again of a lost film": ("POST", AGAIN, 500, lambda api: classify_again(api, succeed(api))),
+    "again too often": ("POST", AGAIN, 429, lambda api: again_where(api, tenant_queue_limit=1)),
+    "again without room": ("POST", AGAIN, 507, lambda api: again_where(api, min_free_bytes=2**62)),
     "delete": ("DELETE", JOB, 204, lambda api: api.request("DELETE", f"/api/v1/jobs/{succeed(api)}")),
     "delete unknown": ("DELETE", JOB, 404, lambda api: api.request("DELETE", f"/api/v1/jobs/{UNKNOWN}")),
     "film": ("GET", FILM, 200, lambda api: api.get((api.submit().json or {})["links"]["film"])),
@@ -294,6 +350,12 @@ CASES: dict[str, Case] = GONE | {
     "review at length": ("POST", REVIEWS, 413, lambda api: say(api, UNKNOWN, "x" * 200_000)),
     "reviews": ("GET", REVIEWS, 200, say_and_list),
     "reviews unknown": ("GET", REVIEWS, 404, lambda api: api.get(REVIEWS.format(job_id=UNKNOWN))),
+    "audit": ("GET", AUDIT, 200, lambda api: api.get(AUDIT.format(job_id=succeed(api)))),
+    "audit of a deleted job": ("GET", AUDIT, 200, lambda api: api.get(AUDIT.format(job_id=delete(api, succeed(api))))),
+    "audit badly": ("GET", AUDIT, 400, lambda api: api.get(f"{AUDIT.format(job_id=succeed(api))}?limit=0")),
+    "audit without the right": ("GET", AUDIT, 403, lambda api: uploader(api).get(AUDIT.format(job_id=succeed(api)))),
+    "audit unknown": ("GET", AUDIT, 404, lambda api: api.get(AUDIT.format(job_id=UNKNOWN))),
+    "audit of what it sent and is deleted": ("GET", AUDIT, 410, audit_own_deleted),
     "alive": ("GET", "/livez", 200, lambda api: api.get("/livez")),
     "ready": ("GET", "/readyz", 200, lambda api: api.get("/readyz")),
     "metrics": ("GET", "/metrics", 200, lambda api: api.get("/metrics")),

@@ -8,23 +8,28 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-from shared import broker
+from shared import broker, samples
 from shared.db import migrate
 from shared.db.engine import Database, make_engine
 from shared.db.film_folder import FilmFolder
 from shared.settings import Settings
 from shared.wiring import Resources, new_job_id
 from tests.fakes import FixedClock, LocalNotifier, MemoryBlobs, PlainDecoder, RecordingQueue
+from tests.ports import hold_port, port_of
 from tests.service import Service
+from tests.waiting import LIMIT_S, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,6 +37,12 @@ KEPT = ("PLAINFILM_DATA", "PLAINFILM_TEST_")
 
 for _name in [name for name in os.environ if name.startswith("PLAINFILM_") and not name.startswith(KEPT)]:
     del os.environ[_name]  # settings of the service that a developer runs are none of a test's
+
+
+hypothesis.settings.register_profile(
+    "steady", hypothesis.settings(), deadline=None
+)  # the machine is shared, and nothing is measured by it
+hypothesis.settings.load_profile("steady")
 
 
 def absent(what: str) -> None:
@@ -159,8 +170,16 @@ def resources(sqlite_url: str, tmp_path: Path) -> Iterator[Resources]:
         decoder=PlainDecoder(),
         new_id=new_job_id,
     )
+    before = set(threading.enumerate())
     yield made
+    made.notifier.close()
+    wait_until(lambda: not waiting_threads() - before, "the threads of its waiting rooms to end")
     made.close()
+
+
+def waiting_threads() -> set[threading.Thread]:
+    """Those of `web.waiting`: one that outlived its database would open it again, or log into another test's ears."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("waiting-")}
 
 
 @pytest.fixture(scope="session")
@@ -172,37 +191,48 @@ def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     if broker.find_server() is None:
         absent("a Redis-protocol server")
-    command, url = broker.configure(tmp_path_factory.mktemp("broker"))
+    held = hold_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(broker, "free_port", lambda: port_of(held))
+        command, url = broker.configure(tmp_path_factory.mktemp("broker"))
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    broker.wait_until_up(url)
-    yield url
-    process.kill()
-    process.wait()
+    try:
+        broker.wait_until_up(url, LIMIT_S)
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+        held.close()
 
 
 @pytest.fixture
 def start_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     """Starts `plainfilm up` in a home of its own; `start_service(PLAINFILM_X=...)` adds to its environment."""
-    started: list[Service] = []
+    with ExitStack() as started:
 
-    def start(home: Path | None = None, **environment: str) -> Service:
-        service = Service(home or tmp_path / "home", environment)
-        started.append(service)
-        service.start()
-        return service
+        def start(home: Path | None = None, **environment: str) -> Service:
+            service = Service(home or tmp_path / "home", environment)
+            started.callback(service.stop)
+            service.start()
+            return service
 
-    yield start
-    for service in started:
-        service.stop()
+        yield start
 
 
 @pytest.fixture(scope="session")
 def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One whole service for the tests that only look."""
     service = Service(tmp_path_factory.mktemp("stack") / "home", {})
-    service.start()
-    yield service
-    service.stop()
+    try:
+        service.start()
+        wait_until(
+            lambda: len(service.jobs()) >= len(samples.paths()), "the sample films, which come after it is ready"
+        )
+        for sample in service.jobs():
+            service.done(sample.id)
+        yield service
+    finally:
+        service.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import sys
-import time
-from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
+from shared.domain import Film
 from shared.imaging.sandbox import Sandbox
+from tests.waiting import wait_until
 
 EVIL = """
-import ctypes, os, socket, struct, time
+import ctypes, os, signal, socket, struct, time
 import numpy as np
 from shared.errors import DecodeLimit, UnreadableImage
 from shared.imaging import decoder_process
@@ -32,6 +34,10 @@ def still():
 
 def late():
     time.sleep(0.5)
+
+def held():
+    while not is_released:
+        time.sleep(0.01)
 
 def crash():
     ctypes.string_at(0)
@@ -106,7 +112,20 @@ def tight():
     if films > 1:
         raise DecodeLimit("The PNG needs more memory than we allow; send a smaller copy.")
 
+is_released = False
+
+def release(*_):
+    global is_released
+    is_released = True
+
+signal.signal(signal.SIGUSR1, release)  # before any fork
+
 films = 0
+left_s = 0.0
+
+def ring():
+    global left_s
+    left_s = signal.setitimer(signal.ITIMER_REAL, 60)[0]
 
 def film(data):
     global films
@@ -117,7 +136,8 @@ def film(data):
     except (OSError, ValueError, ImportError) as error:
         raise UnreadableImage(f"{name}: {type(error).__name__}.")
     pixels = np.zeros((40, 40), np.uint8)
-    pixels[0, :20] = np.frombuffer(struct.pack("ddi", start, time.monotonic(), os.getpid()), np.uint8)
+    told = struct.pack("ddid", start, time.monotonic(), os.getpid(), left_s)
+    pixels[0, : len(told)] = np.frombuffer(told, np.uint8)
     return Decoded(pixels, "png", "L")
 
 decoder_process.main(film)
@@ -126,14 +146,6 @@ decoder_process.main(film)
 
 
 EVIL_COMMAND = (sys.executable, "-I", "-c", EVIL)
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for something that must come; the test's own time limit is generous."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
 
 
 def is_running(pid: int) -> bool:
@@ -172,6 +184,20 @@ def decoder_pid(sandbox: Sandbox) -> int:
 
 def seated_child(sandbox: Sandbox) -> int:
     """Wait for the one child that reads a film."""
-    until(lambda: os.getpid() in sandbox._lines and sandbox._lines[os.getpid()]._decoder)
-    until(lambda: len(children_of(decoder_pid(sandbox))) == 1)
-    return children_of(decoder_pid(sandbox))[0]
+    wait_until(lambda: os.getpid() in sandbox._lines and sandbox._lines[os.getpid()]._decoder, "the decoder to start")
+    (child,) = wait_until(lambda: children_of(decoder_pid(sandbox)), "the child to start")
+    return child
+
+
+def released(sandbox: Sandbox, film: Future[Film]) -> Film:
+    """A film that is `held`, once it is read: its child is told that it may be, again and again, as it may be new."""
+
+    def tell() -> bool:
+        decoder = sandbox._lines[os.getpid()]._decoder
+        for child in children_of(decoder.pid) if decoder else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGUSR1)
+        return film.done()
+
+    wait_until(tell, "the film to be read")
+    return film.result()

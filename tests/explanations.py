@@ -85,7 +85,8 @@ def make_map_finding(**changed: object) -> Finding:
         "code_version": "0",
         "duration_ms": 5,
     }
-    return Finding({**recorded, "values": raw, "quality": QUALITY | changed}, recorded)
+    quality = QUALITY | changed
+    return Finding({**recorded, "values": raw, "quality": quality}, {**recorded, "quality": quality})
 
 
 def explain(database: Database, **changed: object) -> Order:

@@ -155,6 +155,9 @@ class LocalNotifier:
 class PlainDecoder:
     """A Decoder without its sandbox."""
 
+    def start(self) -> None:
+        """Nothing to make ready."""
+
     def decode(self, data: bytes, tenant: str | None = None, sha256: str | None = None) -> Film:
         """Decode in this process."""
         del tenant

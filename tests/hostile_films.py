@@ -129,7 +129,7 @@ def zipped(name: str) -> bytes:
     """A ZIP with one entry."""
     with io.BytesIO() as file:
         with zipfile.ZipFile(file, "w") as archive:
-            archive.writestr(name, b"film")
+            archive.writestr(zipfile.ZipInfo(name), b"film")  # of no date, or it would be another every other second
         return file.getvalue()
 
 

@@ -21,6 +21,7 @@ from shared.wiring import Resources, new_job_id
 from tests.factories import make_pixels
 from tests.fakes import FakeEngine, MemoryBlobs
 from tests.jobs import make_job
+from tests.waiting import LIMIT_S
 from worker.engine.base import Inference
 from worker.pipeline import process
 from worker.stages import BatchReport, Kitchen
@@ -109,10 +110,10 @@ class Setting:
             return session.get_one(Job, job_id).blob_ref
 
 
-class LongestPause(random.Random):
-    """Draws the upper bound, so that a film put back is not due again at once."""
+class LongPause(random.Random):
+    """Draws longer than a test takes, so that what is put back is not due again before it says so."""
 
     def uniform(self, a: float, b: float) -> float:
-        """The upper bound."""
+        """Far above the upper bound."""
         del a
-        return b
+        return b + LIMIT_S

@@ -18,16 +18,15 @@ from shared.db.audit_rows import compare
 from shared.db.tables import AuditEvent, Job, Result
 from shared.domain import Priority
 from shared.faults import Fault
+from tests.chaos import faulty
 from tests.chaos.faulty import FAULT_FILE, GUNICORN
 from tests.chaos.keeper import Keeper
 from tests.chaos.plan import POOLS, Design, Options
 from tests.chaos.stack import Stack
 from tests.chaos.standin import STAND_IN
 from tests.factories import make_pixels, make_png
-from tests.service import wait_until
+from tests.waiting import wait_until
 from worker.run import Pool
-
-WAIT_S = 90.0
 
 
 class Rig(Stack):
@@ -66,7 +65,7 @@ class Rig(Stack):
             is_accepted = answer is not None and answer.status_code in {200, 202}
             return wire.Job.model_validate_json(answer.content) if answer is not None and is_accepted else None
 
-        found: wire.Job = wait_until(try_it, f"film {key} to be accepted", WAIT_S)
+        found: wire.Job = wait_until(try_it, f"film {key} to be accepted")
         return found
 
     def get(self, path: str) -> httpx.Response | None:
@@ -85,18 +84,16 @@ class Rig(Stack):
             job = wire.Job.model_validate_json(answer.content) if answer is not None and is_there else None
             return job if job is not None and job.done else None
 
-        found: wire.Job = wait_until(ask, f"job {job_id} to end", WAIT_S)
+        found: wire.Job = wait_until(ask, f"job {job_id} to end")
         return found
 
     def other_client(self) -> httpx.Client:
         """A connection of its own."""
-        return httpx.Client(base_url=self.urls[0], timeout=20.0, trust_env=False)
+        return httpx.Client(base_url=self.urls[0], timeout=60.0, trust_env=False)
 
-    def ask_for(self, point: Fault, by: int = signal.SIGKILL) -> None:
-        """Let the next process that reaches the point die there, or get another signal."""
-        asked = self.fault.with_suffix(".new")
-        asked.write_text(f"{point} {int(by)}", encoding="utf-8")
-        asked.rename(self.fault)  # never seen half-written
+    def ask_for(self, *points: Fault, by: int = signal.SIGKILL) -> None:
+        """Let the next process that reaches the point die there, or get another signal; then one at the next point."""
+        faulty.ask(self.fault, [f"{point} {int(by)}" for point in points])
 
     def victims(self) -> set[int]:
         """Process ids of those that died so, and forget them."""
@@ -106,7 +103,7 @@ class Rig(Stack):
         return {int(mark.suffix[1:]) for mark in marks}
 
     def assert_once(self, job_id: str, key: str) -> None:
-        """One row of this key, one result, one 'accepted', one end; and chain and rows hold."""
+        """One row of this key, one result, one end; each claim but the last was given back; chain and rows hold."""
         with self.database.read() as session:
             actions = list(session.scalars(select(AuditEvent.action).where(AuditEvent.subject == job_id)))
             rows = session.scalar(select(func.count()).select_from(Job).where(Job.idempotency_key == key))
@@ -114,6 +111,7 @@ class Rig(Stack):
             assert audit.verify(session)[1] is None
             assert compare(session)[1] is None
         assert (rows, results, actions.count("accepted"), actions.count("succeeded")) == (1, 1, 1, 1)
+        assert actions.count("claimed") == actions.count("requeued") + 1
 
 
 def film_of(key: str) -> bytes:

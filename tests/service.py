@@ -9,29 +9,15 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import httpx
 
-from shared import wire
-from shared.broker import free_port
+from shared import samples, wire
 from tests.factories import make_pixels, make_png
-
-START_WAIT_S = 120.0
-
-
-def wait_until(is_so: Callable[[], Any], what: str, wait_s: float = START_WAIT_S) -> Any:
-    """Poll until `is_so()` is truthy and return it; fail naming `what`."""
-    give_up_at = time.monotonic() + wait_s
-    while True:
-        found = is_so()
-        if found:
-            return found
-        if time.monotonic() > give_up_at:
-            raise AssertionError(f"waited {wait_s:.0f} s in vain: {what}")
-        time.sleep(0.1)
+from tests.ports import hold_port, port_of
+from tests.waiting import LIMIT_S, wait_until
 
 
 class Service:
@@ -44,11 +30,12 @@ class Service:
 
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
         self.home = home
-        self.port = free_port()
+        self.held = hold_port()  # until it is stopped for good: between two starts, too, nobody else is given it
+        self.port = port_of(self.held)
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {**environment, "PLAINFILM_HOME": str(home), "PLAINFILM_PORT": str(self.port)}
         self.process: subprocess.Popen[str] | None = None
-        self.http = httpx.Client(base_url=self.url, timeout=30.0)
+        self.http = httpx.Client(base_url=self.url, timeout=60.0)
 
     def start(self, wait_for: str = "workers") -> None:
         """Start it and wait until it is ready and, unless told otherwise, a worker lives."""
@@ -73,9 +60,14 @@ class Service:
     def stop(self, number: int = signal.SIGINT) -> None:
         """End it, the way Ctrl-C does."""
         self.http.close()
+        self.held.close()
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
-            self.process.wait(60)
+            try:
+                self.process.wait(LIMIT_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()  # and with it its parts
+                raise
         if self.process is not None and self.process.stdout is not None:
             self.process.stdout.close()
 
@@ -134,6 +126,13 @@ class Service:
         response = self.http.get("/api/v1/jobs", params={"limit": "200"}, headers=self.headers)
         return wire.JobList.model_validate_json(response.content).jobs
 
+    def settle(self) -> None:
+        """Wait until the sample films of its first start are queued, and all that it was sent is answered."""
+        count = len(samples.paths())
+        wait_until(
+            lambda: len(jobs := self.jobs()) >= count and all(job.done for job in jobs), "the samples to be answered"
+        )
+
     def pids(self, *words: str) -> list[int]:
         """Living processes of this home whose command line holds all `words`."""
         return [
@@ -159,6 +158,7 @@ def freeze(service: Service, group: int) -> None:
     """Stop a worker, at a moment when it does not hold SQLite's lock."""
     for _ in range(100):
         os.killpg(group, signal.SIGSTOP)
+        wait_until(lambda: stands_still(group), "the worker to stand still")  # what it asked the kernel for comes first
         with contextlib.closing(sqlite3.connect(service.home / "plainfilm.db", timeout=0.2)) as probe:
             try:
                 probe.execute("BEGIN IMMEDIATE").close()
@@ -168,6 +168,26 @@ def freeze(service: Service, group: int) -> None:
             else:
                 return
     raise AssertionError("the worker always holds the lock")
+
+
+def stands_still(pid: int) -> bool:
+    """Whether no thread of a process that was stopped runs any more, nor is in a call that has an effect yet."""
+    try:
+        told = [stat.read_text() for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # a thread that has just ended
+        return False
+    return {stat.rsplit(")", 1)[1].split()[0] for stat in told} == {"T"}
+
+
+@contextlib.contextmanager
+def frozen_worker(service: Service) -> Iterator[int]:
+    """Its one worker stands still in the block; its process group."""
+    group = os.getpgid(service.pids("worker.run")[0])
+    freeze(service, group)
+    try:
+        yield group
+    finally:
+        os.killpg(group, signal.SIGCONT)
 
 
 def _is_ours(folder: Path, home: Path, words: list[bytes]) -> bool:

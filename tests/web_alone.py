@@ -16,10 +16,10 @@ from shared.broker import free_port
 from shared.db import migrate
 from shared.db.engine import Database, make_engine
 from tests.api import make_key
-from tests.service import wait_until
+from tests.waiting import LIMIT_S, wait_until
 
 MOST = 8 * 2**20
-CLIENT_WAIT_S = 20.0
+CLIENT_WAIT_S = 120.0
 FEW_FILES = ["sh", "-c", 'ulimit -Sn 256 && exec "$0" "$@"']
 """Starts a command with a soft limit of 256 descriptors."""
 
@@ -59,7 +59,10 @@ class WebAlone:
 
     def is_alive(self) -> bool:
         """Whether it answers."""
-        with suppress(OSError), closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as client:
+        with (
+            suppress(OSError),
+            closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=CLIENT_WAIT_S)) as client,
+        ):
             client.request("GET", "/livez")
             return client.getresponse().status == 200
         return False
@@ -87,4 +90,4 @@ class WebAlone:
 
     def ended(self) -> tuple[int, str]:
         """The same once it has ended by itself."""
-        return self.process.wait(60), self.log.read_text()
+        return self.process.wait(LIMIT_S), self.log.read_text()

@@ -24,8 +24,9 @@ from training.gate import fit_gate, negative_features, pooled
 from training.network import Network, build_network
 from training.recipe import Recipe
 from training.splits import TrainingData
-from worker.engine.architecture import find_architecture, gate_features
+from worker.engine.architecture import gate_features, get_architecture
 from worker.engine.gate import Gate
+from worker.engine.keras_engine import claim_device
 
 GATE_FORMS: Final = 2
 """Forms of each film that the gate learns on: the film itself and one changed copy."""
@@ -70,6 +71,7 @@ def start_network(recipe: Recipe, films: int, pretrained: Mapping[str, FloatArra
     Raises:
         DataProblem: the recipe asks for a gate that its frozen rows do not give, or has nothing to learn from.
     """
+    claim_device()
     keras.utils.set_random_seed(recipe.seed)
     _check_gate(recipe)
     _check_forms(recipe)
@@ -122,7 +124,7 @@ def _check_gate(recipe: Recipe) -> None:
     """A gate judges a row of the table behind the frozen ones, whose features are stored."""
     if recipe.gate_layer is None:
         return
-    architecture = find_architecture(recipe.architecture, recipe.outputs)
+    architecture = get_architecture(recipe.architecture, recipe.outputs)
     gate_features(architecture, recipe.gate_layer)
     names = [layer.name for layer in architecture.layers]
     if recipe.frozen_until and names.index(recipe.gate_layer) < names.index(recipe.frozen_until):

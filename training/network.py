@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from shared.arrays import FloatArray
 from training.recipe import Recipe
-from worker.engine.architecture import Architecture, array_shapes, find_architecture
+from worker.engine.architecture import Architecture, array_shapes, get_architecture
 from worker.engine.keras_engine import build_halves, build_whole, get_arrays, set_arrays
 
 PREDICT_BATCH: Final = 64
@@ -99,7 +99,7 @@ def build_network(recipe: Recipe, pretrained: Mapping[str, FloatArray], steps: i
     Raises:
         ManifestMismatch: no such architecture, or it cannot be cut at `frozen_until`.
     """
-    architecture = find_architecture(recipe.architecture, recipe.outputs)
+    architecture = get_architecture(recipe.architecture, recipe.outputs)
     if recipe.frozen_until is None:
         network = Network(architecture, None, build_whole(architecture))
     else:

@@ -35,7 +35,7 @@ class Agreement:
 
 
 def measure(found: Readings) -> Agreement:
-    """Counts to shares."""
+    """How often readers agree with the verdicts, as shares of the counts in `found`."""
     given = {pair: n for pair, n in found.counts.items() if pair[0] not in ABSTENTIONS}
     readings, films = sum(given.values()), found.films
     share = None
@@ -50,7 +50,7 @@ def measure(found: Readings) -> Agreement:
 def kappa(counts: Counts) -> float | None:
     """Cohen's kappa (1960) of two who label the same films: (p - e) / (1 - e).
 
-    p is the share on which both say the same, e that which chance gives two who label as often so as each of them does.
+    p is the share on which both say the same, e the share that chance gives two who use each label as often as they do.
 
     Args:
         counts: how often the first said this and the second that.

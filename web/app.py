@@ -10,8 +10,23 @@ from shared import private_files
 from shared.settings import Settings
 from shared.version import CODE_VERSION
 from shared.wiring import Resources
-from web import access, bodies, operations, pages, problems, security
-from web.api import batches, docs, events, explanations, export, health, jobs, metrics, openapi, pictures, reviews
+from web import access, again_page, bodies, operations, pages, problems, security
+from web.api import (
+    audit,
+    batches,
+    docs,
+    events,
+    explanations,
+    export,
+    health,
+    jobs,
+    metrics,
+    openapi,
+    pictures,
+    reviews,
+    webhooks,
+)
+from web.backpressure import Backpressure
 from web.waiting import WaitingRoom
 
 FORM_MEMORY_BYTES = 256 * 1024
@@ -45,22 +60,26 @@ def create_app(resources: Resources) -> Flask:
     )
     room = WaitingRoom(resources.database, resources.notifier, settings)
     app.extensions[WAITING_ROOM] = room
+    gate = Backpressure(resources.database, settings)
     access.register(app)
     bodies.register(app, bodies.Budget(settings.upload_budget_bytes, settings.max_upload_bytes))
     problems.register(app)
     security.register(app, resources)
-    app.register_blueprint(jobs.create_blueprint(resources, room))
+    app.register_blueprint(jobs.create_blueprint(resources, room, gate))
     app.register_blueprint(batches.create_blueprint(resources))
     app.register_blueprint(export.create_blueprint(resources))
     app.register_blueprint(events.create_blueprint(resources, room))
     app.register_blueprint(pictures.create_blueprint(resources))
     app.register_blueprint(explanations.create_blueprint(resources))
     app.register_blueprint(reviews.create_blueprint(resources))
+    app.register_blueprint(audit.create_blueprint(resources))
+    app.register_blueprint(webhooks.create_blueprint(resources))
     app.register_blueprint(health.create_blueprint(resources))
     app.register_blueprint(metrics.create_blueprint(resources))
     app.register_blueprint(docs.create_blueprint())
     app.register_blueprint(operations.create_blueprint(resources))
-    app.register_blueprint(pages.create_blueprint(resources))
+    app.register_blueprint(pages.create_blueprint(resources, gate))
+    app.register_blueprint(again_page.create_blueprint(resources, gate))
 
     @app.get("/api/v1/openapi.json")
     def get_openapi() -> Response:

@@ -9,18 +9,16 @@ the database is asked may count twice for that second.
 from __future__ import annotations
 
 import math
-import shutil
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from sqlalchemy.orm import Session
 
-from shared import wire
+from shared import home, wire
 from shared.db import queries
 from shared.db.engine import Database
 from shared.errors import QueueFull, StorageFull, TenantQueueFull
@@ -69,7 +67,7 @@ class Backpressure:
             DatabaseDown: it does not say.
         """
         load = self._current()
-        check_room(self.settings.home, self.settings.min_free_bytes)
+        check_room(self.settings)
         with self._guard:
             self._check(load, tenant)
             self._admitted[tenant] += 1
@@ -85,6 +83,11 @@ class Backpressure:
         with self._guard:
             self._admitted[tenant] -= 1
 
+    def places_left(self, tenant: str) -> int:
+        """How many films more it may have waiting, by what was counted last: nothing is asked."""
+        with self._guard:
+            return max(0, self.settings.tenant_queue_limit - self._count(self._load, tenant))
+
     def estimate(self, job: wire.Job) -> wire.Job:
         """A queued job with the time until it may be answered, where films are answered at all."""
         rate = self._current().rate
@@ -94,7 +97,7 @@ class Backpressure:
 
     def _check(self, load: Load, tenant: str) -> None:
         settings = self.settings
-        mine = load.queued.get(tenant, 0) + self._accepted[tenant] + self._admitted[tenant]
+        mine = self._count(load, tenant)
         total = load.total + self._accepted.total() + self._admitted.total()
         if mine >= settings.tenant_queue_limit:
             wait_s = seconds_until_room(mine - settings.tenant_queue_limit, load.rate)
@@ -102,6 +105,9 @@ class Backpressure:
         if total >= settings.queue_limit:
             wait_s = seconds_until_room(total - settings.queue_limit, load.rate)
             raise QueueFull("The service has as many films waiting as it takes; try again later.", wait_s)
+
+    def _count(self, load: Load, tenant: str) -> int:
+        return load.queued.get(tenant, 0) + self._accepted[tenant] + self._admitted[tenant]
 
     def _current(self) -> Load:
         with self._guard:
@@ -126,11 +132,11 @@ def seconds_until_room(over: int, rate: float) -> int:
     return max(1, min(LONGEST_WAIT_S, math.ceil((over + 1) / rate)))
 
 
-def check_room(folder: Path, least_bytes: int) -> None:
-    """Return where the disk of `folder` has `least_bytes` left.
+def check_room(settings: Settings) -> None:
+    """Return where there is room for more films.
 
     Raises:
-        StorageFull: it has not.
+        StorageFull: there is not.
     """
-    if shutil.disk_usage(folder).free < least_bytes:
+    if home.free_bytes(settings) < settings.min_free_bytes:
         raise StorageFull("The service has no room for more films; tell its operator, and try again later.")

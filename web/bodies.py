@@ -6,6 +6,7 @@ the process's `Budget` until the request is closed.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -27,6 +28,8 @@ from shared.errors import Malformed, TooLarge, TooSlow, UploadsFull
 
 BUDGET: Final = "plainfilm-body-budget"
 """Where the application keeps its `Budget`."""
+
+FORM: Final = "multipart/form-data"
 
 GRACE_S = 30.0
 SLOWEST_BYTES_PER_S: Final = 256 * 1024
@@ -77,15 +80,23 @@ class BodyStream(LimitedStream):
         super().__init__(source, most_bytes if length is None else length, is_max=length is None)
         self.has_length = length is not None
         self.largest_bytes = largest_bytes
+        self.hasher: hashlib._Hash | None = None
         self.ends_at = time.monotonic() + GRACE_S + self.limit / SLOWEST_BYTES_PER_S
 
     def readinto(self, b: Any) -> int | None:  # Any: as the base has it, a buffer
         """As the base, in time."""
         try:
             with in_time(self.ends_at - time.monotonic(), too_slow()):
-                return super().readinto(b)
+                size = super().readinto(b)
         except ParseException:
             raise cut_short() from None
+        if self.hasher and size:
+            self.hasher.update(memoryview(b)[:size])
+        return size
+
+    def sha256(self) -> str | None:
+        """In hex, of what was read, for a body that was hashed on its way."""
+        return self.hasher.hexdigest() if self.hasher else None
 
     def read_whole(self) -> bytes:
         """All of a body; where its length is promised, and nothing of it was read, straight from gunicorn's socket.
@@ -93,7 +104,7 @@ class BodyStream(LimitedStream):
         Read through gunicorn and Werkzeug it goes through four buffers on its way.
         """
         source: object = self._stream
-        if not self.has_length or self._pos or not _is_untouched(source):
+        if self.hasher or not self.has_length or self._pos or not _is_untouched(source):
             return self.readall()
         try:
             with in_time(self.ends_at - time.monotonic(), too_slow()):
@@ -139,7 +150,10 @@ class BoundedRequest(Request):
         size = min(most if length is None else length, budget.limit_bytes)
         budget.take(size)
         self.held_bytes = size
-        return BodyStream(self.input_stream, length, most, budget.largest_bytes)  # type: ignore[return-value]  # so does Werkzeug
+        stream = BodyStream(self.input_stream, length, most, budget.largest_bytes)
+        if self.mimetype == FORM and "Content-Digest" in self.headers:  # which is of the whole form
+            stream.hasher = hashlib.sha256()
+        return stream  # type: ignore[return-value]  # so does Werkzeug
 
     def _load_form_data(self) -> None:
         """Werkzeug's parsing of a form; it calls each limit of its own a body that is too large.

@@ -25,6 +25,12 @@ def kept_until(settings: Settings, job: wire.Job) -> datetime | None:
     return job.finished_at + timedelta(days=settings.retain_days)
 
 
+def dated(settings: Settings, job: wire.Job) -> wire.Job:
+    """The job with that time in it; the table has no such column, and what it has is not asked again."""
+    until = kept_until(settings, job)
+    return job if until is None else job.model_copy(update={"retain_until": until})
+
+
 def may_delete(resources: Resources, who: Principal, job_id: str) -> bool:
     """Whether this caller may delete a job of its tenant."""
     return read_row(resources.database, lambda sql: deletions.may_delete(sql, who, job_id))

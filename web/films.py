@@ -7,8 +7,8 @@ from typing import Final
 
 from shared.db import schema
 from shared.db.engine import Database
-from shared.errors import AppError, DatabaseDown
-from shared.log import get_logger
+from shared.errors import DatabaseDown
+from shared.log import get_logger, logging_faults
 from shared.wiring import Resources
 from web.offload import run_sql
 
@@ -34,11 +34,8 @@ def open_films(resources: Resources) -> None:
     Nor is any taken before the database is at this build's schema, whose tables we may not know.
     """
     while True:
-        try:
+        with logging_faults(log, "films.not_open"):
             run_sql(resources.database, lambda: check_schema(resources.database))
             run_sql(resources.database, lambda: resources.films.open(may_mark=True))
-        except AppError as error:
-            log.warning("films.not_open", code=error.code, why=error.detail)
-        else:
             return
         time.sleep(PAUSE_S)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Blueprint, g, render_template
 from sqlalchemy.orm import Session
 
-from shared.db import queries, review_queries
-from shared.db.queries import KnownModel
+from shared.db import model_queries, review_queries
+from shared.db.model_queries import KnownModel
 from shared.db.review_queries import Readings
 from shared.wiring import Resources
 from web import agreement
@@ -27,7 +27,7 @@ def add_routes(pages: Blueprint, resources: Resources) -> None:
 
 def get_model(session: Session, tenant: str) -> tuple[KnownModel | None, Readings]:
     """The newest model, and what this tenant's readers said of its films."""
-    found = queries.newest_model(session)
+    found = model_queries.newest_model(session)
     if found is None:
         return None, NOTHING
     return found, review_queries.count_readings(session, tenant, found.weights_sha256)

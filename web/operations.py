@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from datetime import datetime
 
 from flask import Blueprint, g, render_template
 from sqlalchemy.orm import Session
 
+from shared import home
 from shared.db.gauges import Gauges, WorkerSeen, list_workers, read_gauges
 from shared.version import CODE_VERSION
 from shared.wiring import Resources
@@ -54,5 +54,5 @@ def read_operations(resources: Resources) -> Operations:
         return now, read_gauges(sql, now), list_workers(sql, now)
 
     now, gauges, workers = read(database, ask)
-    free_bytes = shutil.disk_usage(resources.settings.home).free
+    free_bytes = home.free_bytes(resources.settings)
     return Operations(now, gauges, workers, resources.queue.is_up(), free_bytes)

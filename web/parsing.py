@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Final, TypeVar
+from urllib.parse import quote
 
 from flask import request
 from pydantic import BaseModel, ValidationError
 
-from shared.errors import BatchNotFound, InvalidRequest, JobNotFound
+from shared.errors import BatchNotFound, InvalidRequest, JobNotFound, TooLarge
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
+Place = tuple[int | str, ...]
+"""Of a field, as pydantic tells it."""
+
 JOB_ID_LENGTH: Final = 36
+
+MOST_JSON_BYTES: Final = 16 * 1024
+"""Of a request: each asks for a word or two, and what is parsed takes thirty times as much room."""
 
 
 def parse_query(model: type[Parsed]) -> Parsed:
     """The query string as `model`; raises as `parse` does."""
-    return parse(model, request.args.to_dict(), "query")
+    return _parse(model, request.args.to_dict(), "query", _name_of)
 
 
 def parse_form(model: type[Parsed]) -> Parsed:
     """A page's form, without its CSRF token, as `model`; raises as `parse` does."""
-    return parse(model, {name: value for name, value in request.form.items() if name != "csrf_token"}, "request")
+    given = {name: value for name, value in request.form.items() if name != "csrf_token"}
+    return _parse(model, given, "request", _name_of)
 
 
-def parse(model: type[Parsed], given: object, what: str) -> Parsed:
+def parse_json(model: type[Parsed]) -> Parsed:
+    """The body as `model`; raises as `_parse` does, and as `read_json`."""
+    return _parse(model, read_json(), "request", _pointer_to)
+
+
+def _parse(model: type[Parsed], given: object, what: str, tell_place: Callable[[Place], str]) -> Parsed:
     """What came as `model`.
 
     Raises:
@@ -33,8 +48,19 @@ def parse(model: type[Parsed], given: object, what: str) -> Parsed:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors())
-        raise InvalidRequest(f"The {what} is not valid: {wrong}.") from None
+        wrong = error.errors(include_url=False, include_input=False)
+        told = "; ".join(f"{_name_of(each['loc']) or 'body'}: {each['msg']}" for each in wrong)
+        fields = [(tell_place(each["loc"]), each["msg"]) for each in wrong]
+        raise InvalidRequest(f"The {what} is not valid: {told}.", fields) from None
+
+
+def _name_of(place: Place) -> str:
+    return ".".join(map(str, place))
+
+
+def _pointer_to(place: Place) -> str:
+    """A JSON pointer as the fragment of a URI (RFC 6901, 6)."""
+    return "#" + "".join(f"/{quote(str(step).replace('~', '~0').replace('/', '~1'), safe='~')}" for step in place)
 
 
 def checked_id(job_id: str) -> str:
@@ -43,7 +69,7 @@ def checked_id(job_id: str) -> str:
     Raises:
         JobNotFound: the same answer as for an unknown id.
     """
-    if not _is_id(job_id):
+    if not is_id(job_id):
         raise JobNotFound("There is no job with this id.")
     return job_id
 
@@ -54,12 +80,13 @@ def checked_batch_id(batch_id: str) -> str:
     Raises:
         BatchNotFound: the same answer as for an unknown id.
     """
-    if not _is_id(batch_id):
+    if not is_id(batch_id):
         raise BatchNotFound("There is no batch with this id.")
     return batch_id
 
 
-def _is_id(given: str) -> bool:
+def is_id(given: str) -> bool:
+    """Whether it has the form of our ids."""
     return len(given) == JOB_ID_LENGTH and not set(given) - set("0123456789abcdef-")
 
 
@@ -78,8 +105,19 @@ def idempotency_key() -> str | None:
 
 
 def read_json() -> object:
-    """The body; None where it is no JSON, or nested too deep to be read."""
+    """The body; None where it is no JSON, or nested too deep to be read.
+
+    Raises:
+        TooLarge: it has more than `MOST_JSON_BYTES`; the rest was not read.
+    """
+    if not request.is_json:
+        return None
+    body = b""
+    while len(body) <= MOST_JSON_BYTES and (piece := request.stream.read(MOST_JSON_BYTES + 1 - len(body))):
+        body += piece
+    if len(body) > MOST_JSON_BYTES:
+        raise TooLarge(f"The request has more than {MOST_JSON_BYTES} bytes of JSON.")
     try:
-        return request.get_json(silent=True)
-    except RecursionError:
+        return json.loads(body)
+    except (ValueError, RecursionError):
         return None

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from markupsafe import Markup
 
 from shared import samples, verdict, wire
-from shared.db.gauges import Waiting
+from shared.db.gauges import Backlog
 from shared.db.queries import MOST_COUNTED
 from shared.domain import Priority, Verdict
 from shared.manifest import ModelManifest, Rate, SplitMetrics, Thresholds
@@ -75,6 +75,7 @@ SPLITS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 )
 """Splits with name and meaning, the most telling first."""
 
+MINUTE_S, HOUR_S = 60, 3600
 NEARLY_ALL = 0.999
 """Beyond this, one decimal would round to a certainty that no model has."""
 
@@ -90,11 +91,26 @@ def explain_reason(code: str) -> str:
 
 
 def head_abstention(result: wire.Result) -> str:
-    """The headline of a film without a label: the first of its reasons in short, the others follow as sentences."""
+    """The headline of a film without a label: the first of its reasons in short, the rest follows as sentences."""
     if result.verdict == Verdict.NOT_ASSESSABLE:
         return "The model abstains: this film cannot be assessed"
     first = next(iter(why_none(result.reasons)), "")
     return f"The model abstains: {HEADLINES[first]}" if first in HEADLINES else "The model abstains"
+
+
+def explain_abstention(result: wire.Result) -> list[str]:
+    """Every reason for it as a sentence; of labels that are plausible beside each other their names."""
+    found = {reason: explain_reason(reason) for reason in why_none(result.reasons)}
+    if verdict.AMBIGUOUS_SET in found:
+        found[verdict.AMBIGUOUS_SET] = describe_set(result) or found[verdict.AMBIGUOUS_SET]
+    return list(found.values())
+
+
+def beyond_headline(result: wire.Result) -> list[str]:
+    """Of these sentences, those that the headline leaves something to say."""
+    first = next(iter(why_none(result.reasons)), "")
+    is_said = result.verdict == Verdict.UNCERTAIN and first in HEADLINES and first != verdict.AMBIGUOUS_SET
+    return explain_abstention(result)[is_said:]
 
 
 def why_none(reasons: Sequence[str]) -> list[str]:
@@ -150,14 +166,15 @@ def list_labels(labels: Sequence[str]) -> str:
 
 
 def describe_set(result: wire.Result) -> str:
-    """What the prediction set says of a film beyond its verdict, as a sentence; nothing where others say it.
+    """How probable a label is, and what the prediction set says of it; of a film without one which are plausible.
 
-    A label is in it where it is as probable as on most validation films that carry it.
+    A label is in the set where it is as probable as on most validation films that carry it.
     """
     labels = result.prediction_set
-    if len(labels) > 1:
-        return f"{list_labels(labels)} are {'all' if labels[2:] else 'both'} plausible."
-    return f"As probable as usual for {name_label(result.verdict)}." if labels == [result.verdict] else ""
+    if result.verdict in result.probabilities:
+        usual = ", as usual for this one" if labels == [result.verdict] else ""
+        return f"{percent(result.probabilities[result.verdict])} among the labels{usual}."
+    return f"{list_labels(labels)} are {'all' if labels[2:] else 'both'} plausible." if labels[1:] else ""
 
 
 def deciding(result: wire.Result) -> tuple[str, float]:
@@ -218,7 +235,7 @@ def describe_batch(batch: wire.Batch) -> str:
     return f"Batch of {grouped(batch.total)} {'film' if batch.total == 1 else 'films'}: {grouped(done)} done."
 
 
-def list_unserved(waiting: Mapping[str, Waiting], workers: Mapping[str, int]) -> list[str]:
+def list_unserved(waiting: Mapping[str, Backlog], workers: Mapping[str, int]) -> list[str]:
     """Classes in which films wait that no living worker takes."""
     return [name for name, found in waiting.items() if found.films and not workers.get(name)]
 
@@ -236,19 +253,29 @@ def is_sample(job: wire.Job) -> bool:
 
 def summarize(job: wire.Job) -> str:
     """One line for those who listen rather than look."""
-    words = f"Film {short_id(job.id)}: {job.status.value}"
+    film = f"Film {short_id(job.id)}: {job.status.value}"
     if job.result is None:
-        return f"{words}."
-    told = f"{words}. Verdict {name_label(job.result.verdict)}"
+        return f"{film}."
+    told = f"{film}. Verdict {name_label(job.result.verdict)}"
     if job.result.verdict == Verdict.NOT_ASSESSABLE:
         return f"{told}."
     words, probability = deciding(job.result)
     return f"{told}; {words} {percent(probability)}."
 
 
+def describe_wait(seconds: int) -> str:
+    """An estimate as coarse as it is: 7 -> '10 s', 61 -> '2 min', 7201 -> '3 h'."""
+    if seconds <= MINUTE_S:
+        return f"{10 * math.ceil(seconds / 10)} s"
+    if seconds <= HOUR_S:
+        return f"{math.ceil(seconds / MINUTE_S)} min"
+    return f"{math.ceil(seconds / HOUR_S)} h"
+
+
 def seen_mark(job: wire.Job, live_workers: int) -> str:
     """What a page remembers of a job that is not done, to ask only for changes."""
-    return f"{job.status.value}.{job.attempt}.{job.queue_position}.{live_workers}"
+    wait = describe_wait(job.eta_s).replace(" ", "") if job.eta_s else None
+    return f"{job.status.value}.{job.attempt}.{job.queue_position}.{live_workers}.{wait}"
 
 
 FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
@@ -257,7 +284,8 @@ FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
         "describe_batch": describe_batch,
         "explain_reason": explain_reason,
         "head_abstention": head_abstention,
-        "why_none": why_none,
+        "explain_abstention": explain_abstention,
+        "beyond_headline": beyond_headline,
         "cautions": cautions,
         "list_rates": list_rates,
         "describe_obstacles": verdict.describe_obstacles,
@@ -277,6 +305,7 @@ FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
         "shade": shade,
         "is_sample": is_sample,
         "summarize": summarize,
+        "describe_wait": describe_wait,
         "seen_mark": seen_mark,
     }
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from shared.db.queries import KnownModel
+from shared.db.model_queries import KnownModel
 from shared.manifest import Rate, SplitMetrics
 from shared.model_report import Estimate, Goal, Source, SplitReport
 from web import present
@@ -43,6 +43,16 @@ POOLS: Final[Mapping[str, str]] = MappingProxyType(
 NEVER_LEARNED: Final = ("x_nih", "other_pneumonia")
 """Source and label of the films with a finding of a kind that no model has learned."""
 
+CONTROLS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "lungs_blacked_out": "Films with the lungs blacked out",
+        "border_only": "The outer tenth of films alone",
+        "thumbnail_16": "Films of 16 x 16 pixels",
+        "metadata_only": "Size and greys of the files alone",
+    }
+)
+"""What a control has of a film."""
+
 REACHED: Final[Mapping[bool | None, str]] = MappingProxyType({True: "Yes", False: "No", None: "Not measured"})
 
 
@@ -73,6 +83,9 @@ def list_measured(model: KnownModel) -> list[Measured]:
 
 def _measured(name: str, meaning: str, split: SplitReport) -> Measured:
     estimates = [(MEASURES.get(measure, measure), value) for measure, value in split.estimates.items()]
+    estimates += [(f"Area under ROC, {present.name_label(label)}", value) for label, value in split.roc_auc.items()]
+    if split.sets.mean_size is not None:
+        estimates.append(("Labels in a prediction set, mean", split.sets.mean_size))
     return Measured(name, meaning, split.metrics, estimates, split.sources)
 
 
@@ -94,6 +107,16 @@ def name_codes(sentence: str) -> str:
     return re.sub(r"\w+", lambda found: POOLS.get(found[0]) or present.name_label(found[0]), sentence)
 
 
+def name_split(code: str) -> str:
+    """'test_adult' -> 'Test, adults'; one unknown to this build keeps its code."""
+    return present.SPLITS.get(code, (code, ""))[0]
+
+
+def name_control(code: str) -> str:
+    """'border_only' in words; one unknown to this build keeps its code."""
+    return CONTROLS.get(code, code)
+
+
 def find_never_learned(model: KnownModel) -> Rate | None:
     """How many films with a finding of a kind that the model never saw were given a label all the same."""
     external = model.report.splits.get("external") if model.report else None
@@ -112,6 +135,8 @@ FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
         "reached": reached,
         "name_pool": name_pool,
         "name_codes": name_codes,
+        "name_split": name_split,
+        "name_control": name_control,
         "find_never_learned": find_never_learned,
         "show_rate": show_rate,
     }

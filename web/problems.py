@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 
 from flask import Flask, Response, g, render_template, request
 from werkzeug.exceptions import HTTPException
@@ -32,7 +33,8 @@ def answer(error: Exception) -> Response:
         known = AppError(f"An unexpected fault; it is in the log under {reference}.")
     elif known.status >= 500:  # noqa: PLR2004  server faults
         log.warning("request.refused", code=known.code, **known.facts)
-    response = _render(known.code, known.status, known.title, known.detail)
+    fields = known.fields if isinstance(known, InvalidRequest) else ()
+    response = _render(known.code, known.status, known.title, known.detail, fields)
     if known.retryable:
         response.headers["Retry-After"] = str(known.retry_after_s or RETRY_AFTER_S)
     if known.status == 401:  # noqa: PLR2004  RFC 9110 11.6.1 wants the challenge
@@ -47,14 +49,17 @@ def _http_answer(error: HTTPException) -> Response:
     table: dict[int, type[AppError]] = {400: Malformed, 404: NotFound}
     status = error.code or 500
     kind = table.get(status, InvalidRequest)
-    response = _render(kind.code, status, error.name, error.description or error.name)
+    title, detail = error.name, error.description or error.name
+    if kind is NotFound:  # in our words, as every other answer
+        title, detail = kind.title, "There is nothing at this address."
+    response = _render(kind.code, status, title, detail)
     allowed = error.get_response().headers.get("Allow")
     if allowed:
         response.headers["Allow"] = allowed
     return response
 
 
-def _render(code: str, status: int, title: str, detail: str) -> Response:
+def _render(code: str, status: int, title: str, detail: str, fields: Sequence[tuple[str, str]] = ()) -> Response:
     g.problem_code = code  # for the access log
     problem = wire.Problem(
         type=f"/problems#{code}",
@@ -63,6 +68,7 @@ def _render(code: str, status: int, title: str, detail: str) -> Response:
         detail=detail,
         instance=request.path,
         code=code,
+        errors=[wire.FieldError(pointer=pointer, detail=wrong) for pointer, wrong in fields],
         request_id=g.get("request_id", ""),
     )
     wants_page = request.accept_mimetypes.best_match(["application/problem+json", "text/html"]) == "text/html"

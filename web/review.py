@@ -52,7 +52,7 @@ def get_all(resources: Resources, who: Principal, job_id: str) -> wire.ReviewLis
     return read(resources.database, lambda sql: reviews.list_reviews(sql, who.tenant, job_id))
 
 
-def get_opinions(resources: Resources, who: Principal, job: wire.Job) -> Opinions | None:
+def find_opinions(resources: Resources, who: Principal, job: wire.Job) -> Opinions | None:
     """Those of a job that the caller has read already; None without a result."""
     if job.result is None:
         return None

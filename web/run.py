@@ -39,7 +39,7 @@ def run(settings: Settings, listener: str | None = None) -> None:
         f"--workers={settings.web_workers}",
         f"--bind={listener or settings.listens_at}",
         "--limit-request-fields=40",  # a head that is not whole is read again with each piece of it
-        "--limit-request-field_size=2048",
+        "--limit-request-field_size=8190",  # a browser sends the cookies of all that runs on its machine
         "--forwarder-headers=",  # no request names its own path by a header
         "--no-control-socket",
         "--worker-tmp-dir=/dev/shm" if os.path.isdir("/dev/shm") else "--worker-tmp-dir=/tmp",  # noqa: S108, PTH112

@@ -11,25 +11,22 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 
 from shared.db import keys
 from shared.db.keys import Principal
-from shared.domain import Role
 from shared.errors import Forbidden, NotAllowed
 from shared.log import bind_request
+from shared.rights import Right
 from shared.wiring import Resources
 from web.offload import read_row, write
 
 SESSION_LIFE = timedelta(hours=8)
 OPEN_PATHS = re.compile(r"/(livez|readyz|problems|enter/[^/]+|static/.*|api/docs|api/v1/openapi\.json|favicon\.ico)")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-CHANGING_ROLES = frozenset({Role.ADMIN, Role.UPLOADER, Role.REVIEWER})
-"""An auditor reads only."""
-
-OPERATING_ROLES = frozenset({Role.ADMIN, Role.AUDITOR})
-"""Who may see how the whole service does, all tenants together."""
-
 LEAVE = "/leave"
 """Ends the caller's own session, and changes nothing else."""
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""W3C Trace Context of version 00: trace and parent, neither of them all zeros, and flags."""
+
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -51,8 +48,10 @@ def register(app: Flask, resources: Resources) -> None:
     @app.before_request
     def _admit() -> None:
         given = request.headers.get("X-Request-Id", "")
-        g.request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        bind_request(g.request_id)
+        traced = TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
+        trace_id = traced[1] if traced else None
+        g.request_id = given if REQUEST_ID.fullmatch(given) else trace_id or secrets.token_hex(8)
+        bind_request(g.request_id, trace_id)
         if not OPEN_PATHS.fullmatch(request.path):
             g.principal = identify(resources)
             _check_role(g.principal)
@@ -108,7 +107,7 @@ def check_operator(principal: Principal) -> None:
     Raises:
         Forbidden: it may not.
     """
-    if principal.role not in OPERATING_ROLES:
+    if not principal.may(Right.OPERATE):
         raise Forbidden("The numbers are of all tenants: they need an admin's or an auditor's key.")
 
 
@@ -124,7 +123,7 @@ def _is_over(since: int) -> bool:
 def _check_role(principal: Principal) -> None:
     if request.method in SAFE_METHODS or request.path == LEAVE:
         return
-    if principal.role not in CHANGING_ROLES:
+    if not principal.may(Right.CHANGE):
         raise Forbidden("This key may look, and change nothing.")
 
 

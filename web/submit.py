@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,13 +12,21 @@ from functools import cached_property
 from sqlalchemy.exc import IntegrityError
 
 from shared import faults, wire
-from shared.db import answers, batches, jobs, queries
-from shared.db.answers import Answered
+from shared.db import again, answers, batches, jobs, queries
+from shared.db.answers import StoredFilm
 from shared.db.engine import Database
-from shared.db.jobs import NewJob
+from shared.db.jobs import JobChanges, NewJob
 from shared.db.keys import Principal
 from shared.domain import FilmFacts, JobState, Priority
-from shared.errors import BlobMissing, DatabaseDown, DigestMismatch, IdempotencyMismatch, JobNotFound, TooLarge
+from shared.errors import (
+    BlobMissing,
+    DatabaseDown,
+    DigestMismatch,
+    IdempotencyMismatch,
+    JobNotFound,
+    StorageDown,
+    TooLarge,
+)
 from shared.faults import Fault
 from shared.greenlets import run_in_thread, run_where_long
 from shared.imaging import stored
@@ -79,8 +88,8 @@ def submit(resources: Resources, gate: Backpressure, who: Principal, upload: Upl
     if earlier is None and answered is not None:
         earlier = _answer(resources, who, upload, answered)
     if earlier is not None:
-        return Receipt(earlier, is_new=False)
-    return _accept(resources, gate, who, upload)  # one accepted or answered before is answered however full it is
+        return Receipt(earlier, is_new=False)  # one accepted or answered before is answered however full it is
+    return accept(resources, gate, who, upload.priority, lambda: _store(resources, who, upload))
 
 
 def _check(upload: Upload, limit_bytes: int) -> None:
@@ -145,16 +154,19 @@ def cancel(resources: Resources, who: Principal, job_id: str) -> None:
     resources.notifier.publish([job_id])
 
 
-def _accept(resources: Resources, gate: Backpressure, who: Principal, upload: Upload) -> Receipt:
+def accept(
+    resources: Resources, gate: Backpressure, who: Principal, priority: Priority, store: Callable[[], Receipt]
+) -> Receipt:
+    """Store a film and its job where there is room for them, and ring; raises as `gate.admit` and `store` do."""
     gate.admit(who.tenant)
     receipt = None
     try:
-        receipt = _store(resources, who, upload)
+        receipt = store()
     finally:
         (gate.note_accepted if receipt and receipt.is_new else gate.give_back)(who.tenant)
     if receipt.is_new:
         faults.reach(Fault.JOB_COMMITTED)
-        resources.queue.classify(receipt.job_id, upload.priority)
+        resources.queue.classify(receipt.job_id, priority)
         faults.reach(Fault.JOB_RUNG)
     return receipt
 
@@ -174,7 +186,7 @@ def _store(resources: Resources, who: Principal, upload: Upload) -> Receipt:
     return Receipt(accepted_id, is_new=accepted_id == job_id)
 
 
-def _look_up(resources: Resources, who: Principal, upload: Upload) -> tuple[str | None, Answered | None]:
+def _look_up(resources: Resources, who: Principal, upload: Upload) -> tuple[str | None, StoredFilm | None]:
     """The job that the same key made before; else the one whose result answers this film, unless a worker shall."""
     earlier = _find_earlier(resources, who, upload)
     if earlier is not None or upload.is_fresh:
@@ -183,10 +195,10 @@ def _look_up(resources: Resources, who: Principal, upload: Upload) -> tuple[str 
     return None, read_row(database, lambda sql: answers.find_answered(sql, database.now(sql), who.tenant, digest))
 
 
-def _answer(resources: Resources, who: Principal, upload: Upload, answered: Answered) -> str | None:
+def _answer(resources: Resources, who: Principal, upload: Upload, answered: StoredFilm) -> str | None:
     """A job of its own with a film file of its own and a copy of the result; None where a worker has to answer."""
-    settings, job_id = resources.settings, resources.new_id()
-    check_room(settings.home, settings.min_free_bytes)
+    job_id = resources.new_id()
+    check_room(resources.settings)
     try:
         ref = run_in_thread(lambda: resources.blobs.copy(answered.blob_ref, job_id))
     except BlobMissing:
@@ -196,7 +208,6 @@ def _answer(resources: Resources, who: Principal, upload: Upload, answered: Answ
     try:
         return run_sql(resources.database, lambda: _insert(resources, who, upload, new, answered.job_id))
     except JobNotFound:  # it went meanwhile
-        resources.blobs.delete(ref)
         return None
 
 
@@ -206,6 +217,7 @@ def _find_earlier(resources: Resources, who: Principal, upload: Upload) -> str |
         return None
     with resources.database.read_core() as sql:
         found = queries.find_by_idempotency_key(sql, who.tenant, upload.idempotency_key)
+        origin = again.find_origin(sql, found[0]) if found else None
     if found is None:
         return None
     job_id, input_sha256, batch_id = found
@@ -213,6 +225,8 @@ def _find_earlier(resources: Resources, who: Principal, upload: Upload) -> str |
         raise IdempotencyMismatch("This Idempotency-Key was used for another film; choose a new one.")
     if batch_id != upload.batch_id:
         raise IdempotencyMismatch("This Idempotency-Key was used for this film in another batch; choose a new one.")
+    if origin is not None:
+        raise IdempotencyMismatch("This Idempotency-Key was used to classify this film again; choose a new one.")
     return job_id
 
 
@@ -229,24 +243,56 @@ def _new_job(resources: Resources, who: Principal, upload: Upload, facts: FilmFa
         expires_in_s=upload.expires_in_s,
         request_id=upload.request_id,
         batch_id=upload.batch_id,
+        role=who.role,
     )
 
 
 def _insert(resources: Resources, who: Principal, upload: Upload, new: NewJob, answered_by: str | None = None) -> str:
-    """Row and audit events in one transaction; of two requests with one key, the later gets the earlier's job."""
+    def write(changes: JobChanges) -> None:
+        if answered_by is None:
+            changes.insert_queued(new)
+        else:
+            changes.insert_answered(new, answered_by)
+
+    return insert(resources, new, write, lambda: _find_earlier(resources, who, upload))
+
+
+def insert(
+    resources: Resources, new: NewJob, write: Callable[[JobChanges], None], find_earlier: Callable[[], str | None]
+) -> str:
+    """Row and audit events in one transaction; of two requests with one key, the later gets the earlier's job.
+
+    Raises:
+        DatabaseDown: try again later.
+        IdempotencyMismatch: as `find_earlier`.
+    """
     try:
-        with jobs.changing(resources.database) as changes:
-            if answered_by is None:
-                changes.insert_queued(new)
-            else:
-                changes.insert_answered(new, answered_by)
-            faults.reach(Fault.JOB_INSERTED)
+        _write_row(resources, new, write)
     except IntegrityError as error:
-        resources.blobs.delete(new.blob_ref)
-        earlier = _find_earlier(resources, who, upload)
-        if earlier is None and upload.idempotency_key is None:
+        earlier = find_earlier()
+        if earlier is None and new.idempotency_key is None:
             raise
         if earlier is None:  # that job was deleted meanwhile, and its key is free again
-            raise DatabaseDown("The job that this key had made is just being deleted; send the film again.") from error
+            raise DatabaseDown(
+                "The job that this key had made is just being deleted; send the request again."
+            ) from error
         return earlier
     return new.id
+
+
+def _write_row(resources: Resources, new: NewJob, write: Callable[[JobChanges], None]) -> None:
+    """Where it fails before the commit, the film goes: who sends it again does not leave one each time.
+
+    Whether a commit that failed was one is not known; the sweep removes what has no row.
+    """
+    is_for_commit = False
+    try:
+        with jobs.changing(resources.database) as changes:
+            write(changes)
+            faults.reach(Fault.JOB_INSERTED)
+            is_for_commit = True
+    except Exception as error:
+        if not is_for_commit or isinstance(error, IntegrityError):
+            with suppress(StorageDown):
+                resources.blobs.delete(new.blob_ref)
+        raise

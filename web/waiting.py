@@ -20,8 +20,8 @@ from shared import wire
 from shared.db import event_queries, queries
 from shared.db.engine import Database, Sql
 from shared.db.keys import Principal
-from shared.errors import AppError, TenantWaitersFull, WaitersFull
-from shared.log import get_logger
+from shared.errors import TenantWaitersFull, WaitersFull
+from shared.log import get_logger, logging_faults
 from shared.ports import Notifier
 from shared.settings import Settings
 from shared.wiring import Resources
@@ -36,6 +36,11 @@ LOOKS_AN_END: Final = 5
 """Every so many looks, films past their time are ended; workers do it every other second, if there are any."""
 
 log = get_logger(__name__)
+
+
+def ask_again_in_s(left_s: float) -> int:
+    """When to ask again for what is likely there in `left_s`: at half of it, so that nobody comes much too late."""
+    return min(LONGEST_WAIT_S, max(1, int(left_s / 2)))
 
 
 class Waiter:
@@ -129,7 +134,7 @@ class WaitingRoom:
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
-        """Forget a waiter; twice is as good as once."""
+        """Forget a waiter; idempotent."""
         with self._guard:
             of_job = self._waiters.get(waiter.job_id, set())
             if waiter not in of_job:
@@ -196,12 +201,8 @@ class WaitingRoom:
 
     def _end_overdue(self) -> None:
         """Nobody else may: where no worker lives."""
-        try:
+        with logging_faults(log, "overdue.not_ended"):
             submit.end_overdue(self._database, self._notifier)
-        except AppError as error:
-            log.warning("overdue.not_ended", code=error.code)
-        except Exception:
-            log.exception("overdue.not_ended")
 
     def _take(self, *, everything: bool) -> list[str]:
         with self._guard:
@@ -209,17 +210,11 @@ class WaitingRoom:
             return sorted(self._waiters) if everything else sorted(hinted & self._waiters.keys())
 
     def _tell(self, job_ids: Collection[str]) -> None:
-        try:
+        with logging_faults(log, "events.not_read"):  # then they are asked for again within a second
             found, ended = read_row(self._database, lambda sql: _read_events(sql, job_ids))
-        except AppError as error:
-            log.warning("events.not_read", code=error.code)  # they are asked for again within a second
-            return
-        except Exception:
-            log.exception("events.not_read")
-            return
-        for job_id, events in found.items():
-            for waiter in self._of(job_id):
-                waiter.give(events, ended.get(job_id))
+            for job_id, events in found.items():
+                for waiter in self._of(job_id):
+                    waiter.give(events, ended.get(job_id))
 
     def _of(self, job_id: str) -> list[Waiter]:
         with self._guard:

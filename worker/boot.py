@@ -35,7 +35,7 @@ from worker.explain import Desk
 from worker.lease import LeaseKeeper
 from worker.load import choose_batch_limit, load_engine
 from worker.loops import LOOPS
-from worker.runtime import TURN_WAIT_S, Runtime
+from worker.runtime import Runtime
 from worker.serving import Serving, model_folder
 from worker.stages import Kitchen
 
@@ -70,16 +70,13 @@ def start(settings: Settings, serving: Serving, ending: Ending | None = None) ->
 
 
 def stop() -> None:
-    """End the worker's threads: the batch in hand is finished first, and the sign of life taken back."""
+    """End the worker's threads: what is in hand is finished first, and the sign of life taken back."""
     if _runtime is None:
         return
-    _runtime.stop.set()
-    _runtime.woken.set()
-    _runtime.turn.acquire(timeout=TURN_WAIT_S)
-    _runtime.ended.set()
+    _runtime.end()
     try:
         _runtime.kitchen.resources.queue.forget(_runtime.kitchen.who.worker)
-        heartbeat.retire(_runtime.kitchen.resources.database, _runtime.kitchen.who.worker)
+        _runtime.retire()
     except AppError as error:
         log.warning("worker.not_retired", code=error.code)
     _runtime.kitchen.resources.close()

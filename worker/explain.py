@@ -1,7 +1,7 @@
-"""The use case "explain one film": claim, load, preprocess, explain, judge, store. One at a time, after the verdicts.
+"""The use case "explain one film": claim, load, preprocess, explain, judge, store. One at a time, beside the films.
 
-Called by the task and by the poll loop when no film is due. The explainer costs memory, so it is loaded at the first
-explanation. No transaction is open while it computes; what is lost in the middle is given back by its lease.
+Called by a thread of its own, which begins none while a film is due. The explainer costs memory, so it is loaded at
+the first explanation. No transaction is open while it computes; what is lost in the middle is given back by its lease.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def explain_next(desk: Desk) -> bool:
         duration_ms = _ms_since(started)
         _store(desk, order, outcome, duration_ms)
     log.info("explanation.ended", explanation=order.held.id, method=order.method.value, duration_ms=duration_ms,
-             outcome=type(outcome).__name__)  # fmt: skip
+             outcome=type(outcome).__name__, request_id=order.held.request_id)  # fmt: skip
     return True
 
 
@@ -174,9 +174,8 @@ def _finding(order: Order, explained: Explained, duration_ms: int) -> Finding:
         "code_version": CODE_VERSION,
         "duration_ms": duration_ms,
     }
-    facts = {name: value for name, value in judged.items() if name not in {"deletion", "insertion"}}
     columns = {**recorded, "values": raw, "quality": judged}
-    return Finding(columns, {**recorded, "model_sha256": order.model_sha256, "quality": facts})
+    return Finding(columns, {**recorded, "model_sha256": order.model_sha256, "quality": judged})
 
 
 def _ms_since(started: float) -> int:

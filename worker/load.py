@@ -9,7 +9,7 @@ from shared.log import get_logger
 from shared.manifest import ModelManifest
 from shared.settings import Settings
 from worker.engine.base import Engine
-from worker.engine.choose import Precision, build_engine, usual_precision
+from worker.engine.choose import GPU_BATCH, Precision, build_engine, usual_precision
 from worker.engine.golden import Golden, GoldenState, check_golden
 from worker.engine.weights import Weights
 
@@ -17,9 +17,6 @@ log = get_logger(__name__)
 
 CPU_BATCH: Final = 8
 """More gains nothing on a CPU, where films are computed one by one, and makes an urgent film wait longer."""
-
-GPU_BATCH: Final = 32
-"""A GPU computes the films of a batch together; never measured on one."""
 
 
 def choose_batch_limit(settings: Settings, engine: Engine) -> int:

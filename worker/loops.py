@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from shared.db import queries
-from shared.errors import AppError
-from shared.log import get_logger
+from shared.log import get_logger, logging_faults
 from worker import pipeline, retention, sweep
-from worker.runtime import Runtime, is_map_next
+from worker.runtime import Runtime
 
 log = get_logger(__name__)
 
@@ -26,7 +24,7 @@ def poll_loop(runtime: Runtime) -> None:
     """Look for due films without a ring, beat and sweep, until told to stop."""
     last_beat = 0.0
     while not runtime.stop.is_set():
-        with _logging_faults("poll.failed"):
+        with logging_faults(log, "poll.failed"):
             runtime.look_for_films()
             if time.monotonic() - last_beat >= BEAT_EVERY_S:
                 runtime.beat()
@@ -34,7 +32,6 @@ def poll_loop(runtime: Runtime) -> None:
             if not runtime.turn.locked():  # else the other thread notes it when it is done
                 pipeline.note_idle(runtime.kitchen)
             drain(runtime)
-            explain_due(runtime)
             sweep.sweep(runtime.kitchen.resources, runtime.kitchen.who.worker)
         rest(runtime)
 
@@ -44,19 +41,8 @@ def rest(runtime: Runtime) -> None:
     poll_at = time.monotonic() + runtime.kitchen.resources.settings.poll_s
     while (left_s := poll_at - time.monotonic()) > 0 and runtime.woken.wait(left_s) and not runtime.stop.is_set():
         runtime.woken.clear()
-        with _logging_faults("poll.failed"):
+        with logging_faults(log, "poll.failed"):
             drain(runtime)
-
-
-@contextmanager
-def _logging_faults(event: str) -> Iterator[None]:
-    """A loop goes on, whatever fails in one turn of it."""
-    try:
-        yield
-    except AppError as error:
-        log.warning(event, code=error.code, why=error.detail)
-    except Exception:
-        log.exception(event)
 
 
 def drain(runtime: Runtime) -> None:
@@ -76,19 +62,22 @@ def drain(runtime: Runtime) -> None:
             runtime.tend()
 
 
-def explain_due(runtime: Runtime) -> None:
-    """Explain while something waits for it and no film does: a film waits for one explanation at the most."""
-    while runtime.desk is not None and not runtime.is_to_end:
-        if not is_map_next(runtime.kitchen) or not runtime.explain() or runtime.is_to_end:
-            return
-        runtime.beat()
-        sweep.sweep(runtime.kitchen.resources, runtime.kitchen.who.worker)  # it may find films that dead workers held
+def explain_loop(runtime: Runtime) -> None:
+    """Make the explanations that are asked for, beside the films: none of those waits for one."""
+    if runtime.desk is None:
+        return
+    while not runtime.stop.is_set():
+        with logging_faults(log, "explain.failed"):
+            while runtime.explain():
+                pass
+        runtime.asked.wait(runtime.kitchen.resources.settings.poll_s)
+        runtime.asked.clear()
 
 
 def beat_loop(runtime: Runtime) -> None:
-    """Beat while a batch or an explanation is in hand: it may take longer than a silent worker counts as alive."""
+    """Beat while a batch is in hand: it may take longer than a silent worker counts as alive."""
     while not runtime.ended.wait(BEAT_EVERY_S):
-        with _logging_faults("beat.failed"):
+        with logging_faults(log, "beat.failed"):
             if runtime.turn.locked() and not runtime.stop.is_set():
                 runtime.beat()
 
@@ -107,12 +96,19 @@ def purge_loop(runtime: Runtime) -> None:
     """Delete what was kept for its time, and orphans, now and then: it takes long, and nobody waits for it."""
     resources, worker = runtime.kitchen.resources, runtime.kitchen.who.worker
     while not runtime.ended.wait(sweep.PURGE_EVERY_S):
-        with _logging_faults("retention.failed"):
+        with logging_faults(log, "retention.failed"):
             retention.delete_old(resources, worker, runtime.ended.is_set)
-        with _logging_faults("purge.failed"):
+        with logging_faults(log, "purge.failed"):
             sweep.purge_orphans(resources, worker)
 
 
 LOOPS: Final[Mapping[str, Callable[[Runtime], None]]] = MappingProxyType(
-    {"poll": poll_loop, "lease": lease_loop, "limit": limit_loop, "beat": beat_loop, "purge": purge_loop}
+    {
+        "poll": poll_loop,
+        "explain": explain_loop,
+        "lease": lease_loop,
+        "limit": limit_loop,
+        "beat": beat_loop,
+        "purge": purge_loop,
+    }
 )

@@ -19,20 +19,28 @@ TEND_EVERY_S = 1.0
 
 TURN_WAIT_S = 30.0
 
+END_WAIT_S = 25.0
+"""For what is in hand, when the worker is to end. A supervisor kills it after 28 s, a container's engine after 30; the
+leases give back what takes longer."""
+
 
 @dataclass(slots=True)
 class Runtime:
-    """A started worker: its kitchen, and the turn that task and poll loop share.
+    """A started worker: its kitchen, the turn that task and poll loop share, and that of whoever explains.
 
-    `stop` ends the poll loop, `woken` makes it look for films at once; `ended` is set when the last batch is done, and
-    with it the other loops. Without a `desk` it makes no explanations, and where `has_films` is not set it claims none.
+    `stop` ends the poll loop, `woken` makes it look for films at once, `asked` the explaining one for explanations;
+    `ended` is set when the last batch is done, and with it the other loops; `beating` is held by who writes the sign of
+    life or takes it back. Without a `desk` it makes no explanations, and where `has_films` is not set it claims none.
     """
 
     kitchen: Kitchen
     turn: threading.Lock = field(default_factory=threading.Lock)
+    explaining: threading.Lock = field(default_factory=threading.Lock)
     stop: threading.Event = field(default_factory=threading.Event)
     woken: threading.Event = field(default_factory=threading.Event)
+    asked: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
+    beating: threading.Lock = field(default_factory=threading.Lock)
     ending: Ending = field(default_factory=Ending)
     desk: Desk | None = None
     golden: GoldenState = GoldenState.ABSENT
@@ -67,22 +75,41 @@ class Runtime:
         Raises:
             StorageDown: it is not.
         """
-        self.has_films = False
-        self.kitchen.resources.blobs.check()
-        self.has_films = True
+        is_there = False  # it is noted once: a ring that comes meanwhile finds what was so before
+        try:
+            self.kitchen.resources.blobs.check()
+            is_there = True
+        finally:
+            self.has_films = is_there
 
     def beat(self) -> None:
-        """Write this worker's sign of life."""
-        heartbeat.beat(self.kitchen, Serving(self.kitchen.who.priorities, explains=self.desk is not None), self.golden)
+        """Write this worker's sign of life, until it has ended."""
+        serving = Serving(self.kitchen.who.priorities, explains=self.desk is not None)
+        with self.beating:
+            if not self.ended.is_set():
+                heartbeat.beat(self.kitchen, serving, self.golden)
+
+    def retire(self) -> None:
+        """Take it back once this worker has ended: a beat that was under way is not written after it."""
+        with self.beating:
+            heartbeat.retire(self.kitchen.resources.database, self.kitchen.who.worker)
 
     def explain(self) -> bool:
-        """Make one explanation; False where none is due or a film is, or the other thread is long at its work."""
-        if self.desk is None or not self.has_films or not self.turn.acquire(timeout=TURN_WAIT_S):
+        """Make one explanation, beside the films; False where none is due, or a film is: that goes first."""
+        if self.desk is None or not self.has_films:
             return False
-        try:  # asked in our turn: a film may have come, or the word to end
+        with self.explaining:
             return not self.is_to_end and is_map_next(self.kitchen) and explain_next(self.desk)
-        finally:
-            self.turn.release()
+
+    def end(self) -> None:
+        """No other batch or explanation is begun from now on; returns once those in hand are done, or it took long."""
+        self.stop.set()
+        self.woken.set()
+        self.asked.set()
+        give_up_at = time.monotonic() + END_WAIT_S
+        for lock in (self.turn, self.explaining):
+            lock.acquire(timeout=max(0.0, give_up_at - time.monotonic()))
+        self.ended.set()
 
 
 def is_map_next(kitchen: Kitchen) -> bool:

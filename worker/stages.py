@@ -19,7 +19,7 @@ from shared.db import jobs
 from shared.db.leases import Claim, Finding
 from shared.db.line import Claimant
 from shared.domain import Assessment, SaliencyMap
-from shared.errors import AppError, DatabaseDown, LeaseLost, ModelProblem
+from shared.errors import AppError, LeaseLost, ModelProblem, Unavailable
 from shared.faults import Fault
 from shared.imaging import preprocess, stored
 from shared.imaging.preprocess import NetworkInput
@@ -29,6 +29,7 @@ from shared.wiring import Resources
 from worker.backoff import retry_delay_s
 from worker.engine import quality
 from worker.engine.base import Engine
+from worker.engine.golden import build_name
 from worker.lease import LeaseKeeper
 from worker.rings import PendingRings
 
@@ -124,11 +125,11 @@ def take(kitchen: Kitchen) -> Batch | None:
     claims = _claim(kitchen)
     if not claims:
         return None
-    hold = ExitStack()
-    hold.enter_context(kitchen.keeper.holding(claims))
-    loaded = [_prepare(kitchen, held) for held in claims]
-    faults.reach(Fault.FILM_LOADED)
-    return Batch(loaded, hold, started)
+    with ExitStack() as hold:  # let go where anything fails from here on
+        hold.enter_context(kitchen.keeper.holding(claims))
+        loaded = [_prepare(kitchen, held) for held in claims]
+        faults.reach(Fault.FILM_LOADED)
+        return Batch(loaded, hold.pop_all(), started)
 
 
 def answer(kitchen: Kitchen, batch: Batch) -> list[Outcome]:
@@ -145,7 +146,8 @@ def finish(kitchen: Kitchen, batch: Batch, outcomes: Sequence[Outcome]) -> Batch
     with batch.hold:
         report = _store_patiently(kitchen, outcomes, round(1000 * (time.monotonic() - batch.started)))
     kitchen.resources.notifier.publish([item.held.id for item in outcomes])  # after the commit, best effort
-    log.info("batch.done", claimed=report.claimed, succeeded=report.succeeded, failed=report.failed, lost=report.lost)
+    log.info("batch.done", claimed=report.claimed, succeeded=report.succeeded, failed=report.failed, lost=report.lost,
+             request_ids=[item.held.request_id for item in outcomes])  # fmt: skip
     return report
 
 
@@ -161,14 +163,17 @@ def _claim(kitchen: Kitchen) -> list[Claim]:
 
 
 def _prepare(kitchen: Kitchen, held: Claim) -> Prepared | Failed:
-    """Read the stored film; a missing or damaged one fails that job alone."""
+    """Read the stored film; one that is missing, damaged, or like none before fails that job alone."""
     manifest = kitchen.engine.manifest
     try:
         pixels = stored.from_bytes(kitchen.resources.blobs.get(held.blob_ref, is_last=True))
         return Prepared(held, preprocess.prepare(pixels, manifest.preprocessing, manifest.input_shape))
     except AppError as error:
-        log.warning("film.not_loaded", job_id=held.id, code=error.code)
+        log.warning("film.not_loaded", job_id=held.id, request_id=held.request_id, code=error.code)
         return Failed(held, error.code, error.detail, not error.retryable, is_ours=error.retryable)
+    except Exception as error:
+        log.exception("film.not_prepared", job_id=held.id, error=type(error).__name__)
+        return Failed(held, "preprocessing_failed", "Its preprocessing failed on this film.", is_permanent=False)
 
 
 def _conclude(engine: Engine, prepared: Sequence[Prepared]) -> list[Outcome]:
@@ -178,7 +183,8 @@ def _conclude(engine: Engine, prepared: Sequence[Prepared]) -> list[Outcome]:
     try:
         return _infer(engine, prepared)
     except Exception as error:
-        log.exception("inference.failed", n=len(prepared), error=type(error).__name__)
+        requests = [item.held.request_id for item in prepared]
+        log.exception("inference.failed", n=len(prepared), error=type(error).__name__, request_ids=requests)
         if len(prepared) > 1:
             return [outcome for item in prepared for outcome in _conclude(engine, [item])]
         detail = "The network failed on this film."
@@ -201,11 +207,11 @@ def _infer(engine: Engine, prepared: Sequence[Prepared]) -> list[Outcome]:
 
 
 def _store_patiently(kitchen: Kitchen, outcomes: Sequence[Outcome], duration_ms: int) -> BatchReport:
-    """Store, again where the database is away for a moment: the answers are here, and the films need no new attempt."""
+    """Store, again where the database is away or full: the answers are here, and the films need no new attempt."""
     for pause_s in STORE_PAUSES_S:
         try:
             return _store(kitchen, outcomes, duration_ms=duration_ms)
-        except DatabaseDown as error:
+        except Unavailable as error:
             log.warning("batch.not_stored", code=error.code, n=len(outcomes), again_in_s=pause_s)
             time.sleep(pause_s)
     return _store(kitchen, outcomes, duration_ms=duration_ms)
@@ -223,7 +229,7 @@ def _store(kitchen: Kitchen, outcomes: Sequence[Outcome], *, duration_ms: int) -
         faults.reach(Fault.RESULT_WRITTEN)
     faults.reach(Fault.RESULT_COMMITTED)
     for held in (*lost, *late):
-        log.warning("lease.lost", job_id=held.id, attempt=held.attempt)
+        log.warning("lease.lost", job_id=held.id, request_id=held.request_id, attempt=held.attempt)
     return BatchReport(len(outcomes), len(found) - len(lost), len(faulty) - len(late), len(lost) + len(late))
 
 
@@ -262,4 +268,4 @@ def _finding(engine: Engine, concluded: Concluded, duration_ms: int) -> Finding:
         "duration_ms": duration_ms,
     }
     columns = {**recorded, "saliency": raw}
-    return Finding(columns, {**recorded, "model_version": manifest.version})
+    return Finding(columns, {**recorded, "model_version": manifest.version, "build": build_name()})

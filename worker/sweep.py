@@ -103,7 +103,7 @@ def purge_orphans(resources: Resources, worker: str) -> int:
     resources.blobs.check()
     with database.begin_core() as sql:
         now = database.now(sql)
-        if not locks.take(sql, PURGE_TURN, worker, timedelta(seconds=PURGE_EVERY_S / 2), now):
+        if not locks.take(sql, PURGE_TURN, worker, timedelta(seconds=PURGE_EVERY_S), now):
             return 0
         born = queries.database_birth(sql)
     old = resources.blobs.older_than(now - timedelta(seconds=resources.settings.orphan_after_s))

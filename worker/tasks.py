@@ -32,7 +32,7 @@ def register(app: Celery) -> None:
 
     @app.task(name=EXPLAIN, ignore_result=True, trail=False, shared=False)
     def explain(explanation_id: str) -> None:
-        """Make one map, unless a film waits: the poll loop makes the others, and a worker told to end can end."""
+        """Wake the thread that explains, where this one still waits: films are heard of meanwhile."""
         from shared.db import explanation_queries  # noqa: PLC0415
         from worker import boot  # noqa: PLC0415
 
@@ -40,4 +40,4 @@ def register(app: Celery) -> None:
         with runtime.kitchen.resources.database.read_core() as sql:
             is_waiting = explanation_queries.is_queued(sql, explanation_id)
         if is_waiting:
-            runtime.explain()
+            runtime.asked.set()

@@ -8,33 +8,74 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Final
 
-from sqlalchemy import ScalarSelect, bindparam, func, literal_column, select
+from sqlalchemy import Row, ScalarSelect, bindparam, func, literal_column, select
 
 from shared.db.engine import Sql
 from shared.db.queries import alive_since, takes_films
-from shared.db.tables import Job, Result, WorkerHeartbeat
+from shared.db.tables import Job, Model, Result, WorkerHeartbeat
 from shared.domain import FilmFacts
 from shared.version import CODE_VERSION
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """A job whose result answers the same film again; `blob_ref` is where its film lies."""
+class StoredFilm:
+    """A job whose film is there to be taken for another job; `blob_ref` is where it lies."""
 
     job_id: str
     blob_ref: str
     facts: FilmFacts
 
 
-def find_answered(sql: Sql, now: datetime, tenant: str, input_sha256: str) -> Answered | None:
+@dataclass(frozen=True, slots=True)
+class ServingModel:
+    """The SHA-256 of its weights, and what it is called."""
+
+    sha256: str
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewerAnswer:
+    """A later job of a film, and the SHA-256 of the model that answered it."""
+
+    job_id: str
+    model_sha256: str
+
+
+FILM: Final = (
+    Job.id, Job.blob_ref, Job.kind, Job.mode, Job.bit_depth, Job.width_px, Job.height_px, Job.input_sha256,
+    Job.pixels_sha256,
+)  # fmt: skip
+"""What is read of a job whose film is taken."""
+
+
+def find_answered(sql: Sql, now: datetime, tenant: str, input_sha256: str) -> StoredFilm | None:
     """The newest job that a worker answered for the same bytes with what serves now, if any."""
     sought = {"tenant": tenant, "input_sha256": input_sha256, "alive_since": alive_since(now)}
-    job = sql.execute(_NEWEST_ANSWER, sought).first()
-    if job is None:
-        return None
-    facts = FilmFacts(job.kind, job.mode, job.bit_depth, job.width_px, job.height_px, input_sha256, job.pixels_sha256)
-    return Answered(job.id, job.blob_ref, facts)
+    row = sql.execute(_NEWEST_ANSWER, sought).first()
+    return to_film(row) if row else None
+
+
+def to_film(row: Row[*tuple[Any, ...]]) -> StoredFilm:
+    """Of the columns `FILM`; Any: each of its own type."""
+    job_id, blob_ref, *facts = row[: len(FILM)]
+    return StoredFilm(job_id, blob_ref, FilmFacts(*facts))
+
+
+def find_serving(sql: Sql, now: datetime) -> ServingModel | None:
+    """The model that all living workers have loaded; None where they differ or none lives."""
+    row = sql.execute(_SERVING, {"alive_since": alive_since(now)}).first()
+    return ServingModel(*row) if row else None
+
+
+def find_newer(sql: Sql, tenant: str, input_sha256: str, job_id: str) -> NewerAnswer | None:
+    """The newest job after this one in which a worker answered the same film, if any."""
+    sought = {"tenant": tenant, "input_sha256": input_sha256, "job_id": job_id}
+    row = sql.execute(_NEWER_ANSWER, sought).first()
+    return NewerAnswer(*row) if row else None
 
 
 def _serving_model() -> ScalarSelect[str]:
@@ -44,18 +85,28 @@ def _serving_model() -> ScalarSelect[str]:
     return select(func.max(loaded)).where(alive).having(func.count(loaded.distinct()) == 1).scalar_subquery()
 
 
+_ANSWERED = (
+    (Job.tenant == bindparam("tenant"))
+    & (Job.input_sha256 == bindparam("input_sha256"))
+    & (Job.state == literal_column("'succeeded'"))  # both as the index has them
+    & (Job.attempt > literal_column("0"))  # a copy is never copied: the trail leads to the answer itself
+)
+
 _NEWEST_ANSWER = (
-    select(Job.id, Job.blob_ref, Job.kind, Job.mode, Job.bit_depth, Job.width_px, Job.height_px, Job.pixels_sha256)
+    select(*FILM)
     .join(Result, Result.job_id == Job.id)
-    .where(
-        Job.tenant == bindparam("tenant"),
-        Job.input_sha256 == bindparam("input_sha256"),
-        Job.state == literal_column("'succeeded'"),  # both as the index has them
-        Job.attempt > literal_column("0"),  # a copy is never copied: the trail leads to the answer itself
-        Result.model_sha256 == _serving_model(),
-        Result.code_version == CODE_VERSION,
-    )
+    .where(_ANSWERED, Result.model_sha256 == _serving_model(), Result.code_version == CODE_VERSION)
     .order_by(Job.id.desc())
     .limit(1)
 )
 """Put together once: that takes longer than to ask it, and each upload does."""
+
+_SERVING = select(Model.weights_sha256, Model.name, Model.version).where(Model.weights_sha256 == _serving_model())
+
+_NEWER_ANSWER = (
+    select(Job.id, Result.model_sha256)
+    .join(Result, Result.job_id == Job.id)
+    .where(_ANSWERED, Job.id > bindparam("job_id"))
+    .order_by(Job.id.desc())
+    .limit(1)
+)

@@ -26,7 +26,7 @@ class NewBatch:
 
 
 def insert_batch(sql: Sql, new: NewBatch, now: datetime) -> None:
-    """Make it; of two with one key the later one breaks the tables' rule."""
+    """Make it; of two with one key the later insert violates the table's unique constraint."""
     values = {"id": new.id, "tenant": new.tenant, "owner": new.owner, "idempotency_key": new.idempotency_key}
     sql.execute(insert(table_of(Batch)), [values | {"created_at": now}])
 

@@ -18,8 +18,9 @@ from shared.db.jobs import JobChanges
 from shared.db.keys import Principal
 from shared.db.queries import missing
 from shared.db.tables import DeletedJob, Explanation, Job, Result, Review, table_of
-from shared.domain import JobState, Role
+from shared.domain import JobState
 from shared.errors import Forbidden
+from shared.rights import Right
 
 DELETED: Final = "deleted"
 """The audit action."""
@@ -36,10 +37,10 @@ class Deleted:
 
 def may_delete(sql: Sql, who: Principal, job_id: str) -> bool:
     """Whether this key may delete a job of its tenant: one that it sent, or any where it is an admin's."""
-    if who.role == Role.ADMIN:
+    if who.may(Right.DELETE_ANY):
         return True
     sent_by = sql.scalar(select(Job.owner).where(Job.id == job_id, Job.tenant == who.tenant))
-    return who.role == Role.UPLOADER and sent_by == who.key_id
+    return who.may(Right.DELETE_OWN) and sent_by == who.key_id
 
 
 def delete_job(changes: JobChanges, who: Principal, job_id: str) -> Deleted:

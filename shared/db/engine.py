@@ -30,8 +30,8 @@ SQLITE_BUSY_S = 10.0
 STATEMENT_TIMEOUT_MS = 15_000
 """PostgreSQL ends a statement of ours after this: all are short by design."""
 
-DISK_FULL, UNDEFINED_TABLE = "53100", "42P01"
-"""SQLSTATE, PostgreSQL only."""
+DISK_FULL, READ_ONLY, NOT_MIGRATED = "53100", "25006", frozenset({"42P01", "42703"})
+"""SQLSTATE, PostgreSQL only: no room; no writing, as on a standby; a table, or a column, that is not there."""
 
 Sql = Session | Connection
 """What statements are given to; a query that loads no mapped object takes either."""
@@ -50,6 +50,12 @@ def database_clock(sql: Sql) -> datetime:
 def dialect_of(sql: Sql) -> str:
     """'sqlite' or 'postgresql'."""
     return (sql if isinstance(sql, Connection) else sql.get_bind()).dialect.name
+
+
+def lift_time_limit(sql: Sql) -> None:
+    """Let the statements of this transaction take as long as they take: for walks through whole tables."""
+    if dialect_of(sql) == "postgresql":
+        sql.execute(text("SET LOCAL statement_timeout = 0"))
 
 
 def make_engine(url: str) -> Engine:
@@ -193,13 +199,22 @@ def open_database(settings: Settings) -> Database:
 
 def is_missing_file(url: str) -> bool:
     """True for an SQLite file that is not there: to look inside would make it."""
-    sqlite = "sqlite:///"
-    return url.startswith(sqlite) and not Path(url.removeprefix(sqlite)).exists()
+    file = sqlite_file(url)
+    return file is not None and not file.exists()
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite database, however its URL says so; None for any other."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:  # whoever connects is told
+        return None
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn a connection that is lost, refused or awaited in vain, and tables that are not there yet, to `DatabaseDown`.
+    """Turn a connection that is lost, refused or awaited in vain to `DatabaseDown`, and so what is not migrated yet.
 
     Faults of ours stay as they are.
     """
@@ -212,14 +227,18 @@ def _translated() -> Iterator[None]:
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseDown("The database connection was lost; try again shortly.") from error
-        if _sqlstate(error) == UNDEFINED_TABLE:  # SQLite's is an OperationalError
+        if _sqlstate(error) in NOT_MIGRATED:  # SQLite's is an OperationalError
             raise DatabaseDown("The database is not set up yet; try again shortly.", why=NO_TABLES) from error
+        if _sqlstate(error) == READ_ONLY:
+            raise DatabaseDown("The database takes no changes; try again shortly.", why=NO_CHANGES) from error
         if _sqlite_code(error) == sqlite3.SQLITE_NOTADB:
             raise DatabaseDown("The database cannot be used.", why="the file is no SQLite database") from error
         raise
 
 
-NO_TABLES: Final = "it has no tables yet: run `plainfilm up` or `plainfilm db upgrade`"
+NO_TABLES: Final = "it lacks tables or columns of this build: run `plainfilm up` or `plainfilm db upgrade`"
+
+NO_CHANGES: Final = "it is read-only: a standby, or set so"
 
 REASONS: Final = {
     "password authentication failed": "PostgreSQL refuses the user's password",
@@ -230,7 +249,10 @@ REASONS: Final = {
     "Connection refused": "nothing listens at its host and port",
     "timeout expired": "its host does not answer in time",
     "unable to open database file": "the file cannot be opened",
+    "readonly database": NO_CHANGES,
     "no such table": NO_TABLES,
+    "no such column": NO_TABLES,
+    "has no column named": NO_TABLES,
 }
 """By what the driver says: there is no SQLSTATE before a connection stands. Nothing of the address is repeated."""
 

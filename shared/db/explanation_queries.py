@@ -217,7 +217,7 @@ def _to_wire(row: Explanation) -> wire.ExplanationDetail:
         is_degenerate=cast("bool | None", judged.get("is_degenerate")),
         degenerate_reason=cast("str | None", judged.get("degenerate_reason")),
         quality=wire.MapQuality.model_validate(measured) if measured else None,
-        error=wire.JobError(code=row.error_code or "", detail=row.error_detail or "") if has_failed else None,
+        error=wire.JobError.of(row.error_code or "", row.error_detail or "") if has_failed else None,
     )
 
 

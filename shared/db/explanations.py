@@ -189,7 +189,7 @@ class ExplanationChanges(LeasedChanges[Session]):
         """
         rows = self.sql.execute(
             _held()
-            .where(*self.overdue())
+            .where(*self.lapsed())
             .order_by(Explanation.lease_until)
             .limit(limit)
             .with_for_update(skip_locked=True, of=Explanation)
@@ -228,8 +228,8 @@ class ExplanationChanges(LeasedChanges[Session]):
         )
 
 
-def _held() -> Select[str, str, int, int, str]:
+def _held() -> Select[str, str, int, int, str, str]:
     """The columns of a `Claim`; its film is the job's."""
-    return select(Explanation.id, Explanation.tenant, Explanation.attempt, Explanation.max_attempts, Job.blob_ref).join(
-        Job, Job.id == Explanation.job_id
-    )
+    row = Explanation
+    columns = (row.id, row.tenant, row.attempt, row.max_attempts, Job.blob_ref, row.request_id)
+    return select(*columns).join(Job, Job.id == row.job_id)

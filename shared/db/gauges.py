@@ -9,12 +9,12 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from shared.db import explanation_queries, queries, tables
-from shared.domain import EXPLAIN_QUEUE, ExplanationState, JobState, Priority, made_at
+from shared.db import explanation_queries, queries, tables, webhook_queries
+from shared.domain import EXPLAIN_QUEUE, DeliveryState, ExplanationState, JobState, Priority, made_at
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Backlog:
     """How many films wait, and for how many seconds the one has that came first; 0 where none does."""
 
     films: int
@@ -28,15 +28,16 @@ class Gauges:
     Attributes:
         waiting: films of each class that wait for a worker.
         running: films that a worker has.
-        finished_per_s: films that left the queue for good, a second, over the last minute.
+        finished_per_s: films that workers took and that ended, a second, over the last minute.
         ended_per_s: jobs that came to each end, likewise; stored answers count.
         failed_per_s: of those that failed, by their error's code.
         queue_workers: workers that take from each queue.
         workers, explainers: how many take films, and how many explain; one may do both.
         explanations: maps asked for that wait.
+        pending_deliveries, failed_deliveries: of webhooks, those that are to be tried, those given up and kept.
     """
 
-    waiting: Mapping[Priority, Waiting]
+    waiting: Mapping[Priority, Backlog]
     running: int
     finished_per_s: float
     ended_per_s: Mapping[JobState, float]
@@ -45,6 +46,8 @@ class Gauges:
     workers: int
     explainers: int
     explanations: int
+    pending_deliveries: int
+    failed_deliveries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,8 @@ def read_gauges(session: Session, now: datetime) -> Gauges:
         workers=queries.count_live_workers(session, now),
         explainers=explanation_queries.count_live_explainers(session, now),
         explanations=_explanations(session),
+        pending_deliveries=webhook_queries.count_deliveries(session, DeliveryState.PENDING),
+        failed_deliveries=webhook_queries.count_deliveries(session, DeliveryState.FAILED),
     )
 
 
@@ -100,11 +105,11 @@ def _per_s(counts: Iterable[int]) -> float:
     return sum(counts) / queries.RATE_WINDOW_S
 
 
-def _waiting(session: Session, priority: Priority, now: datetime) -> Waiting:
+def _waiting(session: Session, priority: Priority, now: datetime) -> Backlog:
     """A job's id tells when it was made; the lowest is the oldest."""
     queued = (tables.Job.state == JobState.QUEUED) & (tables.Job.priority == priority.rank)
     films, first = session.execute(select(func.count(), func.min(tables.Job.id)).where(queued)).one()
-    return Waiting(films, max(0.0, (now - made_at(first)).total_seconds()) if first else 0.0)
+    return Backlog(films, max(0.0, (now - made_at(first)).total_seconds()) if first else 0.0)
 
 
 def _running(session: Session) -> int:

@@ -35,7 +35,10 @@ POISONED_DETAIL = "Every attempt on this film ended without an answer; it will n
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A film that is stored and about to be accepted; after `expires_in_s` it need not start any more."""
+    """A film that is stored and about to be accepted; after `expires_in_s` it need not start any more.
+
+    `role` is what the key of `owner` was then; it is recorded, and kept nowhere else.
+    """
 
     id: str
     tenant: str
@@ -48,6 +51,7 @@ class NewJob:
     request_id: str
     expires_in_s: float | None = None
     batch_id: str | None = None
+    role: str | None = None
 
 
 @contextmanager
@@ -87,7 +91,17 @@ class JobChanges(LeasedChanges[Connection]):
         self.record(new.tenant, "system", "succeeded", new.id, attempt=0, from_job=from_job,
                      **{name: copied[name] for name in _TOLD_OF_A_COPY})  # fmt: skip
 
-    def _insert(self, new: NewJob, **columns: object) -> None:
+    def insert_again(self, new: NewJob, of: str) -> None:
+        """Accept the film of another job once more, for a worker to answer. Its file is a copy of its own.
+
+        Raises:
+            JobNotFound: `of` is no job of this tenant, or was deleted (`JobDeleted`); nothing was written.
+        """
+        if self.sql.scalar(select(Job.id).where(Job.id == of, Job.tenant == new.tenant)) is None:
+            raise missing(self.sql, new.tenant, of)
+        self._insert(new, of, state=JobState.QUEUED)
+
+    def _insert(self, new: NewJob, again_of: str | None = None, **columns: object) -> None:
         facts = new.facts
         values = {
             "id": new.id, "tenant": new.tenant, "owner": new.owner, "idempotency_key": new.idempotency_key,
@@ -100,8 +114,9 @@ class JobChanges(LeasedChanges[Connection]):
             "batch_id": new.batch_id,
         }  # fmt: skip
         self.sql.execute(insert(table_of(Job)), [{**values, **columns}])
-        in_batch = {} if new.batch_id is None else {"batch_id": new.batch_id}
-        self.record(new.tenant, f"key:{new.owner}", "accepted", new.id, **in_batch,
+        belongs = {"batch_id": new.batch_id, "again_of": again_of, "role": new.role}
+        told = {name: value for name, value in belongs.items() if value is not None}
+        self.record(new.tenant, f"key:{new.owner}", "accepted", new.id, **told,
                      input_sha256=facts.input_sha256, pixels_sha256=facts.pixels_sha256,
                      priority=new.priority.value, request_id=new.request_id)  # fmt: skip
 
@@ -184,8 +199,8 @@ class JobChanges(LeasedChanges[Connection]):
             (job id, new state) of each job changed.
         """
         rows = self.sql.execute(
-            select(Job.id, Job.tenant, Job.attempt, Job.max_attempts, Job.blob_ref)
-            .where(*self.overdue())
+            select(Job.id, Job.tenant, Job.attempt, Job.max_attempts, Job.blob_ref, Job.request_id)
+            .where(*self.lapsed())
             .order_by(Job.lease_until)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -297,7 +312,7 @@ _OPEN = tuple(state for state in JobState if JobState.CANCELLED in TRANSITIONS[s
 """The states in which a job may be cancelled."""
 
 
-# Put together once, see `line`.
+# Statements with bound parameters, put together once: see `line`.
 
 _CLAIM = (
     update(Job)
@@ -309,7 +324,7 @@ _CLAIM = (
         lease_until=bindparam("until"),
         started_at=bindparam("now"),
     )
-    .returning(Job.id, Job.tenant, Job.attempt, Job.max_attempts, Job.blob_ref)
+    .returning(Job.id, Job.tenant, Job.attempt, Job.max_attempts, Job.blob_ref, Job.request_id)
 )
 
 _OURS = (

@@ -45,12 +45,17 @@ def revoke(key_id: Annotated[str, typer.Argument(help="the 12 digits between the
 
 
 @key.command()
-def link() -> None:
-    """Print a one-time link into the pages, for the key in PLAINFILM_KEY or else the admin key of this home."""
+def link(
+    key_id: Annotated[str | None, typer.Argument(help="of the key whose rights it gives; see `key list`")] = None,
+) -> None:
+    """Print a one-time link into the pages; without an id for the key in PLAINFILM_KEY, else this home's admin key."""
     settings = load_settings()
     database = open_database(settings)
     with database.begin() as session:
-        principal = keys.get_principal(session, settings.client_key or "")
+        if key_id is None:
+            principal = keys.get_principal(session, settings.client_key or "")
+        else:
+            principal = keys.get_principal_by_id(session, key_id)
         token = keys.make_link(session, principal.key_id, database.now(session))
     typer.echo(f"{settings.service_url}/enter/{token}")
 

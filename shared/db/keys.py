@@ -17,6 +17,7 @@ from shared.db import audit
 from shared.db.engine import Sql
 from shared.db.tables import ApiKey, AuditHead, LoginLink, Tenant
 from shared.errors import Conflict, InvalidRequest, NotAllowed, NotFound
+from shared.rights import Right, has_right
 
 KEY_FORM = re.compile(r"pf_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 LINK_LIFE = timedelta(hours=1)
@@ -31,6 +32,10 @@ class Principal:
     key_id: str
     tenant: str
     role: str
+
+    def may(self, right: Right) -> bool:
+        """Whether its role has this right."""
+        return has_right(self.role, right)
 
 
 def make_tenant(session: Session, name: str, now: datetime) -> None:
@@ -105,14 +110,14 @@ def get_principal(sql: Sql, key: str) -> Principal:
 
 
 def get_principal_by_id(sql: Sql, key_id: str) -> Principal:
-    """The principal of a browser session.
+    """The principal of a browser session, or of a link that is to be made.
 
     Raises:
-        NotAllowed: the key is gone or was revoked since.
+        NotAllowed: there is no such key, or it was revoked.
     """
     row = sql.execute(_KEY, {"sought": key_id}).first()
     if row is None:
-        raise NotAllowed("This session's key no longer exists.")
+        raise NotAllowed("There is no such key, or no longer.")
     return _principal(row)
 
 

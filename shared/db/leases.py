@@ -34,13 +34,14 @@ Leased = type[Job] | type[Explanation]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A row that this worker holds; `attempt` is the token its writes are fenced by."""
+    """A row that this worker holds; `attempt` is the token its writes are fenced by. `request_id` is for the log."""
 
     id: str
     tenant: str
     attempt: int
     max_attempts: int
     blob_ref: str
+    request_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class LeasedChanges(Generic[AnySql]):
             raise LeaseLost("Another attempt has it now, or it was cancelled.", id=held.id, attempt=held.attempt)
         return job_id
 
-    def overdue(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    def lapsed(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
         """The rows whose lease is over: their workers died."""
         return self.table.state == RUNNING, self.table.lease_until < self.now
 

@@ -45,11 +45,11 @@ class Waiting:
 
 
 Group = Sequence[Waiting]
-Film = Row[str, str, int]
+QueuedFilm = Row[str, str, int]
 """(job id, tenant, attempt)."""
 
 
-def pick(sql: Sql, who: Claimant, now: datetime, *, aged_first: bool = False) -> list[Film]:
+def pick(sql: Sql, who: Claimant, now: datetime, *, aged_first: bool = False) -> list[QueuedFilm]:
     """Lock the next films for `who`, at most its limit; rows that another claim holds are passed over.
 
     A film whose last attempt ended without an answer comes alone, so that one which kills its process takes no
@@ -78,12 +78,12 @@ def _waiting(sql: Sql, who: Claimant, now: datetime) -> list[Waiting]:
     return [Waiting(*row) for row in sql.execute(_find_waiting(who.priorities), {"now": now})]
 
 
-def _fill(sql: Sql, groups: Sequence[Group], limit: int, now: datetime) -> list[Film]:
+def _fill(sql: Sql, groups: Sequence[Group], limit: int, now: datetime) -> list[QueuedFilm]:
     """Up to `limit` films that were never tried, group by group; inside a group the places go round.
 
     What a tenant with few films leaves goes to the others of its group before the next group has a turn.
     """
-    films: dict[str, Film] = {}
+    films: dict[str, QueuedFilm] = {}
     for group in groups:
         hungry = list(group)
         while hungry and (room := limit - len(films)):

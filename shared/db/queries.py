@@ -1,25 +1,22 @@
-"""The read side: jobs, models, workers and counts as wire models or rows. Changes nothing."""
+"""The read side: jobs, workers and counts as wire models or rows. Changes nothing."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from pydantic import ValidationError
-from sqlalchemy import BindParameter, ColumnElement, Row, ScalarSelect, Select, bindparam, func, select, tuple_
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import BindParameter, ColumnElement, ScalarSelect, Select, bindparam, func, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from shared import wire
 from shared.db import batches, tables
 from shared.db.engine import Sql
+from shared.db.job_rows import JobRow, to_wire
 from shared.db.review_queries import UNREVIEWED
-from shared.domain import EXPLAIN_QUEUE, JobState, Priority, Verdict, first_id_at
+from shared.domain import EXPLAIN_QUEUE, JobState, Priority, first_id_at
 from shared.errors import JobDeleted, JobNotFound
-from shared.manifest import ModelManifest
-from shared.model_report import ModelReport
 
 MAX_POSITION = 1000
 """Beyond this a queue position is not counted: the number would cost more than it tells."""
@@ -35,8 +32,6 @@ RATE_WINDOW_S = 60.0
 ID_AHEAD = timedelta(hours=1)
 """By so much a job's id may be made before its row, or by another clock; the ids' index bounds what is gone through."""
 
-JobRow = Row[*tuple[Any, ...]]  # Any: of `_JOBS`, each column of its own type
-
 
 def get_job(sql: Sql, tenant: str, job_id: str) -> wire.Job:
     """One job with its result.
@@ -47,12 +42,12 @@ def get_job(sql: Sql, tenant: str, job_id: str) -> wire.Job:
     row = sql.execute(_ONE_JOB, {"tenant": tenant, "job_id": job_id}).first()
     if row is None:
         raise missing(sql, tenant, job_id)
-    return _to_wire(row, _position(sql, row) if row.state == JobState.QUEUED else None)
+    return to_wire(row, _position(sql, row) if row.state == JobState.QUEUED else None)
 
 
 def get_jobs(sql: Sql, job_ids: Collection[str]) -> dict[str, wire.Job]:
     """Jobs that have ended, by id, each with its result; whose they are is for the caller to know."""
-    return {row.id: _to_wire(row, None) for row in sql.execute(_SOME_JOBS, {"job_ids": list(job_ids)})}
+    return {row.id: to_wire(row, None) for row in sql.execute(_SOME_JOBS, {"job_ids": list(job_ids)})}
 
 
 def list_jobs(sql: Sql, tenant: str, query: wire.ListQuery) -> wire.JobList:
@@ -75,7 +70,7 @@ def list_jobs(sql: Sql, tenant: str, query: wire.ListQuery) -> wire.JobList:
     if query.cursor:
         statement = statement.where(order < query.cursor)
     rows = sql.execute(statement.order_by(order.desc()).limit(query.limit + 1)).all()
-    page = [_to_wire(row, None) for row in rows[: query.limit]]
+    page = [to_wire(row, None) for row in rows[: query.limit]]
     return wire.JobList(jobs=page, next_cursor=page[-1].id if len(rows) > query.limit else None)
 
 
@@ -136,10 +131,9 @@ def count_queued(session: Session) -> dict[str, int]:
 
 
 def finish_rate(session: Session, now: datetime) -> float:
-    """Jobs that left the queue for good, a second, over the last `RATE_WINDOW_S`; cached ones were never in it."""
+    """Jobs that workers took and that ended, a second, over the last `RATE_WINDOW_S`; none cancelled before."""
     since = tables.Job.finished_at > now - timedelta(seconds=RATE_WINDOW_S)
-    has_waited = (tables.Job.state != JobState.SUCCEEDED) | (tables.Job.attempt > 0)
-    found = session.scalar(select(func.count()).select_from(tables.Job).where(since, has_waited))
+    found = session.scalar(select(func.count()).select_from(tables.Job).where(since, tables.Job.attempt > 0))
     return (found or 0) / RATE_WINDOW_S
 
 
@@ -235,45 +229,10 @@ def database_birth(sql: Sql) -> datetime:
     return sql.execute(select(func.min(tables.Tenant.created_at))).scalar_one()
 
 
-def known_jobs(session: Session, job_ids: list[str]) -> set[str]:
-    """Which of these ids have a row."""
-    return set(session.scalars(select(tables.Job.id).where(tables.Job.id.in_(job_ids))))
-
-
-@dataclass(frozen=True, slots=True)
-class KnownModel:
-    """A registered model: the SHA-256 of its weights, its manifest, and the report on it.
-
-    `report` is None where the model came without one, or with one of another build's form.
-    """
-
-    weights_sha256: str
-    manifest: ModelManifest
-    report: ModelReport | None
-
-
-def newest_model(session: Session) -> KnownModel | None:
-    """The model that a worker registered last, if any."""
-    row = session.scalars(select(tables.Model).order_by(tables.Model.registered_at.desc()).limit(1)).first()
-    if row is None:
-        return None
-    return KnownModel(row.weights_sha256, ModelManifest.model_validate_json(row.manifest), _read_report(row.report))
-
-
-def get_manifest(sql: Sql, weights_sha256: str) -> ModelManifest | None:
-    """That of a registered model; None where it is of another build's form."""
-    stored = sql.scalar(select(tables.Model.manifest).where(tables.Model.weights_sha256 == weights_sha256))
-    try:
-        return ModelManifest.model_validate_json(stored) if stored else None
-    except ValidationError:
-        return None
-
-
-def _read_report(stored: str | None) -> ModelReport | None:
-    try:
-        return ModelReport.model_validate_json(stored) if stored else None
-    except ValidationError:
-        return None
+def known_jobs(session: Session, job_ids: list[str], tenant: str | None = None) -> set[str]:
+    """Which of these ids have a row; one of this tenant, where it is named."""
+    known = select(tables.Job.id).where(tables.Job.id.in_(job_ids))
+    return set(session.scalars(known if tenant is None else known.where(tables.Job.tenant == tenant)))
 
 
 _JOBS: Select[*tuple[Any, ...]] = (
@@ -294,10 +253,20 @@ _JOBS: Select[*tuple[Any, ...]] = (
 )  # fmt: skip
 """A job with its result and the model that gave it: what is shown of them, and no column of 100 kB."""
 
-_ONE_JOB = _JOBS.where(tables.Job.tenant == bindparam("tenant"), tables.Job.id == bindparam("job_id"))
+_RECORDED = aliased(tables.AuditEvent)
+_WITH_RECEIPTS = _JOBS.add_columns(_RECORDED.seq.label("receipt_seq"), _RECORDED.hash.label("receipt_hash")).outerjoin(
+    _RECORDED,
+    (_RECORDED.subject == tables.Result.job_id)
+    & (_RECORDED.action == "succeeded")
+    & (_RECORDED.stream == tables.Job.tenant),
+)
+"""The chain is asked in the same statement, by the index of its subjects: a column of the result could be written only
+while the chain's head is locked. Not for lists, whose rows would each ask it."""
+
+_ONE_JOB = _WITH_RECEIPTS.where(tables.Job.tenant == bindparam("tenant"), tables.Job.id == bindparam("job_id"))
 """Put together once: that takes as long as to ask it, and each answer does."""
 
-_SOME_JOBS = _JOBS.where(tables.Job.id.in_(bindparam("job_ids", expanding=True)))
+_SOME_JOBS = _WITH_RECEIPTS.where(tables.Job.id.in_(bindparam("job_ids", expanding=True)))
 
 
 def _position(sql: Sql, job: JobRow) -> int:
@@ -321,74 +290,3 @@ _AHEAD = select(
     )
 )
 """Two ranges: in one, with OR, all that is queued is looked at."""
-
-
-def _to_wire(job: JobRow, position: int | None) -> wire.Job:
-    has_result = job.verdict is not None
-    has_failed = job.state == JobState.FAILED
-    return wire.Job(
-        id=job.id,
-        status=JobState(job.state),
-        done=JobState(job.state).is_terminal,
-        priority=Priority.of_rank(job.priority),
-        queue_position=position,
-        attempt=job.attempt,
-        cached=job.state == JobState.SUCCEEDED and job.attempt == 0,
-        created_at=job.created_at,
-        started_at=job.started_at,
-        finished_at=job.finished_at,
-        expires_at=job.expires_at,
-        batch_id=job.batch_id,
-        input=_input(job),
-        model=_model_ref(job) if has_result else None,
-        result=_result(job) if has_result else None,
-        error=wire.JobError(code=job.error_code or "", detail=job.error_detail or "") if has_failed else None,
-        links=_links(job.id),
-    )
-
-
-def _links(job_id: str) -> wire.Links:
-    own = f"/api/v1/jobs/{job_id}"
-    return wire.Links(
-        self=own,
-        film=f"{own}/film",
-        page=f"/jobs/{job_id}",
-        events=f"{own}/events",
-        explanations=f"{own}/explanations",
-        cancel=f"{own}/cancel",
-    )
-
-
-def _input(job: JobRow) -> wire.Input:
-    return wire.Input(
-        sha256=job.input_sha256,
-        pixels_sha256=job.pixels_sha256,
-        kind=job.kind,
-        width_px=job.width_px,
-        height_px=job.height_px,
-        bit_depth=job.bit_depth,
-    )
-
-
-def _model_ref(job: JobRow) -> wire.ModelRef:
-    return wire.ModelRef(name=job.name, version=job.version, sha256=job.weights_sha256, preprocessing=job.preprocessing)
-
-
-def _result(job: JobRow) -> wire.Result:
-    explanation = wire.Explanation(
-        method=job.saliency_method,
-        href=f"/api/v1/jobs/{job.id}/explanations/{job.saliency_method}",
-        sha256=job.saliency_sha256,
-        border_share=job.border_share,
-        is_degenerate=job.is_degenerate,
-    )
-    return wire.Result(
-        verdict=Verdict(job.verdict),
-        probabilities=job.probabilities,
-        other_probability=job.other_probability,
-        prediction_set=job.prediction_set,
-        reasons=job.reasons,
-        explanations=[explanation],
-        device=job.device,
-        code_version=job.code_version,
-    )

@@ -17,18 +17,17 @@ from shared.db.keys import Principal
 from shared.db.queries import missing
 from shared.db.review_queries import COLUMNS, find_reviews, to_wire
 from shared.db.tables import AuditEvent, Job, Result, Review, table_of
-from shared.domain import BESIDE_LABELS, ReaderLabel, Role
+from shared.domain import BESIDE_LABELS, ReaderLabel
 from shared.errors import Conflict, Forbidden, InvalidRequest
+from shared.rights import Right
 
 REVIEWED: Final = "reviewed"
 """The audit action."""
 
-REVIEWERS: Final = frozenset({Role.ADMIN, Role.REVIEWER})
-
 
 def may_review(who: Principal) -> bool:
     """Whether this key may say what it sees."""
-    return who.role in REVIEWERS
+    return who.may(Right.REVIEW)
 
 
 def review(changes: JobChanges, who: Principal, job_id: str, label: ReaderLabel) -> wire.Review:

@@ -118,7 +118,7 @@ def _serve(control: socket.socket, parent: int, limits: _Limits, read: ReadPixel
     """Do as the control socket says until it closes or the parent is gone; then end all children."""
     children: dict[int, _Child] = {}
     while os.getppid() == parent:
-        _end_overdue(children)
+        _end_late(children)
         if not select.select([control], [], [], CHECK_S)[0]:
             continue
         message, ends, _, _ = socket.recv_fds(control, CHILD_NUMBER.size, 2)
@@ -141,7 +141,7 @@ def _serve(control: socket.socket, parent: int, limits: _Limits, read: ReadPixel
                 children[number].deadline = deadline
     for child in children.values():
         child.deadline = 0.0
-    _end_overdue(children)
+    _end_late(children)
 
 
 @dataclass(slots=True)
@@ -176,7 +176,7 @@ class _Child:
             self.end = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-def _end_overdue(children: dict[int, _Child]) -> None:
+def _end_late(children: dict[int, _Child]) -> None:
     """Kill children that outlived their own alarm; of those that have ended, only the last killed ones are kept."""
     for child in children.values():
         child.look()

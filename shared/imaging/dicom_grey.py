@@ -29,7 +29,7 @@ _FULL_TABLE: Final = 65_536
 _BYTE, _WORD = 255, 65_535
 _NEARLY_WHOLE: Final = 1e-6
 _STEEPEST: Final = 700.0
-"""Its exponential is still a number."""
+"""The largest exponent whose exponential is still a number."""
 STRIP_ROWS: Final = 64
 _BAD_TABLE: Final = "The DICOM file's lookup table is damaged; export the film again."
 

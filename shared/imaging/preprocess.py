@@ -168,7 +168,7 @@ class NetworkInput:
     was_inverted: bool
 
 
-def find_preprocessing(name: str) -> Preprocessing:
+def get_preprocessing(name: str) -> Preprocessing:
     """Look a preprocessing up by its manifest name.
 
     Raises:
@@ -189,7 +189,7 @@ def prepare(pixels: Pixels, name: str, input_shape: tuple[int, int, int]) -> Net
         input_shape: the manifest's (height, width, channels); channels is 1.
     """
     height_px, width_px, _ = input_shape
-    chosen = find_preprocessing(name)
+    chosen = get_preprocessing(name)
     values = chosen.grey(pixels, height_px, width_px)
     was_inverted = chosen.corrects_polarity and is_inverted(values[:, :, 0])
     elongation = max(pixels.shape) / min(pixels.shape)

@@ -139,7 +139,7 @@ class LocalBlobs:
 
     def older_than(self, moment: datetime) -> Iterator[str]:
         """References of blobs last written before `moment`; an older build's temporary files are removed."""
-        for folder, _, names in os.walk(self.root):  # unlike glob, it bears with folders that vanish meanwhile
+        for folder, _, names in os.walk(self.root):  # unlike glob, it tolerates folders that vanish meanwhile
             for path in (Path(folder, name) for name in names):
                 if not _is_older(path, moment):
                     continue

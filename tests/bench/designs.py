@@ -124,7 +124,7 @@ class Design(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plainfilm:
-    """`plainfilm up` with nothing set but home and port, and a precision where one is given."""
+    """`plainfilm up` with nothing set but home and port, a precision where one is given, and what a trial sets."""
 
     name: str = stats.PLAINFILM
     settings: Sequence[Setting] = ({},)
@@ -133,12 +133,11 @@ class Plainfilm:
 
     def start(self, folder: Path, setting: Setting) -> Server:
         """As `Design.start`."""
-        del setting
         parts = {"decoder_process": "decoder", "web.wsgi": "web", "web.run": "web", "worker.run": "worker",
                  **BROKER, "shared.cli up": "supervisor"}  # fmt: skip
         home = folder / "home"
         server = Server(self.name, free_port(), folder, parts, key_file=home / "api-key")
-        environment = {"PLAINFILM_HOME": str(home), "PLAINFILM_PORT": str(server.port)}
+        environment = {**setting, "PLAINFILM_HOME": str(home), "PLAINFILM_PORT": str(server.port)}
         if self.precision is not None:
             environment["PLAINFILM_PRECISION"] = self.precision
         server.launch([PYTHON, "-m", "shared.cli", "up"], environment)

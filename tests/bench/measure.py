@@ -211,9 +211,9 @@ def films_of(load: Load, films: Films, plan: Plan) -> Sequence[Path]:
     return films[load.sort][place : place + load.films]
 
 
-def ask_helper(module: str, order: Json) -> Any:  # Any: JSON
-    """What a helper answers to one order."""
-    process = start_helper(module, order)
+def ask_helper(module: str, order: Json, environment: Mapping[str, str] | None = None) -> Any:  # Any: JSON
+    """What a helper answers to one order, with so much set beside its own environment."""
+    process = start_helper(module, order, environment)
     assert process.stdout is not None
     line = process.stdout.readline()
     if process.wait() or not line:
@@ -221,10 +221,10 @@ def ask_helper(module: str, order: Json) -> Any:  # Any: JSON
     return json.loads(line)
 
 
-def start_helper(module: str, order: Json) -> subprocess.Popen[str]:
+def start_helper(module: str, order: Json, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """A process of ours that was given its order."""
     process = subprocess.Popen(
-        [sys.executable, "-m", module], cwd=ROOT, env=clean_environment(), stdin=subprocess.PIPE,
+        [sys.executable, "-m", module], cwd=ROOT, env=clean_environment() | (environment or {}), stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdin is not None

@@ -66,15 +66,15 @@ def markdown(results: Results) -> str:
         "Written by `make bench` from `results.json` beside it; not edited by hand. Ratios are what counts.",
         "The loads: " + _machine(machine),
         "## Headline: 32 clients, 1024 x 1024",
-        _table(["", "PNG", "JPEG"], _ratio_rows(results)),
+        table(["", "PNG", "JPEG"], _ratio_rows(results)),
         *([RANGES_TEXT] if stats.ratio_ranges(results.get("rows", [])) else []),
         "## Goals",
-        _table(["measure", "goal", "found", "reached"], [_goal_row(goal, results) for goal in GOALS]),
+        table(["measure", "goal", "found", "reached"], [_goal_row(goal, results) for goal in GOALS]),
         f"## Every load: medians of {results['rounds']} rounds",
         *_films(results.get("films_a_round")),
-        _table(["load", "design", *COLUMNS.values()], _load_rows(results["medians"])),
+        table(["load", "design", *COLUMNS.values()], _load_rows(results["medians"])),
         "## Cold start: from the first process to the first answer, and the answer after that",
-        _table(["design", "first s", "second s"], _cold_rows(results["cold_start"])),
+        table(["design", "first s", "second s"], _cold_rows(results["cold_start"])),
         "## Where plainfilm's CPU and memory go",
         _parts(results),
         *_scale(results.get("scale")),
@@ -183,7 +183,7 @@ def _parts(results: Results) -> str:
         ]
         for part in sorted(memory)
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _tuning(name: str, tuned: Mapping[str, Any]) -> str:
@@ -195,7 +195,7 @@ def _tuning(name: str, tuned: Mapping[str, Any]) -> str:
     ]
     head = ["setting", *(f"films/s, {sort}" for sort in tuned["trials"][0]["films_per_s"])]
     what = "what a bare loop does best" if name == CEILING else "32 clients, each setting on a fresh start"
-    return f"**{name}** ({what}; the best is taken: `{_words(tuned['chosen'])}`)\n\n{_table(head, rows)}"
+    return f"**{name}** ({what}; the best is taken: `{_words(tuned['chosen'])}`)\n\n{table(head, rows)}"
 
 
 def _words(setting: Mapping[str, Any]) -> str:
@@ -210,7 +210,7 @@ def _scale(found: Mapping[str, Any] | None) -> list[str]:
     return [
         "## Long tables and many workers (`make bench-scale`)",
         *(["The long tables: " + _machine(machine)] if machine else []),
-        _table(["measure", "value"], rows),
+        table(["measure", "value"], rows),
     ]
 
 
@@ -222,7 +222,8 @@ def _flat(above: str, found: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
             yield f"{above}{name}", float(value)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 

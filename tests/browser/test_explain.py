@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import AXE_RULES, DESK, PHONE
+from tests.browser.conftest import AXE_RULES, DESK, PHONE, WAIT_MS
 from tests.browser.test_upload import SUM_OF_COLOURS
 from tests.service import Service
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -44,7 +46,7 @@ def test_another_methods_map_is_asked_for_and_shown_without_a_reload(
     expect(page.locator(".worth")).to_contain_text("Marked parts taken away first")
     expect(page.locator("#heatmap-caution")).to_contain_text("not where disease is.")
     assert page.evaluate("window.stayed")
-    assert page.url == f"{film}?map=gradient"
+    expect(page).to_have_url(f"{film}?map=gradient")
     assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
     found = Axe().run(page, options=AXE_RULES)
     assert found.violations_count == 0, found.generate_report()
@@ -80,6 +82,26 @@ def test_another_method_can_be_chosen_while_one_is_made(open_page: Callable[...,
     assert max(answers) < 400
 
 
+def test_a_poll_that_is_under_way_takes_no_choice_back(open_page: Callable[..., Page], film: str) -> None:
+    """Its answer comes after another method was chosen, and changes nothing; Show then asks for the chosen one."""
+    page = open_page()
+    page.goto(film)
+    held: list[Route] = []
+    page.route("**/heatmap?*", lambda route: held.append(route))  # noqa: PLW0108  Playwright marks it
+    choose(page, "smooth_grad")
+    wait_until(lambda: page.wait_for_timeout(20) or held, "a poll")
+    page.locator("#method").select_option("gradient")
+    page.evaluate("document.addEventListener('htmx:afterOnLoad', () => { window.polled = true; })")
+    had_not_seen = held[0].fetch(url=re.sub("seen=[^&]*", "seen=", held[0].request.url), timeout=WAIT_MS)
+    assert had_not_seen.status == 200
+    held[0].fulfill(response=had_not_seen)
+    page.wait_for_function("() => window.polled")
+    expect(page.locator("#method")).to_have_value("gradient")
+    page.unroute("**/heatmap?*")
+    page.get_by_role("button", name="Show").click()
+    expect_drawn(page, "gradient")
+
+
 def test_the_verdicts_own_map_is_measured_on_request(open_page: Callable[..., Page], film: str) -> None:
     """It stays drawn all the while; its numbers come by themselves."""
     page = open_page()
@@ -94,7 +116,7 @@ def test_a_map_can_be_had_without_javascript(plain_page: Page, film: str, runnin
     """The form alone asks; the page says that the map waits, and later shows it over the film with its numbers."""
     plain_page.goto(film)
     choose(plain_page, "grad_cam_plus_plus")
-    assert plain_page.url == f"{film}?map=grad_cam_plus_plus#heatmap"
+    expect(plain_page).to_have_url(f"{film}?map=grad_cam_plus_plus#heatmap")
     job_id = film.rsplit("/", 1)[1]
     running_stack.explained(job_id, "grad_cam_plus_plus")
     plain_page.goto(f"{film}?map=grad_cam_plus_plus")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Browser, Page, StorageState, expect
+from playwright.sync_api import Browser, Page, Route, StorageState, expect
 
-from tests.browser.conftest import DESK
+from tests.browser.conftest import DESK, SUM_OF_COLOURS, window
 from tests.rig import film_of
-from tests.service import Service, freeze
+from tests.service import Service, frozen_worker
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -75,33 +74,37 @@ def test_without_scripts_film_and_map_lie_side_by_side_in_the_systems_colours(
     chromium: Browser, session_cookies: StorageState, film: str
 ) -> None:
     """A light system gets a light page, and no control that would do nothing."""
-    context = chromium.new_context(
-        viewport=DESK, storage_state=session_cookies, java_script_enabled=False, color_scheme="light"
-    )
-    page = context.new_page()
-    page.goto(film)
-    expect(page.locator("body")).to_have_css("background-color", "rgb(243, 245, 245)")
-    for name in (".tools", ".dial", ".heatmap-controls", ".curl button"):
-        expect(page.locator(name)).to_be_hidden()
-    strip, window = page.locator(".film-facts").bounding_box(), page.locator(".lightbox").bounding_box()
-    assert (strip and strip["width"]) == (window and window["width"])
-    left, right = (image.bounding_box() for image in page.locator("noscript img").all())
-    assert left
-    assert right
-    assert left["x"] + left["width"] <= right["x"]
-    context.close()
+    options = {"viewport": DESK, "storage_state": session_cookies, "java_script_enabled": False}
+    with window(chromium, **options, color_scheme="light") as context:
+        page = context.new_page()
+        page.goto(film)
+        expect(page.locator("body")).to_have_css("background-color", "rgb(243, 245, 245)")
+        for name in (".tools", ".dial", ".heatmap-controls", ".curl button"):
+            expect(page.locator(name)).to_be_hidden()
+        strip, whole = page.locator(".film-facts").bounding_box(), page.locator(".lightbox").bounding_box()
+        assert (strip and strip["width"]) == (whole and whole["width"])
+        left, right = (image.bounding_box() for image in page.locator("noscript img").all())
+        assert left
+        assert right
+        assert left["x"] + left["width"] <= right["x"]
 
 
 def test_without_scripts_the_worklist_invites_to_nothing_that_needs_them(
     chromium: Browser, session_cookies: StorageState, running_stack: Service
 ) -> None:
     """Films cannot be dropped there; how to send them all the same is linked."""
-    context = chromium.new_context(viewport=DESK, storage_state=session_cookies, java_script_enabled=False)
-    page = context.new_page()
-    page.goto(running_stack.url)
-    expect(page.get_by_text("Drop PNG, JPEG or DICOM films anywhere")).to_be_hidden()
-    expect(page.locator(".intake").get_by_role("link", name="the API")).to_have_attribute("href", "/api/docs")
-    context.close()
+    with window(chromium, viewport=DESK, storage_state=session_cookies, java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(running_stack.url)
+        expect(page.get_by_text("drop films or folders anywhere on this page")).to_be_hidden()
+        expect(page.locator(".intake").get_by_role("link", name="the API")).to_have_attribute("href", "/api/docs")
+
+
+def test_without_scripts_an_empty_list_says_so(plain_page: Page, running_stack: Service) -> None:
+    """In place of a table that is heads alone."""
+    plain_page.goto(f"{running_stack.url}/?status=expired&verdict=normal")
+    expect(plain_page.get_by_text("No film matches this filter.")).to_be_visible()
+    expect(plain_page.locator("table")).to_be_hidden()
 
 
 def test_the_film_has_a_role_and_a_name(open_page: Callable[..., Page], film: str) -> None:
@@ -110,7 +113,36 @@ def test_the_film_has_a_role_and_a_name(open_page: Callable[..., Page], film: st
     page.goto(film)
     image = page.get_by_role("img", name="The film", exact=True)
     expect(image).to_be_visible()
-    expect(image).to_have_accessible_description("Arrow keys move the film, + and - zoom, 0 shows all of it.")
+    expect(image).to_have_accessible_description(
+        "Arrow keys move the film, + and - zoom, r and l turn it, b and d make it brighter and darker, "
+        "0 shows it as it came."
+    )
+
+
+def test_what_is_wished_before_the_film_is_there_holds_for_it(open_page: Callable[..., Page], film: str) -> None:
+    """The tools stand there before the film does: what they were told is not lost when it comes."""
+    page = open_page()
+    page.goto(film)
+    page.keyboard.press("o")
+    expect(page.locator("#viewer")).to_have_attribute("data-heatmap-opacity", "0")
+    page.wait_for_function(f"() => (sum => sum.grey > 0 && sum.colour === 0)(({SUM_OF_COLOURS})())")
+    before = page.evaluate(SUM_OF_COLOURS)["grey"]
+    held: list[Route] = []
+    page.route("**/film?*", lambda route: held.append(route))  # noqa: PLW0108  Playwright marks it
+    page.goto(film, wait_until="domcontentloaded")  # which the scripts precede; what is held may hold up the load
+    heatmap, invert = (page.locator(f"[data-view={name}]") for name in ("heatmap", "invert"))
+    expect(heatmap).to_have_attribute("aria-pressed", "true")
+    heatmap.click()
+    page.keyboard.press("i")
+    page.keyboard.press("+")
+    expect(heatmap).to_have_attribute("aria-pressed", "false")
+    expect(page.locator("#viewer-words")).to_have_text("Loading the film")
+    wait_until(lambda: page.wait_for_timeout(20) or held, "the film to be asked for")
+    held[0].continue_()
+    expect(page.locator("#viewer")).to_have_attribute("data-heatmap-opacity", "0")
+    expect(heatmap).to_have_attribute("aria-pressed", "false")
+    expect(invert).to_have_attribute("aria-pressed", "true")
+    page.wait_for_function(f"before => (sum => sum.grey > 0 && sum.grey !== before)(({SUM_OF_COLOURS})())", arg=before)
 
 
 def test_keys_can_be_turned_off(open_page: Callable[..., Page], film: str) -> None:
@@ -156,9 +188,7 @@ def test_the_focus_goes_to_a_heading_where_its_button_went(
     page.goto(film)
     heading = page.get_by_role("heading", name="What this map is worth")
     heading.scroll_into_view_if_needed()
-    group = running_stack.pids("worker", "run")[0]
-    freeze(running_stack, group)
-    try:
+    with frozen_worker(running_stack):
         before = heading.bounding_box()
         page.get_by_role("button", name="Measure it").press("Enter")
         expect(heading).to_be_focused()
@@ -167,8 +197,6 @@ def test_the_focus_goes_to_a_heading_where_its_button_went(
         page.goto(f"{running_stack.url}/jobs/{job.id}")
         page.get_by_role("button", name="Cancel this job").press("Enter")
         expect(page.get_by_role("heading", name="Cancelled")).to_be_focused()
-    finally:
-        os.killpg(group, signal.SIGCONT)
 
 
 def test_a_warning_above_leaves_the_views_controls_on_the_screen(open_page: Callable[..., Page], film: str) -> None:
@@ -197,6 +225,8 @@ def test_a_film_is_deleted_from_its_page_by_keyboard(open_page: Callable[..., Pa
     running_stack.done(job.id)
     page = open_page()
     page.goto(f"{running_stack.url}/jobs/{job.id}")
+    expect(page.locator("#viewer[data-heatmap-opacity='']")).to_have_count(0)  # pictures asked for later are 410
+    page.wait_for_load_state("networkidle")
     delete = page.get_by_role("button", name="Delete for good")
     expect(delete).to_be_hidden()
     page.locator(".deleting summary").focus()

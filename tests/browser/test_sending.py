@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +14,7 @@ from playwright.sync_api import Dialog, Page, Route, expect
 from tests.browser.test_upload import ACCEPTED, REFUSED, UNSENT, send
 from tests.rig import film_of
 from tests.service import Service
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -59,6 +62,45 @@ def test_a_film_is_sent_again_by_itself_after_a_lost_connection(open_page: Calla
     assert (len(keys), len(set(keys))) == (3, 1)
 
 
+def test_a_film_that_was_damaged_on_its_way_can_be_sent_again(open_page: Callable[..., Page]) -> None:
+    """It goes as it is, with its digest; where another film arrives it is refused, and the line offers a retry."""
+    page = open_page(allowed=(422,))
+    sent: list[bytes | None] = []
+
+    def damage(route: Route) -> None:
+        sent.append(route.request.post_data_buffer)
+        route.continue_(post_data=film_of("other")) if len(sent) == 1 else route.continue_()
+
+    page.route("**/api/v1/jobs?*", damage)
+    send(page, films("damaged")[0])
+    expect(page.locator(UNSENT)).to_contain_text("digest_mismatch")
+    page.locator(UNSENT).get_by_role("button", name="Retry").click()
+    expect(page.locator(ACCEPTED)).to_be_visible()
+    assert sent == [film_of("damaged")] * 2
+
+
+@pytest.mark.parametrize(("status", "code"), [(408, "too_slow"), (400, "malformed_request")])
+def test_a_film_that_came_too_slowly_or_not_whole_can_be_sent_again(
+    open_page: Callable[..., Page], status: int, code: str
+) -> None:
+    """As the sentence of both refusals says."""
+    page = open_page(allowed=(status,))
+    refused: list[Route] = []
+
+    def refuse_once(route: Route) -> None:
+        refused.append(route)
+        told = json.dumps({"code": code, "detail": "Send it again."})
+        if len(refused) == 1:
+            route.fulfill(status=status, content_type="application/problem+json", body=told)
+        else:
+            route.continue_()
+
+    page.route("**/api/v1/jobs?*", refuse_once)
+    send(page, films(code)[0])
+    page.locator(UNSENT).get_by_role("button", name="Retry").click()
+    expect(page.locator(ACCEPTED)).to_be_visible()
+
+
 def test_leaving_while_a_film_is_on_its_way_asks_first(open_page: Callable[..., Page]) -> None:
     """The browser's own question comes while the answer is awaited, and no longer once it is there."""
     page = open_page()
@@ -66,7 +108,7 @@ def test_leaving_while_a_film_is_on_its_way_asks_first(open_page: Callable[..., 
     page.route("**/api/v1/jobs?*", lambda route: held.append(route))  # noqa: PLW0108  Playwright marks it
     page.locator("#intake-title").click()  # a page that nobody touched may not ask
     send(page, films("leave")[0])
-    page.wait_for_timeout(500)
+    wait_until(lambda: page.wait_for_timeout(20) or held, "the film to be on its way")
     asked: list[str] = []
 
     def stay(dialog: Dialog) -> None:
@@ -75,7 +117,7 @@ def test_leaving_while_a_film_is_on_its_way_asks_first(open_page: Callable[..., 
 
     page.on("dialog", stay)
     page.evaluate("location.assign('/model')")
-    page.wait_for_timeout(500)
+    wait_until(lambda: page.wait_for_timeout(20) or asked, "the question")
     assert asked == ["beforeunload"]
     held[0].continue_()
     expect(page.locator(ACCEPTED)).to_be_visible()
@@ -114,10 +156,26 @@ def test_the_line_of_a_sent_film_tells_its_verdict(open_page: Callable[..., Page
     expect(page.locator(ACCEPTED)).to_contain_text("Film ")
 
 
+def test_a_film_that_takes_long_is_waited_for_again(open_page: Callable[..., Page]) -> None:
+    """Where no row would tell its end: the answer that its time was over is not the last word."""
+    page = open_page()
+    page.goto(page.url + "?status=failed")
+    asked: list[str] = []
+
+    def be_early(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(json={"done": False}) if len(asked) == 1 else route.continue_()
+
+    page.route(re.compile("/api/v1/jobs/[^/]*$"), be_early)
+    send(page, films("long")[0])
+    expect(page.locator(ACCEPTED)).to_contain_text("Verdict")
+    assert len(set(asked)) == 1
+
+
 def test_refused_films_are_dismissed_together(open_page: Callable[..., Page]) -> None:
     """What was sent stays; for a single one its own button is enough."""
     page = open_page(allowed=(415,))
-    together = page.get_by_role("button", name="Dismiss the refused ones")
+    together = page.get_by_role("button", name="Dismiss refused")
     notes = {"name": "notes.png", "mimeType": "image/png", "buffer": b"these are notes"}
     page.locator("#files").set_input_files([notes, *films("kept")])
     expect(page.locator("#sending-sum")).to_have_text("1 sent, 1 refused")

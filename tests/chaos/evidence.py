@@ -92,7 +92,7 @@ def chain_break(session: Session) -> str | None:
 def spans(session: Session, workers: Sequence[Part]) -> list[Span]:
     """When each worker could work: from its first beat until it was last seen alive."""
     started = dict(session.execute(select(WorkerHeartbeat.worker, WorkerHeartbeat.started_at)).tuples().all())
-    seen = {host_prefix() + str(pid): last for part in workers for pid, (_, last) in part.sightings.items()}
+    seen = {host_prefix() + str(pid): last for part in workers for pid, (_, last) in part.seen()}
     return [Span(name, started[name].timestamp(), last) for name, last in seen.items() if name in started]
 
 

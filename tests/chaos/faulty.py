@@ -7,6 +7,7 @@ Workers arm themselves in `entry`; web processes by gunicorn's hook below, which
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -30,12 +31,25 @@ def arm() -> None:
 
 
 def die_if_asked(point: Fault, path: Path) -> None:
-    """Signal this process where the file asks for this point; it then tells who that was, and asks for nothing more."""
+    """Signal this process where the file's first line asks for this point; then it tells who that was.
+
+    What the other lines ask for is asked before this one dies: whoever comes next may be there at once.
+    """
     try:
-        asked, number = path.read_text(encoding="utf-8").split()
+        first, *rest = path.read_text(encoding="utf-8").splitlines()
+        asked, number = first.split()
         if asked != point:
             return
         path.rename(path.with_suffix(f".{os.getpid()}"))  # of two that come at once, one
     except FileNotFoundError:
         return
+    if rest:
+        ask(path, rest)
     os.kill(os.getpid(), int(number))
+
+
+def ask(path: Path, lines: Sequence[str]) -> None:
+    """Write what is asked for: a line each, one after the other."""
+    asked = path.with_suffix(".new")
+    asked.write_text("\n".join(lines), encoding="utf-8")
+    asked.rename(path)  # never seen half-written

@@ -62,6 +62,10 @@ class Part:
             return []
         return [running] if self.is_solo else proc.children(running.pid)
 
+    def seen(self) -> list[tuple[int, tuple[float, float]]]:
+        """Its sightings so far, while the keeper goes on looking."""
+        return list(self.sightings.items())
+
 
 class Keeper(threading.Thread):
     """A thread that tends parts until `close`.
@@ -75,6 +79,7 @@ class Keeper(threading.Thread):
         self.logs = logs
         self.parts: list[Part] = []
         self._over = threading.Event()
+        self._guard = threading.Lock()
 
     def add(self, part: Part) -> None:
         """Start a part and keep it."""
@@ -83,7 +88,8 @@ class Keeper(threading.Thread):
     def retire(self, parts: Sequence[Part]) -> None:
         """Stop parts: asked first, killed after `STOP_GRACE_S`; returns when they have ended, or the thread has."""
         for part in parts:
-            part.is_wanted = False
+            with self._guard:  # a part that is just being started is there to be asked
+                part.is_wanted = False
             _signal_group(part, part.stop_by)
         give_up_at = time.monotonic() + STOP_GRACE_S
         while self.is_alive() and any(part.process is not None for part in parts):
@@ -107,8 +113,9 @@ class Keeper(threading.Thread):
 
     def _tend(self, part: Part) -> None:
         if part.process is None:
-            if part.is_wanted and time.monotonic() >= part.held_until:
-                self._start(part)
+            with self._guard:
+                if part.is_wanted and time.monotonic() >= part.held_until:
+                    self._start(part)
             return
         status = part.process.poll()
         if status is None:
@@ -140,6 +147,7 @@ def _sight(part: Part) -> None:
 
 
 def _signal_group(part: Part, number: int) -> None:
-    if part.process is not None:
+    running = part.process
+    if running is not None:
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(part.process.pid, number)
+            os.killpg(running.pid, number)

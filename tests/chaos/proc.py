@@ -44,6 +44,12 @@ def is_dead(process: Process) -> bool:
     return find(process.pid) != process
 
 
+def is_stopped(process: Process) -> bool:
+    """Whether it stands still by a signal, all its threads with it; a dead one does not."""
+    fields = _fields(process.pid)
+    return find(process.pid) == process and fields is not None and fields[0] == "T"
+
+
 def children(pid: int) -> list[Process]:
     """The living children of `pid`, the oldest first."""
     found = [process for child in _pids() if (process := _child_of(child, pid))]

@@ -125,7 +125,7 @@ def _run_on(options: Options, keeper: Keeper, client: Client, server: Part, bega
     client.look()
     trail = rival.read_deeds(deeds)
     deaths = [Death(s.worker, s.wall) for s in monkey.strikes if s.worker and s.blow in KILLS]
-    lived = [Span(str(pid), *seen) for worker in workers for pid, seen in worker.sightings.items()]
+    lived = [Span(str(pid), *seen) for worker in workers for pid, seen in worker.seen()]
     faults = judge(client.accepted, client.results, trail, client.held_by_broker())
     notes = _notes(options, client, trail, monkey, time.monotonic() - began)
     return Verdict(faults, monkey.strikes, recoveries(deaths, trail, lived), notes)

@@ -20,8 +20,10 @@ from sqlalchemy import insert
 from shared.db import tables
 from shared.db.engine import Database, make_engine
 from shared.settings import Settings
+from shared.supervisor import STOP_GRACE_S
 from worker import alive
 from worker.boot import worker_name
+from worker.runtime import END_WAIT_S
 
 Json = dict[str, Any]  # Any: YAML's own nesting
 
@@ -103,6 +105,13 @@ def test_web_and_workers_wait_for_the_migration(services: Json) -> None:
         assert waits["valkey"]["condition"] == "service_healthy", name
 
 
+def test_a_worker_goes_before_it_is_killed(services: Json) -> None:
+    """It waits less for what it has in hand than a supervisor waits for it, and a container's engine waits longest."""
+    for name in ("worker", "worker-gpu"):
+        grace_s = float(services[name]["stop_grace_period"].removesuffix("s"))
+        assert END_WAIT_S < STOP_GRACE_S < grace_s, name
+
+
 def test_workers_can_be_scaled(services: Json) -> None:
     """`--scale worker=4` works: no worker has a fixed name, a published port or a fixed host name."""
     for name in ("worker", "worker-gpu"):
@@ -125,16 +134,25 @@ def test_only_loopback_ports_are_published(services: Json) -> None:
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
 
 
-def test_only_the_web_service_reaches_beyond_the_inner_network(compose: Json) -> None:
-    """Databases and workers sit on a network without a way out."""
+def test_only_web_and_webhooks_reach_beyond_the_inner_network(compose: Json) -> None:
+    """Databases and workers sit on a network without a way out; the two others have no way to each other by theirs."""
     assert compose["networks"]["inside"] == {"internal": True}
-    beyond = {name for name, service in compose["services"].items() if set(service["networks"]) != {"inside"}}
-    assert beyond == {"web"}
+    beyond = {name: set(service["networks"]) - {"inside"} for name, service in compose["services"].items()}
+    assert {name: networks for name, networks in beyond.items() if networks} == {"web": {"front"}, "webhooks": {"out"}}
+
+
+def test_webhooks_are_sent_only_when_asked_for(services: Json) -> None:
+    """By a profile of their own, with what the web service takes them by."""
+    assert services["webhooks"]["profiles"] == ["webhooks"]
+    assert services["webhooks"]["command"] == ["plainfilm", "webhook", "run"]
+    assert services["webhooks"]["environment"]["PLAINFILM_WEBHOOKS"] == "true"
+    assert services["web"]["environment"]["PLAINFILM_WEBHOOKS"] == "${PLAINFILM_WEBHOOKS:-false}"
+    assert services["webhooks"]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
 
 
 def test_web_and_workers_share_one_home(services: Json) -> None:
     """A film that the web service stores is where a worker looks for it."""
-    for name in ("web", "worker", "worker-gpu"):
+    for name in ("web", "worker", "worker-gpu", "webhooks"):
         assert services[name]["volumes"] == ["home:/data"], name
         assert "PLAINFILM_HOME" not in services[name]["environment"], "the image says /data"
 
@@ -159,7 +177,7 @@ def test_environment_names_are_settings(services: Json) -> None:
 def test_any_other_setting_comes_from_a_file_that_need_not_be_there(services: Json) -> None:
     """Web, workers and the migration read the same one; git and the images leave it out."""
     ours = [service for service in services.values() if "build" in service]
-    assert len(ours) == 4
+    assert len(ours) == 5
     assert all(service["env_file"] == [{"path": "plainfilm.env", "required": False}] for service in ours)
     assert "plainfilm.env" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
 

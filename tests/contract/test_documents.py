@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from shared import errors, verdict
+from shared import audit_cli, errors, verdict, webhook_cli
 from shared.cli import cli
 from shared.db import cli as db_cli
+from shared.db import webhook_tables  # noqa: F401  it adds its tables to those of `Base`
 from shared.db.tables import Base
 from shared.domain import ExplanationState, JobState
 from shared.settings import Settings
@@ -26,7 +27,8 @@ from web.present import CAUTIONS, REASONS
 from worker.cli import cli as worker_cli
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README", "ARCHITECTURE", "DECISIONS", "CONTRIBUTING", "SECURITY", "CHANGELOG", "MODEL_CARD")
+GUIDES = ("docs/API", "docs/OPERATING", "docs/TRAINING")
+DOCUMENTS = ("README", "ARCHITECTURE", "DECISIONS", "CONTRIBUTING", "SECURITY", "CHANGELOG", "MODEL_CARD", *GUIDES)
 PACKAGES = ("shared", "web", "worker", "training", "migrations")
 PLACE = re.compile(rf"(?<![\w/.-])(?:{'|'.join((*PACKAGES, 'tests'))})/[\w./-]*\w/?")
 VARIABLE = re.compile(r"PLAINFILM_[A-Z_]*[A-Z]")
@@ -81,7 +83,8 @@ def commands() -> set[str]:
     """Every command of `plainfilm`, those of a group with the group's name before it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found = set(project["entry-points"]["plainfilm.commands"]) | _names(cli)
-    groups = {"db": db_cli.cli, "audit": db_cli.audit, "web": web_cli, "worker": worker_cli, "model": model_cli}
+    groups = {"db": db_cli.cli, "audit": audit_cli.cli, "web": web_cli, "worker": worker_cli, "model": model_cli}
+    groups["webhook"] = webhook_cli.cli
     groups |= {group.name or "": group.typer_instance for group in cli.registered_groups if group.typer_instance}
     return (found - groups.keys()) | {f"{name} {inner}" for name, group in groups.items() for inner in _names(group)}
 
@@ -216,7 +219,8 @@ def test_links_between_documents_lead_somewhere(name: str) -> None:
     """Each relative link has its file, each fragment its heading."""
     for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", read(name)):
         path, _, fragment = target.partition("#")
-        linked = ROOT / path if path else ROOT / f"{name}.md"
+        document = ROOT / f"{name}.md"
+        linked = document.parent / path if path else document
         assert linked.exists(), target
         assert not fragment or fragment in _anchors(linked), target
 

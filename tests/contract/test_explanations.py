@@ -9,15 +9,8 @@ from shared import wire
 from shared.domain import PIXEL_METHODS, ExplanationMethod
 from web import present_maps
 from worker.engine import judge
-from worker.engine.explain import METHODS, IntegratedGradients, Plain, SmoothGrad, parameters_for
+from worker.engine.explain import DEFAULTS, METHODS, IntegratedGradients, Plain, SmoothGrad, parameters_for
 from worker.engine.quality import Degenerate
-
-
-def test_engine_and_api_have_the_same_methods() -> None:
-    """In the same order; the second opinions are among them."""
-    assert tuple(method.value for method in ExplanationMethod) == METHODS
-    assert set(judge.SECOND) == set(METHODS)
-    assert set(judge.SECOND.values()) <= set(METHODS)
 
 
 def test_every_method_has_its_words_on_the_page() -> None:
@@ -30,6 +23,7 @@ def test_every_method_has_its_words_on_the_page() -> None:
 def test_maps_of_pixels_are_those_with_parameters_and_the_gradient() -> None:
     """The methods on features are Grad-CAM and its sister alone."""
     assert {method for method in METHODS if not method.startswith("grad_cam")} == PIXEL_METHODS
+    assert set(DEFAULTS) == set(METHODS)
     kinds = {type(parameters_for(method)) for method in PIXEL_METHODS}
     assert kinds == {Plain, SmoothGrad, IntegratedGradients}
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import positive_data_acceptance
 
@@ -40,9 +40,10 @@ def fuzz(api: Api, place: tuple[str, str], mode: GenerationMode, **parts: object
     operation = schemathesis.openapi.from_wsgi(DOCUMENT, api.app)[path][name]
     key = {"Authorization": f"Bearer {api.key}"}
 
-    @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(mode, **parts))
     def ask(case: schemathesis.Case) -> None:
+        assume([] not in (case.query or {}).values())  # of which nothing is sent, so that nothing can be refused
         case.call_and_validate(headers=key, excluded_checks=SAYS_MORE_THAN_ITS_FORM)
 
     ask()
@@ -65,4 +66,7 @@ def test_a_job_that_is_there_is_told_as_the_document_says(api: Api, place: tuple
     """One with film, result and map, until a request deletes it."""
     job_id = api.submit().json["id"]
     finish(api.resources.database, claim(api.resources.database)[0])
-    fuzz(api, place, GenerationMode.POSITIVE, path_parameters={"job_id": job_id, "method": "grad_cam"})
+    fixed: dict[str, object] = {"path_parameters": {"job_id": job_id, "method": "grad_cam"}}
+    if place[0].endswith("/again"):  # no worker is there to end what each of them makes
+        fixed["headers"] = {"Prefer": "wait=0"}
+    fuzz(api, place, GenerationMode.POSITIVE, **fixed)

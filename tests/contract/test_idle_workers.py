@@ -9,12 +9,15 @@ from redis import Redis
 
 from shared import idle_workers
 from shared.domain import Priority
-from shared.idle_workers import KEY, NOTED_FOR_S, IdleWorkers
+from shared.idle_workers import KEY, IdleWorkers
+
+NOTED_FOR_S = 3600
 
 
 @pytest.fixture
-def redis(broker_url: str) -> Iterator[Redis]:
-    """A real one, empty."""
+def redis(broker_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Redis]:
+    """A real one, empty, in which nothing is forgotten by its time while a test looks at it."""
+    monkeypatch.setattr(idle_workers, "NOTED_FOR_S", NOTED_FOR_S)
     with Redis.from_url(broker_url) as redis:
         redis.flushdb()
         yield redis

@@ -54,12 +54,14 @@ def test_a_process_that_only_starts_others_stays_small(module: str) -> None:
         ("shared.up", ("redis", "valkey", "structlog", "pydantic_settings")),
         ("web.run", ("typer", "redis", "structlog", "gunicorn")),
         ("worker.run", ("typer", "celery", "rich")),
-        ("web.app", ("typer", "rich", "kornia_rs", "celery", "kombu")),
+        ("web.app", ("typer", "rich", "kornia_rs", "celery", "kombu", "httpcore")),
         ("worker.app", ("typer", "rich")),
+        ("shared.webhooks.run", ("typer", "rich", "numpy", "PIL", "redis", "httpx", "shared.wiring")),
+        ("shared.webhook_cli", ("httpx", "sqlalchemy", "shared.webhooks.run")),
     ],
 )
 def test_a_start_pays_for_what_it_needs(module: str, spared: tuple[str, ...]) -> None:
-    """What each of them would cost: DECISIONS 41."""
+    """What each of them would cost: DECISIONS 41, 63."""
     assert loaded_by(f"import {module}", spared) == []
 
 
@@ -81,7 +83,7 @@ def test_nothing_happens_at_import() -> None:
         "sys.dont_write_bytecode = True\n"
         "sys.addaudithook(watch)\n"
         "import web.app, worker.app, worker.run, web.run, worker.cli, web.cli\n"
-        "import shared.up, shared.doctor, shared.classify, shared.cli\n"
+        "import shared.up, shared.doctor, shared.classify, shared.cli, shared.webhook_cli, shared.webhooks.run\n"
         "assert threading.active_count() == 1\n"
         "assert not logging.getLogger().handlers\n"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
 from shared import wire
+from shared.client import Refused
 from shared.db.engine import Database, make_engine
 from shared.domain import JobState
 from shared.errors import all_errors
@@ -21,6 +23,10 @@ from shared.wiring import Resources
 from tests.api import Api, make_key
 from tests.api_cases import CASES, JSON_BODIES, SAID, UNKNOWN
 from tests.factories import make_png
+from tests.webhook_cases import HOOK_CASES
+from web.api import openapi
+
+EVERY = CASES | HOOK_CASES
 
 Document = dict[str, Any]
 """Any: OpenAPI's own nesting."""
@@ -28,6 +34,8 @@ Document = dict[str, Any]
 ITSELF = "/api/v1/openapi.json"
 PAGE = "/api/docs"
 """The document does not describe how to get it, nor the page that shows it."""
+
+CHECKED_IN = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
 
 OPEN = {"/livez", "/readyz"}
 FOR_OPERATORS = {*OPEN, "/metrics"}
@@ -70,6 +78,15 @@ def test_the_document_is_valid(document: Document) -> None:
     OpenAPIV31SpecValidator(document).validate()
 
 
+def test_the_document_is_the_one_that_is_checked_in() -> None:
+    """So that a change of the API is seen in the diff; whatever else is loaded, such as the command line's client."""
+    assert Refused in all_errors()
+    is_same = CHECKED_IN.read_text(encoding="utf-8") == openapi.to_text()
+    assert is_same, (
+        "The API has changed: `make openapi` renews docs/openapi.json; look at its diff before you commit it."
+    )
+
+
 def test_every_route_is_described_and_no_other(api: Api, document: Document) -> None:
     """Both ways: nothing hidden, nothing promised that is not there."""
     assert operations(document) == routes(api)
@@ -88,7 +105,8 @@ def test_query_parameters_are_those_that_are_read(document: Document) -> None:
     assert (listed["limit"]["schema"]["minimum"], listed["limit"]["schema"]["maximum"]) == (1, 200)
     assert listed["status"]["schema"]["anyOf"][0]["enum"] == [state.value for state in JobState]
     sent = {p["name"] for p in document["paths"]["/api/v1/jobs"]["post"]["parameters"]}
-    assert sent == {*wire.SubmitQuery.model_fields, "Idempotency-Key", "Prefer", "Cache-Control", "Content-Digest"}
+    headers = {"Idempotency-Key", "Prefer", "Cache-Control", "Content-Digest", "traceparent"}
+    assert sent == {*wire.SubmitQuery.model_fields, *headers}
 
 
 def test_every_path_parameter_is_declared(document: Document) -> None:
@@ -137,16 +155,16 @@ def check(document: Document, method: str, template: str, response: TestResponse
         Draft202012Validator(whole, format_checker=FormatChecker()).validate(response.json)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EVERY)
 def test_an_answer_is_as_described(api: Api, document: Document, name: str) -> None:
     """Status, content type, headers and body."""
-    method, template, status, ask = CASES[name]
+    method, template, status, ask = EVERY[name]
     response = ask(api)
     assert response.status_code == status, response.text
     check(document, method, template, response)
 
 
-@pytest.mark.parametrize("method_and_path", sorted({case[:2] for case in CASES.values()}))
+@pytest.mark.parametrize("method_and_path", sorted({case[:2] for case in EVERY.values()}))
 def test_a_dead_database_is_described_everywhere(
     api: Api, document: Document, method_and_path: tuple[str, str]
 ) -> None:
@@ -158,7 +176,8 @@ def test_a_dead_database_is_described_everywhere(
         raise OperationalError("connect", None, ConnectionRefusedError())
 
     event.listen(dead.engine, "do_connect", refuse)
-    path = template.format(job_id=UNKNOWN, batch_id=UNKNOWN, method="grad_cam")
+    ids = dict.fromkeys(("job_id", "batch_id", "webhook_id", "delivery_id"), UNKNOWN)
+    path = template.format(**ids, method="grad_cam")
     kind = "application/json" if template in JSON_BODIES else "image/png"
     body = JSON_BODIES.get(template, make_png())
     response = Api(replace(api.resources, database=dead), api.key).request(
@@ -170,7 +189,7 @@ def test_a_dead_database_is_described_everywhere(
 
 def test_every_operation_is_tried(document: Document) -> None:
     """A new route needs its case above, for each answer but the 503."""
-    tried = {(method, template, str(status)) for method, template, status, _ in CASES.values()}
+    tried = {(method, template, str(status)) for method, template, status, _ in EVERY.values()}
     described = {
         (method.upper(), path, status)
         for path, methods in document["paths"].items()

@@ -9,14 +9,24 @@ from collections.abc import Callable, Iterator
 import pytest
 from redis import Redis
 
+from shared import idle_workers
+from shared.breaker import Breaker
 from shared.broker import free_port
 from shared.domain import EXPLAIN_QUEUE, Priority
 from shared.ports import Queue
 from shared.queueing import CLASSIFY, EXPLAIN, KEY_PREFIX, CeleryQueue
 from shared.wiring import new_job_id
+from tests.brokers import be_patient
 from tests.fakes import RecordingQueue
 
 Read = Callable[[], list[tuple[str, str]]]
+
+
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker is waited for, and what workers have noted of themselves lasts, as long as a busy machine takes."""
+    be_patient(monkeypatch)
+    monkeypatch.setattr(idle_workers, "NOTED_FOR_S", 3600)
 
 
 @pytest.fixture(params=["recording", "celery"])
@@ -155,6 +165,7 @@ def test_a_broker_that_failed_five_times_is_not_asked_again_at_once(monkeypatch:
     tried: list[tuple[str, ...]] = []
     send = queue._send
     monkeypatch.setattr(queue, "_alone_s", -1.0)
+    monkeypatch.setattr(queue, "_breaker", Breaker(clock=lambda: 0.0))
     monkeypatch.setattr(queue, "_send", lambda *ring: (tried.append(ring), send(*ring)))
     assert not any(queue.classify(new_job_id(), Priority.STAT) for _ in range(8))
     assert len(tried) == 5

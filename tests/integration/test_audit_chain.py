@@ -40,14 +40,14 @@ def test_the_database_itself_refuses_a_change(chained: Database, statement: str)
 
 
 @pytest.mark.parametrize("way", ["INSERT OR REPLACE", "REPLACE"])
-@pytest.mark.parametrize("column", ["seq", "prev_hash"])
+@pytest.mark.parametrize("column", ["seq", "prev_hash", "rowid"])
 def test_sqlite_refuses_to_replace_an_event(sqlite_url: str, way: str, column: str) -> None:
-    """A row that takes another's place deletes it, and no trigger on deletes is asked."""
+    """A row that takes another's place deletes it, and no trigger on deletes is asked: by either key, or its number."""
     database = Database(make_engine(sqlite_url))
     with database.begin() as session:
         audit.append(session, "default", [Event("key:k", "accepted", "job", {})], database.now(session))
-    columns = ["stream", "seq", "at", "actor", "action", "subject", "body", "prev_hash", "hash"]
-    taken = {"seq": "seq + 1", "prev_hash": "'other'"}
+    columns = ["rowid", "stream", "seq", "at", "actor", "action", "subject", "body", "prev_hash", "hash"]
+    taken = {"rowid": "rowid + 1", "seq": "seq + 1", "prev_hash": "'other'"}
     taken.pop(column)
     values = ", ".join(taken.get(name, "'forged'" if name == "body" else name) for name in columns)
     statement = f"{way} INTO audit_events ({', '.join(columns)}) SELECT {values} FROM audit_events"  # noqa: S608

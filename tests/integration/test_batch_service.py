@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import signal
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shared import wire
-from tests.service import Service, films, freeze, wait_until
+from tests.service import Service, films, frozen_worker
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -22,7 +20,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 def service(start_service: Callable[..., Service]) -> Service:
     """A service whose first films, the samples, are answered."""
     made = start_service()
-    wait_until(lambda: (jobs := made.jobs()) and all(job.done for job in jobs), "the samples to be answered")
+    made.settle()
     return made
 
 
@@ -66,12 +64,10 @@ def test_half_of_a_batch_is_cancelled(service: Service) -> None:
     sent = list(films(8))
     for film in sent[:4]:
         service.done(service.submit(film, batch=batch_id).id)
-    worker = os.getpgid(service.pids("worker.run")[0])
-    freeze(service, worker)
-    waiting = [service.submit(film, batch=batch_id).id for film in sent[4:]]
-    cancelled = service.http.post(f"/api/v1/batches/{batch_id}/cancel", headers=service.headers)
-    assert counted(wire.Batch.model_validate_json(cancelled.content)) == {"succeeded": 4, "cancelled": 4}
-    os.killpg(worker, signal.SIGCONT)
+    with frozen_worker(service):
+        waiting = [service.submit(film, batch=batch_id).id for film in sent[4:]]
+        cancelled = service.http.post(f"/api/v1/batches/{batch_id}/cancel", headers=service.headers)
+        assert counted(wire.Batch.model_validate_json(cancelled.content)) == {"succeeded": 4, "cancelled": 4}
     service.done(service.submit(next(films(1))).id)  # so that the worker has been awake since
     assert counted(look(service, batch_id)) == {"succeeded": 4, "cancelled": 4}
     assert {service.job(job_id).status for job_id in waiting} == {"cancelled"}

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
-from sqlalchemy import event, func, select, update
+from sqlalchemy import func, select, update
 
 from shared.db import audit, audit_rows, batches, deletions, jobs, queries
 from shared.db.engine import Database
@@ -20,6 +20,7 @@ from shared.wire import Batch, ListQuery
 from tests.api import make_tenant
 from tests.api_cases import UNKNOWN
 from tests.jobs import claim, claimant, finish, make_batch, make_job, register_model
+from tests.statements import statements
 
 pytestmark = pytest.mark.integration
 
@@ -134,14 +135,8 @@ def test_a_step_costs_as_many_statements_however_many_films(database: Database) 
     batch_id = make_batch(database)
     for _ in range(20):
         make_job(database, batch_id=batch_id)
-    found: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        if not statement.startswith(("BEGIN", "PRAGMA")):
-            found.append(statement)
-
-    event.listen(database.engine, "before_cursor_execute", note)
-    assert len(cancel(database, batch_id)) == 20 < CANCEL_STEP
+    with statements(database) as found:
+        assert len(cancel(database, batch_id)) == 20 < CANCEL_STEP
     assert len(found) == 4, "\n".join(found)
 
 
@@ -179,7 +174,7 @@ def test_cancelling_beside_workers_leaves_each_film_one_end(database: Database) 
     for _ in range(60):
         make_job(database, batch_id=batch_id)
     register_model(database)
-    begun = threading.Barrier(3)
+    begun, is_cancelling = threading.Barrier(3), threading.Event()
 
     def work(name: str) -> None:
         begun.wait()
@@ -187,17 +182,19 @@ def test_cancelling_beside_workers_leaves_each_film_one_end(database: Database) 
             for held in taken:
                 with suppress(LeaseLost):
                     finish(database, held, worker=name)
+            assert is_cancelling.wait(60)
 
     def stop() -> None:
         begun.wait()
         after = ""
         while cancelled := cancel(database, batch_id, after):
             after = cancelled[-1]
+            is_cancelling.set()
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(3) as threads:
         patch.setattr(jobs, "CANCEL_STEP", 3)
         for done in [threads.submit(work, "w1"), threads.submit(work, "w2"), threads.submit(stop)]:
-            done.result(60)
+            done.result(120)
     found = look(database, batch_id)
     assert (found.done, found.counts[JobState.SUCCEEDED] + found.counts[JobState.CANCELLED]) == (True, 60)
     assert found.counts[JobState.CANCELLED] > 0

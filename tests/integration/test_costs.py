@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
-from sqlalchemy import event
 
 from shared.db import queries
 from shared.db.engine import Database
@@ -21,6 +19,7 @@ from shared.wiring import Resources
 from tests.factories import make_pixels, make_png
 from tests.fakes import FakeEngine, MemoryBlobs
 from tests.jobs import make_batch, register_model
+from tests.statements import statements
 from web import offload
 from web import submit as web_submit
 from web.backpressure import Backpressure
@@ -68,6 +67,9 @@ class CountingDecoder:
 
     calls: int = 0
 
+    def start(self) -> None:
+        """Nothing to make ready."""
+
     def decode(self, data: bytes, tenant: str | None = None, sha256: str | None = None) -> Film:
         """Count, then decode."""
         del tenant
@@ -98,31 +100,15 @@ class Shop:
 
 @pytest.fixture
 def shop(resources: Resources, database: Database) -> Shop:
-    """A service on either database; the backlog is already counted, as it is once a second."""
+    """A service on either database; the backlog is already counted, as it is once a second, and no second passes."""
     blobs, decoder, engine = CountingBlobs(), CountingDecoder(), FakeEngine()
     own = replace(resources, database=database, blobs=blobs, decoder=decoder)
     register_model(database)
     who = Claimant("w1", tuple(Priority), 8, 20.0)
     kitchen = Kitchen(own, engine, who, LeaseKeeper(database, lease_s=20.0, run_limit_s=60.0))
-    gate = Backpressure(database, own.settings)
+    gate = Backpressure(database, own.settings, clock=lambda: 0.0)
     gate.admit("default")
     return Shop(own, blobs, decoder, engine, kitchen, gate)
-
-
-@contextmanager
-def statements(database: Database) -> Iterator[list[str]]:
-    """The statements sent meanwhile, but those that only open and close a transaction."""
-    found: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        if not statement.startswith(("BEGIN", "PRAGMA")):
-            found.append(statement)
-
-    event.listen(database.engine, "before_cursor_execute", note)
-    try:
-        yield found
-    finally:
-        event.remove(database.engine, "before_cursor_execute", note)
 
 
 def test_an_upload_is_decoded_and_stored_once(shop: Shop) -> None:

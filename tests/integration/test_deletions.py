@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor, wait
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 
 import pytest
@@ -122,6 +123,19 @@ def test_a_map_that_is_being_made_is_lost_to_its_worker(database: Database) -> N
     assert rows_left(database) == {"jobs": 0, "results": 0, "explanations": 0, "deleted_jobs": 1}
 
 
+def begin_deletion(pool: ThreadPoolExecutor, database: Database, job_id: str) -> Future[Deleted]:
+    """In a thread that is under way."""
+    begun = threading.Event()
+
+    def begin() -> Deleted:
+        begun.set()
+        return delete(database, job_id)
+
+    deleting = pool.submit(begin)
+    assert begun.wait(60)
+    return deleting
+
+
 def test_a_deletion_waits_for_the_worker_that_is_just_storing_its_result(database: Database) -> None:
     """The result goes as well; without the wait it would be left without a job, which the tables refuse."""
     job_id = make_job(database)
@@ -130,7 +144,7 @@ def test_a_deletion_waits_for_the_worker_that_is_just_storing_its_result(databas
     with ThreadPoolExecutor(1) as pool:
         with jobs.changing(database) as changes:
             assert changes.finish("w1", [(held, finding)]) == []
-            deleting = pool.submit(delete, database, job_id)
+            deleting = begin_deletion(pool, database, job_id)
             assert not wait([deleting], timeout=LONG_S).done, "it waits"
         assert deleting.result().id == job_id
     assert rows_left(database) == {"jobs": 0, "results": 0, "explanations": 0, "deleted_jobs": 1}
@@ -144,7 +158,7 @@ def test_a_deletion_waits_for_who_is_just_asking_for_a_map(database: Database) -
     with ThreadPoolExecutor(1) as pool:
         with explanations.changing(database) as changes:
             changes.insert_queued(asked)
-            deleting = pool.submit(delete, database, job_id)
+            deleting = begin_deletion(pool, database, job_id)
             assert not wait([deleting], timeout=LONG_S).done, "it waits"
         assert deleting.result().id == job_id
     assert rows_left(database) == {"jobs": 0, "results": 0, "explanations": 0, "deleted_jobs": 1}
@@ -156,7 +170,8 @@ def test_a_deletion_waits_for_who_is_just_asking_for_a_map(database: Database) -
         ("other", Role.ADMIN, True),
         ("testkey", Role.UPLOADER, True),
         ("other", Role.UPLOADER, False),
-        ("testkey", Role.REVIEWER, False),
+        ("testkey", Role.REVIEWER, True),
+        ("other", Role.REVIEWER, False),
         ("testkey", Role.AUDITOR, False),
     ],
 )

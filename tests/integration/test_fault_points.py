@@ -8,8 +8,8 @@ import pytest
 
 from shared.domain import JobState
 from shared.faults import Fault
-from tests.rig import WAIT_S, Rig, running
-from tests.service import wait_until
+from tests.rig import Rig, running
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -34,15 +34,18 @@ def test_a_kill_at_this_point_costs_no_film_and_doubles_none(rig: Rig, point: Fa
     """The client sends again with its key; there is one row, one result, one end, and somebody did die there."""
     before = films(rig)
     key = f"{rig.options.database} {point}"
-    rig.ask_for(Fault.CLAIM_COMMITTED if point is Fault.LEASE_GIVEN_BACK else point)
-    job = rig.submit(key)
-    if point is Fault.LEASE_GIVEN_BACK:  # there is a lease to be given back only after a worker's death
-        wait_until(rig.victims, "a worker to die with its claim", WAIT_S)
-        rig.ask_for(point)
-    job = rig.done(job.id)
-    assert wait_until(rig.victims, f"a process to die at {point}", WAIT_S)
+    points = [Fault.CLAIM_COMMITTED, point] if point is Fault.LEASE_GIVEN_BACK else [point]  # a lease of one that died
+    rig.ask_for(*points)
+    job = rig.done(rig.submit(key).id)
+    died: set[int] = set()
+
+    def have_died() -> bool:
+        died.update(rig.victims())
+        return len(died) == len(points)
+
+    wait_until(have_died, f"a process to die at {point}")
     assert job.status is JobState.SUCCEEDED
-    assert job.attempt == (2 if point in CLAIMED_IN_VAIN else 1)
+    assert job.attempt >= (2 if point in CLAIMED_IN_VAIN else 1)  # one more where a worker stalls for its lease
     assert rig.submit(key).id == job.id
     rig.assert_once(job.id, key)
     assert films(rig) - before == (2 if point in STORED_IN_VAIN else 1)

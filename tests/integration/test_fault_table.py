@@ -39,8 +39,8 @@ from shared.wiring import Resources, new_job_id
 from tests.chaos.keeper import Part
 from tests.fakes import FixedClock, RecordingQueue
 from tests.jobs import claim, claimant, make_facts, make_job
-from tests.rig import WAIT_S, Rig, running
-from tests.service import wait_until
+from tests.rig import Rig, running
+from tests.waiting import LIMIT_S, wait_until
 from worker.sweep import sweep
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -62,11 +62,11 @@ def on_sqlite() -> Iterator[Rig]:
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_a_rolling_restart_under_load_costs_nothing(database: str) -> None:
     """SIGTERM to each worker and to the web server while films come: all end with status 0, no film is tried twice."""
-    with running(database, film_ms=150) as rig, ThreadPoolExecutor(4) as senders:
+    with running(database, film_ms=150, PLAINFILM_LEASE_S="60") as rig, ThreadPoolExecutor(4) as senders:
         keys = [f"rolling {number}" for number in range(60)]
         sent = [senders.submit(rig.submit, key) for key in keys]
         for place, part in enumerate((*rig.workers, *rig.webs)):
-            wait_until(lambda after=15 * (place + 1): count_done(sent) >= after, "films to be accepted", WAIT_S)
+            wait_until(lambda after=15 * (place + 1): count_done(sent) >= after, "films to be accepted")
             restart(rig, part)
         found = [rig.done(answer.result().id) for answer in sent]
         assert Counter((job.status, job.attempt) for job in found) == {(JobState.SUCCEEDED, 1): len(keys)}
@@ -85,19 +85,24 @@ def restart(rig: Rig, part: Part) -> None:
     assert part.process is not None
     starts = log_of(rig, part).count(STARTED)
     os.kill(part.process.pid, signal.SIGTERM)
-    wait_until(lambda: part.statuses, f"{part.name} to end", WAIT_S)
+    wait_until(lambda: part.statuses, f"{part.name} to end")
     if part in rig.workers:
-        wait_until(lambda: log_of(rig, part).count(STARTED) > starts, f"{part.name} to start again", WAIT_S)
+        wait_until(lambda: log_of(rig, part).count(STARTED) > starts, f"{part.name} to start again")
 
 
 def test_a_database_that_goes_away_is_told_and_waited_for() -> None:
     """503 with Retry-After while it is gone; workers live on; films go on afterwards, those in hand included."""
     with running("postgresql", film_ms=300) as rig:
         before = [rig.submit(f"before {number}") for number in range(12)]
-        wait_until(lambda: count_running(rig), "films in hand", WAIT_S)
+
+        def has_films_in_hand() -> bool:
+            before.append(rig.submit(f"before {len(before)}"))
+            return count_running(rig) > 0
+
+        wait_until(has_films_in_hand, "films in hand")
         workers = [part.process for part in rig.workers]
         with away(rig.postgres):
-            refused = wait_until(lambda: answered(rig, 503), "a film to be refused", WAIT_S)
+            refused = wait_until(lambda: answered(rig, 503), "a film to be refused")
             assert int(refused.headers["Retry-After"]) > 0
             assert refused.json()["code"] == "database_down"
             assert [status(rig, path) for path in ("/readyz", "/livez")] == [503, 200]
@@ -116,8 +121,8 @@ def test_a_worker_started_without_its_database_waits_for_it() -> None:
             for part in rig.workers:
                 assert part.process is not None
                 os.kill(part.process.pid, signal.SIGKILL)
-            wait_until(lambda: all(part.statuses for part in rig.workers), "both workers to end", WAIT_S)
-            wait_until(lambda: "database.awaited" in log_of(rig, worker), "a child that waits", WAIT_S)
+            wait_until(lambda: all(part.statuses for part in rig.workers), "both workers to end")
+            wait_until(lambda: "database.awaited" in log_of(rig, worker), "a child that waits")
         assert rig.done(rig.submit("later").id).status is JobState.SUCCEEDED
         assert [part.statuses for part in rig.workers] == [[-signal.SIGKILL]] * 2
         assert "worker.not_started" not in log_of(rig, worker)
@@ -126,7 +131,7 @@ def test_a_worker_started_without_its_database_waits_for_it() -> None:
 def test_three_hundred_slow_uploads_stall_nobody_else(on_sqlite: Rig) -> None:
     """Clients that send a byte now and then keep their connections; others are answered, and their films too."""
     with ExitStack() as stack:
-        slow = [stack.enter_context(begin_upload(on_sqlite)) for _ in range(SLOW_CLIENTS)]
+        slow = [begin_upload(on_sqlite, stack) for _ in range(SLOW_CLIENTS)]
         for number in range(5):
             for client in slow:
                 client.sendall(b"x")
@@ -134,10 +139,10 @@ def test_three_hundred_slow_uploads_stall_nobody_else(on_sqlite: Rig) -> None:
             assert on_sqlite.done(on_sqlite.submit(f"among the slow {number}").id).status is JobState.SUCCEEDED
 
 
-def begin_upload(rig: Rig) -> socket.socket:
-    """A connection on which a film of 100,000 bytes is announced."""
+def begin_upload(rig: Rig, stack: ExitStack) -> socket.socket:
+    """A connection, open as long as the stack is, on which a film of 100,000 bytes is announced."""
     address = urlsplit(rig.urls[0])
-    connection = socket.create_connection((address.hostname, address.port), timeout=WAIT_S)
+    connection = stack.enter_context(socket.create_connection((address.hostname, address.port), timeout=LIMIT_S))
     connection.sendall(
         f"POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {rig.key}\r\n"
         "Content-Type: image/png\r\nContent-Length: 100000\r\n\r\n".encode()
@@ -193,10 +198,10 @@ def test_films_are_taken_and_answered_without_a_broker() -> None:
     with running("sqlite") as rig:
         with away(rig.broker):
             found = [rig.send(f"no broker {number}") for number in range(12)]
-            assert [answer and answer.status_code for answer in found] == [202] * 12
+            assert {answer and answer.status_code for answer in found} <= {202, 200}  # 200: a poll was as quick
             ids = [wire.Job.model_validate_json(answer.content).id for answer in found if answer]
             assert {rig.done(job_id).status for job_id in ids} == {JobState.SUCCEEDED}
-        wait_until(lambda: (answer := rig.get("/readyz")) and answer.json()["broker"] == "up", "the broker", WAIT_S)
+        wait_until(lambda: (answer := rig.get("/readyz")) and answer.json()["broker"] == "up", "the broker")
         assert rig.done(rig.submit("broker is back").id).status is JobState.SUCCEEDED
         assert [part.statuses for part in (*rig.workers, *rig.webs)] == [[], [], []]
 
@@ -209,7 +214,7 @@ def test_a_stat_film_passes_ten_thousand_bulk_films(database: str) -> None:
         queue_bulk(rig, first.id)
         job = rig.submit("urgent", priority=Priority.STAT)
         assert rig.done(job.id).status is JobState.SUCCEEDED
-        assert count_bulk(rig) > 0.9 * BULK
+        assert waited_before(rig, job.id) > 0.1 * BULK
         assert claims_between(rig, job.id) <= 2 * len(rig.workers) * 4
 
 
@@ -225,10 +230,16 @@ def queue_bulk(rig: Rig, job_id: str) -> None:
             )  # fmt: skip
 
 
-def count_bulk(rig: Rig) -> int:
-    """How many of them still wait."""
+def waited_before(rig: Rig, job_id: str) -> int:
+    """How many of them were not yet claimed when this one was accepted."""
     with rig.database.read() as session:
-        return session.scalar(select(func.count()).select_from(Job).where(Job.state == JobState.QUEUED)) or 0
+        accepted = select(AuditEvent.seq).where(AuditEvent.subject == job_id, AuditEvent.action == "accepted")
+        claimed = (
+            select(func.count())
+            .select_from(AuditEvent)
+            .where(AuditEvent.action == "claimed", AuditEvent.seq < accepted.scalar_subquery())
+        )
+        return BULK - (session.scalar(claimed) or 0)
 
 
 def claims_between(rig: Rig, job_id: str) -> int:
@@ -274,10 +285,10 @@ def away(part: Part | None) -> Iterator[None]:
     """A server that is dead until the block ends."""
     assert part is not None
     assert part.process is not None
-    part.held_until = time.monotonic() + 2 * WAIT_S
+    part.held_until = time.monotonic() + 2 * LIMIT_S
     os.kill(part.process.pid, signal.SIGKILL)
     try:
-        wait_until(lambda: part.process is None, f"{part.name} to end", WAIT_S)
+        wait_until(lambda: part.process is None, f"{part.name} to end")
         yield
     finally:
         part.held_until = 0.0

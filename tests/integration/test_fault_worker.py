@@ -19,8 +19,8 @@ from tests.chaos import proc
 from tests.chaos.faulty import FAULT_FILE
 from tests.chaos.hazards import CLOCK_S, Hazard, make_film
 from tests.chaos.proc import Process
-from tests.rig import WAIT_S, Rig, running
-from tests.service import wait_until
+from tests.rig import Rig, running
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -38,17 +38,19 @@ def rig() -> Iterator[Rig]:
 
 def submit_among_others(rig: Rig, hazard: Hazard) -> None:
     """A harmful film amid sound ones: it fails after three attempts, and they are answered."""
-    names = [f"{hazard} {number}" for number in range(8)]
+    names, lost_before = [f"{hazard} {number}" for number in range(8)], logs(rig).count("lease.lost")
     before = [rig.submit(name).id for name in names[:4]]
     harmful = rig.submit(f"{hazard}", make_film(hazard)).id
     after = [rig.submit(name).id for name in names[4:]]
     ended = rig.done(harmful)
+    done = [rig.done(job_id) for job_id in before + after]
+    dear = max(job.attempt for job in done) - 2  # what stalled for so long, and lives, says that it lost its lease
+    wait_until(lambda: logs(rig).count("lease.lost") - lost_before >= dear, "each attempt more to be accounted for")
     assert (ended.status, ended.attempt, ended.error and ended.error.code) == (JobState.FAILED, 3, "poisoned")
     assert trail(rig, harmful).count("claimed") == 3
-    for name, job_id in zip(names, before + after, strict=True):
-        job = rig.done(job_id)
-        assert (job.status, job.attempt <= 2) == (JobState.SUCCEEDED, True)
-        rig.assert_once(job_id, name)
+    for name, job in zip(names, done, strict=True):
+        assert job.status is JobState.SUCCEEDED
+        rig.assert_once(job.id, name)
 
 
 def trail(rig: Rig, job_id: str) -> list[str]:
@@ -69,7 +71,13 @@ def test_so_does_a_film_that_kills_a_worker_without_a_child() -> None:
     """Both workers are started again by their supervisor, as often as it takes."""
     with running("postgresql", pools=["solo"]) as rig:
         submit_among_others(rig, Hazard.KILL)
-        assert sum(len(part.statuses) for part in rig.workers) == 3
+        wait_until(lambda: count_deaths(rig) >= 3, "each death to be noted")
+        assert count_deaths(rig) == 3
+
+
+def count_deaths(rig: Rig) -> int:
+    """How often its workers have ended."""
+    return sum(len(part.statuses) for part in rig.workers)
 
 
 def test_a_film_that_eats_a_workers_memory_stops_likewise(rig: Rig) -> None:
@@ -116,18 +124,22 @@ def test_a_worker_that_was_stopped_beyond_its_lease_writes_nothing(rig: Rig) -> 
     """Another worker answers; the first wakes up, and its result is refused."""
     rig.ask_for(Fault.FILM_LOADED, by=signal.SIGSTOP)
     job = rig.submit("zombie")
-    frozen = wait_until(lambda: stopped(rig), "a worker to stop with its claim", WAIT_S)
+    frozen = wait_until(lambda: stopped(rig), "a worker to stop with its claim")
     done = rig.done(job.id)
-    assert (done.status, done.attempt) == (JobState.SUCCEEDED, 2)
+    assert (done.status, done.attempt >= 2) == (JobState.SUCCEEDED, True)
+    refusals = logs(rig).count("lease.lost")
     proc.send(frozen, signal.SIGCONT)
-    wait_until(lambda: "lease.lost" in logs(rig), "the late result to be refused", WAIT_S)
+    wait_until(lambda: logs(rig).count("lease.lost") > refusals, "the late result to be refused")
     rig.assert_once(job.id, "zombie")
 
 
 def stopped(rig: Rig) -> Process | None:
     """The pool child that stopped itself."""
     victims = rig.victims()
-    return proc.find(victims.pop()) if victims else None
+    found = proc.find(victims.pop()) if victims else None
+    if found is not None:  # it has said that it will, and may take its time
+        wait_until(lambda: proc.is_stopped(found), "it to stand still")
+    return found
 
 
 def logs(rig: Rig) -> str:
@@ -147,10 +159,10 @@ def test_a_workers_wrong_clock_has_no_effect() -> None:
             jobs.append(rig.submit(f"clock {len(jobs)}"))
             return rig.victims()
 
-        wait_until(die, "the first worker to die with its claim", WAIT_S)
+        wait_until(die, "the first worker to die with its claim")
         done = [rig.done(job.id) for job in jobs]
         assert {job.status for job in done} == {JobState.SUCCEEDED}
-        assert {job.attempt for job in done} == {1, 2}
+        assert min(job.attempt for job in done) == 1 < max(job.attempt for job in done)
         moments = told_moments(rig)
         assert len(moments) > 3 * len(jobs)
         assert all(began <= moment <= datetime.now(UTC) for moment in moments)

@@ -16,7 +16,7 @@ from shared.domain import JobState, Priority
 from shared.errors import IllegalTransition, JobNotFound, LeaseLost
 from tests.fakes import FixedClock
 from tests.jobs import claim, claimant, finish, make_finding, make_job, register_model
-from tests.service import wait_until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 

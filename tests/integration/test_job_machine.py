@@ -59,7 +59,6 @@ PAUSE_S = 3.0
 PACE = settings(
     max_examples=20,
     stateful_step_count=30,
-    deadline=None,  # the machine is shared, and nothing is measured here
     derandomize=True,
     phases=[Phase.generate, Phase.shrink],  # to explain a failure takes minutes
     print_blob=True,

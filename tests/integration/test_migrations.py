@@ -10,12 +10,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, select, text
 
-from shared.db import audit, engine, jobs, migrate, queries, reviews, schema
+from shared.db import audit, audit_rows, engine, jobs, migrate, queries, reviews, schema
 from shared.db.engine import Database, make_engine
 from shared.db.keys import Principal
 from shared.db.tables import Base, Job
 from shared.domain import ReaderLabel, Role, Verdict
-from shared.errors import Conflict, DatabaseDown
+from shared.errors import Conflict, DatabaseDown, explain
 from shared.wire import ListQuery
 from tests.jobs import claim, finish, make_batch, make_job
 
@@ -110,17 +110,19 @@ def test_reviews_come_and_go_beside_the_results(empty: Database) -> None:
 
 def test_a_migration_may_take_its_time(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit on a statement is for requests: a long table would never get past it."""
-    monkeypatch.setattr(engine, "STATEMENT_TIMEOUT_MS", 500)
     database = Database(make_engine(postgres_url))
     make_job(database)
     finish(database, *claim(database))
     migrate.downgrade(database, "0006")
     with database.begin() as session:
         session.execute(text(SLOW_RESULTS))
-    with pytest.raises(DatabaseDown), database.begin() as session:
+    monkeypatch.setattr(engine, "STATEMENT_TIMEOUT_MS", 500)
+    limited = Database(make_engine(postgres_url))
+    with pytest.raises(DatabaseDown), limited.begin() as session:
         session.execute(text("UPDATE results SET verdict = 'normal'"))
-    migrate.upgrade(database)
+    migrate.upgrade(limited)
     assert schema.current_revision(database) == schema.HEAD
+    limited.close()
     database.close()
 
 
@@ -132,6 +134,19 @@ def test_a_request_before_the_tables_may_come_again(empty: Database) -> None:
     migrate.upgrade(empty)
     with empty.read() as session:
         assert session.execute(select(Job.id)).all() == []
+
+
+def test_a_request_before_an_upgrade_may_come_again(empty: Database) -> None:
+    """503 as well where tables are there and a column is not; who looks at the chain is told what to do."""
+    migrate.upgrade(empty)
+    make_job(empty)
+    migrate.downgrade(empty, "0011")
+    for look in (lambda session: queries.list_jobs(session, "default", ListQuery()), audit_rows.compare):
+        with pytest.raises(DatabaseDown) as caught, empty.read() as session:
+            look(session)
+        assert "run `plainfilm up` or `plainfilm db upgrade`" in explain(caught.value)
+    with pytest.raises(DatabaseDown):
+        make_job(empty)
 
 
 def test_a_newer_schema_is_refused_and_left_alone(empty: Database) -> None:

@@ -8,12 +8,14 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gunicorn.http import errors
 
 from shared import wire
-from tests.web_alone import WebAlone
+from tests.waiting import wait_until
+from tests.web_alone import CLIENT_WAIT_S, WebAlone
 from web import refusals
 from web.security import HEADERS
 
@@ -37,7 +39,7 @@ HALF = b"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: "
 @pytest.fixture(params=[1, 2])
 def web(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WebAlone]:
     """As the only process, and under gunicorn's own."""
-    served = WebAlone(tmp_path, "tests.hasty", PLAINFILM_WEB_WORKERS=str(request.param))
+    served = WebAlone(tmp_path, "tests.patient", PLAINFILM_WEB_WORKERS=str(request.param))
     served.wait()
     yield served
     served.end(signal.SIGTERM)
@@ -45,12 +47,18 @@ def web(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WebAlone]:
 
 def ask(web: WebAlone, sent: str) -> tuple[int, dict[str, str], bytes]:
     """Status, headers in small letters, and body; the connection ends with it."""
-    with socket.create_connection(("127.0.0.1", web.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", web.port), timeout=CLIENT_WAIT_S) as client:
         client.sendall(sent.encode())
         received = b"".join(iter(lambda: client.recv(65_536), b""))
     head, _, body = received.partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
     return int(status.split()[1]), {name.lower(): value for name, _, value in (x.partition(": ") for x in lines)}, body
+
+
+def refused(web: WebAlone) -> list[dict[str, Any]]:
+    """What the log says of requests that could not be read; a line still being written is left out."""
+    whole = web.log.read_text().rpartition("\n")[0].splitlines()
+    return [said for said in map(json.loads, whole) if said["event"] == "request.unreadable"]
 
 
 def test_what_is_no_request_is_refused_as_any_other_and_leaves_no_name_in_the_log(web: WebAlone) -> None:
@@ -64,8 +72,8 @@ def test_what_is_no_request_is_refused_as_any_other_and_leaves_no_name_in_the_lo
         assert {name.lower() for name in HEADERS} <= headers.keys()
         assert NAME not in body.decode()
     assert web.is_alive()
-    said = [json.loads(line) for line in web.log.read_text().splitlines()]
-    assert [line["status"] for line in said if line["event"] == "request.unreadable"] == list(BROKEN.values())
+    wait_until(lambda: len(refused(web)) >= len(BROKEN), "all of them to be logged")
+    assert [line["status"] for line in refused(web)] == list(BROKEN.values())
     assert NAME not in web.log.read_text()
 
 
@@ -79,14 +87,14 @@ def test_a_header_names_no_path(web: WebAlone) -> None:
 
 def test_a_refusal_is_found_in_the_log_by_its_id(web: WebAlone) -> None:
     """Also on a connection that had another request before."""
-    with socket.create_connection(("127.0.0.1", web.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", web.port), timeout=CLIENT_WAIT_S) as client:
         client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"200 OK" in client.recv(65_536)
         client.sendall(b"GET /livez HTTX/1.1\r\n\r\n")
         received = b"".join(iter(lambda: client.recv(65_536), b""))
     problem = wire.Problem.model_validate_json(received.partition(b"\r\n\r\n")[2])
-    said = [json.loads(line) for line in web.log.read_text().splitlines()]
-    assert [line["request_id"] for line in said if line["event"] == "request.unreadable"] == [problem.request_id]
+    wait_until(lambda: refused(web), "it to be logged")
+    assert [line["request_id"] for line in refused(web)] == [problem.request_id]
 
 
 def test_large_beginnings_keep_nobody_out(web: WebAlone) -> None:
@@ -94,20 +102,20 @@ def test_large_beginnings_keep_nobody_out(web: WebAlone) -> None:
     large = b"GET /livez HTTP/1.1\r\n" + b"".join(b"X-%d: %s\r\n" % (n, b"a" * 2000) for n in range(200))
     with ExitStack() as all_open:
         for _ in range(100):
-            client = all_open.enter_context(socket.create_connection(("127.0.0.1", web.port), timeout=20))
+            client = all_open.enter_context(socket.create_connection(("127.0.0.1", web.port), timeout=CLIENT_WAIT_S))
             with suppress(OSError):  # it is refused while it is sent
                 client.sendall(large)
         assert web.is_alive()
-    refused = [json.loads(line) for line in web.log.read_text().splitlines() if "request.unreadable" in line]
-    assert len(refused) == 100
-    assert {line["status"] for line in refused} == {431}
+        wait_until(lambda: len(refused(web)) == 100, "all of them to be refused")
+    assert {line["status"] for line in refused(web)} == {431}
 
 
 def test_a_thousand_beginnings_of_requests_keep_nobody_out(web: WebAlone) -> None:
     """While all of them are still open, another is answered."""
     with ExitStack() as all_open:
         halves = [
-            all_open.enter_context(socket.create_connection(("127.0.0.1", web.port), timeout=20)) for _ in range(1100)
+            all_open.enter_context(socket.create_connection(("127.0.0.1", web.port), timeout=CLIENT_WAIT_S))
+            for _ in range(1100)
         ]
         for half in halves:
             half.sendall(HALF)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
-from sqlalchemy import delete, event, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from shared import wire
@@ -21,6 +21,7 @@ from tests.api import make_tenant
 from tests.api_cases import UNKNOWN
 from tests.fakes import FixedClock
 from tests.jobs import claim, finish, make_job, register_model
+from tests.statements import statements
 
 pytestmark = pytest.mark.integration
 
@@ -173,16 +174,10 @@ def test_a_deletion_and_a_review_at_once_come_one_after_the_other(database: Data
 
 def test_a_review_costs_seven_statements_and_two_said_again(database: Database) -> None:
     """The answer, what stood, the row, what stands, three of the chain; the clock is the test's."""
-    job_id, found = answer(database), []
-
-    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        if not statement.startswith(("BEGIN", "PRAGMA")):
-            found.append(statement)
-
-    event.listen(database.engine, "before_cursor_execute", note)
+    job_id = answer(database)
     for expected in (7, 2):
-        found.clear()
-        say(database, job_id)
+        with statements(database) as found:
+            say(database, job_id)
         assert len(found) == expected, "\n".join(found)
 
 

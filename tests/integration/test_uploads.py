@@ -12,7 +12,7 @@ import pytest
 
 from shared import wire
 from tests.factories import make_png
-from tests.service import wait_until
+from tests.waiting import wait_until
 from tests.web_alone import CLIENT_WAIT_S, MOST, WebAlone
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -22,8 +22,17 @@ FILM = make_png()
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebAlone]:
-    """One for all of them; a body has a second and what its length adds."""
-    made = WebAlone(tmp_path_factory.mktemp("web"), "tests.hasty")
+    """One for all of them, but those that are let go."""
+    made = WebAlone(tmp_path_factory.mktemp("web"), "tests.patient")
+    made.wait()
+    yield made
+    made.end(signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebAlone]:
+    """One that gives a body a second and what its length adds."""
+    made = WebAlone(tmp_path_factory.mktemp("hasty"), "tests.hasty")
     made.wait()
     yield made
     made.end(signal.SIGTERM)
@@ -45,13 +54,13 @@ def problem_of(client: socket.socket) -> wire.Problem:
 
 
 @pytest.mark.parametrize("kind", ["image/png", "multipart/form-data; boundary=x"])
-def test_a_client_that_goes_silent_is_let_go(server: WebAlone, kind: str) -> None:
+def test_a_client_that_goes_silent_is_let_go(hasty: WebAlone, kind: str) -> None:
     """408 once its time is over, and the connection is closed; the room that it held is free."""
-    with server.begin(200_000, kind) as client:
+    with hasty.begin(200_000, kind) as client:
         client.sendall(bytes(100_000))
         assert problem_of(client).code == "too_slow"
         assert client.recv(1) == b""
-    assert not is_full(server)
+    assert not is_full(hasty)
 
 
 @pytest.mark.parametrize("kind", ["image/png", "multipart/form-data; boundary=x"])
@@ -80,7 +89,7 @@ def test_what_comes_beside_a_full_budget_is_refused_at_once(server: WebAlone) ->
     padded = FILM + bytes(MOST - len(FILM))
     with server.begin(MOST) as first:
         first.sendall(padded[:-10])
-        wait_until(lambda: is_full(server), "the budget to be full", wait_s=10)
+        wait_until(lambda: is_full(server), "the budget to be full")
         first.sendall(padded[-10:])
         assert answer_of(first)[0] == 202
     assert not is_full(server)
@@ -115,7 +124,7 @@ def test_a_refused_body_costs_little_and_leaves_the_connection_usable(server: We
         client.sendall(bytes(4 * MOST))
         client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         assert answer_of(client)[0] == 200
-    assert server.cpu_s() - before < 0.5
+    assert server.cpu_s() - before < 1
 
 
 def test_more_connections_fit_than_the_shell_gave_descriptors(server: WebAlone) -> None:

@@ -22,7 +22,8 @@ from shared.notify import RedisNotifier
 from shared.settings import Settings
 from tests.factories import make_pixels, make_png
 from tests.jobs import claim, finish, make_job
-from tests.service import Service, freeze, wait_until
+from tests.service import Service, frozen_worker
+from tests.waiting import LIMIT_S, wait_until
 from web.waiting import WaitingRoom
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -59,34 +60,35 @@ def test_a_hint_over_redis_wakes_all_who_wait(database: Database, teller: RedisN
     room = WaitingRoom(database, hearer, Settings(), look_every_s=NEVER_S)
     made = [make_job(database) for _ in range(8)]
     waiters = [room.join("default", made[place % 8]) for place in range(50)]
-    assert waiters[0].next(5.0), "the only look is over: those who joined after it have nothing to be told by but hints"
+    assert waiters[0].next(60.0), (
+        "the only look is over: those who joined after it have nothing to be told by but hints"
+    )
     with ThreadPoolExecutor(50) as pool:
-        ends = [pool.submit(room.wait_until_done, waiter, 30.0) for waiter in waiters]
+        ends = [pool.submit(room.wait_until_done, waiter, 2 * LIMIT_S) for waiter in waiters]
         for held in claim(database):
             finish(database, held)
         time.sleep(0.3)
         assert not [each for each in ends if each.done()]
-        wait_until(lambda: teller.publish(made) and all(each.done() for each in ends), "all to be told", wait_s=10)
+        wait_until(lambda: teller.publish(made) and all(each.done() for each in ends), "all to be told")
+        assert all(each.result() for each in ends)
     close(hearer)
 
 
 @pytest.mark.parametrize("how", ["dead", "hung"])
 def test_without_redis_the_look_wakes_them(database: Database, tmp_path: Path, how: str) -> None:
-    """Killed or stopped while they wait: the end is found within two seconds."""
+    """Killed or stopped while they wait: the end is found all the same."""
     command, url = broker.configure(tmp_path / "broker")
     with running(command) as pid:
-        broker.wait_until_up(url)
+        broker.wait_until_up(url, LIMIT_S)
         hearer, teller = RedisNotifier(url), RedisNotifier(url)
         room, job_id = WaitingRoom(database, hearer, Settings()), make_job(database)
         with room.waiting("default", job_id) as waiter:
-            waiter.next(5.0)
+            waiter.next(60.0)
             os.kill(pid, signal.SIGKILL if how == "dead" else signal.SIGSTOP)
             (held,) = claim(database)
             finish(database, held)
-            began = time.monotonic()
             assert not teller.publish([job_id])
-            room.wait_until_done(waiter, 20.0)
-            assert time.monotonic() - began < 4
+            assert room.wait_until_done(waiter, 60.0)
         close(hearer)
         teller.close()
 
@@ -101,9 +103,11 @@ def close(hearer: RedisNotifier) -> None:
 def running(command: list[str]) -> Iterator[int]:
     """A process, killed at the end; its id."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    yield process.pid
-    process.kill()
-    process.wait()
+    try:
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
 
 
 # -- a whole service -------------------------------------------------------------------------------------------------
@@ -115,9 +119,11 @@ def send(service: Service, data: bytes, **headers: str) -> httpx.Response:
     return service.http.post("/api/v1/jobs", content=data, headers={**service.headers, **kind, **headers})
 
 
-def read_stream(service: Service, job_id: str, most: int = 100, **headers: str) -> list[wire.JobEvent]:
-    """Up to so many events of the job's stream; then the connection is cut."""
-    found: list[wire.JobEvent] = []
+def read_stream(
+    service: Service, job_id: str, most: int = 100, found: list[wire.JobEvent] | None = None, **headers: str
+) -> list[wire.JobEvent]:
+    """Up to so many events of the job's stream, into `found` as they come; then the connection is cut."""
+    found = [] if found is None else found
     path = f"/api/v1/jobs/{job_id}/events"
     with httpx.stream("GET", service.url + path, headers={**service.headers, **headers}, timeout=40) as answer:
         assert answer.status_code == 200
@@ -130,13 +136,11 @@ def read_stream(service: Service, job_id: str, most: int = 100, **headers: str) 
 
 
 @pytest.fixture
-def frozen_worker(running_stack: Service) -> Iterator[int]:
+def frozen(running_stack: Service) -> Iterator[int]:
     """The worker's process group, stopped until the test lets it go on."""
-    group = running_stack.pids("worker", "run")[0]
-    wait_until(lambda: all(job.done for job in running_stack.jobs()), "earlier films to end")
-    freeze(running_stack, group)
-    yield group
-    os.killpg(group, signal.SIGCONT)
+    running_stack.settle()
+    with frozen_worker(running_stack) as group:
+        yield group
 
 
 def test_a_submission_that_waits_is_answered_by_the_worker(running_stack: Service) -> None:
@@ -146,7 +150,7 @@ def test_a_submission_that_waits_is_answered_by_the_worker(running_stack: Servic
     assert wire.Job.model_validate_json(answer.content).result is not None
 
 
-def test_200_waiting_requests_stall_nobody(running_stack: Service, frozen_worker: int) -> None:
+def test_200_waiting_requests_stall_nobody(running_stack: Service, frozen: int) -> None:
     """While 200 wait, others are answered; once the worker goes on, all 200 are."""
     job_id = wire.Job.model_validate_json(send(running_stack, film(10)).content).id
     many = httpx.Client(
@@ -161,17 +165,17 @@ def test_200_waiting_requests_stall_nobody(running_stack: Service, frozen_worker
         for _ in range(20):
             assert running_stack.http.get("/livez").status_code == 200
         assert not [each for each in asked if each.done()]
-        os.killpg(frozen_worker, signal.SIGCONT)
+        os.killpg(frozen, signal.SIGCONT)
         answers = [each.result(60) for each in asked]
     assert {answer.status_code for answer in answers} == {200}
     assert all(wire.Job.model_validate_json(answer.content).done for answer in answers)
 
 
-def test_a_stream_resumes_after_a_cut(running_stack: Service, frozen_worker: int) -> None:
+def test_a_stream_resumes_after_a_cut(running_stack: Service, frozen: int) -> None:
     """Cut after the first event, while the film waits; gone on with by its number: no gap, no repeat."""
     job_id = wire.Job.model_validate_json(send(running_stack, film(20)).content).id
     (first,) = read_stream(running_stack, job_id, most=1)
-    threading.Timer(1.0, os.killpg, (frozen_worker, signal.SIGCONT)).start()
+    threading.Timer(1.0, os.killpg, (frozen, signal.SIGCONT)).start()
     rest = read_stream(running_stack, job_id, **{"Last-Event-ID": str(first.seq)})
     assert [event.event for event in (first, *rest)] == ["accepted", "claimed", "succeeded"]
     assert read_stream(running_stack, job_id) == [first, *rest]
@@ -180,24 +184,23 @@ def test_a_stream_resumes_after_a_cut(running_stack: Service, frozen_worker: int
 def test_an_open_stream_does_not_hold_up_the_end(start_service: Callable[..., Service]) -> None:
     """Ctrl-C with a listener: the service ends in seconds, not after gunicorn's patience."""
     service = start_service()
-    wait_until(lambda: all(job.done for job in service.jobs()), "the samples to end")
-    group = service.pids("worker", "run")[0]
-    freeze(service, group)
-    job_id = wire.Job.model_validate_json(send(service, film(30)).content).id
-    listening = threading.Thread(target=_drain, args=(service, job_id))
-    listening.start()
-    time.sleep(1.0)
-    web = service.pids("web.serve")
-    service.http.close()  # an idle connection holds gunicorn for its keep-alive time
-    began = time.monotonic()
-    os.kill(min(web), signal.SIGTERM)
-    listening.join(15)
-    assert not listening.is_alive()
-    wait_until(lambda: not set(web) & set(service.pids("web.serve")), "the old web server to end", wait_s=10)
-    assert time.monotonic() - began < 10
-    os.killpg(group, signal.SIGCONT)  # else it would not hear that it is to end
+    service.settle()
+    with frozen_worker(service):  # until its end: else it would not hear that it is to end
+        job_id = wire.Job.model_validate_json(send(service, film(30)).content).id
+        heard: list[wire.JobEvent] = []
+        listening = threading.Thread(target=_drain, args=(service, job_id, heard))
+        listening.start()
+        wait_until(lambda: heard, "the stream's first event")
+        web = service.pids("web.serve")
+        service.http.close()  # an idle connection holds gunicorn for its keep-alive time
+        began = time.monotonic()
+        os.kill(min(web), signal.SIGTERM)
+        listening.join(60)
+        assert not listening.is_alive()
+        wait_until(lambda: not set(web) & set(service.pids("web.serve")), "the old web server to end")
+        assert time.monotonic() - began < 15
 
 
-def _drain(service: Service, job_id: str) -> None:
+def _drain(service: Service, job_id: str, heard: list[wire.JobEvent]) -> None:
     with contextlib.suppress(httpx.HTTPError):
-        read_stream(service, job_id)
+        read_stream(service, job_id, found=heard)

@@ -55,12 +55,13 @@ class Watch(threading.Thread):
         """One sample of each role, and one sighting of each process."""
         at_s, self._last = time.monotonic() - self._began, set()
         for part in self._parts:
-            if part.process is None:
+            running = part.process  # which its keeper may take away meanwhile
+            if running is None:
                 continue
-            for role, processes in standing(part.name, part.process.pid).items():
+            for role, processes in standing(part.name, running.pid).items():
                 self.sightings[role].update(processes)
                 self._last.update(processes)
-            for role, pids in split(part.name, tree(part.process.pid)).items():
+            for role, pids in split(part.name, tree(running.pid)).items():
                 self.samples[role, "memory_mib"].append(Sample(at_s, sum(map(resident_mib, pids))))
                 self.samples[role, "descriptors"].append(Sample(at_s, sum(map(count_descriptors, pids))))
 

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from shared.arrays import FloatArray, Pixels
 from shared.imaging.decode import decode
-from shared.imaging.preprocess import find_preprocessing, squash, stack, window
+from shared.imaging.preprocess import get_preprocessing, squash, stack, window
 from shared.manifest import ModelManifest
 from training.dataset import Example, read_film
 from training.features import Progress, Trunk
@@ -158,7 +158,7 @@ def _make_sight(manifest: ModelManifest, recipe: Recipe, data: Path) -> tuple[Si
     if row is None or recipe.frozen_until is None:
         return _make_shrink(COARSE_PX), f"{COARSE_PX} x {COARSE_PX} pixels of the film"
     trunk = _make_trunk(replace(recipe, frozen_until=row), data)
-    grey = find_preprocessing(manifest.preprocessing).grey
+    grey = get_preprocessing(manifest.preprocessing).grey
     height, width, _ = manifest.input_shape
 
     def see(films: list[Pixels]) -> FloatArray:

@@ -11,7 +11,7 @@ from shared.wiring import Resources
 from web import batches
 from web.batches import Progress
 from web.parsing import checked_batch_id, idempotency_key
-from web.waiting import LONGEST_WAIT_S
+from web.waiting import ask_again_in_s
 
 
 def create_blueprint(resources: Resources) -> Blueprint:
@@ -54,6 +54,6 @@ def _refuse_body() -> None:
 
 def _answer(found: Progress, status: int, headers: dict[str, str]) -> Response:
     response = Response(found.batch.model_dump_json(), status, mimetype="application/json", headers=headers)
-    if not found.batch.done:  # half of what is left, as for a job
-        response.headers["Retry-After"] = str(min(LONGEST_WAIT_S, max(1, int(found.eta_s / 2))))
+    if not found.batch.done:
+        response.headers["Retry-After"] = str(ask_again_in_s(found.eta_s))
     return response

@@ -15,7 +15,7 @@ from shared.wiring import Resources
 from web import explain, submit
 from web.api.pictures import png
 from web.offload import draw, read
-from web.parsing import checked_id, parse, parse_form, read_json
+from web.parsing import checked_id, parse_form, parse_json
 
 
 def create_blueprint(resources: Resources) -> Blueprint:
@@ -56,7 +56,7 @@ def parse_request() -> wire.ExplanationRequest:
         InvalidRequest: names what is wrong; the methods, where there is no such one.
     """
     if request.is_json:
-        return parse(wire.ExplanationRequest, read_json(), "request")
+        return parse_json(wire.ExplanationRequest)
     return parse_form(wire.ExplanationRequest)
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from itertools import chain
 from typing import Final
 
 from flask import Blueprint, Response, g
@@ -15,7 +18,6 @@ from shared import wire
 from shared.db import queries
 from shared.db.engine import Database
 from shared.domain import Verdict
-from shared.errors import WaitersFull
 from shared.wiring import Resources
 from web import review
 from web.offload import read
@@ -23,7 +25,7 @@ from web.parsing import parse_query
 
 PAGE: Final = 200
 MOST_AT_ONCE: Final = 2
-"""Tables that a process writes at once: each keeps a core busy, and others wait for their answers."""
+"""Pages that a process reads at once: each keeps a core busy, and others wait for their answers."""
 
 LABELS: Final = tuple(verdict for verdict in Verdict if verdict not in {Verdict.UNCERTAIN, Verdict.NOT_ASSESSABLE})
 COLUMNS: Final = (
@@ -41,70 +43,36 @@ def create_blueprint(resources: Resources) -> Blueprint:
     @export.get("/api/v1/jobs.csv")
     def export_jobs() -> Response:
         query, tenant = parse_query(wire.ExportQuery), g.principal.tenant
-        first = wire.ListQuery(**query.model_dump(), limit=PAGE)
-        if not seats.acquire(blocking=False):
-            raise WaitersFull(f"{MOST_AT_ONCE} tables are being written already; try again shortly.")
-        table = Table(resources.database, tenant, first, seats.release)
-        try:
-            table.begin()  # what is wrong is told before the first line
-        except BaseException:
-            table.close()
-            raise
+        pages = read_pages(resources.database, seats, tenant, wire.ListQuery(**query.model_dump(), limit=PAGE))
+        first = next(pages)  # what is wrong is told before the first line
         headers = {"Content-Disposition": 'attachment; filename="plainfilm-jobs.csv"'}
-        return Response(table, mimetype="text/csv", headers=headers)
+        return Response(chain([first], pages), mimetype="text/csv", headers=headers)
 
     return export
 
 
-class Table:
-    """The lines of a table, a page of jobs at a time; each page is a snapshot, and what comes meanwhile is newer.
+def read_pages(
+    database: Database, seats: AbstractContextManager[object], tenant: str, first: wire.ListQuery
+) -> Iterator[str]:
+    """The table's lines, a page of jobs at a time; each page is a snapshot, and what comes meanwhile is newer.
 
     Args:
-        let_go: called once, when nobody reads on.
+        seats: held while a page is read, and not while it is sent: whoever reads slowly keeps nobody waiting.
     """
-
-    def __init__(self, database: Database, tenant: str, query: wire.ListQuery, let_go: Callable[[], None]) -> None:
-        self._database, self._tenant = database, tenant
-        self._query: wire.ListQuery | None = query
-        self._head = _line(COLUMNS)
-        self._page = wire.JobList(jobs=[], next_cursor=None)
-        self._reviews: review.ByJob = {}
-        self._let_go: Callable[[], None] | None = let_go
-
-    def begin(self) -> None:
-        """Read the first page."""
-        self._read_on()
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        lines = self._head + "".join(_line(as_row(job, self._reviews.get(job.id, ()))) for job in self._page.jobs)
-        if not lines:
-            self.close()
-            raise StopIteration
-        self._head, self._page = "", wire.JobList(jobs=[], next_cursor=self._page.next_cursor)
-        self._read_on()
-        return lines
-
-    def close(self) -> None:
-        """Nobody reads on; the server calls it however the request ends."""
-        if self._let_go is not None:
-            self._let_go()
-            self._let_go = None
-
-    def _read_on(self) -> None:
-        if self._query is None:
+    lines, query = _line(COLUMNS), first
+    while True:
+        with seats:
+            page, reviews = read(database, partial(_look, tenant=tenant, query=query))
+            lines += "".join(_line(as_row(job, reviews.get(job.id, ()))) for job in page.jobs)
+        yield lines
+        if page.next_cursor is None:
             return
-        query, tenant = self._query, self._tenant
+        lines, query = "", query.model_copy(update={"cursor": page.next_cursor})
 
-        def look(sql: Session) -> tuple[wire.JobList, review.ByJob]:
-            found = queries.list_jobs(sql, tenant, query)
-            return found, review.of_rows(sql, found.jobs)
 
-        self._page, self._reviews = read(self._database, look)
-        following = self._page.next_cursor
-        self._query = query.model_copy(update={"cursor": following}) if following else None
+def _look(sql: Session, tenant: str, query: wire.ListQuery) -> tuple[wire.JobList, review.ByJob]:
+    found = queries.list_jobs(sql, tenant, query)
+    return found, review.of_rows(sql, found.jobs)
 
 
 def as_row(job: wire.Job, reviews: Sequence[wire.Review]) -> list[str]:

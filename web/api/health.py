@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -9,13 +10,22 @@ from flask import Blueprint, Response
 from sqlalchemy.orm import Session
 
 from shared import wire
-from shared.db import queries, schema
+from shared.db import answers, queries, schema
 from shared.errors import AppError, StorageDown
 from shared.greenlets import run_in_thread
 from shared.wiring import Resources
 from web.offload import read, run_sql
 
 Golden = Literal["passed", "absent", "no_worker"]
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """How many workers are alive, whether the models of all gave their recorded answers, and which one that is."""
+
+    workers: int
+    golden: Golden
+    model_sha256: str | None
 
 
 def create_blueprint(resources: Resources) -> Blueprint:
@@ -45,7 +55,7 @@ def readiness(resources: Resources) -> wire.Readiness:
             return wire.Readiness(
                 ready=False, database=state, schema_version=revision or "none", broker=broker, workers=0
             )
-        workers, golden = read(database, lambda sql: _ask_workers(sql, database.now(sql)))
+        crew = read(database, lambda sql: _ask_workers(sql, database.now(sql)))
     except AppError as error:
         return wire.Readiness(ready=False, database=error.code, schema_version="unknown", broker=broker, workers=0)
     films = _films(resources)
@@ -55,8 +65,9 @@ def readiness(resources: Resources) -> wire.Readiness:
         schema_version=revision,
         broker=broker,
         films=films,
-        workers=workers,
-        golden=golden,
+        workers=crew.workers,
+        golden=crew.golden,
+        model_sha256=crew.model_sha256,
     )
 
 
@@ -69,8 +80,8 @@ def _films(resources: Resources) -> Literal["up", "down"]:
     return "up"
 
 
-def _ask_workers(sql: Session, now: datetime) -> tuple[int, Golden]:
-    """How many workers are alive, and whether the models of all of them gave their recorded answers."""
+def _ask_workers(sql: Session, now: datetime) -> Crew:
     states = queries.golden_states(sql, now)
     golden: Golden = "no_worker" if not states else "passed" if states == {"passed"} else "absent"
-    return queries.count_live_workers(sql, now), golden
+    serving = answers.find_serving(sql, now)
+    return Crew(queries.count_live_workers(sql, now), golden, serving.sha256 if serving else None)

@@ -2,47 +2,52 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import re
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, g, request
 
 from shared import wire
 from shared.db import queries
-from shared.errors import InvalidRequest, Malformed, TenantWaitersFull, UnsupportedFormat, WaitersFull
+from shared.errors import Malformed, TenantWaitersFull, UnsupportedFormat, WaitersFull
 from shared.wiring import Resources
-from web import deletion, submit
+from web import again, content_digest, deletion, submit
 from web.backpressure import Backpressure
-from web.bodies import BodyStream, contents
+from web.bodies import FORM, BodyStream, contents
+from web.deletion import dated
 from web.offload import read
 from web.parsing import checked_id, idempotency_key, parse_query
-from web.waiting import LONGEST_WAIT_S, WaitingRoom, get_job_when_done
+from web.waiting import LONGEST_WAIT_S, WaitingRoom, ask_again_in_s, get_job_when_done
 
 RAW_TYPES = frozenset(
     {"image/png", "image/jpeg", "image/jpg", "image/pjpeg", "application/dicom", "application/octet-stream", ""}
 )
 """Content types of a raw body, none among them; the decoder goes by the content."""
 
-FORM = "multipart/form-data"
+LIMIT = "waiting-films"
+"""The name of the one quota that draft-ietf-httpapi-ratelimit-headers-10 tells: of no window, but of films waiting."""
+
 TOLD_CHARACTERS = 64
 """So much of a name that came is told back."""
 
-DIGEST = re.compile(r"([a-z*][a-z0-9_.*-]*)=:((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?):(?:;.*)?")
-"""A member of `Content-Digest`: algorithm and base64, as RFC 8941 writes a byte sequence."""
 
-SHA256_BYTES = 32
-
-
-def create_blueprint(resources: Resources, room: WaitingRoom) -> Blueprint:
-    """The routes over `resources`; who waits sits in `room`."""
+def create_blueprint(resources: Resources, room: WaitingRoom, gate: Backpressure) -> Blueprint:
+    """The routes over `resources`; who waits sits in `room`, and `gate` admits films."""
     api = Blueprint("jobs", __name__, url_prefix="/api/v1/jobs")
-    gate = Backpressure(resources.database, resources.settings)
 
     @api.post("")
     def submit_job() -> Response:
-        job, headers = _await(_receive(resources, gate))
+        return tell(_receive(resources, gate))
+
+    @api.post("/<job_id>/again")
+    def classify_again(job_id: str) -> Response:
+        query = parse_query(wire.AgainQuery)
+        wish = again.Wish(checked_id(job_id), query.priority, idempotency_key(), g.request_id, query.expires_in_s)
+        return tell(again.classify_again(resources, gate, g.principal, wish))
+
+    def tell(receipt: submit.Receipt) -> Response:
+        job, headers = _await(receipt)
+        job = dated(resources.settings, job)
         return answer(job, 200 if job.done else 202, {"Location": job.links.self, **headers})
 
     def answer(job: wire.Job, status: int, headers: dict[str, str]) -> Response:
@@ -58,17 +63,6 @@ def create_blueprint(resources: Resources, room: WaitingRoom) -> Blueprint:
                 pass  # it is accepted all the same, and a preference may go unheeded
         return submit.get_job(resources, g.principal, receipt.job_id), {}
 
-    @api.get("")
-    def list_jobs() -> Response:
-        query = parse_query(wire.ListQuery)
-        tenant = g.principal.tenant
-        page = read(resources.database, lambda sql: queries.list_jobs(sql, tenant, query))
-        response = Response(page.model_dump_json(), mimetype="application/json")
-        if page.next_cursor:
-            following = query.model_copy(update={"cursor": page.next_cursor}).model_dump(mode="json", exclude_none=True)
-            response.headers["Link"] = f'</api/v1/jobs?{urlencode(following)}>; rel="next"'
-        return response
-
     @api.get("/<job_id>")
     def get_job(job_id: str) -> Response:
         wait_s, receipt = wanted_wait_s(), submit.Receipt(checked_id(job_id), is_new=False)
@@ -76,20 +70,50 @@ def create_blueprint(resources: Resources, room: WaitingRoom) -> Blueprint:
             job, headers = submit.get_job(resources, g.principal, job_id), {}
         else:
             job, headers = get_job_when_done(resources, room, g.principal, receipt, wait_s), _applied(wait_s)
+        job = dated(resources.settings, job)
         response = answer(job, 200, headers)
         response.set_etag(_etag(job), weak=True)
         response.make_conditional(request)
         return response
 
+    _add_list(api, resources)
     _add_endings(api, resources)
+    _add_limits(api, gate)
     return api
+
+
+def _add_limits(api: Blueprint, gate: Backpressure) -> None:
+    """How many films its tenant may have waiting, and how many more, to whoever sends one."""
+
+    @api.after_request
+    def tell_limits(response: Response) -> Response:
+        if request.method == "POST" and response.status_code in {202, 429}:
+            wait = response.headers.get("Retry-After") if response.status_code == 429 else None  # noqa: PLR2004  full
+            left = gate.places_left(g.principal.tenant)
+            response.headers["RateLimit-Policy"] = f'"{LIMIT}";q={gate.settings.tenant_queue_limit}'
+            response.headers["RateLimit"] = f'"{LIMIT}";r={left}' + (f";t={wait}" if wait else "")
+        return response
+
+
+def _add_list(api: Blueprint, resources: Resources) -> None:
+    @api.get("")
+    def list_jobs() -> Response:
+        query = parse_query(wire.ListQuery)
+        tenant = g.principal.tenant
+        page = read(resources.database, lambda sql: queries.list_jobs(sql, tenant, query))
+        told = page.model_copy(update={"jobs": [dated(resources.settings, job) for job in page.jobs]})
+        response = Response(told.model_dump_json(), mimetype="application/json")
+        if page.next_cursor:
+            following = query.model_copy(update={"cursor": page.next_cursor}).model_dump(mode="json", exclude_none=True)
+            response.headers["Link"] = f'</api/v1/jobs?{urlencode(following)}>; rel="next"'
+        return response
 
 
 def _add_endings(api: Blueprint, resources: Resources) -> None:
     @api.post("/<job_id>/cancel")
     def cancel_job(job_id: str) -> Response:
         submit.cancel(resources, g.principal, checked_id(job_id))
-        return _job_response(submit.get_job(resources, g.principal, job_id), 200, {})
+        return _job_response(dated(resources.settings, submit.get_job(resources, g.principal, job_id)), 200, {})
 
     @api.delete("/<job_id>")
     def delete_job(job_id: str) -> Response:
@@ -101,10 +125,10 @@ def _receive(resources: Resources, gate: Backpressure) -> submit.Receipt:
     """The film is let go of, with its room in the budget, before its client waits: many wait at a time."""
     query = parse_query(wire.SubmitQuery)
     is_fresh = "no-cache" in request.cache_control
-    key, digest = idempotency_key(), _promised_sha256()
-    upload = submit.Upload(
-        read_upload(), query.priority, key, g.request_id, query.expires_in_s, is_fresh, digest, query.batch
-    )
+    key, digest = idempotency_key(), content_digest.of_body()
+    data = read_upload()
+    digest = content_digest.of_film(digest)
+    upload = submit.Upload(data, query.priority, key, g.request_id, query.expires_in_s, is_fresh, digest, query.batch)
     receipt = submit.submit(resources, gate, g.principal, upload)
     request.close()
     return receipt
@@ -157,8 +181,8 @@ def wanted_wait_s() -> int | None:
 
 def _job_response(job: wire.Job, status: int, headers: dict[str, str]) -> Response:
     response = Response(job.model_dump_json(), status, mimetype="application/json", headers=headers)
-    if not job.done:  # half of what is left, so that nobody comes much too late
-        response.headers["Retry-After"] = str(min(LONGEST_WAIT_S, max(1, (job.eta_s or 0) // 2)))
+    if not job.done:
+        response.headers["Retry-After"] = str(ask_again_in_s(job.eta_s or 0))
     return response
 
 
@@ -170,23 +194,6 @@ def _etag(job: wire.Job) -> str:
     """Of the state, not of the queue position and what is made of it, which move without the job changing."""
     text = job.model_copy(update={"queue_position": None, "eta_s": None}).model_dump_json()
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _promised_sha256() -> str | None:
-    """SHA-256 of a raw body as `Content-Digest` (RFC 9530) has it, in hex; other algorithms are passed over.
-
-    Raises:
-        InvalidRequest: the header is not of its form.
-    """
-    given = request.headers.get("Content-Digest")
-    if not given or request.mimetype == FORM:
-        return None
-    members = [DIGEST.fullmatch(member.strip()) for member in given.split(",")]
-    digests = {found[1]: base64.b64decode(found[2]) for found in members if found}
-    promised = digests.get("sha-256")
-    if not all(members) or (promised is not None and len(promised) != SHA256_BYTES):
-        raise InvalidRequest("Content-Digest must be like `sha-256=:<32 bytes in base64>:`.")
-    return None if promised is None else promised.hex()
 
 
 def _not_empty(data: bytes) -> bytes:

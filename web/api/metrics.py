@@ -5,11 +5,11 @@ Gauges alone, so it does not matter which web process is asked, or when it was s
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator
 
 from flask import Blueprint, Response, g
 
+from shared import home
 from shared.db.gauges import Gauges, read_gauges
 from shared.version import CODE_VERSION
 from shared.wiring import Resources
@@ -28,7 +28,7 @@ def create_blueprint(resources: Resources) -> Blueprint:
     def get_metrics() -> Response:
         security.check_operator(g.principal)
         found = read(resources.database, lambda sql: read_gauges(sql, resources.database.now(sql)))
-        free_bytes = shutil.disk_usage(resources.settings.home).free
+        free_bytes = home.free_bytes(resources.settings)
         return _answer([*_of_database(found), *_of_process(free_bytes, is_broker_up=resources.queue.is_up())])
 
     return metrics
@@ -62,10 +62,12 @@ def _of_database(found: Gauges) -> Iterator[tuple[str, str, list[Sample]]]:
         ("running_films", "Films that a worker has.", found.running),
         (
             "finished_films_per_second",
-            "Films that left the queue for good, over the last minute.",
+            "Films that workers took and that ended, over the last minute.",
             found.finished_per_s,
         ),
         ("queued_explanations", "Maps asked for that wait for a worker.", found.explanations),
+        ("pending_deliveries", "Deliveries to webhooks that are to be tried.", found.pending_deliveries),
+        ("failed_deliveries", "Deliveries to webhooks that were given up and are kept.", found.failed_deliveries),
         ("workers", "Workers alive that take films.", found.workers),
         ("explainers", "Workers alive that make explanations.", found.explainers),
     ):
@@ -74,7 +76,11 @@ def _of_database(found: Gauges) -> Iterator[tuple[str, str, list[Sample]]]:
 
 def _of_process(free_bytes: int, *, is_broker_up: bool) -> Iterator[tuple[str, str, list[Sample]]]:
     yield "broker_up", "1 where the broker answers.", [({}, float(is_broker_up))]
-    yield "disk_free_bytes", "Free on the disk of PLAINFILM_HOME.", [({}, free_bytes)]
+    yield (
+        "disk_free_bytes",
+        "Free on the disk of PLAINFILM_HOME, or on its films' where that has less.",
+        [({}, free_bytes)],
+    )
     yield "build_info", "1, with the version that answers.", [({"version": CODE_VERSION}, 1)]
 
 

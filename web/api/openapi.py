@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
-from typing import Any
+import json
+import sys
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from shared import wire
-from shared.errors import all_errors
+from shared import audit_wire, wire
+from web.api import openapi_webhooks
+from web.api.openapi_parts import (
+    BINARY,
+    Json,
+    bytes_of,
+    json_of,
+    make_operation,
+    make_parameter,
+    make_problems,
+    make_query,
+    text_header,
+)
 from web.waiting import LONGEST_WAIT_S
-
-Json = dict[str, Any]  # Any: OpenAPI's own nesting
 
 MODELS: tuple[type[BaseModel], ...] = (
     wire.Job,
@@ -26,13 +35,14 @@ MODELS: tuple[type[BaseModel], ...] = (
     wire.Review,
     wire.ReviewList,
     wire.ReviewRequest,
+    audit_wire.AuditTrail,
     wire.Problem,
     wire.Readiness,
+    *openapi_webhooks.MODELS,
 )
 EMPTY_DIGEST = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"
 """Of no bytes: an example of the form."""
 SHOWN_RAW_TYPES = ("image/png", "image/jpeg", "application/dicom", "application/octet-stream")
-BINARY = {"type": "string", "format": "binary"}
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 SUMMARY = (
     "Classifies chest X-rays asynchronously: submit a film, wait for its job, read the verdict and its saliency map. "
@@ -56,6 +66,7 @@ def build_document(version: str) -> Json:
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}],
         "paths": _paths(),
+        "webhooks": openapi_webhooks.build_webhooks(),
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "an API key, `pf_…`"}},
             "schemas": schemas["$defs"],
@@ -63,88 +74,113 @@ def build_document(version: str) -> Json:
     }  # fmt: skip
 
 
+def to_text() -> str:
+    """As docs/openapi.json has it: in an order that stays, of no version, so that it changes with the API alone."""
+    return json.dumps(build_document("unversioned"), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
 def _paths() -> Json:
-    job_id = [_parameter("job_id", "path", {"type": "string", "format": "uuid"}, "the job's id")]
+    job_id = [make_parameter("job_id", "path", {"type": "string", "format": "uuid"}, "the job's id")]
     names = {"type": "string", "examples": ["grad_cam", "grad_cam.npy", "grad_cam.json"]}
-    method = [*job_id, _parameter("method", "path", names,
+    method = [*job_id, make_parameter("method", "path", names,
                                   "saliency method: heatmap; `.npy`: the raw map; `.json`: its numbers")]  # fmt: skip
-    max_side = [*job_id, _parameter("max_side", "query", {"type": "integer", "minimum": 16, "maximum": 4096},
+    max_side = [*job_id, make_parameter("max_side", "query", {"type": "integer", "minimum": 16, "maximum": 4096},
                                     "longest side of the PNG in pixels", required=False)]  # fmt: skip
     return {
         "/api/v1/jobs": {
             "post": _submit(),
-            "get": _operation("listJobs", "List jobs, newest first", "JobList", _query(wire.ListQuery), [400]),
+            "get": make_operation("listJobs", "List jobs, newest first", "JobList", make_query(wire.ListQuery), [400]),
         },
         "/api/v1/jobs.csv": {"get": _export()},
         "/api/v1/jobs/{job_id}": {"get": _get_job(job_id), "delete": _delete_job(job_id)},
         "/api/v1/jobs/{job_id}/events": {"get": _follow_job(job_id)},
         "/api/v1/jobs/{job_id}/cancel": {
-            "post": _operation("cancelJob", "Cancel a job", "Job", job_id, [403, 404, 409])
+            "post": make_operation("cancelJob", "Cancel a job", "Job", job_id, [403, 404, 409])
         },
+        "/api/v1/jobs/{job_id}/again": {"post": _classify_again(job_id)},
         "/api/v1/jobs/{job_id}/film": {"get": _binary("getFilm", "The film as PNG", max_side, ["image/png"])},
         "/api/v1/jobs/{job_id}/explanations": {
             "post": _request_explanation(job_id),
-            "get": _operation("listExplanations", "The explanations of a job", "ExplanationList", job_id, [404]),
+            "get": make_operation("listExplanations", "The explanations of a job", "ExplanationList", job_id, [404]),
         },
         "/api/v1/jobs/{job_id}/explanations/{method}": {"get": _get_explanation(method)},
         "/api/v1/jobs/{job_id}/reviews": {
             "post": _review(job_id),
-            "get": _operation("listReviews", "What readers say of a job's film", "ReviewList", job_id, [404]),
+            "get": make_operation("listReviews", "What readers say of a job's film", "ReviewList", job_id, [404]),
         },
+        "/api/v1/jobs/{job_id}/audit": {"get": _get_audit(job_id)},
         **_batches(),
+        **openapi_webhooks.build_paths(),
         "/livez": {"get": _open("livez", "This process serves", {"text/plain": {"schema": {"type": "string"}}})},
-        "/readyz": {"get": _open("readyz", "Database, schema, broker, workers", _json("Readiness"), not_ready=True)},
+        "/readyz": {"get": _open("readyz", "Database, schema, broker, workers", json_of("Readiness"), not_ready=True)},
         "/metrics": {"get": _metrics()},
     }  # fmt: skip
 
 
 def _submit() -> Json:
     form = {"type": "object", "required": ["file"], "properties": {"file": BINARY}}
-    key = _parameter("Idempotency-Key", "header", {"type": "string", "minLength": 1, "maxLength": 128},
+    key = make_parameter("Idempotency-Key", "header", {"type": "string", "minLength": 1, "maxLength": 128},
                      "the same key and film answer the same job; another film: 422", required=False)  # fmt: skip
-    fresh = _parameter("Cache-Control", "header", {"type": "string", "examples": ["no-cache"]},
+    fresh = make_parameter("Cache-Control", "header", {"type": "string", "examples": ["no-cache"]},
                        "`no-cache`: a worker answers, even where the same film and model have a stored result",
                        required=False)  # fmt: skip
-    digest = _parameter("Content-Digest", "header", {"type": "string", "examples": [EMPTY_DIGEST]},
-                        "RFC 9530, of a raw body: 422 where its SHA-256 is another; other algorithms are ignored",
+    digest = make_parameter("Content-Digest", "header", {"type": "string", "examples": [EMPTY_DIGEST]},
+                        "RFC 9530, of the whole body: 422 where its SHA-256 is another; the film's part of a form may "
+                        "carry one of its own; other algorithms are ignored",
                         required=False)  # fmt: skip
-    parameters = [*_query(wire.SubmitQuery), key, _prefer(), fresh, digest]
-    operation = _operation("submitJob", "Submit a film", "Job", parameters,
+    parameters = [*make_query(wire.SubmitQuery), key, _prefer(), fresh, digest, _traced()]
+    operation = make_operation("submitJob", "Submit a film", "Job", parameters,
                            [400, 403, 404, 408, 413, 415, 422, 429, 507])  # fmt: skip
     del operation["responses"]["410"]  # 404 is a batch's, and none is deleted
-    location = {"description": "the job", "schema": {"type": "string"}}
+    operation["requestBody"] = {
+        "required": True,
+        "content": {"multipart/form-data": {"schema": form}} | bytes_of(SHOWN_RAW_TYPES),
+    }
+    return _accepting(operation)
+
+
+def _classify_again(parameters: list[Json]) -> Json:
+    key = make_parameter("Idempotency-Key", "header", {"type": "string", "minLength": 1, "maxLength": 128},
+                     "the same key answers the same new job; of another one: 422", required=False)  # fmt: skip
+    words = "Classify the film of a job that has ended again, in a job of its own, which a worker answers"
+    every = [*parameters, *make_query(wire.AgainQuery), key, _prefer(), _traced()]
+    return _accepting(make_operation("classifyAgain", words, "Job", every, [400, 403, 404, 409, 422, 429, 500, 507]))
+
+
+def _accepting(operation: Json) -> Json:
+    """202, or 200 where the job that was made has ended."""
+    location = text_header("the job")
+    later = {"description": "seconds until polling makes sense", "schema": {"type": "integer"}}
+    limits = {
+        "RateLimit-Policy": text_header("`q`: how many films your tenant may have waiting"),
+        "RateLimit": text_header("`r`: how many more, approximately; `t` of a 429: seconds until there may be room"),
+    }
     operation["responses"]["202"] = {
         "description": "accepted; the job has not ended",
-        "content": _json("Job"),
-        "headers": {
-            "Location": location,
-            "Retry-After": {"description": "seconds until polling makes sense", "schema": {"type": "integer"}},
-        },
+        "content": json_of("Job"),
+        "headers": {"Location": location, "Retry-After": later, **limits},
     }
+    operation["responses"]["429"]["headers"] = limits
     operation["responses"]["200"] |= {
         "description": "accepted, and the job has ended",
         "headers": {"Location": location},
-    }
-    operation["requestBody"] = {
-        "required": True,
-        "content": {"multipart/form-data": {"schema": form}} | _raw(SHOWN_RAW_TYPES),
     }
     return operation
 
 
 def _batches() -> Json:
     """Batches are never deleted: no 410."""
-    batch_id = [_parameter("batch_id", "path", {"type": "string", "format": "uuid"}, "the batch's id")]
-    key = _parameter("Idempotency-Key", "header", {"type": "string", "minLength": 1, "maxLength": 128},
+    batch_id = [make_parameter("batch_id", "path", {"type": "string", "format": "uuid"}, "the batch's id")]
+    key = make_parameter("Idempotency-Key", "header", {"type": "string", "minLength": 1, "maxLength": 128},
                      "the same key answers the same batch", required=False)  # fmt: skip
     words = "Make an empty batch; send its films as jobs, one a request, each naming it"
-    create = _operation("createBatch", words, "Batch", [key], [400, 403, 415])
-    create["responses"]["201"] = create["responses"].pop("200") | {"headers": {"Location": _text("the batch")}}
-    look = _operation("getBatch", "What has become of a batch's films", "Batch", batch_id, [404])
-    look["responses"]["200"]["headers"] = {"ETag": _text("of its counts")}
+    create = make_operation("createBatch", words, "Batch", [key], [400, 403, 415])
+    create["responses"]["201"] = create["responses"].pop("200") | {"headers": {"Location": text_header("the batch")}}
+    look = make_operation("getBatch", "What has become of a batch's films", "Batch", batch_id, [404])
+    look["responses"]["200"]["headers"] = {"ETag": text_header("of its counts")}
     look["responses"]["304"] = {"description": "unchanged since the ETag in `If-None-Match`"}
     words = "Cancel all jobs of a batch that have not ended; what is sent into it meanwhile may go on"
-    cancel = _operation("cancelBatch", words, "Batch", batch_id, [403, 404])
+    cancel = make_operation("cancelBatch", words, "Batch", batch_id, [403, 404])
     for operation in (look, cancel):
         del operation["responses"]["410"]
     return {
@@ -154,22 +190,25 @@ def _batches() -> Json:
     }
 
 
-def _text(description: str) -> Json:
-    return {"description": description, "schema": {"type": "string"}}
-
-
 def _prefer() -> Json:
-    return _parameter("Prefer", "header", {"type": "string", "examples": ["wait=20"]},
+    return make_parameter("Prefer", "header", {"type": "string", "examples": ["wait=20"]},
                       f"`wait=N` (RFC 7240): answer when the job has ended, or after N seconds, {LONGEST_WAIT_S} at "
                       "most; `Preference-Applied` says what was heeded", required=False)  # fmt: skip
 
 
+def _traced() -> Json:
+    return make_parameter("traceparent", "header", {"type": "string"},
+                      "W3C Trace Context, version 00: its trace id is in the log lines of web server and worker, and "
+                      "in `X-Request-Id` unless the client names the request itself; anything else is ignored",
+                      required=False)  # fmt: skip
+
+
 def _follow_job(parameters: list[Json]) -> Json:
     """The stream; each event's `data` is a `JobEvent`."""
-    last = _parameter("Last-Event-ID", "header", {"type": "string", "pattern": "^[0-9]{0,18}$"},
+    last = make_parameter("Last-Event-ID", "header", {"type": "string", "pattern": "^[0-9]{0,18}$"},
                       "go on after the event with this `id`", required=False)  # fmt: skip
     words = "The job's events as they happen, as server-sent events"
-    operation = _operation("followJob", words, "JobEvent", [*parameters, last], [400, 404, 429])
+    operation = make_operation("followJob", words, "JobEvent", [*parameters, last], [400, 404, 429])
     operation["responses"]["200"] = {
         "description": "from the first one, or after `Last-Event-ID`. Type `status`, at last `done`; `data` is a "
         "JobEvent. A comment comes every 15 s; the stream ends after `done`, and after ten minutes",
@@ -180,7 +219,7 @@ def _follow_job(parameters: list[Json]) -> Json:
 
 
 def _request_explanation(parameters: list[Json]) -> Json:
-    operation = _operation("requestExplanation", "Ask for an explanation; one that is there is answered as it is",
+    operation = make_operation("requestExplanation", "Ask for an explanation; one that is there is answered as it is",
                            "ExplanationDetail", parameters, [400, 403, 404, 408, 409, 413, 429])  # fmt: skip
     schema = {"schema": {"$ref": "#/components/schemas/ExplanationRequest"}}
     operation["requestBody"] = {
@@ -195,16 +234,25 @@ def _review(parameters: list[Json]) -> Json:
     words = (
         "Say what you see in a film that was answered, in the place of what you said before; for reviewers and admins"
     )
-    operation = _operation("reviewJob", words, "Review", parameters, [400, 403, 404, 408, 409, 413])
+    operation = make_operation("reviewJob", words, "Review", parameters, [400, 403, 404, 408, 409, 413])
     schema = {"schema": {"$ref": "#/components/schemas/ReviewRequest"}}
     operation["requestBody"] = {"required": True, "content": {"application/json": schema}}
     return operation
 
 
+def _get_audit(parameters: list[Json]) -> Json:
+    words = (
+        "What happened to a job, oldest first, as it is chained; for its sender, and for admins and auditors, who also "
+        "read that of a deleted one"
+    )
+    every = [*parameters, *make_query(audit_wire.AuditQuery)]
+    return make_operation("getAudit", words, "AuditTrail", every, [400, 403, 404])
+
+
 def _get_explanation(parameters: list[Json]) -> Json:
     operation = _binary("getExplanation", "A heatmap as PNG, the raw saliency map, or what is known of it", parameters,
                         ["image/png", "application/octet-stream"])  # fmt: skip
-    operation["responses"]["200"]["content"] |= _json("ExplanationDetail")
+    operation["responses"]["200"]["content"] |= json_of("ExplanationDetail")
     operation["responses"]["202"] = _unfinished()
     return operation
 
@@ -214,11 +262,11 @@ def _unfinished() -> Json:
         "Location": {"description": "what is known of it", "schema": {"type": "string"}},
         "Retry-After": {"description": "seconds until asking again makes sense", "schema": {"type": "integer"}},
     }
-    return {"description": "not computed yet", "content": _json("ExplanationDetail"), "headers": headers}
+    return {"description": "not computed yet", "content": json_of("ExplanationDetail"), "headers": headers}
 
 
 def _get_job(parameters: list[Json]) -> Json:
-    operation = _operation("getJob", "One job with its result", "Job", [*parameters, _prefer()], [404, 429])
+    operation = make_operation("getJob", "One job with its result", "Job", [*parameters, _prefer()], [404, 429])
     etag = {"schema": {"type": "string"}, "description": "of the job's state"}
     operation["responses"]["200"]["headers"] = {"ETag": etag}
     operation["responses"]["304"] = {"description": "unchanged since the ETag in `If-None-Match`"}
@@ -226,34 +274,29 @@ def _get_job(parameters: list[Json]) -> Json:
 
 
 def _export() -> Json:
-    operation = _operation("exportJobs", "All such jobs as a table, newest first, a line each", "Job",
-                           _query(wire.ExportQuery), [400])  # fmt: skip
+    operation = make_operation("exportJobs", "All such jobs as a table, newest first, a line each", "Job",
+                           make_query(wire.ExportQuery), [400])  # fmt: skip
     operation["responses"]["200"]["content"] = {"text/csv": {"schema": {"type": "string"}}}
     return operation
 
 
 def _delete_job(parameters: list[Json]) -> Json:
     words = "Delete a job with its film, result and maps, for good; one that has not ended is cancelled first"
-    operation = _operation("deleteJob", words, "Job", parameters, [403, 404])
+    operation = make_operation("deleteJob", words, "Job", parameters, [403, 404])
     del operation["responses"]["200"]
     operation["responses"]["204"] = {"description": "it is deleted; who asks for it from now on is answered 410"}
     return operation
 
 
-def _operation(name: str, summary: str, schema: str, parameters: list[Json], problems: list[int]) -> Json:
-    responses = {"200": {"description": summary, "content": _json(schema)}} | _problems(problems)
-    return {"operationId": name, "summary": summary, "parameters": parameters, "responses": responses}
-
-
 def _binary(name: str, summary: str, parameters: list[Json], types: list[str]) -> Json:
-    responses = {"200": {"description": summary, "content": _raw(types)}} | _problems([400, 404, 500])
+    responses = {"200": {"description": summary, "content": bytes_of(types)}} | make_problems([400, 404, 500])
     return {"operationId": name, "summary": summary, "parameters": parameters, "responses": responses}
 
 
 def _metrics() -> Json:
     responses = {"200": {"description": "gauges", "content": {"text/plain": {"schema": {"type": "string"}}}}}
     summary = "What an operator scales by, in Prometheus' text format; for admins and auditors"
-    return {"operationId": "getMetrics", "summary": summary, "responses": responses | _problems([403])}
+    return {"operationId": "getMetrics", "summary": summary, "responses": responses | make_problems([403])}
 
 
 def _open(name: str, summary: str, content: Json, *, not_ready: bool = False) -> Json:
@@ -263,45 +306,5 @@ def _open(name: str, summary: str, content: Json, *, not_ready: bool = False) ->
     return {"operationId": name, "summary": summary, "security": [], "responses": responses}
 
 
-def _problems(statuses: list[int]) -> Json:
-    """401 and 503 always, and the given ones, each naming the codes it may carry; what is not there may be deleted."""
-    gone = {410} if 404 in statuses else set()  # noqa: PLR2004  not found
-    codes: dict[int, list[str]] = {}
-    for error in all_errors():
-        codes.setdefault(error.status, []).append(error.code)
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {
-        str(status): {"description": "code: " + ", ".join(sorted(set(codes[status]))), "content": content}
-        for status in sorted({401, 503, *statuses} | gone)
-    }
-
-
-def _raw(types: Iterable[str]) -> Json:
-    return {kind: {"schema": BINARY} for kind in types}
-
-
-def _json(schema: str) -> Json:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-
-
-def _parameter(name: str, place: str, schema: Json, description: str, *, required: bool = True) -> Json:
-    return {"name": name, "in": place, "required": required, "schema": schema, "description": description}
-
-
-def _query(model: type[BaseModel]) -> list[Json]:
-    """Query parameters with their schemas inlined: they are few and flat."""
-    schema = model.model_json_schema()
-    named = schema.get("$defs", {})
-    return [
-        _parameter(name, "query", _inline(field, named), field.get("description", ""), required=False)
-        for name, field in schema["properties"].items()
-    ]
-
-
-def _inline(field: Json, named: Json) -> Json:
-    if "$ref" in field:
-        rest = {key: value for key, value in field.items() if key != "$ref"}
-        return {**named[field["$ref"].rsplit("/", 1)[1]], **rest}
-    if "anyOf" in field:
-        return {**field, "anyOf": [_inline(option, named) for option in field["anyOf"]]}
-    return field
+if __name__ == "__main__":
+    sys.stdout.write(to_text())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, g, request
 
 from shared.db import queries
-from shared.errors import InvalidRequest
+from shared.errors import BlobMissing, InvalidRequest
 from shared.imaging import stored
 from shared.imaging.heatmap import film_png
 from shared.wiring import Resources
@@ -22,8 +22,16 @@ def create_blueprint(resources: Resources) -> Blueprint:
     @pictures.get("/<job_id>/film")
     def get_film(job_id: str) -> Response:
         tenant, side = g.principal.tenant, _max_side()
-        ref = read(resources.database, lambda sql: queries.get_blob_ref(sql, tenant, checked_id(job_id)))
-        return png(draw(lambda: film_png(stored.from_bytes(resources.blobs.get(ref)), max_side_px=side)))
+
+        def find() -> str:
+            return read(resources.database, lambda sql: queries.get_blob_ref(sql, tenant, checked_id(job_id)))
+
+        ref = find()
+        try:
+            return png(draw(lambda: film_png(stored.from_bytes(resources.blobs.get(ref)), max_side_px=side)))
+        except BlobMissing:
+            find()  # its job may have been deleted meanwhile, which is no fault
+            raise
 
     return pictures
 

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, g
 from shared import wire
 from shared.wiring import Resources
 from web import review
-from web.parsing import checked_id, parse, read_json
+from web.parsing import checked_id, parse_json
 
 
 def create_blueprint(resources: Resources) -> Blueprint:
@@ -16,7 +16,7 @@ def create_blueprint(resources: Resources) -> Blueprint:
 
     @api.post("")
     def review_job(job_id: str) -> Response:
-        label = parse(wire.ReviewRequest, read_json(), "request").label
+        label = parse_json(wire.ReviewRequest).label
         found = review.review(resources, g.principal, checked_id(job_id), label)
         return Response(found.model_dump_json(), mimetype="application/json")
 

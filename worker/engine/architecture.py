@@ -160,7 +160,7 @@ ARCHITECTURES: Final[Mapping[str, Callable[[int], Architecture]]] = MappingProxy
 )
 
 
-def find_architecture(name: str, outputs: int) -> Architecture:
+def get_architecture(name: str, outputs: int) -> Architecture:
     """The table of that name with so many outputs.
 
     Raises:

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal, Protocol, get_args
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.arrays import FloatArray
+from shared.domain import ExplanationMethod
 from shared.errors import InvalidRequest, WrongShape
 from shared.manifest import ModelManifest
 
-Method = Literal["grad_cam", "grad_cam_plus_plus", "smooth_grad", "integrated_gradients", "gradient"]
-METHODS: Final[tuple[Method, ...]] = get_args(Method)
+METHODS: Final = tuple(ExplanationMethod)
 Labels = npt.NDArray[np.integer]
 
 
@@ -66,11 +66,11 @@ Parameters = Plain | SmoothGrad | IntegratedGradients
 
 DEFAULTS: Final[Mapping[str, Parameters]] = MappingProxyType(
     {
-        "grad_cam": Plain(),
-        "grad_cam_plus_plus": Plain(),
-        "smooth_grad": SmoothGrad(),
-        "integrated_gradients": IntegratedGradients(),
-        "gradient": Plain(),
+        ExplanationMethod.GRAD_CAM: Plain(),
+        ExplanationMethod.GRAD_CAM_PLUS_PLUS: Plain(),
+        ExplanationMethod.SMOOTH_GRAD: SmoothGrad(),
+        ExplanationMethod.INTEGRATED_GRADIENTS: IntegratedGradients(),
+        ExplanationMethod.GRADIENT: Plain(),
     }
 )
 

@@ -10,6 +10,7 @@ import hashlib
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -98,10 +99,19 @@ def read_golden(folder: Path) -> Golden | None:
         raise ManifestMismatch("The model's golden.json is not of the known form.", folder=str(folder)) from error
 
 
+@cache
 def build_name() -> str:
     """The processor's kind and the instruction sets numpy found on it, e.g. 'x86_64 X86_V3'."""
     found: Sequence[str] = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
     return " ".join((platform.machine(), *found))
+
+
+def is_alike(engine: Engine, device: str, build: str) -> bool:
+    """Whether what that device and build answered must come out here within `SAME_TOLERANCE`.
+
+    Never of a GPU: two that have a name in common may differ by more.
+    """
+    return (device, build) == (engine.device, build_name()) and device.startswith("cpu/")
 
 
 def check_golden(engine: Engine, golden: Golden | None, paths: Sequence[Path] | None = None) -> GoldenState:
@@ -123,8 +133,7 @@ def check_golden(engine: Engine, golden: Golden | None, paths: Sequence[Path] | 
     absent = [film.file for film in golden.films if film.sha256 not in at_hand]
     if absent:
         raise GoldenMismatch(f"The golden film {absent[0]} is not among the sample films, or has changed.")
-    is_same = (golden.device, golden.build) == (engine.device, build_name())
-    is_narrow = is_same and engine.device.startswith("cpu/")  # two GPUs of one name in common may differ by more
+    is_narrow = is_alike(engine, golden.device, golden.build)
     for film, found in zip(golden.films, see(engine, [at_hand[f.sha256] for f in golden.films]), strict=True):
         _compare(film, found, engine, SAME_TOLERANCE if is_narrow else golden.tolerance, is_same=is_narrow)
     return GoldenState.PASSED

@@ -20,8 +20,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from shared.arrays import FloatArray
+from shared.domain import PIXEL_METHODS, ExplanationMethod
 from shared.errors import WrongShape
-from worker.engine.explain import Explainer, Method, parameters_for
+from worker.engine.explain import Explainer, parameters_for
 from worker.engine.quality import Degenerate, border_share, degenerate_reason, rank_correlation
 
 STEPS: Final = 16
@@ -35,13 +36,10 @@ NOISES: Final = 4
 NOISE: Final = 0.02
 """Standard deviation of the noise that stability is measured under, as a share of [0, 1]: five grey values of 255."""
 
-SECOND: Final[Mapping[str, Method]] = MappingProxyType(
+SECOND: Final[Mapping[str, ExplanationMethod]] = MappingProxyType(
     {
-        "grad_cam": "integrated_gradients",
-        "grad_cam_plus_plus": "integrated_gradients",
-        "smooth_grad": "grad_cam",
-        "integrated_gradients": "grad_cam",
-        "gradient": "grad_cam",
+        method: ExplanationMethod.GRAD_CAM if method in PIXEL_METHODS else ExplanationMethod.INTEGRATED_GRADIENTS
+        for method in ExplanationMethod
     }
 )
 """The method each one's agreement is measured with: one of the other kind (features or pixels)."""

@@ -15,7 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from shared.arrays import FloatArray
+from shared.domain import PIXEL_METHODS, ExplanationMethod
 from shared.manifest import ModelManifest, read_manifest
+from shared.verdict import calibrate
 from worker.engine import attribution, saliency
 from worker.engine.architecture import Architecture
 from worker.engine.base import check_input
@@ -66,10 +68,7 @@ class KerasExplainer:
 
     def scores(self, x: FloatArray) -> FloatArray:
         """Calibrated probabilities (N, K) float32 over the manifest's labels; see `Explainer.scores`."""
-        logits = self.logits(x) / np.float32(self._manifest.temperature)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        shares: FloatArray = powers / powers.sum(axis=1, keepdims=True)
-        return shares
+        return calibrate(self.logits(x), self._manifest.temperature)
 
     def logits(self, x: FloatArray) -> FloatArray:
         """The scores that are explained: (N, K) float32, one a label of the manifest.
@@ -93,7 +92,7 @@ class KerasExplainer:
         check_input(x, self._manifest.input_shape)
         chosen = self.logits(x).argmax(axis=1) if labels is None else labels
         check_labels(chosen, len(x), self._manifest)
-        if method in ("grad_cam", "grad_cam_plus_plus"):
+        if method not in PIXEL_METHODS:
             return self._cams(x, chosen)[method]
         return attribution.to_map(self.attributions(x, chosen, how, seed))
 
@@ -121,7 +120,7 @@ class KerasExplainer:
     def _cams(self, x: FloatArray, labels: Labels) -> Mapping[str, FloatArray]:
         made = [self._traced.cams(tf.constant(x[p]), tf.constant(labels[p], tf.int32)) for p in _parts(len(x))]
         plain, plus_plus = (np.concatenate([maps.numpy() for maps in kind]) for kind in zip(*made, strict=True))
-        return {"grad_cam": plain, "grad_cam_plus_plus": plus_plus}
+        return {ExplanationMethod.GRAD_CAM: plain, ExplanationMethod.GRAD_CAM_PLUS_PLUS: plus_plus}
 
 
 def load_explainer(folder: Path) -> KerasExplainer:

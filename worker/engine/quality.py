@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.arrays import FloatArray
-from shared.domain import SaliencyMap
+from shared.domain import ExplanationMethod, SaliencyMap
 
 BORDER: Final = 0.1
 """Width of the border on each side, as a share of that side."""
@@ -116,7 +116,7 @@ def _centred_ranks(values: FloatArray) -> npt.NDArray[np.float64]:
 def describe(values: FloatArray) -> SaliencyMap:
     """A verdict's own Grad-CAM map (h, w) float32 with the numbers that judge it."""
     return SaliencyMap(
-        method="grad_cam",
+        method=ExplanationMethod.GRAD_CAM.value,
         values=values,
         border_share=border_share(values),
         is_degenerate=degenerate_reason(values) is not None,

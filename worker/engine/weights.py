@@ -20,7 +20,7 @@ import numpy as np
 from shared.arrays import FloatArray
 from shared.errors import BadChecksum, ManifestMismatch, WrongShape
 from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, seals_of
-from worker.engine.architecture import Architecture, array_shapes, find_architecture, folded, gate_features
+from worker.engine.architecture import Architecture, array_shapes, folded, gate_features, get_architecture
 from worker.engine.gate import PREFIX, Gate, from_arrays
 from worker.engine.int8 import INT8_FILE, Int8Row, from_stored
 from worker.engine.layers import Shape
@@ -52,7 +52,7 @@ def load_weights(folder: Path, manifest: ModelManifest) -> Weights:
         BadChecksum: the bytes are not those the manifest names.
         WrongShape: an array is missing, superfluous, or not of the promised shape and type.
     """
-    architecture = folded(find_architecture(manifest.architecture, manifest.outputs))
+    architecture = folded(get_architecture(manifest.architecture, manifest.outputs))
     _check_promises(manifest, architecture)
     data = _read_verified(folder / WEIGHTS_FILE, manifest.weights_sha256)
     arrays = _parse(WEIGHTS_FILE, data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import stat
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 
 from shared import broker
 from shared.errors import QueueDown
+from tests.ports import hold_port, port_of
 
 pytestmark = pytest.mark.enable_socket  # a free port is found by binding to loopback
 
@@ -74,14 +74,17 @@ def test_every_start_has_a_password_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_a_server")
-def test_the_next_start_has_the_same_address_unless_its_port_is_taken(tmp_path: Path) -> None:
+def test_the_next_start_has_the_same_address_unless_its_port_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Then others listen at the old one, and may have heard the password; what cannot be read is made anew."""
     run, kept = tmp_path / "run", tmp_path / "broker-address"
-    _, url = broker.configure(run, kept)
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert broker.configure(run, kept)[1] == url
-    with socket.socket() as stranger:
-        stranger.bind(("127.0.0.1", int(url.rsplit(":", 1)[1].partition("/")[0])))
+    with hold_port() as stranger:
+        with monkeypatch.context() as patch:
+            patch.setattr(broker, "free_port", lambda: port_of(stranger))
+            _, url = broker.configure(run, kept)
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+        assert broker.configure(run, kept)[1] == url
         stranger.listen()
         _, other = broker.configure(run, kept)
     assert other.split("@")[0] != url.split("@")[0]
@@ -126,13 +129,15 @@ def test_a_broker_that_does_not_start_is_told() -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_a_broker_has_started_when_it_takes_its_password(tmp_path: Path) -> None:
-    """Not when somebody else listens on its port, or it has another password."""
-    command, url = broker.configure(tmp_path)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+def test_a_broker_has_started_when_it_takes_its_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not when somebody else listens on its port, or it has another password. Its folder may have any name."""
+    held = hold_port()
+    monkeypatch.setattr(broker, "free_port", lambda: port_of(held))
+    command, url = broker.configure(tmp_path / 'the "run" of 50%\\a')
+    with held, subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         try:
-            broker.wait_until_started(url)
-            broker.wait_until_up(url)
+            broker.wait_until_started(url, wait_s=60.0)
+            broker.wait_until_up(url, wait_s=60.0)
             with pytest.raises(QueueDown):
                 broker.wait_until_started(url.replace("//:", "//:not"), wait_s=0.0)
         finally:
@@ -140,6 +145,6 @@ def test_a_broker_has_started_when_it_takes_its_password(tmp_path: Path) -> None
 
 
 def test_free_ports_are_free() -> None:
-    """Two looks may give two ports; each can be bound again."""
+    """What is given can be bound."""
     with broker.socket.socket() as probe:
         probe.bind(("127.0.0.1", broker.free_port()))

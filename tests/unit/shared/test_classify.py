@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import httpx
@@ -27,12 +28,16 @@ class Service:
         if request.method == "POST":
             return self._accept(request.read())
         self.open -= 1
-        if self.ids[request.url.path.rsplit("/", 1)[1]] == "away":
+        film = self.ids[request.url.path.rsplit("/", 1)[1]]
+        if film == "away":
             return httpx.Response(404, content=problem("We are away.").model_dump_json())
+        if film == "deleted":
+            gone = problem("It was deleted.").model_copy(update={"status": 410, "code": "job_deleted"})
+            return httpx.Response(410, content=gone.model_dump_json())
         return httpx.Response(200, content=self._answer(request.url.path.rsplit("/", 1)[1]).model_dump_json())
 
     def _accept(self, body: bytes) -> httpx.Response:
-        film = body.split(b"\r\n\r\n", 1)[1].split(b"\r\n", 1)[0].decode()
+        film = body.decode()
         if film.startswith("bad"):
             return httpx.Response(422, content=problem("Not a film [sic].").model_dump_json())
         job_id = f"01997000-0000-7000-8000-{len(self.ids):012d}"
@@ -83,7 +88,7 @@ def test_every_file_has_its_answer_in_order(service: Service, tmp_path: Path) ->
     paths = [*films(tmp_path, "good", "bad", "poison", "gone"), tmp_path / "absent.png"]
     with client(service) as open_client:
         answers = list(classify(open_client, paths, "routine"))
-    assert [Path(answer.file) for answer in answers] == paths
+    assert [Path(answer.name) for answer in answers] == paths
     assert [answer.error for answer in answers] == [
         None,
         "Not a film [sic].",
@@ -143,6 +148,31 @@ def test_what_was_answered_is_told_where_the_service_goes_away(
     assert "000.png" in printed
     assert "001.png" in printed
     assert "002.png" not in printed
+
+
+def test_a_job_that_is_deleted_before_its_answer_came_is_an_answer(
+    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody else deletes one film; the others are answered all the same."""
+    with client(service) as open_client:
+        assert run(open_client, films(tmp_path, "good", "deleted", "good"), as_json=True, priority="routine") == 1
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer.get("error") for answer in found] == [None, "It was deleted.", None]
+    assert found[1]["job_id"] == "01997000-0000-7000-8000-000000000001"
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_file_whose_name_is_no_text_is_told(
+    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    """By bytes that are no UTF-8, which a terminal would not take; its answer and the others are not lost."""
+    path = tmp_path / os.fsdecode(b"x\xff.png")
+    path.write_text("good")
+    with client(service) as open_client:
+        assert run(open_client, [path, *films(tmp_path, "good")], as_json=as_json, priority="routine") == 0
+    printed = capsys.readouterr().out
+    assert "x?.png" in printed
+    assert "000.png" in printed
 
 
 def test_a_file_named_like_a_style_is_shown_as_it_is(

@@ -41,12 +41,13 @@ class BatchService(Service):
         return answer
 
     def batch(self) -> wire.Batch:
-        """All its films have succeeded."""
+        """All its films have succeeded, but for those that were deleted since: they are in it no more."""
+        kept = sum(film != "deleted" for film in self.ids.values())
         own, of_it = f"/api/v1/batches/{BATCH_ID}", f"?batch={BATCH_ID}"
         links = wire.BatchLinks(self=own, jobs=f"/api/v1/jobs{of_it}", table=f"/api/v1/jobs.csv{of_it}",
                                 page=f"/{of_it}", submit=f"/api/v1/jobs{of_it}", cancel=f"{own}/cancel")  # fmt: skip
-        counts = {**dict.fromkeys(JobState, 0), JobState.SUCCEEDED: len(self.ids)}
-        return wire.Batch(id=BATCH_ID, done=True, total=len(self.ids), counts=counts, links=links,
+        counts = {**dict.fromkeys(JobState, 0), JobState.SUCCEEDED: kept}
+        return wire.Batch(id=BATCH_ID, done=True, total=kept, counts=counts, links=links,
                           verdicts=dict.fromkeys(Verdict, 0), created_at=datetime(2026, 1, 1, tzinfo=UTC))  # fmt: skip
 
 
@@ -68,6 +69,13 @@ def test_a_batch_is_told_before_its_films_and_summed_up_after_them(
     assert last == f"batch {BATCH_ID}: 3 films, 2 succeeded, 1 not taken"
     assert (service.made, service.sent_into) == (1, [BATCH_ID] * 3)
     assert [json.loads(line).get("batch_id") for line in printed.out.splitlines()] == [BATCH_ID, None, BATCH_ID]
+
+
+def test_a_film_that_was_deleted_meanwhile_was_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is in the batch no more, and is told for itself, beside one that was refused."""
+    assert call(BatchService(), films(tmp_path, "good", "deleted", "bad"), as_batch=True) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"batch {BATCH_ID}: 3 films, 1 succeeded, 1 deleted, 1 not taken"
 
 
 def test_without_the_option_there_is_no_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

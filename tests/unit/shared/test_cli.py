@@ -164,6 +164,20 @@ def test_a_key_is_made_and_its_link_printed(sqlite_url: str, monkeypatch: pytest
     assert run("key", "link").output.startswith("http://127.0.0.1:8000/enter/")
 
 
+def test_a_link_has_the_rights_of_the_key_that_it_is_made_for(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its id, since its secret was shown once; not of one that was revoked, or never was."""
+    monkeypatch.setenv("PLAINFILM_DATABASE_URL", sqlite_url)
+    key_id = run("key", "make", "--role", "reviewer").output.split("_")[1]
+    token = run("key", "link", key_id).output.strip().rpartition("/")[2]
+    database = Database(make_engine(sqlite_url))
+    with database.begin() as session:
+        assert keys.use_link(session, token, database.now(session)) == keys.Principal(key_id, "default", "reviewer")
+    run("key", "revoke", key_id)
+    for sought in (key_id, "0" * 12):
+        found = run("key", "link", sought)
+        assert (found.exit_code, "enter" in found.output) == (1, False)
+
+
 @pytest.mark.parametrize("role", list(Role))
 def test_a_key_of_every_role_can_be_made(sqlite_url: str, monkeypatch: pytest.MonkeyPatch, role: Role) -> None:
     """The database knows the same words."""
@@ -293,7 +307,7 @@ def test_a_database_without_tables_is_said(tmp_path: Path) -> None:
     (tmp_path / "plainfilm.db").touch()
     found = start("key", "list")
     assert found.returncode == 1
-    assert "it has no tables yet: run `plainfilm up` or `plainfilm db upgrade`" in found.stderr
+    assert "it lacks tables or columns of this build: run `plainfilm up` or `plainfilm db upgrade`" in found.stderr
 
 
 def test_an_unknown_priority_is_refused_before_a_film_is_sent(tmp_path: Path) -> None:
@@ -301,3 +315,26 @@ def test_an_unknown_priority_is_refused_before_a_film_is_sent(tmp_path: Path) ->
     found = run("classify", str(tmp_path), "--priority", "urgent")
     assert found.exit_code == 2
     assert "routine" in found.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("webhook", "list"), "No key: set PLAINFILM_KEY"),
+        (("webhook", "run"), "Webhooks are off; the service's operator switches them on by PLAINFILM_WEBHOOKS=true."),
+    ],
+)
+def test_webhooks_that_cannot_be_are_one_line(words: tuple[str, ...], said: str) -> None:
+    """Without a key, or where the operator has not asked for them."""
+    found = start(*words)
+    assert found.returncode == 1
+    assert found.stderr.startswith(f"plainfilm: {said}")
+    assert len(found.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [("w",), ("w", "d", "--failed-since", "2026-11-29")])
+def test_a_replay_names_one_delivery_or_a_time(words: tuple[str, ...]) -> None:
+    """Neither nothing nor both."""
+    found = run("webhook", "replay", *words)
+    assert found.exit_code == 2
+    assert "and not both" in found.output

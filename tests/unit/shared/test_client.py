@@ -67,7 +67,7 @@ def test_unit_tests_cannot_reach_a_network() -> None:
 
 
 def test_a_film_is_sent_with_key_and_without_its_name(film: Path) -> None:
-    """Bearer key, idempotency key, priority, one part named 'file'; the file's name stays here."""
+    """Bearer key, idempotency key, priority, and its bytes alone, with their digest; the file's name stays here."""
     service = Service(job_answer(202))
     with service.client() as client:
         assert client.submit(film, "stat") == make_wire_job()
@@ -75,9 +75,9 @@ def test_a_film_is_sent_with_key_and_without_its_name(film: Path) -> None:
     assert request.headers["Authorization"] == "Bearer pf_k"
     assert request.url.params["priority"] == "stat"
     assert len(request.headers["Idempotency-Key"]) == 36
-    assert b'name="file"' in request.content
-    assert b"film bytes" in request.content
-    assert b"patient" not in request.content
+    assert request.content == b"film bytes"
+    assert request.headers["Content-Type"] == "application/octet-stream"
+    assert request.headers["Content-Digest"] == "sha-256=:42EacepjwrEfKd5T4gePqYui8Siai7RLTyBODomDCFM=:"
     assert "patient" not in str(request.headers) + str(request.url)
 
 
@@ -99,12 +99,33 @@ def test_two_films_have_two_keys(film: Path) -> None:
     assert len({request.headers["Idempotency-Key"] for request in service.requests}) == 2
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("status", [429, 502, 503, 504, 507])
 def test_what_is_worth_it_is_asked_again(status: int) -> None:
-    """Too busy or away for now."""
+    """Too busy, away or full for now."""
     service = Service(problem_answer(status, **{"Retry-After": "0"}), job_answer())
     with service.client() as client:
         assert client.get("j").id == make_wire_job().id
+
+
+@pytest.mark.parametrize("answer", [httpx.ReadError("lost"), problem_answer(502), problem_answer(504)])
+def test_what_is_done_once_is_not_repeated_where_it_may_have_been_done(answer: httpx.Response | Exception) -> None:
+    """A second rotation would end the secret that the receiver has."""
+    service = Service(answer)
+    with service.client() as client, pytest.raises((Unavailable, Refused)):
+        client.rotate_webhook("w")
+    assert len(service.requests) == 1
+
+
+NOT_NOW = [problem_answer(status, **{"Retry-After": "0"}) for status in (429, 503, 507)]
+
+
+@pytest.mark.parametrize("answer", [httpx.ConnectError("no"), *NOT_NOW])
+def test_what_was_not_begun_is_begun_again(answer: httpx.Response | Exception) -> None:
+    """Nobody was there, or who was there could not."""
+    service = Service(answer, httpx.Response(204))
+    with service.client() as client:
+        client.remove_webhook("w")
+    assert len(service.requests) == 2
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 413, 415, 422, 500])

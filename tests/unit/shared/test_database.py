@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import create_engine, event, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 
-from shared.db.engine import Database, build_database, make_engine
+from shared.db.engine import (
+    Database,
+    build_database,
+    is_missing_file,
+    lift_time_limit,
+    make_engine,
+    open_database,
+    sqlite_file,
+)
 from shared.db.tables import Lock
-from shared.errors import DatabaseDown, InvalidRequest, StorageFull, explain
+from shared.errors import DatabaseDown, InvalidRequest, NotFound, StorageFull, explain
 from shared.settings import Settings
+from tests.waiting import wait_until
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -126,6 +135,37 @@ def test_what_stands_between_us_and_postgresql_is_told(postgres_url: str, change
     assert "s3cret" not in explain(caught.value)
 
 
+def test_a_walk_through_whole_tables_may_take_its_time(postgres_url: str) -> None:
+    """Of PostgreSQL; the next transaction has its limit again."""
+    database = Database(make_engine(postgres_url))
+    with database.read() as session:
+        lift_time_limit(session)
+        assert session.scalar(text("SHOW statement_timeout")) == "0"
+    with database.read() as session:
+        assert session.scalar(text("SHOW statement_timeout")) == "15s"
+    database.close()
+
+
+def test_a_database_that_takes_no_changes_is_one_that_is_away(postgres_url: str) -> None:
+    """A standby that has not taken over yet: who writes may try again, and whoever may read goes on."""
+    options = make_url(postgres_url).update_query_dict({"options": "-c default_transaction_read_only=on"})
+    database = Database(make_engine(postgres_url))
+    standby = Database(create_engine(options))
+    with database.begin() as session:
+        session.execute(text("CREATE TABLE IF NOT EXISTS standby_test (id integer)"))
+    try:
+        with standby.read_core() as sql:
+            assert sql.execute(text("SELECT id FROM standby_test")).all() == []
+        with pytest.raises(DatabaseDown) as caught, standby.begin_core() as sql:
+            sql.execute(text("INSERT INTO standby_test VALUES (1)"))
+        assert "read-only" in explain(caught.value)
+    finally:
+        standby.close()
+        with database.begin() as session:
+            session.execute(text("DROP TABLE standby_test"))
+        database.close()
+
+
 def test_a_wrong_password_is_told(postgres_url: str) -> None:
     """As PostgreSQL says it, where it asks for one at all."""
     database = Database(make_engine(postgres_url))
@@ -138,7 +178,7 @@ def test_a_wrong_password_is_told(postgres_url: str) -> None:
     except OSError:
         pytest.skip("the server's rules are not ours to change")
     try:
-        _reload(database)
+        _reload(postgres_url)
         for password, why in (("wr0ng", "refuses the user's password"), (None, "asks for a password")):
             url = make_url(postgres_url).set(username="locked", password=password)
             locked = Database(make_engine(url.render_as_string(hide_password=False)))
@@ -147,16 +187,25 @@ def test_a_wrong_password_is_told(postgres_url: str) -> None:
             assert why in explain(caught.value)
     finally:
         hba.write_text(rules)
-        _reload(database)
+        _reload(postgres_url)
         with database.begin() as session:
             session.execute(text("DROP ROLE locked"))
         database.close()
 
 
-def _reload(database: Database) -> None:
-    with database.begin() as session:
-        session.execute(text("SELECT pg_reload_conf()"))
-    time.sleep(0.3)
+def _reload(url: str) -> None:
+    """Until connections are made by the new rules: each has its time from the server's first process."""
+    before = _ask(url, "SELECT pg_conf_load_time()")
+    assert _ask(url, "SELECT pg_reload_conf()")
+    wait_until(lambda: _ask(url, "SELECT pg_conf_load_time()") > before, "the rules to be read")
+
+
+def _ask(url: str, question: str) -> Any:  # Any: whatever it is
+    fresh = Database(make_engine(url))
+    with fresh.read() as session:
+        answer = session.scalar(text(question))
+    fresh.close()
+    return answer
 
 
 def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
@@ -205,3 +254,25 @@ def test_a_new_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         for number in range(40):
             list(pool.map(use, [f"sqlite:///{tmp_path / str(number)}.db"] * 8))
+
+
+@pytest.mark.parametrize("start", ["sqlite:///", "sqlite+pysqlite:///"])
+@pytest.mark.parametrize("end", ["", "?timeout=5"])
+def test_a_missing_file_is_known_by_every_form_of_its_address(tmp_path: Path, start: str, end: str) -> None:
+    """A command that only looks would make it else."""
+    file = tmp_path / "plainfilm.db"
+    url = f"{start}{file}{end}"
+    assert sqlite_file(url) == file
+    assert is_missing_file(url)
+    with pytest.raises(NotFound):
+        open_database(Settings(home=tmp_path, database_url=SecretStr(url)))
+    assert not file.exists()
+    file.touch()
+    assert not is_missing_file(url)
+
+
+@pytest.mark.parametrize("url", ["postgresql+psycopg://x@127.0.0.1/y", "sqlite://", "no address"])
+def test_other_databases_have_no_file_to_miss(url: str) -> None:
+    """Whoever connects to them is told what is wrong."""
+    assert sqlite_file(url) is None
+    assert not is_missing_file(url)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,18 @@ def test_every_command_makes_it_for_its_owner_alone(tmp_path: Path, words: tuple
     start(tmp_path / "deep" / "home", *words)
     assert (tmp_path / "deep" / "home").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "deep").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_room_is_that_of_the_disk_with_less(tmp_path: Path) -> None:
+    """Films may be on a volume of their own; a home that is yet to be made would be on the disk above it."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        for here, there in ((tmp_path / "a", Path(other) / "films"), (Path(other) / "b", tmp_path / "films")):
+            here.mkdir()
+            there.mkdir()
+            (here / "films").symlink_to(there)
+            least = min(shutil.disk_usage(folder).free for folder in (here, there))
+            assert home.free_bytes(Settings(home=here)) == pytest.approx(least, rel=0.2)
+    assert home.free_bytes(Settings(home=tmp_path / "not" / "yet")) > 0
 
 
 def test_a_home_that_others_may_enter_is_told_of(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_transactions_one_after_the_other_share_a_connection(engine: Engine) -> 
 def test_two_at_once_never_share_one(engine: Engine) -> None:
     """Eight threads in transactions at the same moment: eight connections."""
     opened, database = count_opened(engine), Database(engine)
-    together = threading.Barrier(8, timeout=20)
+    together = threading.Barrier(8, timeout=60)
 
     def read() -> int:
         with database.read() as session:

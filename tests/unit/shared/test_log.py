@@ -80,6 +80,16 @@ def test_a_request_marks_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line["request_id"] for line in lines(capsys)] == ["r-1", "r-1"]
 
 
+def test_a_trace_marks_the_lines_of_its_request_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """A connection's next request is of none unless it says so."""
+    set_up_logging("INFO", "web")
+    for number, trace_id in enumerate(("t-1", None, "t-2")):
+        bind_request(f"r-{number}", trace_id)
+        get_logger("x").info("a")
+    found = [(line["request_id"], line.get("trace_id")) for line in lines(capsys)]
+    assert found == [("r-0", "t-1"), ("r-1", None), ("r-2", "t-2")]
+
+
 def test_a_thread_of_its_own_still_names_its_process(capsys: pytest.CaptureFixture[str]) -> None:
     """The worker's poll and lease threads start without a context."""
     set_up_logging("INFO", "worker")

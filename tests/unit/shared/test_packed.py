@@ -68,6 +68,14 @@ def test_the_dicoms_of_a_disc_are_found_by_what_they_begin_with(tmp_path: Path) 
     assert [str(found) for found in films_in(path)] == [f"{path}/{name}" for name in names[1:3]]
 
 
+def test_an_entry_without_a_name_is_no_film(tmp_path: Path) -> None:
+    """One whose name begins with NUL, which ends it, is passed over; the others are read."""
+    path = make_zip(
+        tmp_path / "n.zip", ("a.png", b"1"), ("xyz", b"2"), change=lambda data: data.replace(b"xyz", b"\0yz")
+    )
+    assert [film.read_bytes() for film in films_in(path)] == [b"1"]
+
+
 def test_a_name_makes_no_path_and_steers_no_terminal(tmp_path: Path) -> None:
     """It is only shown, without signs that are not printed."""
     names = ["../../../etc/x.png", "/etc/x.png", "C:\\x.png", "\x1b[2J\rx.png"]
@@ -157,7 +165,7 @@ def test_an_archive_of_100_000_entries_is_refused_soon(tmp_path: Path, monkeypat
     begun = time.monotonic()
     with pytest.raises(RefusedUpload, match=f"more than {MOST_ENTRIES} entries"):
         films_in(path)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
     monkeypatch.setattr(packed, "MOST_ENTRIES", 100_000)
     assert len(films_in(path)) == 100_000
 

@@ -22,7 +22,7 @@ films = st.sampled_from([np.uint8, np.uint16]).flatmap(
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pixels=films)
 def test_any_film_becomes_an_input(name: str, pixels: np.ndarray) -> None:
     """Whatever size and type: the promised shape, float32, finite, within [0, 1]."""
@@ -54,7 +54,7 @@ def test_the_bit_depth_hardly_matters(name: str, seed: int) -> None:
     assert np.abs(difference).max() < 2 / 255
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(factor=st.floats(0.8, 1.2), seed=st.integers(0, 50))
 def test_exposure_hardly_changes_the_windowed_input(factor: float, seed: int) -> None:
     """The film at 0.8 to 1.2 times its brightness, nothing clipped, is the same input within 2 %."""
@@ -68,7 +68,7 @@ def test_exposure_hardly_changes_the_windowed_input(factor: float, seed: int) ->
         assert np.abs(plain - preprocess.preprocess(scaled, "grey_scale_v1", SHAPE)).max() > 0.02
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(pixels=arrays.arrays(np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40)))
 def test_an_8_bit_picture_is_windowed_to_the_last_bit_as_any_other(pixels: np.ndarray) -> None:
     """The histogram is a shorter way, not another preprocessing."""

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import text
 
+from shared.db.engine import build_database
 from shared.errors import InvalidRequest
 from shared.imaging.decode import MAX_INPUT_BYTES
 from shared.settings import Settings, find_unknown, load_settings
@@ -28,6 +30,7 @@ GOOD: dict[str, tuple[str, object]] = {
     "upload_budget_bytes": ("40000000", 40_000_000),
     "decoders": ("3", 3),
     "engine_threads": ("2", 2),
+    "workers": ("4", 4),
     "precision": ("bf16", "bf16"),
     "web_workers": ("2", 2),
     "secure_cookies": ("true", True),
@@ -45,6 +48,8 @@ GOOD: dict[str, tuple[str, object]] = {
     "min_free_bytes": ("0", 0),
     "retain_days": ("0.5", 0.5),
     "orphan_after_s": ("60", 60.0),
+    "webhooks": ("true", True),
+    "webhooks_private": ("true", True),
 }
 BAD = {
     "port": "0",
@@ -57,6 +62,7 @@ BAD = {
     "max_upload_bytes": "1",
     "decoders": "0",
     "engine_threads": "0",
+    "workers": "0",
     "precision": "f16",
     "web_workers": "none",
     "secure_cookies": "perhaps",
@@ -74,6 +80,8 @@ BAD = {
     "min_free_bytes": "-1",
     "retain_days": "0",
     "orphan_after_s": "0",
+    "webhooks": "perhaps",
+    "webhooks_private": "2",
 }
 
 
@@ -141,6 +149,17 @@ def test_the_database_lives_in_the_home_unless_set() -> None:
     settings = Settings(home=Path("/srv/films"))
     assert settings.sql_url == "sqlite:////srv/films/plainfilm.db"
     assert settings.blobs == Path("/srv/films/films")
+
+
+@pytest.mark.parametrize("name", ["what?", "50%20off", "a b", "films#1", "a:b@c", "Röntgen", 'say "x"', "back\\slash"])
+def test_the_database_is_in_the_home_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    """None of what means something in an address does so in a path."""
+    database = build_database(Settings(home=tmp_path / name))
+    with database.begin() as session:
+        session.execute(text("CREATE TABLE seen (id integer)"))
+    database.close()
+    assert (tmp_path / name / "plainfilm.db").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_the_home_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -91,6 +91,29 @@ def test_the_link_that_is_printed_can_be_opened(
     assert settings.running_url == f"http://127.0.0.1:{settings.port}"
 
 
+@pytest.mark.parametrize(
+    ("workers", "cores", "threads", "names", "each"),
+    [
+        (1, 6, None, ["worker"], None),
+        (2, 6, None, ["worker", "worker-2"], "3"),
+        (3, 8, None, ["worker", "worker-2", "worker-3"], "3"),
+        (4, 2, None, ["worker", "worker-2", "worker-3", "worker-4"], "1"),
+        (2, 6, 5, ["worker", "worker-2"], None),
+    ],
+)
+def test_workers_share_the_cores_of_this_machine(  # noqa: PLR0913, PLR0917  one row of a table
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, cores: int, threads: int | None,
+    names: list[str], each: str | None,
+) -> None:  # fmt: skip
+    """One takes all of them; several a share each, rounded up, unless it is set on how many each computes."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(cores)))
+    settings = Settings(home=tmp_path, workers=workers, engine_threads=threads)
+    parts = up._workers(settings, {"PLAINFILM_HOME": "here"})
+    assert [part.name for part in parts] == names
+    assert {part.environment.get("PLAINFILM_ENGINE_THREADS") for part in parts} == {each}
+    assert {part.environment["PLAINFILM_HOME"] for part in parts} == {"here"}
+
+
 def test_a_second_service_of_a_home_is_refused(tmp_path: Path) -> None:
     """The lock's file keeps saying whose it is, and another may have it once that one has ended."""
     lock = tmp_path / "lock"

@@ -67,6 +67,23 @@ def test_an_answer_is_frozen() -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "status"), [("not_a_frontal_film", 422), ("poisoned", 500), ("of_a_later_build", 500)]
+)
+def test_why_a_job_failed_is_a_problem_whatever_its_code(code: str, status: int) -> None:
+    """Its code leads to the page of codes; one that is no error's own is a fault of ours."""
+    error = wire.JobError.of(code, "Why.")
+    assert (error.type, error.status, error.detail) == (f"/problems#{code}", status, "Why.")
+    assert error.title
+
+
+def test_an_answer_of_an_earlier_build_is_read() -> None:
+    """It had code and detail alone, and no list of fields."""
+    assert wire.JobError.model_validate_json('{"code": "poisoned", "detail": "x"}').detail == "x"
+    early = '{"type": "/", "title": "T", "status": 400, "detail": "x", "code": "c", "request_id": "r"}'
+    assert wire.Problem.model_validate_json(early).errors == []
+
+
+@pytest.mark.parametrize(
     "query",
     [
         {"limit": "0"},

@@ -84,7 +84,7 @@ def test_twelve_bits_in_sixteen_keep_their_greys() -> None:
     assert np.array_equal(to_uint8(FILM), FILM)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1), side=st.integers(40, 200))
 def test_copy_is_grey_and_not_much_smaller(seed: int, side: int) -> None:
     """Whatever is drawn: uint8, two dimensions, at least 70 % of each side or the resampled one."""

@@ -146,7 +146,7 @@ def test_a_request_outlives_a_dead_broker(api: Api) -> None:
     assert take(api.resources.database) is not None
 
 
-@pytest.mark.parametrize("body", [b"{", b"[" * 100_000, b"\xff", b"null", b'{"method": NaN}', b'{"method": 7}'])
+@pytest.mark.parametrize("body", [b"{", b"[" * 10_000, b"\xff", b"null", b'{"method": NaN}', b'{"method": 7}'])
 def test_a_body_that_says_no_method_is_told_so(api: Api, body: bytes) -> None:
     """400, however it is broken: nested too deep to be read, too."""
     address = f"/api/v1/jobs/{make_result(api.resources.database)}/explanations"

@@ -156,6 +156,20 @@ def test_a_full_queue_is_answered_429_with_a_time(small: Resources) -> None:
     assert len(small.blobs.data) == 1
 
 
+def test_who_sends_films_is_told_how_many_more_may_wait(small: Resources) -> None:
+    """By the fields of draft-ietf-httpapi-ratelimit-headers, from what is known anyway: nothing is asked for it."""
+    limited = replace(small, settings=small.settings.model_copy(update={"tenant_queue_limit": 2}))
+    api = Api(limited, make_key(small.database))
+    told = [api.submit(make_png(pixels=make_pixels(seed=seed))) for seed in range(3)]
+    assert [answer.status_code for answer in told] == [202, 202, 429]
+    assert {answer.headers["RateLimit-Policy"] for answer in told} == {'"waiting-films";q=2'}
+    limits = [answer.headers["RateLimit"] for answer in told]
+    assert limits == ['"waiting-films";r=1', '"waiting-films";r=0', '"waiting-films";r=0;t=30']
+    assert "RateLimit" not in api.get("/api/v1/jobs").headers
+    door, asked = gate(small, tenant_queue_limit=2), count_statements(small.database)
+    assert (door.places_left("default"), asked) == (2, [])
+
+
 def test_a_film_that_is_not_accepted_gives_its_place_back(small: Resources) -> None:
     """One that cannot be read, however often it comes, keeps no other from the queue."""
     api = Api(

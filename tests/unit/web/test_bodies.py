@@ -17,8 +17,10 @@ from tests.api import Api, make_key
 from tests.api_answers import MAX_BYTES, job_of, problem
 from tests.factories import make_png
 from tests.fakes import PlainDecoder
-from tests.service import wait_until
+from tests.jobs import claim, finish, make_job
+from tests.waiting import wait_until
 from web.bodies import BUDGET, Budget
+from web.parsing import MOST_JSON_BYTES
 
 
 def budget_of(api: Api) -> Budget:
@@ -91,13 +93,15 @@ def test_a_body_counts_by_its_length_until_its_film_is_stored(small: Resources) 
 def test_a_client_that_waits_for_its_answer_holds_no_room(api: Api) -> None:
     """The film is stored by then."""
     answers: list[TestResponse] = []
-    sender = threading.Thread(target=lambda: answers.append(api.submit(headers={"Prefer": "wait=2"})))
+    sender = threading.Thread(target=lambda: answers.append(api.submit(headers={"Prefer": "wait=30"})))
     sender.start()
     wait_until(lambda: api.resources.queue.rings, "the film to be accepted")
-    wait_until(lambda: budget_of(api).held_bytes == 0, "its room to be given back", wait_s=1)
+    wait_until(lambda: budget_of(api).held_bytes == 0, "its room to be given back")
     assert answers == []
+    (held,) = claim(api.resources.database)
+    finish(api.resources.database, held)
     sender.join()
-    assert answers[0].status_code == 202
+    assert answers[0].status_code == 200
 
 
 def test_a_form_is_kept_in_memory_only(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,3 +121,25 @@ def test_the_largest_film_has_room_in_the_smallest_budget(small: Resources) -> N
     api = Api(replace(small, settings=settings), make_key(small.database))
     film = make_png() + bytes(MAX_BYTES - len(make_png()))
     assert api.submit_form(("file", film)).status_code == api.submit(film).status_code == 202
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.parametrize("place", ["reviews", "explanations"])
+def test_json_is_read_up_to_what_a_request_may_need(resources: Resources, place: str, *, is_chunked: bool) -> None:
+    """Parsed, a body takes thirty times its room, and holds up all others meanwhile: a larger one is refused."""
+    api = Api(resources, make_key(resources.database))
+    job_id = make_job(resources.database)
+
+    def ask(size_bytes: int) -> TestResponse:
+        body = b'{"label": "normal"}'.ljust(size_bytes)
+        kind = {"Content-Type": "application/json"}
+        path = f"/api/v1/jobs/{job_id}/{place}"
+        if not is_chunked:
+            return api.request("POST", path, kind, data=body)
+        whole, ended = kind | {"Transfer-Encoding": "chunked"}, {"wsgi.input_terminated": True}
+        return api.request("POST", path, whole, input_stream=io.BytesIO(body), environ_overrides=ended)
+
+    assert ask(MOST_JSON_BYTES).status_code in {400, 409}
+    for size_bytes in (MOST_JSON_BYTES + 1, 10 * MOST_JSON_BYTES):
+        assert str(MOST_JSON_BYTES) in problem(ask(size_bytes), 413, "too_large").detail
+    assert budget_of(api).held_bytes == 0

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
+from shared import wire
 from shared.errors import StorageDown
 from shared.storage.local import LocalBlobs
 from shared.wiring import Resources
 from tests.api import Api, make_key, stored
 from tests.api_answers import job_of, problem
+from tests.factories import make_jpeg
 from tests.fakes import LocalNotifier, MemoryBlobs
 from tests.jobs import claim, finish
 from web import submit
@@ -27,6 +30,18 @@ class StuckBlobs(MemoryBlobs):
     def delete(self, ref: str) -> None:
         """The disk says no."""
         raise StorageDown("The film could not be removed.", ref=ref)
+
+
+@dataclass(slots=True)
+class LateBlobs(MemoryBlobs):
+    """Something happens between the question where a film lies and the look there."""
+
+    meanwhile: Callable[[], object] = int
+
+    def get(self, ref: str, *, is_last: bool = False) -> bytes:
+        """First that."""
+        self.meanwhile()
+        return MemoryBlobs.get(self, ref, is_last=is_last)
 
 
 def send(api: Api) -> str:
@@ -62,6 +77,34 @@ def test_a_deleted_job_is_gone_with_its_film(api: Api) -> None:
         problem(api.request(method, path), 410, "job_deleted")
     ask = api.request("POST", f"{own}/explanations", json={"method": "gradient"})
     problem(ask, 410, "job_deleted")
+
+
+def test_a_job_says_until_when_it_is_kept(api: Api, small: Resources) -> None:
+    """In each answer that has it, once it has ended; only where jobs are kept for a time. Its ETag follows."""
+    kept = Api(replace(small, settings=small.settings.model_copy(update={"retain_days": 30})), api.key)
+    waiting = job_of(kept.submit(), 202)
+    assert waiting.retain_until is None
+    finish(small.database, claim(small.database)[0])
+    first = kept.get(waiting.links.self)
+    ended = job_of(first)
+    assert ended.finished_at is not None
+    assert ended.retain_until == ended.finished_at + timedelta(days=30)
+    assert kept.get(waiting.links.self, {"If-None-Match": first.headers["ETag"]}).status_code == 304
+    cancelled = job_of(kept.request("POST", f"{job_of(kept.submit(make_jpeg()), 202).links.self}/cancel"))
+    assert cancelled.retain_until is not None
+    same = job_of(kept.submit(headers={"Idempotency-Key": "k"}), 202)
+    listed = wire.JobList.model_validate_json(kept.get("/api/v1/jobs").data).jobs
+    assert [job.retain_until for job in listed] == [same.retain_until, cancelled.retain_until, ended.retain_until]
+    assert job_of(api.get(waiting.links.self, {"If-None-Match": first.headers["ETag"]})).retain_until is None
+
+
+def test_a_film_that_is_deleted_while_it_is_fetched_is_deleted(small: Resources) -> None:
+    """410, as a moment later: it is no fault of ours that it is not there."""
+    blobs = LateBlobs()
+    api = Api(replace(small, blobs=blobs), make_key(small.database))
+    job_id = send(api)
+    blobs.meanwhile = lambda: delete(Api(api.resources, api.key), job_id)
+    problem(api.get(f"/api/v1/jobs/{job_id}/film"), 410, "job_deleted")
 
 
 def test_the_same_film_is_read_anew_after_it(api: Api) -> None:

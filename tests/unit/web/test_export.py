@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
 
 import pytest
 
@@ -64,16 +65,31 @@ def test_what_is_asked_for_is_what_comes(api: Api, small: Resources) -> None:
     assert table(api, "?verdict=covid19") == table(api, "?until=2020-01-01T00:00:00Z") == []
 
 
-def test_no_more_tables_at_once_than_a_process_can_bear(api: Api, small: Resources) -> None:
-    """503 beside two; one that is given up, or was only asked about, leaves its place."""
-    make_job(small.database)
-    for _ in range(3):
-        assert api.request("HEAD", "/api/v1/jobs.csv").status_code == 200
+def test_who_reads_slowly_keeps_nobody_waiting(api: Api, small: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside many tables of which one page was read, others come whole; what is wrong is told before a line."""
+    made = [make_job(small.database) for _ in range(3)]
+    monkeypatch.setattr(export, "PAGE", 1)
+    begun = [
+        api.client.get("/api/v1/jobs.csv", headers={"Authorization": f"Bearer {api.key}"}, buffered=False)
+        for _ in range(2 * export.MOST_AT_ONCE)
+    ]
+    assert [row["id"] for row in table(api)] == made[::-1]
     assert api.get("/api/v1/jobs.csv?limit=1").status_code == 400
-    open_tables = [api.client.get("/api/v1/jobs.csv", headers={"Authorization": f"Bearer {api.key}"}, buffered=False)
-                   for _ in range(2)]  # fmt: skip
-    refused = api.get("/api/v1/jobs.csv")
-    assert (refused.status_code, (refused.json or {})["code"]) == (503, "waiters_full")
-    open_tables[0].close()
-    assert len(table(api)) == 1
-    open_tables[1].close()
+    assert begun[0].text.count("\r\n") == len(made) + 1
+    for answer in begun:
+        answer.close()
+
+
+def test_no_more_pages_are_read_at_once_than_a_process_can_bear(small: Resources) -> None:
+    """The next one waits until a seat is left, and has its turn then."""
+    make_job(small.database)
+    seats = threading.BoundedSemaphore(1)
+    lines: list[str] = []
+    pages = export.read_pages(small.database, seats, "default", wire.ListQuery(limit=1))
+    reader = threading.Thread(target=lambda: lines.extend(pages), daemon=True)
+    with seats:
+        reader.start()
+        reader.join(0.2)
+        assert lines == []
+    reader.join(60)
+    assert [each.count("\r\n") for each in lines] == [2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
+from shared.db.engine import Database
 from shared.errors import DatabaseDown, StorageDown
 from shared.wiring import Resources
 from web import films
@@ -27,5 +28,23 @@ def test_no_film_is_taken_before_the_database_has_this_builds_schema(
             session.execute(text("UPDATE alembic_version SET version_num = :head"), {"head": films.schema.HEAD})
 
     monkeypatch.setattr(films.time, "sleep", mend)
+    films.open_films(resources)
+    resources.films.check()
+
+
+def test_a_fault_that_nobody_foresaw_does_not_end_the_looking(
+    resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the process would refuse films until somebody starts it again."""
+    check, calls = films.check_schema, list[int]()
+
+    def fail_once(database: Database) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError
+        check(database)
+
+    monkeypatch.setattr(films, "check_schema", fail_once)
+    monkeypatch.setattr(films.time, "sleep", lambda _seconds: None)
     films.open_films(resources)
     resources.films.check()

@@ -7,16 +7,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import event, text, update
 from sqlalchemy.exc import OperationalError
 
 from shared import wire
 from shared.db import schema
 from shared.db.engine import Database, make_engine
-from shared.db.tables import WorkerHeartbeat
+from shared.db.tables import Model, WorkerHeartbeat
 from shared.wiring import Resources
 from tests.api import Api
-from tests.fakes import MemoryBlobs, RecordingQueue
+from tests.fakes import FixedClock, MemoryBlobs, RecordingQueue
 from tests.jobs import register_model
 
 
@@ -65,13 +65,32 @@ def test_a_worker_that_only_explains_reads_no_films(resources: Resources) -> Non
 
 def test_only_workers_that_polled_lately_count(resources: Resources) -> None:
     """Fifteen seconds of silence are too many."""
-    sha256, now = register_model(resources.database), datetime.now(UTC)
-    with resources.database.begin() as session:
-        for name, age_s in (("a", 1), ("b", 10), ("c", 60)):
+    clock = FixedClock()
+    still = replace(resources, database=Database(make_engine(resources.settings.sql_url), clock))
+    sha256, now = register_model(still.database), clock.now
+    with still.database.begin() as session:
+        for name, age_s in (("a", 1), ("b", 14), ("c", 16)):
             beat = WorkerHeartbeat(worker=name, queues="stat", model_sha256=sha256, device="cpu", started_at=now)
             beat.polled_at = now - timedelta(seconds=age_s)
             session.add(beat)
-    assert ask(resources)[1].workers == 2
+    assert ask(still)[1].workers == 2
+    still.database.close()
+
+
+def test_the_model_that_serves_is_told(resources: Resources) -> None:
+    """Where all workers that are alive have the same one: of several nobody could say which will answer."""
+    ours, now = register_model(resources.database), datetime.now(UTC)
+    other = "e" * 64
+    with resources.database.begin() as session:
+        session.add(Model(weights_sha256=other, name="m", version="2", manifest="{}", registered_at=now))
+        session.flush()
+        for name, sha256, age_s in (("a", ours, 1), ("b", ours, 1), ("gone", other, 60)):
+            session.add(WorkerHeartbeat(worker=name, queues="stat", model_sha256=sha256, device="cpu", golden="passed",
+                                        started_at=now, polled_at=now - timedelta(seconds=age_s)))  # fmt: skip
+    assert ask(resources)[1].model_sha256 == ours
+    with resources.database.begin() as session:
+        session.execute(update(WorkerHeartbeat).where(WorkerHeartbeat.worker == "b").values(model_sha256=other))
+    assert ask(resources)[1].model_sha256 is None
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,15 @@ from web import offload
 def test_no_more_drawings_at_once_than_cores() -> None:
     """Each has the memory of a film; the others wait, and all come to their end."""
     cores, lock, running, most = os.cpu_count() or 1, threading.Lock(), 0, 0
+    together = threading.Barrier(cores)
 
     def drawing() -> int:
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
-        time.sleep(0.02)
+        together.wait(60)
+        time.sleep(0.02)  # for one too many to come
         with lock:
             running -= 1
         return 7

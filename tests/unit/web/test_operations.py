@@ -14,6 +14,7 @@ from shared.wiring import Resources
 from tests.api import Api, make_key, make_tenant
 from tests.fakes import RecordingQueue
 from tests.jobs import claim, make_job, register_model, serve_model
+from tests.webhooks import NOWHERE, cancel_job, make_dispatcher, make_webhook
 
 
 def page(resources: Resources, address: str = "/operations") -> str:
@@ -46,6 +47,15 @@ def test_queue_workers_and_ends_are_told(resources: Resources) -> None:
     assert "2 films in hand" in told
     assert "Nobody takes" not in told
     assert "does not answer" not in told
+
+
+def test_what_webhooks_owe_is_told_where_there_is_anything(resources: Resources) -> None:
+    """One delivery to be sent."""
+    assert "Webhooks" not in page(resources)
+    make_webhook(resources.database, NOWHERE)
+    cancel_job(resources.database)
+    make_dispatcher(resources.database).look()
+    assert re.search(r"Webhooks\s+1 delivery is to be sent, 0 given up", page(resources))
 
 
 def test_what_stands_still_is_told_first(resources: Resources) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 import pytest
@@ -11,8 +12,9 @@ from shared.db.tables import Model, WorkerHeartbeat
 from shared.manifest import Rate, SplitMetrics
 from tests.api import Api, Browser, make_key
 from tests.fakes import LABELS, make_manifest
-from tests.jobs import make_job, register_model
+from tests.jobs import claim, finish, make_job, register_model, serve_model
 from tests.unit.web.test_pages import finish_as
+from web.present import explain_reason
 
 
 @pytest.fixture
@@ -28,7 +30,15 @@ def test_an_empty_set_is_told_once_on_the_film_page(api: Api, person: Browser) -
     ).text
     assert page.count("Less probable than usual") == 1
     assert page.index("With caution") < page.index("Less probable than usual")
-    assert "As probable as usual" not in page
+    assert "as usual for" not in page
+
+
+def test_a_caution_about_a_film_that_cannot_be_assessed_is_folded_away(api: Api, person: Browser) -> None:
+    """Whether bones are dark is not known of what is hardly a film of a chest; it says how the scores came about."""
+    reasons = ["not_frontal_chest", "polarity_corrected"]
+    page = person.request("GET", f"/jobs/{finish_as(api.resources, 'not_assessable', reasons=reasons)}").text
+    assert page.index('<details class="moot">') < page.index("With caution") < page.index("Calibrated probability")
+    assert page.count("With caution") == 1
 
 
 def test_a_label_stands_beside_how_often_its_model_was_right_elsewhere(api: Api, person: Browser) -> None:
@@ -64,6 +74,24 @@ def test_the_headline_of_an_uncertain_film_is_its_first_reason(
     """A film of 98 % that looks like an other finding is not told that no label is certain enough."""
     page = person.request("GET", f"/jobs/{finish_as(api.resources, 'uncertain', reasons=reasons)}").text
     assert f"The model abstains: {headline}</h2>" in page
+
+
+@pytest.mark.parametrize("reason", ["other_finding", "low_probability"])
+def test_a_headline_that_says_it_all_has_no_sentence_below(api: Api, person: Browser, reason: str) -> None:
+    """The row in the worklist, which has no headline, gives the sentence."""
+    page = person.request("GET", f"/jobs/{finish_as(api.resources, 'uncertain', reasons=[reason])}").text
+    sentence = explain_reason(reason)
+    assert sentence not in html.unescape(page)
+    assert sentence in html.unescape(person.request("GET", "/").text)
+
+
+def test_plausible_labels_are_named_once_on_the_page_and_in_the_row(api: Api, person: Browser) -> None:
+    """In the banner, where they stand for the sentence of the reason; below the verdict nothing says it again."""
+    job_id = finish_as(api.resources, "uncertain", prediction_set=["covid19", "normal"], reasons=["ambiguous_set"])
+    for address in (f"/jobs/{job_id}", "/"):
+        page = person.request("GET", address).text
+        assert page.count("COVID-19 and Normal are both plausible.") == 1, address
+        assert explain_reason("ambiguous_set") not in page
 
 
 def test_a_waiting_film_says_when_no_worker_is_alive(api: Api, person: Browser) -> None:
@@ -133,3 +161,21 @@ def test_a_page_without_a_session_carries_no_token(api: Api) -> None:
     page = api.app.test_client().get("/problems").text
     assert "csrf-token" not in page
     assert "generate_csrf" not in page
+
+
+def test_a_film_that_waits_says_for_how_long(api: Api, person: Browser) -> None:
+    """Beside its place in the line, at the rate of the last minute; where nothing was finished lately, nothing."""
+    waiting = make_job(api.resources.database)
+    assert "likely within" not in person.request("GET", f"/jobs/{waiting}").text
+    claim(api.resources.database)
+    for _ in range(6):
+        make_job(api.resources.database)
+        finish(api.resources.database, claim(api.resources.database)[0])  # six a minute
+    serve_model(api.resources.database)
+    waiting = [make_job(api.resources.database) for _ in range(2)]
+    rated = Api(api.resources, api.key).browse()
+    first, second = (rated.request("GET", f"/jobs/{job_id}").text for job_id in waiting)
+    assert "It is next in line. A verdict is likely within 10 s." in first
+    assert "About 1 film ahead of it. A verdict is likely within 20 s." in second
+    seen = html.unescape(re.findall(r"hx-vals='{\"seen\": \"(.*?)\"}'", second)[0])
+    assert rated.request("GET", f"/jobs/{waiting[1]}/findings?seen={seen}").status_code == 204

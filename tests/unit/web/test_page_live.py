@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.api import Api, Browser
+from tests.api import Api, Browser, make_tenant
 from tests.jobs import claim, finish, make_job
 from tests.unit.web.test_pages import rows
 
@@ -53,6 +53,28 @@ def test_live_takes_away_rows_that_no_longer_pass_the_filter(api: Api, person: B
     assert set(re.findall(r'<tr id="job-([^"]+)" hx-swap-oob="delete">', answer)) == {running, lost}
     assert rows(answer) == []
     assert queued not in answer
+
+
+def test_live_tells_nobody_which_films_other_tenants_have(api: Api) -> None:
+    """A row of another tenant's goes as one does that never was; its own stays."""
+    mine, unknown = make_job(api.resources.database), "00000000-0000-7000-8000-000000000000"
+    make_tenant(api.resources.database, "clinic")
+    theirs = make_job(api.resources.database, tenant="clinic")
+    answer = ask(api.browse(), shown=f"{mine} {theirs} {unknown}")
+    assert set(re.findall(r'<tr id="job-([^"]+)" hx-swap-oob="delete">', answer)) == {theirs, unknown}
+
+
+def test_live_takes_no_more_than_a_page_can_show(person: Browser) -> None:
+    """Each that is no longer on the page is asked about by itself."""
+    entries = " ".join(["a.b"] * 300)
+    assert person.request("GET", f"/live?{urlencode({'waiting': entries})}").status_code == 400
+
+
+@pytest.mark.parametrize("known", ["\0", "\0.queued", "<b>", "\u2028"])
+@pytest.mark.parametrize("name", ["shown", "waiting"])
+def test_live_refuses_what_no_row_can_say(person: Browser, name: str, known: str) -> None:
+    """Ids and states alone: of other signs PostgreSQL takes not even the question."""
+    assert person.request("GET", f"/live?{urlencode({name: known})}").status_code == 400
 
 
 def test_live_tells_the_counts_of_all_states(api: Api, person: Browser) -> None:

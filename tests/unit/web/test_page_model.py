@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 import pytest
@@ -85,11 +86,37 @@ def test_labels_and_collections_of_the_report_are_told_in_words() -> None:
     assert present_report.name_pool("") == "not stated"
 
 
+def test_reasons_for_doubt_are_told(person: Browser, resources: Resources) -> None:
+    """Controls, collections left out and small changes, as the report has them; a near control is marked."""
+    (control, *_), (left, *_) = make_report().controls, make_report().leave_one_source_out
+    report = make_report().model_copy(update={"controls": [control.model_copy(update={"is_near": True}), control]})
+    page = show(person, resources, report)
+    name, split = present_report.name_control(control.name), present_report.name_split(control.split)
+    value = f"{control.balanced_accuracy.value:.3f}"
+    assert f'<th scope="row">{name}</th><td>{split}</td>' in page
+    assert page.count(f'<td class="number warn">{value}</td>') == page.count(f'<td class="number">{value}</td>') == 1
+    assert left.recall is not None
+    assert f"{present_report.name_pool(left.pool)}</th>" in page
+    assert report.robustness is not None
+    assert all(change.name in page for change in report.robustness.changes)
+    assert "Area under ROC, COVID-19" in page
+    assert "Labels in a prediction set, mean" in page
+
+
+def test_limits_are_those_of_the_report(person: Browser, resources: Resources) -> None:
+    """Word for word; a model without a report has those that hold for every one."""
+    report = make_report()
+    assert report.limits
+    page = show(person, resources, report)
+    assert all(html.escape(present_report.name_codes(limit), quote=False) in page for limit in report.limits)
+    assert "means children of one hospital" not in page
+
+
 def test_the_page_begins_with_what_is_on_it(person: Browser, resources: Resources) -> None:
     """A link to each part, and none to one that is not there."""
     page = show(person, resources, make_report())
     links = re.findall(r'<li><a href="#(\w+)">', page)
-    assert links == ["limits", "goals", "measured", "readers", "trained", "thresholds", "identity"]
+    assert links == ["limits", "goals", "measured", "doubts", "readers", "trained", "thresholds", "identity"]
     assert all(f'id="{link}"' in page for link in links)
 
 
@@ -99,6 +126,8 @@ def test_without_a_report_there_are_no_goals(person: Browser, resources: Resourc
     page = person.request("GET", "/model").text
     assert "What was aimed at" not in page
     assert 'href="#goals"' not in page
+    assert "Reasons for doubt" not in page
+    assert "means children of one hospital" in page
 
 
 def test_a_report_of_another_form_is_left_out(person: Browser, resources: Resources) -> None:

@@ -47,8 +47,8 @@ def test_cautions_are_told_apart_from_what_prevents_a_verdict() -> None:
 @pytest.mark.parametrize(
     ("verdict", "labels", "words"),
     [
-        ("normal", [], ""),
-        ("normal", ["normal"], "As probable as usual for Normal."),
+        ("normal", [], "80.0 % among the labels."),
+        ("normal", ["normal"], "80.0 % among the labels, as usual for this one."),
         ("uncertain", ["normal"], ""),
         ("uncertain", ["covid19", "normal"], "COVID-19 and Normal are both plausible."),
         (
@@ -58,7 +58,7 @@ def test_cautions_are_told_apart_from_what_prevents_a_verdict() -> None:
         ),
     ],
 )
-def test_a_prediction_set_is_told_in_words(verdict: str, labels: list[str], words: str) -> None:
+def test_probability_and_prediction_set_are_told_in_words(verdict: str, labels: list[str], words: str) -> None:
     """Where the film has no label, a set of one says nothing that speaks for it; an empty one is told as a caution."""
     result = make_wire_result(verdict=Verdict(verdict)).model_copy(update={"prediction_set": labels})
     assert present.describe_set(result) == words
@@ -111,3 +111,12 @@ def test_a_cell_is_shaded_by_its_share_of_the_row(count: int, row: list[int], st
 def test_a_count_says_where_counting_stopped(number: int, words: str) -> None:
     """Queries count to one beyond the most, and a page adds the states up."""
     assert present.counted(number) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(1, "10 s"), (10, "10 s"), (11, "20 s"), (60, "60 s"), (61, "2 min"), (3600, "60 min"), (3601, "2 h")],
+)
+def test_an_estimate_is_told_as_coarsely_as_it_is_known(seconds: int, words: str) -> None:
+    """Rounded up to tens of seconds, minutes or hours."""
+    assert present.describe_wait(seconds) == words

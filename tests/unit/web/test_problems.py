@@ -141,6 +141,7 @@ def test_a_page_escapes_what_it_repeats(api: Api) -> None:
     response = api.get("/nothing/<script>alert(1)</script>", {"Accept": "text/html"})
     assert response.status_code == 404
     assert "<script>alert" not in response.text
+    assert "There is nothing at this address." in response.text
 
 
 @pytest.mark.parametrize("accept", ["text/html", "*/*", "application/json", "", "text/html;q=0.5,*/*"])

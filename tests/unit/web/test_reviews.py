@@ -203,6 +203,20 @@ def test_films_that_nobody_reviewed_are_a_filter(api: Api, reviewer: Api) -> Non
     assert api.get("/api/v1/jobs?reviewed=yes").status_code == 400
 
 
+def test_a_film_that_is_reviewed_goes_from_an_open_list_of_those_that_are_not(api: Api) -> None:
+    """It passes the filter no more; where it stayed, an older film that moves up would be sent again and again."""
+    read, unread = answer(api), answer(api)
+    say(api, read)
+    person = api.browse()
+
+    def gone(query: str) -> list[str]:
+        page = person.request("GET", f"/live?shown={read}+{unread}{query}").text
+        return re.findall(r'<tr id="job-([^"]+)" hx-swap-oob="delete">', page)
+
+    assert gone("&reviewed=no") == [read]
+    assert gone("") == []
+
+
 def test_the_table_has_the_labels_at_its_end(api: Api, reviewer: Api) -> None:
     """By spaces, the oldest first; empty where nobody said anything."""
     read, unread = answer(api), answer(api)

@@ -324,3 +324,44 @@ def test_a_strange_request_id_is_replaced(api: Api, given: str) -> None:
     assert len(ids) == 2
     assert all(security.REQUEST_ID.fullmatch(found) for found in ids)
     assert given not in ids
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+
+
+def test_a_trace_names_the_request_that_has_no_name(api: Api) -> None:
+    """Its id is given back, in a problem too; a name that the client chose stays."""
+    for headers, named in (
+        ({"traceparent": TRACEPARENT}, TRACE),
+        ({"traceparent": TRACEPARENT.replace("-01", "-ff")}, TRACE),
+        ({"traceparent": TRACEPARENT, "X-Request-Id": "mine"}, "mine"),
+        ({"traceparent": TRACEPARENT, "X-Request-Id": "not one"}, TRACE),
+    ):
+        response = api.get("/api/v1/jobs/x", headers)
+        assert response.headers["X-Request-Id"] == (response.json or {})["request_id"] == named
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        TRACE,
+        TRACEPARENT.upper(),
+        TRACEPARENT.replace("00-", "01-", 1),
+        TRACEPARENT.replace("00-", "ff-", 1),
+        TRACEPARENT.replace(TRACE, "0" * 32),
+        TRACEPARENT.replace("00f067aa0ba902b7", "0" * 16),
+        TRACEPARENT[:-1],
+        f"{TRACEPARENT}-00",
+        f"{TRACEPARENT}\N{LATIN SMALL LETTER E WITH ACUTE}",
+        f"{TRACEPARENT},{TRACEPARENT}",
+        TRACEPARENT.replace("4bf9", "4bg9"),
+    ],
+    ids=["none", "no dashes", "capitals", "version 1", "version ff", "no trace", "no parent", "short", "long", "accent",
+         "twice", "no digit"],
+)  # fmt: skip
+def test_what_is_no_traceparent_is_ignored(api: Api, given: str) -> None:
+    """The request has an id of ours, as if nothing had come."""
+    found = api.get("/livez", {"traceparent": given}).headers["X-Request-Id"]
+    assert len(found) == 16

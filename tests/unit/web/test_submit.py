@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
 from shared import wire
 from shared.db import jobs
+from shared.db.engine import Database
+from shared.db.jobs import JobChanges
 from shared.db.keys import Principal
 from shared.db.tables import AuditEvent, Job
 from shared.domain import Film, Priority
 from shared.errors import (
+    DatabaseDown,
     DecoderBusy,
     IdempotencyMismatch,
     IllegalTransition,
@@ -149,6 +153,36 @@ def test_a_busy_decoder_leaves_no_trace(resources: Resources) -> None:
     with pytest.raises(DecoderBusy):
         send(busy, upload())
     assert stored(busy) == (0, 0)
+
+
+def test_a_row_that_cannot_be_written_leaves_no_film(resources: Resources) -> None:
+    """Who sends it again and again meanwhile does not fill the disk."""
+
+    def lose_a_table() -> None:
+        with resources.database.begin() as session:
+            session.execute(text("ALTER TABLE jobs RENAME TO jobs_elsewhere"))
+
+    blobs = WatchedBlobs(at_put=lose_a_table)
+    with pytest.raises(DatabaseDown):
+        send(replace(resources, blobs=blobs), upload())
+    assert blobs.data == {}
+
+
+def test_a_film_whose_commit_may_have_gone_well_stays(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its row is there, though we were not told."""
+    real = jobs.changing
+
+    @contextmanager
+    def losing_the_answer(database: Database) -> Iterator[JobChanges]:
+        with real(database) as changes:
+            yield changes
+        raise DatabaseDown("The connection was lost.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs, "changing", losing_the_answer)
+        with pytest.raises(DatabaseDown):
+            send(resources, upload())
+    assert stored(resources) == (1, 1)
 
 
 def race(resources: Resources, rival: Upload) -> Resources:

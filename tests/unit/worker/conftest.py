@@ -15,7 +15,7 @@ from shared.wiring import Resources
 from tests.explanations import RuleExplainer
 from tests.fakes import FakeEngine, MemoryBlobs
 from tests.jobs import register_model
-from tests.kitchens import LongestPause, Setting
+from tests.kitchens import LongPause, Setting
 from worker import boot, heartbeat, tasks
 from worker.lease import LeaseKeeper
 from worker.runtime import Runtime
@@ -31,7 +31,7 @@ def make_setting(resources: Resources) -> Callable[..., Setting]:
         own = replace(resources, blobs=blobs or resources.blobs)
         keeper = LeaseKeeper(resources.database, lease_s=20.0, run_limit_s=60.0)
         who = Claimant("w1", tuple(Priority), 8, 20.0)
-        return Setting(Kitchen(own, engine or FakeEngine(), who, keeper, LongestPause()))
+        return Setting(Kitchen(own, engine or FakeEngine(), who, keeper, LongPause()))
 
     return make
 
@@ -52,8 +52,8 @@ def runtime(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> Iterator[R
     heartbeat.register_model(resources.database, kitchen.engine.manifest)
     monkeypatch.setattr(boot, "_runtime", made)
     yield made
-    made.stop.set()
-    made.ended.set()
+    for told in (made.stop, made.woken, made.asked, made.ended):  # whatever loop a test that failed left behind
+        told.set()
 
 
 def registered(name: str) -> Iterator[Celery]:

@@ -23,7 +23,7 @@ from shared.wiring import Resources, new_job_id
 from tests.explanations import RuleExplainer, make_explanation, make_result
 from tests.factories import make_pixels
 from tests.fakes import MemoryBlobs
-from tests.kitchens import UnmountedBlobs
+from tests.kitchens import LongPause, UnmountedBlobs
 from worker.engine.explain import Explainer
 from worker.explain import Desk, explain_next
 from worker.lease import LeaseKeeper
@@ -96,7 +96,7 @@ def make_setting(resources: Resources) -> Callable[..., Setting]:
         own = replace(resources, **changed)  # type: ignore[arg-type]
         keeper = LeaseKeeper(own.database, 20.0, 60.0)
         model = chosen.manifest.weights_sha256
-        return Setting(Desk(own, "w1", model, 20.0, keeper, lambda: chosen), chosen)
+        return Setting(Desk(own, "w1", model, 20.0, keeper, lambda: chosen, LongPause()), chosen)
 
     return make
 
@@ -126,7 +126,7 @@ def test_it_is_the_label_seed_and_method_that_were_asked_for(make_setting: Calla
 
 
 def test_the_trail_tells_what_was_made_and_what_it_is_worth(make_setting: Callable[..., Setting]) -> None:
-    """Three events, the last with the map's digest, its parameters, the model and the numbers, but not the curves."""
+    """Three events, the last with the map's digest, its parameters, the model and all the numbers."""
     setting = make_setting()
     job_id = setting.film()
     make_explanation(setting.database, job_id, method="smooth_grad")
@@ -139,8 +139,8 @@ def test_the_trail_tells_what_was_made_and_what_it_is_worth(make_setting: Callab
     assert told["parameters"] == found.parameters == {"samples": 25, "noise": 0.1}
     assert told["model_sha256"] == found.model_sha256
     assert found.quality is not None
-    assert told["quality"]["deletion_auc"] == found.quality.deletion_auc
-    assert "deletion" not in told["quality"]
+    for name in ("deletion_auc", "deletion", "insertion"):
+        assert told["quality"][name] == getattr(found.quality, name)
 
 
 def test_the_verdicts_own_map_is_judged_and_not_made_again(make_setting: Callable[..., Setting]) -> None:

@@ -151,9 +151,11 @@ def test_the_run_limit_holds_while_the_database_hangs(database: Database, monkey
         stop = threading.Event()
         watcher = threading.Thread(target=keeper.watch, args=(stop,))
         watcher.start()
-        assert ended.wait(10)
-        stop.set()
-        watcher.join()
+        try:
+            assert ended.wait(60)
+        finally:
+            stop.set()
+            watcher.join()
 
 
 def test_within_the_limit_and_after_the_batch_nothing_ends(database: Database) -> None:

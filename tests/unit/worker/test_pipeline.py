@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -12,16 +11,9 @@ from shared.db.leases import Claim
 from shared.domain import JobState
 from shared.errors import DatabaseDown
 from tests.kitchens import MeddlingEngine, Setting
+from tests.waiting import wait_until
 from worker.pipeline import BATCHES, process
 from worker.stages import BatchReport
-
-
-def await_count(setting: Setting, state: JobState, wanted: int) -> None:
-    """Return once as many jobs are in a state; fails after ten seconds."""
-    give_up_at = time.monotonic() + 10
-    while setting.count(state) != wanted:
-        assert time.monotonic() < give_up_at, f"{setting.count(state)} are {state.value}, not {wanted}"
-        time.sleep(0.01)
 
 
 def test_batches_overlap(make_setting: Callable[..., Setting]) -> None:
@@ -30,7 +22,12 @@ def test_batches_overlap(make_setting: Callable[..., Setting]) -> None:
     setting = make_setting(engine)
     ids = [setting.film() for _ in range(20)]
     waits = iter([(JobState.RUNNING, 16), (JobState.SUCCEEDED, 8), (JobState.SUCCEEDED, 16)])
-    engine.meddle = lambda: await_count(setting, *next(waits))
+
+    def meddle() -> None:
+        state, wanted = next(waits)
+        wait_until(lambda: setting.count(state) == wanted, f"{wanted} to be {state.value}")
+
+    engine.meddle = meddle
     assert process(setting.kitchen) == BatchReport(claimed=20, succeeded=20)
     assert engine.batches == [8, 8, 4]
     assert [setting.job(job_id).status for job_id in ids] == [JobState.SUCCEEDED] * 20

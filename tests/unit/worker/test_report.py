@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from shared.db import queries
+from shared.db import model_queries
 from shared.db.tables import Model
 from shared.model_report import REPORT_FILE
 from shared.wiring import Resources
@@ -24,7 +25,7 @@ def test_a_known_model_takes_the_report_it_comes_with_later(resources: Resources
     for report, expected in ((None, None), (REPORT, REPORT), (newer, newer), (None, newer)):
         heartbeat.register_model(resources.database, MANIFEST, report)
         with resources.database.read() as session:
-            known = queries.newest_model(session)
+            known = model_queries.newest_model(session)
             assert known
             assert known.report == expected
             assert len(session.scalars(select(Model)).all()) == 1
@@ -37,9 +38,22 @@ def test_the_newest_model_is_the_one_that_was_registered_last(resources: Resourc
     for manifest in (MANIFEST, other, measured):
         heartbeat.register_model(resources.database, manifest)
         with resources.database.read() as session:
-            known = queries.newest_model(session)
+            known = model_queries.newest_model(session)
         assert known
         assert known.manifest == manifest
+
+
+def test_a_model_of_another_builds_form_is_passed_over(resources: Resources) -> None:
+    """A newer worker registered it beside an older web process: its page tells of the last one that it can read."""
+    heartbeat.register_model(resources.database, MANIFEST)
+    heartbeat.register_model(resources.database, MANIFEST.model_copy(update={"weights_sha256": "1" * 64}))
+    with resources.database.begin() as session:
+        of_tomorrow = {**json.loads(MANIFEST.model_dump_json()), "dream": "electric sheep"}
+        session.execute(update(Model).where(Model.weights_sha256 == "1" * 64).values(manifest=json.dumps(of_tomorrow)))
+    with resources.database.read() as session:
+        known = model_queries.newest_model(session)
+    assert known is not None
+    assert known.manifest == MANIFEST
 
 
 def test_the_folder_s_report_is_found_only_where_it_is_of_these_weights(tmp_path: Path) -> None:

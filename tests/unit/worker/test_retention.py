@@ -14,9 +14,9 @@ from shared.db.engine import Database, make_engine
 from shared.db.tables import Job
 from shared.errors import StorageDown
 from shared.wiring import Resources
-from tests.decoders import until
 from tests.fakes import FixedClock, MemoryBlobs
 from tests.jobs import claim, finish, make_job
+from tests.waiting import wait_until
 from worker import loops, retention, sweep
 from worker.retention import delete_old
 from worker.runtime import Runtime
@@ -122,7 +122,7 @@ def test_a_workers_purge_deletes_what_was_kept_for_its_time(
     monkeypatch.setattr(sweep, "PURGE_EVERY_S", 0.01)
     thread = threading.Thread(target=loops.purge_loop, args=(runtime,))
     thread.start()
-    until(lambda: ref not in films(resources))
+    wait_until(lambda: ref not in films(resources), "the film to be deleted")
     runtime.ended.set()
-    thread.join(20)
+    thread.join(60)
     assert jobs_left(resources) == 0

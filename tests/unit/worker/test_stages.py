@@ -15,7 +15,7 @@ from shared.db import audit, jobs
 from shared.db.engine import Database, make_engine
 from shared.db.tables import AuditEvent, Job, Result, WorkerHeartbeat
 from shared.domain import Priority
-from shared.errors import DatabaseDown
+from shared.errors import AppError, DatabaseDown, StorageFull
 from shared.imaging import stored
 from shared.wiring import new_job_id
 from tests.factories import make_pixels
@@ -139,6 +139,22 @@ def test_a_film_in_another_form_waits_for_a_worker_that_reads_it(setting: Settin
     assert [setting.job(bad).status, setting.job(good).status] == ["queued", "succeeded"]
 
 
+def test_a_film_that_no_preprocessing_takes_fails_alone(setting: Setting) -> None:
+    """Whole, of this build's form, and without a pixel: it is tried again, and its neighbours have their answers."""
+    ref = setting.kitchen.resources.blobs.put("default", new_job_id(), stored.to_bytes(np.zeros((0, 0), np.uint8)))
+    bad, good = make_job(setting.database, blob_ref=ref), [setting.film() for _ in range(3)]
+    assert setting.process() == BatchReport(claimed=4, succeeded=3, failed=1)
+    assert {setting.job(job_id).status for job_id in good} == {"succeeded"}
+    assert setting.actions(bad) == ["accepted", "claimed", "requeued"]
+    for _ in range(2):
+        setting.later()
+        setting.process()
+    found = setting.job(bad)
+    assert (found.status, found.attempt) == ("failed", 3)
+    assert found.error is not None
+    assert found.error.code == "poisoned"
+
+
 def test_a_batch_without_a_readable_film_does_not_ask_the_engine(setting: Setting) -> None:
     """All are failed, none is inferred."""
     for _ in range(2):
@@ -147,14 +163,17 @@ def test_a_batch_without_a_readable_film_does_not_ask_the_engine(setting: Settin
     assert setting.kitchen.engine.batches == []
 
 
-def test_an_answer_waits_for_a_database_that_is_away(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Away when the batch is to be stored: the film is neither computed again nor does it lose an attempt."""
+@pytest.mark.parametrize("fault", [DatabaseDown, StorageFull])
+def test_an_answer_waits_for_a_database_that_is_away_or_full(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, fault: type[AppError]
+) -> None:
+    """When the batch is to be stored: the film is neither computed again nor does it lose an attempt."""
     store, calls = stages._store, list[int]()
 
     def away(*arguments: Any, **named: Any) -> BatchReport:
         calls.append(1)
         if len(calls) < 3:
-            raise DatabaseDown("The database does not answer; try again shortly.")
+            raise fault("Try again shortly.")
         return store(*arguments, **named)
 
     monkeypatch.setattr(stages, "_store", away)

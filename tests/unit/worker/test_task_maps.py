@@ -1,8 +1,9 @@
-"""A ring makes the child make one map, after the films; the poll loop does without rings."""
+"""A ring wakes the thread that makes maps, beside the films; it polls too, and so does without rings."""
 
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from celery import Celery
@@ -14,6 +15,7 @@ from shared.errors import DatabaseDown
 from shared.wiring import Resources, new_job_id
 from tests.explanations import RuleExplainer, make_explanation
 from tests.kitchens import make_film
+from tests.waiting import wait_until
 from worker import loops
 from worker import runtime as turns
 from worker.explain import Desk
@@ -33,80 +35,104 @@ def map_states(resources: Resources) -> list[str]:
         return list(session.scalars(select(Explanation.state).order_by(Explanation.id)))
 
 
-def test_a_ring_makes_one_map(
+def test_a_ring_for_a_map_that_waits_wakes_its_thread(
     runtime: Runtime, explain: Celery, explainer: RuleExplainer, resources: Resources
 ) -> None:
-    """So that a worker told to end can; rings for what is done, unknown or no id at all only look."""
-    first, second = (map_of_a_film(resources, runtime) for _ in range(2))
-    assert explain(first) is None
-    assert sorted(map_states(resources)) == ["done", "queued"]
-    assert explain(second) is None
-    assert map_states(resources) == ["done", "done"]
-    asked = len(explainer.asked)
-    for explanation_id in (first, second, new_job_id(), "", "x" * 10_000):
+    """It makes none itself, so that films are heard of meanwhile; rings for what is done, or no id, only look."""
+    waiting = map_of_a_film(resources, runtime)
+    assert explain(waiting) is None
+    assert runtime.asked.is_set()
+    assert (map_states(resources), explainer.asked) == (["queued"], [])
+    runtime.asked.clear()
+    assert runtime.explain()
+    for explanation_id in (waiting, new_job_id(), "", "x" * 10_000):
         explain(explanation_id)
-    assert len(explainer.asked) == asked
+    assert not runtime.asked.is_set()
 
 
-def test_films_come_before_maps(
-    runtime: Runtime, explain: Celery, explainer: RuleExplainer, resources: Resources
-) -> None:
-    """While a film is due no map is begun; one that comes meanwhile waits for one map only."""
-    first, _ = (map_of_a_film(resources, runtime) for _ in range(2))
-    waiting = make_film(resources)
-    explain(first)
-    assert map_states(resources) == ["queued", "queued"]
+def test_films_come_before_maps(runtime: Runtime, explainer: RuleExplainer, resources: Resources) -> None:
+    """While a film is due no map is begun; after it they are."""
+    for _ in range(2):
+        map_of_a_film(resources, runtime)
+    make_film(resources)
+    assert not runtime.explain()
+    assert (map_states(resources), explainer.asked) == (["queued", "queued"], [])
     runtime.work()
-    explainer.meddle = lambda: make_film(resources) if waiting else None
-    explain(first)
+    assert runtime.explain()
     assert sorted(map_states(resources)) == ["done", "queued"]
 
 
-def test_a_film_that_came_while_the_turn_was_waited_for_goes_first(
+def test_no_film_waits_for_a_map(runtime: Runtime, explainer: RuleExplainer, resources: Resources) -> None:
+    """One that comes while a map is made is answered before that is done."""
+    map_of_a_film(resources, runtime)
+    seen: list[tuple[int, list[str]]] = []
+
+    def work() -> None:
+        make_film(resources)
+        seen.append((runtime.work().succeeded, map_states(resources)))
+
+    def meddle() -> None:
+        if not seen:
+            beside = threading.Thread(target=work)
+            beside.start()
+            beside.join(60)
+
+    explainer.meddle = meddle
+    assert runtime.explain()
+    assert seen == [(1, ["running"])]
+    assert map_states(resources) == ["done"]
+
+
+def test_a_film_that_came_while_another_map_was_made_goes_first(
     runtime: Runtime, explainer: RuleExplainer, resources: Resources
 ) -> None:
-    """The other thread is at a map, a film comes, this thread gets the turn: no second map before the film."""
+    """Looked at when the turn is had, not when it is asked for."""
     map_of_a_film(resources, runtime)
-    runtime.turn.acquire()
+    runtime.explaining.acquire()
     waiting = threading.Thread(target=runtime.explain)
     waiting.start()
     make_film(resources)
-    runtime.turn.release()
+    runtime.explaining.release()
     waiting.join()
     assert (map_states(resources), explainer.asked) == (["queued"], [])
 
 
-def test_many_maps_do_not_hide_what_dead_workers_held(
-    runtime: Runtime, explainer: RuleExplainer, resources: Resources, monkeypatch: pytest.MonkeyPatch
+def test_the_loop_makes_all_maps_without_a_ring(
+    runtime: Runtime, explainer: RuleExplainer, resources: Resources
 ) -> None:
-    """After each map it is looked for; the films that come back go before the next map."""
+    """The broker may be away."""
     for _ in range(2):
         map_of_a_film(resources, runtime)
-    swept: list[int] = []
-
-    def sweep(_resources: Resources, _worker: str) -> None:
-        swept.append(len(explainer.asked))
-        make_film(resources)
-
-    monkeypatch.setattr(loops.sweep, "sweep", sweep)
-    loops.explain_due(runtime)
-    assert [asked > 0 for asked in swept] == [True]
-    assert sorted(map_states(resources)) == ["done", "queued"]
+    explainer.meddle = lambda: runtime.stop.set() if map_states(resources).count("done") else None
+    loops.explain_loop(runtime)
+    assert map_states(resources) == ["done", "done"]
 
 
-def test_the_loop_makes_maps_without_a_ring(runtime: Runtime, explainer: RuleExplainer, resources: Resources) -> None:
-    """The broker may be away."""
-    map_of_a_film(resources, runtime)
-    explainer.meddle = runtime.stop.set
-    loops.poll_loop(runtime)
-    assert map_states(resources) == ["done"]
+def test_a_woken_loop_looks_before_its_next_poll(
+    runtime: Runtime, explainer: RuleExplainer, resources: Resources
+) -> None:
+    """A ring is answered at once, also where polls are an hour apart; a fault in one turn does not end it."""
+    settings = resources.settings.model_copy(update={"poll_s": 3600.0})
+    runtime.kitchen = replace(runtime.kitchen, resources=replace(resources, settings=settings))
+    loop = threading.Thread(target=loops.explain_loop, args=(runtime,))
+    with pytest.MonkeyPatch.context() as patch:
+        broken = threading.Event()
+        patch.setattr(turns, "explain_next", lambda desk: broken.set() or broken_desk(desk))
+        map_of_a_film(resources, runtime)
+        loop.start()
+        assert broken.wait(60)
+    runtime.asked.set()
+    wait_until(lambda: map_states(resources) == ["done"], "the map to be made")
+    runtime.end()
+    loop.join(60)
+    assert not loop.is_alive()
+    assert explainer.asked
 
 
-def test_a_worker_that_makes_no_maps_claims_none(runtime: Runtime, explain: Celery, resources: Resources) -> None:
+def test_a_worker_that_makes_no_maps_claims_none(runtime: Runtime, resources: Resources) -> None:
     """They wait for one that does, and its sign of life does not promise any."""
-    waiting = map_of_a_film(resources, runtime)
-    explain(waiting)
-    loops.explain_due(runtime)
+    map_of_a_film(resources, runtime)
+    loops.explain_loop(runtime)
     assert not runtime.explain()
     assert map_states(resources) == ["queued"]
     runtime.beat()
@@ -114,15 +140,11 @@ def test_a_worker_that_makes_no_maps_claims_none(runtime: Runtime, explain: Cele
         assert explanation_queries.count_live_explainers(session, resources.database.now(session)) == 0
 
 
-def test_map_and_film_take_turns(
+def test_a_fault_gives_the_turn_back(
     runtime: Runtime, explainer: RuleExplainer, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While a batch is in hand no map is begun, and none is claimed; a fault gives the turn back."""
-    monkeypatch.setattr(turns, "TURN_WAIT_S", 0.01)
+    """The next one can be made."""
     map_of_a_film(resources, runtime)
-    with runtime.turn:
-        assert not runtime.explain()
-        assert map_states(resources) == ["queued"]
     with monkeypatch.context() as patch:
         patch.setattr(turns, "explain_next", broken_desk)
         with pytest.raises(DatabaseDown):

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ from tests.explanations import RuleExplainer
 from tests.fakes import FakeEngine, MemoryBlobs, RecordingQueue, make_manifest
 from tests.jobs import claim
 from tests.kitchens import make_film
-from tests.service import wait_until
+from tests.waiting import wait_until
 from worker import awaiting, boot, heartbeat, loops, pipeline
 from worker import runtime as turns
 from worker.runtime import Runtime
@@ -195,13 +197,13 @@ def test_a_woken_loop_looks_before_its_next_poll(
     settings = resources.settings.model_copy(update={"poll_s": 3600.0})
     runtime.kitchen = replace(runtime.kitchen, resources=replace(resources, settings=settings))
     polls: list[str] = []
-    monkeypatch.setattr(loops, "explain_due", lambda _: polls.append("poll"))
+    monkeypatch.setattr(loops, "sweep", SimpleNamespace(sweep=lambda *_: polls.append("poll")))
     loop = threading.Thread(target=loops.poll_loop, args=(runtime,))
     loop.start()
-    wait_until(lambda: polls, "the first poll", 60)
+    wait_until(lambda: polls, "the first poll")
     make_film(resources)
     runtime.woken.set()
-    wait_until(lambda: states(resources) == ["succeeded"], "the film to be answered", 60)
+    wait_until(lambda: states(resources) == ["succeeded"], "the film to be answered")
     runtime.stop.set()
     runtime.woken.set()
     loop.join(60)
@@ -251,21 +253,18 @@ def test_an_idle_child_takes_no_write_lock(runtime: Runtime, resources: Resource
 
 
 def test_the_loop_polls_beats_and_stops(runtime: Runtime, resources: Resources) -> None:
-    """Without any ring a film is answered; afterwards the thread ends."""
+    """Without any ring a film is answered and the worker noted as idle; afterwards the thread ends."""
     job_id = make_film(resources)
     loop = threading.Thread(target=loops.poll_loop, args=(runtime,))
     loop.start()
-    for _ in range(6000):
-        if states(resources) == ["succeeded"]:
-            break
-        runtime.stop.wait(0.01)
+    wait_until(lambda: states(resources) == ["succeeded"], "the film to be answered")
     runtime.stop.set()
     loop.join(60)
     assert not loop.is_alive()
     with resources.database.read() as session:
         assert session.get_one(Job, job_id).state == JobState.SUCCEEDED
         assert session.scalars(select(WorkerHeartbeat.worker)).all() == ["w1"]
-    assert isinstance(resources.queue, RecordingQueue)
+    assert resources.queue.noted == {"w1": tuple(Priority)}, "it is idle"
 
 
 def test_a_child_whose_films_are_away_claims_none(
@@ -278,16 +277,17 @@ def test_a_child_whose_films_are_away_claims_none(
     blobs.away = True
     loop = threading.Thread(target=loops.poll_loop, args=(runtime,))
     loop.start()
-    wait_until(lambda: not runtime.has_films, "the first poll", wait_s=10)
+    wait_until(lambda: not runtime.has_films, "the first poll")
     classify(job_id)
     assert states(resources) == ["queued"]
     with resources.database.read() as session:
         assert session.scalars(select(WorkerHeartbeat.worker)).all() == []
     blobs.away = False
-    wait_until(lambda: states(resources) == ["succeeded"], "the films", wait_s=10)
+    wait_until(lambda: states(resources) == ["succeeded"], "the films")
     runtime.stop.set()
     runtime.woken.set()
-    loop.join()
+    loop.join(60)
+    assert not loop.is_alive()
 
 
 def test_a_beat_says_who_and_what(runtime: Runtime, resources: Resources) -> None:
@@ -324,8 +324,11 @@ def test_a_worker_waits_for_the_schema_and_then_says_what_it_misses(tmp_path: Pa
     database = Database(make_engine(f"sqlite:///{tmp_path / 'late.db'}"))
     with pytest.raises(DatabaseDown, match=f"not migrated.*{schema.HEAD}"):
         awaiting.wait_for_database(database, patience_s=0.2)
-    threading.Timer(0.2, migrate.upgrade, [database]).start()
+    late = threading.Timer(0.2, migrate.upgrade, [database])
+    late.start()
     awaiting.wait_for_database(database)
+    late.join()  # Alembic's context is the process's: the next test may migrate, too
+    database.close()
 
 
 def test_a_model_with_a_foreign_label_is_refused_before_it_serves() -> None:
@@ -336,32 +339,54 @@ def test_a_model_with_a_foreign_label_is_refused_before_it_serves() -> None:
         boot.check_labels(manifest.model_copy(update={"labels": ("normal", "fracture")}))
 
 
-def test_the_lease_is_kept_until_the_last_batch_is_done(runtime: Runtime) -> None:
-    """Told to stop in mid-batch, the child keeps renewing: only its end ends the lease loop."""
-    runtime.turn.acquire()
+@pytest.mark.parametrize("lock", ["turn", "explaining"])
+def test_the_lease_is_kept_until_what_is_in_hand_is_done(runtime: Runtime, lock: str) -> None:
+    """Told to stop in mid-batch or with a map in hand, the child keeps renewing: only its end ends the lease loop."""
     stopping = threading.Thread(target=boot.stop)
-    stopping.start()
-    assert runtime.stop.wait(30)
-    assert not runtime.ended.is_set()
-    runtime.turn.release()
+    with getattr(runtime, lock):
+        stopping.start()
+        assert runtime.stop.wait(30)
+        assert not runtime.ended.wait(0.1)
     stopping.join()
     assert runtime.ended.is_set()
+
+
+def test_no_sign_of_life_is_left_by_a_worker_that_has_ended(
+    runtime: Runtime, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A beat that is under way when its end comes is written before it is taken back, and none comes after it."""
+    begun, go_on, beat = threading.Event(), threading.Event(), heartbeat.beat
+
+    def beat_late(*about: Any) -> None:
+        begun.set()
+        assert go_on.wait(60)
+        beat(*about)
+
+    monkeypatch.setattr(heartbeat, "beat", beat_late)
+    both = [threading.Thread(target=act) for act in (runtime.beat, boot.stop)]
+    both[0].start()
+    assert begun.wait(60)
+    both[1].start()
+    assert runtime.ended.wait(60)
+    both[1].join(0.3)
+    go_on.set()
+    for thread in both:
+        thread.join()
+    runtime.beat()
+    assert beats(resources) == []
 
 
 def test_a_child_gives_signs_of_life_while_it_computes(
     runtime: Runtime, explainer: RuleExplainer, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A map may take longer than a silent worker counts as alive; at rest the poll loop alone beats."""
+    """A batch may take longer than a silent worker counts as alive; at rest the poll loop alone beats."""
     monkeypatch.setattr(loops, "BEAT_EVERY_S", 0.01)
     beating = threading.Thread(target=loops.beat_loop, args=(runtime,))
     beating.start()
     runtime.ended.wait(0.2)
     assert beats(resources) == []
     with runtime.turn:
-        for _ in range(6000):
-            if beats(resources):
-                break
-            runtime.ended.wait(0.01)
+        wait_until(lambda: beats(resources), "a beat")
     runtime.ended.set()
     beating.join(60)
     assert not beating.is_alive()

@@ -1,24 +1,32 @@
 // The film page: the film and its heatmap as two layers, their controls and keys. The film itself is never hidden.
 
 import { follow, isNeedless } from "./follow.js";
+import { describeWindow, describeWish, invert, moveWindow, paint, resetGreys } from "./greys.js";
 import { setUpFocus, setUpPicker } from "./heatmap.js";
 import { setUpNeighbours } from "./neighbours.js";
 import { isTaken, say } from "./page.js";
 
 const FULL_OPACITY = 65; // per cent that the drawn overlay has where the map is highest
-const KEYS = { "+": "in", "=": "in", "-": "out", 0: "reset", i: "invert", o: "heatmap" };
+const KEYS = { "+": "in", "=": "in", "-": "out", 0: "reset", l: "left", r: "right", i: "invert", v: "window", o: "heatmap" };
+const GREYS_A_STEP = 8;
+const GREY_KEYS = { b: [0, -1], d: [0, 1], c: [-1, 0], s: [1, 0] }; // brighter, darker, more contrast, softer
+const GREYS_A_PX = 0.5; // of a drag
 const holder = document.getElementById("viewer");
 const words = document.getElementById("viewer-words");
+const viewWords = document.getElementById("view-words");
 const zoomWords = document.getElementById("zoom-words");
 const mapLabel = document.getElementById("map-label");
 const dialToggle = document.querySelector('[data-view="heatmap"]');
 words.textContent = "Loading the film";
-const wish = { opacity: 40, isOn: !("moot" in findings().dataset), isInverted: false };
+const wish = { opacity: 40, isOn: !("moot" in findings().dataset), isWindowed: false };
 const paper = matchMedia("print");
-let boundsBefore = null;
+let seen = { isWhole: true }; // what is seen of the film on the screen, whatever becomes of the window
+let isResized = false;
 let heatmap = null;
 let heatmapUrl = ""; // of the map that is shown or on its way
 let requests = 0; // how many maps were asked for; only the last one may be laid over the film
+let painted = describeWish(); // how the greys were wished when the film was last painted
+let isPainting = false;
 
 /** OpenSeadragon 6.1 adds an inline style, which the CSP refuses, unless it finds its mark: an element of no effect. */
 function forbidInlineStyle() {
@@ -104,12 +112,8 @@ function showHeatmap() {
 
 function showControls(strength) {
   const slider = document.getElementById("opacity");
-  slider.value = wish.opacity;
-  slider.disabled = !wish.isOn;
+  slider.value = wish.isOn ? wish.opacity : 0;
   document.getElementById("opacity-words").textContent = wish.isOn ? `${wish.opacity} %` : "0 %";
-  const toggle = document.getElementById("heatmap-toggle");
-  toggle.setAttribute("aria-pressed", String(wish.isOn));
-  toggle.textContent = wish.isOn ? "Heatmap on" : "Heatmap off";
   document.getElementById("scale-map").setAttribute("opacity", strength);
   document.getElementById("paper-opacity").textContent = wish.isOn ? `, ${wish.opacity} % over the film` : ", not laid over the film";
 }
@@ -137,76 +141,171 @@ function hideHeatmap() {
 
 function setOpacity(percent) {
   if (isFolded()) return;
-  wish.opacity = Math.max(0, Math.min(FULL_OPACITY, percent));
-  wish.isOn = true;
+  wish.isOn = percent > 0;
+  if (wish.isOn) wish.opacity = Math.min(FULL_OPACITY, percent);
   showHeatmap();
 }
 
-/** Turn the film's greys over before it is drawn; the heatmap keeps its colours. */
-async function invertFilm(event) {
-  if (!wish.isInverted || event.tiledImage === heatmap) return;
+/** Show the film's greys as they are wished, before it is drawn. */
+async function paintFilm(event) {
+  if (event.tiledImage !== film()) return;
   const context = await event.getData("context2d");
-  context.globalCompositeOperation = "difference";
-  context.fillStyle = "#fff";
-  context.fillRect(0, 0, context.canvas.width, context.canvas.height);
-  context.globalCompositeOperation = "source-over";
+  painted = describeWish();
+  paint(context);
   await event.setData(context, "context2d");
 }
 
-/** On paper all of the film; afterwards what was seen of it before. */
-function showWholeOnPaper() {
-  if (!viewer.world.getItemCount()) return;
-  if (paper.matches) {
-    boundsBefore = viewer.viewport.getBounds();
-    viewer.viewport.goHome(true);
-  } else {
-    viewer.viewport.fitBounds(boundsBefore, true);
+/** Paint it anew until it is as it is wished: a drag wishes faster than a large film is painted. */
+async function repaint() {
+  showView();
+  if (isPainting) return;
+  isPainting = true;
+  while (film()?.getFullyLoaded() && painted !== describeWish()) {
+    await film().requestInvalidate(true);
+    await new Promise(requestAnimationFrame);
   }
+  isPainting = false;
 }
 
+function film() {
+  return viewer.world.getItemAt(0);
+}
+
+/** Zoom, window and turn beside the film: what a reader has changed must be seen to be changed. */
+function showView() {
+  if (!film()) return;
+  const turned = degrees() ? `${degrees()}°` : "";
+  viewWords.textContent = [describeWindow(), turned].filter(Boolean).join(" · ");
+  zoomWords.textContent = `${Math.round(film().viewportToImageZoom(viewer.viewport.getZoom(true)) * 100)} %`;
+  if (paper.matches) return;
+  seen = { isWhole: isWhole(), center: viewer.viewport.getCenter(), zoom: film().viewportToImageZoom(viewer.viewport.getZoom()) };
+}
+
+/** How far the film is turned to the right, or will be at once. */
+function degrees() {
+  return ((viewer.viewport.getRotation() % 360) + 360) % 360;
+}
+
+function changeWindow(wider, higher) {
+  if (moveWindow(wider, higher)) repaint();
+}
+
+function stepWindow([wider, higher]) {
+  changeWindow(GREYS_A_STEP * wider, GREYS_A_STEP * higher);
+  say(describeWindow() || "Brightness and contrast as they came");
+}
+
+/** All of the film, also where it lies on its side. */
+function showWhole(isAtOnce = false) {
+  viewer.viewport.fitBounds(film().getBounds(), isAtOnce);
+}
+
+function isWhole() {
+  const { width, height } = film().getBounds();
+  const isOnItsSide = degrees() % 180 !== 0;
+  const [across, down] = isOnItsSide ? [height, width] : [width, height];
+  const zoom = 1 / Math.max(across, down * viewer.viewport.getAspectRatio());
+  return Math.abs(viewer.viewport.getZoom() / zoom - 1) < 0.01;
+}
+
+/** A quarter of a turn; where all of the film was seen, all of it is afterwards. */
+function turn(by) {
+  if (!film()) return;
+  const wasWhole = isWhole();
+  viewer.viewport.setRotation(degrees() + by, true);
+  if (wasWhole) showWhole(true);
+  showView();
+  say(degrees() ? `Turned by ${degrees()} degrees` : "Upright");
+}
+
+/** As it came: upright, all of it, its greys as they were. */
+function reset() {
+  resetGreys();
+  showInverted(false);
+  repaint();
+  say("The whole film, as it came");
+  if (!film()) return;
+  viewer.viewport.setRotation(0, true);
+  showWhole();
+}
+
+function showInverted(isInverted) {
+  document.querySelector('[data-view="invert"]').setAttribute("aria-pressed", String(isInverted));
+}
+
+/** Whether a drag moves the film or changes its window. */
+function switchDrag() {
+  wish.isWindowed = !wish.isWindowed;
+  document.querySelector('[data-view="window"]').setAttribute("aria-pressed", String(wish.isWindowed));
+  holder.toggleAttribute("data-window", wish.isWindowed);
+  say(wish.isWindowed ? "Dragging changes brightness and contrast" : "Dragging moves the film");
+}
+
+/** As in other viewers: to the right the window widens, upwards the film brightens. */
+function onDrag(event) {
+  event.preventDefaultAction = wish.isWindowed || event.shift;
+  if (event.preventDefaultAction && event.delta) changeWindow(GREYS_A_PX * event.delta.x, GREYS_A_PX * event.delta.y);
+}
+
+/** On paper all of the film; on the screen what was seen before the window changed. */
+function seeAgain() {
+  if (!film()) return;
+  if (paper.matches || seen.isWhole) return void showWhole(true);
+  viewer.viewport.zoomTo(film().imageToViewportZoom(seen.zoom), null, true);
+  viewer.viewport.panTo(seen.center, true);
+}
+
+/** What the tools do; a wish that comes before the film is kept for it. */
 const VIEWS = {
-  in: () => viewer.viewport.zoomBy(1.4),
-  out: () => viewer.viewport.zoomBy(1 / 1.4),
-  reset: () => viewer.viewport.goHome(),
+  in: () => viewer.viewport?.zoomBy(1.4),
+  out: () => viewer.viewport?.zoomBy(1 / 1.4),
+  reset,
+  left: () => turn(-90),
+  right: () => turn(90),
   invert: () => {
-    wish.isInverted = !wish.isInverted;
-    document.querySelector('[data-view="invert"]').setAttribute("aria-pressed", String(wish.isInverted));
-    viewer.world.getItemAt(0).requestInvalidate(true);
+    showInverted(invert());
+    repaint();
   },
+  window: switchDrag,
   heatmap: toggleHeatmap,
 };
 
 function onKey(event) {
   if (isTaken(event)) return;
   const view = KEYS[event.key];
-  if (view && viewer.world.getItemCount()) VIEWS[view]();
+  const step = GREY_KEYS[event.key];
+  if (view) VIEWS[view]();
+  else if (step) stepWindow(step);
   else if (event.key === "[") setOpacity(wish.opacity - 5);
   else if (event.key === "]") setOpacity(wish.opacity + 5);
 }
 
-viewer.addHandler("tile-invalidated", invertFilm);
+viewer.addHandler("tile-invalidated", paintFilm);
+viewer.addHandler("canvas-drag", onDrag);
+viewer.addHandler("canvas-drag-end", onDrag);
 viewer.addHandler("open", () => {
   words.textContent = "";
+  film().addHandler("fully-loaded-change", repaint);
   changeHeatmap();
 });
-paper.addEventListener("change", showWholeOnPaper);
-viewer.addHandler("resize", () => paper.matches && viewer.viewport.goHome(true));
+paper.addEventListener("change", seeAgain);
+viewer.addHandler("after-resize", () => (isResized = true)); // OpenSeadragon goes on to choose a zoom of its own
 viewer.addHandler("open-failed", () => (words.textContent = "The film cannot be shown; reload the page to try again."));
 viewer.addHandler("canvas-key", (event) => {
   const key = event.originalEvent.key;
   event.preventDefaultAction = key in KEYS || "adsrfwADSRFW".includes(key); // OpenSeadragon's own letters
 });
 viewer.addHandler("update-viewport", () => {
-  const item = viewer.world.getItemAt(0);
-  if (item) zoomWords.textContent = `${Math.round(item.viewportToImageZoom(viewer.viewport.getZoom(true)) * 100)} %`;
+  if (isResized) seeAgain();
+  isResized = false;
+  showView();
 });
 
 document.addEventListener("keydown", onKey);
 document.addEventListener("input", (event) => event.target.id === "opacity" && setOpacity(Number(event.target.value)));
 document.addEventListener("click", (event) => {
   const view = event.target.closest("[data-view]")?.dataset.view;
-  if (view && viewer.world.getItemCount()) VIEWS[view]();
-  if (event.target.closest("#heatmap-toggle")) toggleHeatmap();
+  if (view) VIEWS[view]();
 });
 document.addEventListener("htmx:configRequest", (event) => isNeedless(event) && event.preventDefault());
 document.addEventListener("visibilitychange", () => follow(findings));

@@ -2,19 +2,29 @@
 
 import { say } from "./page.js";
 
-/** Another method: its description at once, and its map too where it is there; else the former one goes until Show. */
+/** Another method: its description at once, and its map too where it is there; else the former one goes until Show.
+ *
+ * No poll of the former one, not even one that is under way, takes the choice back.
+ */
 export function setUpPicker(redraw) {
   document.addEventListener("change", (event) => {
     if (event.target.id !== "method") return;
     const [option] = event.target.selectedOptions;
+    const section = event.target.closest("#heatmap");
+    section.toggleAttribute("data-left", option.value !== section.dataset.method);
     document.getElementById("method-words").textContent = option.dataset.words;
     if ("ready" in option.dataset) event.target.form.requestSubmit();
-    else changePending(event.target.closest("#heatmap"), option, redraw);
+    else changePending(section, option, redraw);
   });
-  document.addEventListener("htmx:configRequest", (event) => {
-    const isPoll = event.target.id === "heatmap";
-    if (isPoll && "pending" in event.target.dataset) event.preventDefault(); // it would take the choice back
+  document.addEventListener("htmx:configRequest", (event) => isOfLeftMap(event.target) && event.preventDefault());
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (isOfLeftMap(event.detail.requestConfig.elt)) event.detail.shouldSwap = false;
   });
+}
+
+/** True where the section itself asks, which is a poll, and another method was chosen since it came. */
+function isOfLeftMap(asking) {
+  return asking.id === "heatmap" && "left" in asking.dataset;
 }
 
 function changePending(section, option, redraw) {

@@ -4,11 +4,13 @@
 import { isTaken, keep, recall, say } from "./page.js";
 
 const ORDER = "plainfilm-order";
+const OLDER = "plainfilm-older";
 const LAST = "plainfilm-film";
 
-/** The list's films from top to bottom, as ids. */
-export function rememberOrder(ids) {
+/** The list's films from top to bottom, as ids, and where those older than them are listed; empty where there are none. */
+export function rememberOrder(ids, older) {
   keep(ORDER, ids.join(" "), "sessionStorage");
+  keep(OLDER, older, "sessionStorage");
 }
 
 /** Which film the reader comes from; told once. */
@@ -26,16 +28,27 @@ export function setUpNeighbours() {
   const ids = (recall(ORDER, "sessionStorage") ?? "").split(" ");
   const at = ids.indexOf(job);
   if (at < 0) return;
-  strip.querySelector(".number").textContent = `${at + 1} of ${ids.length} in the list`;
+  const older = recall(OLDER, "sessionStorage");
+  const isPart = older || recall("plainfilm-worklist", "sessionStorage")?.includes("cursor=");
+  strip.querySelector(".number").textContent = `${at + 1} of ${ids.length} ${isPart ? "on this page" : "in the list"}`;
   for (const [way, id] of [["prev", ids[at - 1]], ["next", ids[at + 1]]]) {
     if (id) strip.querySelector(`[rel="${way}"]`).href = `/jobs/${id}`;
   }
+  if (older && !ids[at + 1]) leadToOlder(strip.querySelector('[rel="next"]'), older);
   strip.hidden = false;
   document.addEventListener("keydown", (event) => {
     if (isTaken(event)) return;
     if (event.key === "j") follow(strip, "next", "This is the last film of the list.");
-    else if (event.key === "k") follow(strip, "prev", "This is the first film of the list.");
+    else if (event.key === "k") follow(strip, "prev", `This is the first film of ${isPart ? "this page" : "the list"}.`);
   });
+}
+
+/** The list goes on where its page ends. */
+function leadToOlder(link, older) {
+  link.href = older;
+  link.title = "Older films of the list (j)";
+  link.firstChild.textContent = "Older";
+  link.querySelector("span").textContent = " films";
 }
 
 function follow(strip, way, words) {

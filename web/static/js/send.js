@@ -5,20 +5,45 @@ import { csrfToken } from "./page.js";
 const PAUSES_S = [1, 3, 9]; // before each further try after a lost connection
 const ENDED = "This session has ended. Open a new one-time link in another tab, then retry.";
 const LOST = "The connection was lost before an answer came.";
+const HURT = ["digest_mismatch", "malformed_request"]; // what came was not what was sent
 
-/** Send a film under its key; status 0 where no answer came. */
-export function post(film, onProgress) {
-  const form = new FormData();
-  form.append("file", film.file, "film");
+/** Send a film under its key, into its batch where it has one; status 0 where no answer came, or it was cancelled. */
+export async function post(film, { onProgress, onWhole }) {
+  const batch = await film.batch;
+  const content = await film.file.arrayBuffer().catch(() => film.file); // one that is gone is no answer, as below
+  const digest = await makeDigest(content).catch(() => "");
+  if (film.isCancelled) return { status: 0, answer: {} };
   const request = new XMLHttpRequest(); // fetch does not tell how much was sent
-  request.open("POST", `/api/v1/jobs?priority=${film.priority}`);
+  const where = new URLSearchParams({ priority: film.priority, ...(batch && { batch: batch.id }) });
+  request.open("POST", `/api/v1/jobs?${where}`);
   request.setRequestHeader("X-CSRFToken", csrfToken());
   request.setRequestHeader("Idempotency-Key", film.key);
+  request.setRequestHeader("Content-Type", "application/octet-stream");
+  if (digest) request.setRequestHeader("Content-Digest", digest);
   request.upload.onprogress = (event) => onProgress(event.loaded / event.total);
-  request.send(form);
+  request.upload.onload = () => {
+    film.stop = null; // all of it is there, so its answer is waited for
+    onWhole();
+  };
+  film.stop = () => request.abort();
+  film.hasBegun = true;
+  request.send(content);
   return new Promise((resolve) => {
     request.onloadend = () => resolve({ status: request.status, answer: readAnswer(request) });
   });
+}
+
+/** What its bytes are, so that damage on the way is noticed. Browsers make none over plain HTTP from elsewhere. */
+async function makeDigest(content) {
+  const sum = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
+  return `sha-256=:${btoa(String.fromCharCode(...sum))}:`;
+}
+
+/** Have the service cancel a job: "cancelled", "ended" where that came first, else "failed". */
+export async function cancelJob(job) {
+  const answer = await fetch(job.links.cancel, { method: "POST", headers: { "X-CSRFToken": csrfToken() } }).catch(() => null);
+  if (answer?.ok) return "cancelled";
+  return answer?.status === 409 ? "ended" : "failed";
 }
 
 function readAnswer(request) {
@@ -39,7 +64,8 @@ export function describe({ status, answer }) {
   if (status === 0) return { detail: LOST, canRetry: true };
   if (status === 401) return { detail: ENDED, canRetry: true };
   const detail = (answer.detail ?? `The service answered ${status}.`).replaceAll("`", "");
-  return { detail, code: answer.code, canRetry: status >= 500 || status === 429 || status === 403 };
+  const canRetry = status >= 500 || [403, 408, 429].includes(status) || HURT.includes(answer.code);
+  return { detail, code: answer.code, canRetry };
 }
 
 /** After a new link was opened in another tab this page's token is of the old session: take over the new one. */

@@ -5,10 +5,9 @@ import { rememberOrder, takeLastFilm } from "./neighbours.js";
 import { isTaken, keep, say, showTimes } from "./page.js";
 
 const PAGE_ROWS = 30;
-const WAIT_S = 20; // for one film; of one that takes longer the list learns by asking as it always does
+const WAIT_S = 20; // for one film; one that takes longer is waited for again after the others
 const rows = document.getElementById("rows");
 const live = document.getElementById("live");
-const list = rows.closest(".list");
 const sent = []; // films whose end is waited for, one after the other: a browser has few connections to one host
 let isWaiting = false;
 
@@ -43,12 +42,13 @@ function keepOnePage() {
   if (rows.rows.length > PAGE_ROWS) older.hidden = false;
   else if (rows.rows.length < PAGE_ROWS && !live.dataset.cursor) older.hidden = true; // the first page is kept full
   while (rows.rows.length > PAGE_ROWS) rows.deleteRow(-1);
-  list.classList.toggle("is-empty", rows.rows.length === 0);
-  rememberOrder([...rows.rows].map((row) => row.dataset.job));
-  if (!rows.rows.length) return;
-  const link = new URL(older.href);
-  link.searchParams.set("cursor", rows.rows[rows.rows.length - 1].dataset.job);
-  older.href = link.href;
+  const ids = [...rows.rows].map((row) => row.dataset.job);
+  if (ids.length) {
+    const link = new URL(older.href);
+    link.searchParams.set("cursor", ids.at(-1));
+    older.href = link.href;
+  }
+  rememberOrder(ids, older.hidden ? "" : older.href);
 }
 
 /** Leave out new rows that are there already; hand the focus on before its row goes. */
@@ -95,6 +95,7 @@ async function waitForSent() {
     const answer = await fetch(job.links.self, { headers: { Prefer: `wait=${WAIT_S}` } }).catch(() => null);
     if (!answer?.ok) sent.length = 0; // too many wait, say, or the session is over: the list's own asking goes on
     else if ((await answer.json()).done) tellEnded(job.id);
+    else sent.push(job);
     htmx.trigger(live, "refresh");
   }
   isWaiting = false;

@@ -11,6 +11,13 @@ from shared.imaging.sandbox import Sandbox
 from tests.decoders import EVIL_COMMAND
 
 
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idle child is used, and a decoder's word waited for, for as long as a busy machine takes."""
+    monkeypatch.setattr("shared.imaging.sandbox.CHILD_IDLE_S", 60.0)
+    monkeypatch.setattr("shared.imaging.decoder_client._END_S", 60.0)
+
+
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """A sandbox with two seats."""

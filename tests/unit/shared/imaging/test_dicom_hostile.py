@@ -20,11 +20,12 @@ from shared.imaging.decode import decode
 from shared.imaging.decoder_client import DECODER_COMMAND
 from shared.imaging.decoders import DICOM_COMMAND, Decoders
 from shared.imaging.sandbox import Sandbox
-from tests.decoders import EVIL_COMMAND, decoder_pid, until
+from tests.decoders import EVIL_COMMAND, decoder_pid
 from tests.dicoms import ENCODERS, LOSSLESS, LOSSY, make_dicom
 from tests.factories import make_pixels, make_png, make_png_chunk, make_raw_png
 from tests.hostile_dicoms import HOSTILE_DICOMS, ODD_DICOMS
 from tests.hostile_films import Hostile
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -55,7 +56,8 @@ def test_hostile_files_are_refused_alike(hostile: Hostile, sandbox: Sandbox) -> 
 @pytest.mark.parametrize("make", ODD_DICOMS.values(), ids=ODD_DICOMS.keys())
 def test_odd_files_decode_inside_the_limits(make: Callable[[], bytes], sandbox: Sandbox) -> None:
     """A child that may open no file decodes all that `decode` does."""
-    assert sandbox.decode(make()).facts == decode(make()).facts
+    data = make()
+    assert sandbox.decode(data).facts == decode(data).facts
 
 
 @pytest.mark.parametrize("syntax", [*LOSSLESS, *LOSSY])
@@ -129,7 +131,7 @@ def test_both_decoders_end_with_their_owner() -> None:
     pids = [decoder_pid(decoders._usual)]
     decoders.close()
     decoders.close()
-    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))  # noqa: PTH110
+    wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "them to end")  # noqa: PTH110
 
 
 def decode_or_refuse(data: bytes) -> Film | None:
@@ -167,7 +169,7 @@ def test_mutated_files_never_crash(data: bytes, edits: list[tuple[float, bytes]]
         decode_module.check_size(width_px, height_px)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(syntax=st.sampled_from(sorted(ENCODERS)), at=st.floats(0, 0.999), patch=st.binary(min_size=1, max_size=8))
 def test_mutated_frames_never_end_the_decoder(syntax: str, at: float, patch: bytes, sandbox: Sandbox) -> None:
     """In a child, since some libraries abort: whatever comes of the film, the decoder is the same afterwards."""

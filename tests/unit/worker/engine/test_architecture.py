@@ -18,9 +18,9 @@ from worker.engine.architecture import (
     ARCHITECTURES,
     Architecture,
     array_shapes,
-    find_architecture,
     float32_rows,
     folded,
+    get_architecture,
     lite0,
     seed2020,
     tiny,
@@ -62,7 +62,7 @@ def test_lite0_has_the_originals_numbers() -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_table_and_keras_agree_on_every_shape(name: str) -> None:
     """The shapes computed from the table are those Keras makes of it, folded or not."""
-    table = find_architecture(name, 3)
+    table = get_architecture(name, 3)
     for architecture in (table, folded(table)):
         arrays = get_arrays((build_whole(architecture),), architecture)
         assert {key: array.shape for key, array in arrays.items()} == array_shapes(architecture)
@@ -71,7 +71,7 @@ def test_table_and_keras_agree_on_every_shape(name: str) -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_folded_table_has_no_training_rows_and_no_dangling_name(name: str) -> None:
     """What serves has neither BatchNorm nor Dropout, and every named row exists."""
-    table = folded(find_architecture(name, 3))
+    table = folded(get_architecture(name, 3))
     names = {layer.name for layer in table.layers}
     assert not [layer for layer in table.layers if isinstance(layer, BatchNorm | Dropout)]
     assert {layer.other for layer in table.layers if isinstance(layer, Add)} <= names
@@ -93,7 +93,7 @@ def test_the_rows_that_stay_fine_end_where_the_table_says() -> None:
 def test_unknown_architecture_is_named() -> None:
     """An architecture this build does not have is refused by name."""
     with pytest.raises(ManifestMismatch, match="'vgg'"):
-        find_architecture("vgg", 3)
+        get_architecture("vgg", 3)
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (65, 47)])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +16,10 @@ from shared.imaging.preprocess import prepare, stack
 from shared.verdict import assess, calibrate
 from tests.models import make_folded, write_model
 from training.dataset import read_film
-from worker.engine import SHIPPED_MODEL
+from worker.engine import SHIPPED_MODEL, keras_engine
 from worker.engine.architecture import folded, lite0, tiny
-from worker.engine.keras_engine import KerasEngine, build_halves, build_whole, load_engine, set_arrays
+from worker.engine.base import Inference
+from worker.engine.keras_engine import KerasEngine, build_halves, build_whole, fill_up, load_engine, set_arrays
 from worker.engine.quality import degenerate_reason
 
 
@@ -67,6 +70,64 @@ def test_a_film_scores_the_same_alone_and_in_a_batch(engine: KerasEngine) -> Non
         alone = engine.infer(x[place : place + 1])
         np.testing.assert_allclose(alone.probabilities[0], together.probabilities[place], atol=1e-5)
         np.testing.assert_allclose(alone.saliency[0], together.saliency[place], atol=1e-4)
+
+
+@pytest.mark.parametrize(("films", "filled"), [(1, 1), (2, 2), (3, 4), (5, 8), (8, 8), (27, 32), (33, 64)])
+def test_a_batch_is_filled_up_with_black_films(films: int, filled: int) -> None:
+    """To the next power of two; its own films come first, and a full one is left alone."""
+    x = make_inputs(films)
+    found = fill_up(x)
+    assert found.shape == (filled, 64, 64, 1)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found[:films], x)
+    assert not found[films:].any()
+    assert (found is x) == (films == filled)
+
+
+def test_filled_batches_are_answered_for_their_own_films_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a GPU serves: all answers of as many rows as films came, equal to those of batches as they are."""
+    write_model(tmp_path, temperature=2.5)
+    plain = load_engine(tmp_path)
+    monkeypatch.setattr(keras_engine, "claim_device", lambda: "gpu/tensorflow-test")
+    filling = load_engine(tmp_path)
+    x = make_inputs(5)
+    assert filling.device == "gpu/tensorflow-test"
+    found, expected = filling.infer(x), plain.infer(x)
+    for answer in fields(found):
+        mine, theirs = getattr(found, answer.name), getattr(expected, answer.name)
+        assert len(mine) == 5
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
+def test_a_gpu_meets_every_size_of_batch_before_its_first_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The powers of two up to its limit; a CPU, which does not care, meets one film."""
+    write_model(tmp_path)
+    met: list[int] = []
+    infer = KerasEngine.infer
+
+    def note(self: KerasEngine, x: np.ndarray) -> Inference:
+        met.append(len(x))
+        return infer(self, x)
+
+    monkeypatch.setattr(KerasEngine, "infer", note)
+    load_engine(tmp_path)
+    assert met == [1]
+    monkeypatch.setattr(keras_engine, "claim_device", lambda: "gpu/tensorflow-test")
+    load_engine(tmp_path)
+    assert met == [1, 1, 2, 4, 8, 16, 32]
+
+
+def test_a_gpu_computes_float32_in_full_and_takes_memory_as_it_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow's own choice is TF32 and all of the memory; what it is told is what is asked of it here."""
+    told: dict[str, object] = {}
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    monkeypatch.setattr(tf.config.experimental, "get_memory_growth", lambda _gpu: False)
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: told.update({gpu: on}))
+    monkeypatch.setattr(
+        tf.config.experimental, "enable_tensor_float_32_execution", lambda on: told.update({"tf32": on})
+    )
+    assert keras_engine.claim_device() == f"gpu/tensorflow-{tf.__version__}"
+    assert told == {"GPU": True, "tf32": False}
 
 
 @pytest.mark.parametrize(

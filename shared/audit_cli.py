@@ -1,0 +1,82 @@
+"""`plainfilm audit verify`, over the database, and `plainfilm audit show`, over the API."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from shared.errors import AppError, explain
+from shared.settings import load_settings
+
+if TYPE_CHECKING:
+    from shared.audit_wire import AuditEvent
+
+cli = typer.Typer(help="The audit chain.", no_args_is_help=True, add_completion=False)
+
+DIGEST_LENGTH: Final = 64
+SHOWN_OF_DIGEST: Final = 12
+WIDTH: Final = 110
+
+
+@cli.command()
+def verify() -> None:
+    """Walk the chain, and hold all jobs against it: exit 0 where both hold, 1 where not, 2 where it cannot be read."""
+    from shared.db import audit, audit_rows  # noqa: PLC0415  `show` does without
+    from shared.db.engine import lift_time_limit, open_database  # noqa: PLC0415
+
+    try:
+        with open_database(load_settings()).read() as session:
+            lift_time_limit(session)
+            checked, found = audit.verify(session)
+            agreed, difference = (0, None) if found else audit_rows.compare(session)
+    except AppError as error:
+        typer.echo(f"the chain cannot be read: {explain(error)}", err=True)
+        raise typer.Exit(2) from error
+    if found is not None:
+        typer.echo(f"broken at {found.stream} event {found.seq}: {found.problem} ({checked} events hold before it)")
+        raise typer.Exit(1)
+    typer.echo(f"{checked} events, the chain holds")
+    if difference is not None:
+        typer.echo(f"job {difference.job_id} is not as the chain says: {difference.problem}")
+        raise typer.Exit(1)
+    typer.echo(f"{agreed} jobs, each as the chain says")
+
+
+@cli.command()
+def show(
+    job_id: Annotated[str, typer.Argument(help="of any job that the key may read the trail of, a deleted one too")],
+    as_json: Annotated[bool, typer.Option("--json", help="as one JSON object, with whole digests")] = False,  # noqa: FBT002  a flag
+) -> None:
+    """Print what happened to a job, oldest first."""
+    from shared.client import open_client  # noqa: PLC0415  `verify` does without
+
+    with open_client(load_settings()) as client:
+        found = client.get_audit(job_id)
+    if as_json:
+        typer.echo(found.model_dump_json())
+        return
+    for event in found.events:
+        for line in tell(event):
+            typer.echo(line)
+
+
+def tell(event: AuditEvent) -> list[str]:
+    """An event as lines: when, what, by whom and where in the chain; below it the facts, what is long cut short."""
+    head = f"{event.at:%Y-%m-%dT%H:%M:%SZ}  {event.action}  {event.actor}  event {event.seq} {_cut(event.hash)}"
+    facts = " ".join(f"{name}={_short(value)}" for name, value in event.facts.items())
+    indent = " " * 4
+    return [head, *textwrap.wrap(facts, WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False)]
+
+
+def _short(value: object) -> str:
+    if isinstance(value, str):
+        return _cut(value) if len(value) == DIGEST_LENGTH else value
+    text = json.dumps(value, separators=(",", ":"))
+    return text if len(text) <= WIDTH else f"{text[:WIDTH]}…"
+
+
+def _cut(digest: str) -> str:
+    return f"{digest[:SHOWN_OF_DIGEST]}…"

@@ -1,0 +1,101 @@
+"""The read side of webhooks: what admins are told of them and their deliveries, what an operator counts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, func, select
+
+from shared import webhook_wire as wire
+from shared.db.engine import Sql
+from shared.db.webhook_tables import Delivery, Webhook
+from shared.domain import DeliveryState
+from shared.errors import DeliveryNotFound, WebhookNotFound
+
+AnyRow = Row[*tuple[Any, ...]]  # Any: each column of its own type
+
+
+def missing() -> WebhookNotFound:
+    """What to raise where a tenant has no such webhook."""
+    return WebhookNotFound("There is no webhook with this id.")
+
+
+def list_webhooks(sql: Sql, tenant: str) -> wire.WebhookList:
+    """All of the tenant, the oldest first."""
+    rows = sql.execute(select(*_SHOWN).where(Webhook.tenant == tenant).order_by(Webhook.id))
+    return wire.WebhookList(webhooks=[_webhook(row) for row in rows])
+
+
+def get_webhook(sql: Sql, tenant: str, webhook_id: str) -> wire.Webhook:
+    """One of them.
+
+    Raises:
+        WebhookNotFound: unknown, or of another tenant.
+    """
+    row = sql.execute(select(*_SHOWN).where(Webhook.id == webhook_id, Webhook.tenant == tenant)).first()
+    if row is None:
+        raise missing()
+    return _webhook(row)
+
+
+def list_deliveries(sql: Sql, tenant: str, webhook_id: str, query: wire.DeliveryQuery) -> wire.DeliveryList:
+    """One page, newest first.
+
+    Raises:
+        WebhookNotFound: unknown, or of another tenant.
+    """
+    get_webhook(sql, tenant, webhook_id)
+    statement = select(*_TOLD).where(Delivery.webhook_id == webhook_id)
+    if query.status:
+        statement = statement.where(Delivery.state == query.status)
+    if query.cursor:
+        statement = statement.where(Delivery.id < query.cursor)
+    rows = sql.execute(statement.order_by(Delivery.id.desc()).limit(query.limit + 1)).all()
+    page = [_delivery(row) for row in rows[: query.limit]]
+    return wire.DeliveryList(deliveries=page, next_cursor=page[-1].id if len(rows) > query.limit else None)
+
+
+def get_delivery(sql: Sql, webhook_id: str, delivery_id: str) -> wire.Delivery:
+    """One delivery; whose its webhook is, is for the caller to know.
+
+    Raises:
+        DeliveryNotFound: there is none.
+    """
+    row = sql.execute(select(*_TOLD).where(Delivery.webhook_id == webhook_id, Delivery.id == delivery_id)).first()
+    if row is None:
+        raise DeliveryNotFound("There is no delivery with this id.")
+    return _delivery(row)
+
+
+def count_deliveries(sql: Sql, state: DeliveryState) -> int:
+    """How many of all tenants are in this state, by the index of each webhook's."""
+    return sql.scalar(select(func.count()).select_from(Delivery).where(Delivery.state == state)) or 0
+
+
+_SHOWN = (
+    Webhook.id, Webhook.url, Webhook.created_at, Webhook.disabled_at, Webhook.failures, Webhook.old_secret_until,
+)  # fmt: skip
+
+_TOLD = (
+    Delivery.id, Delivery.type, Delivery.job_id, Delivery.state, Delivery.happened_at, Delivery.log, Delivery.due_at,
+    Delivery.ended_at,
+)  # fmt: skip
+
+
+def _webhook(row: AnyRow) -> wire.Webhook:
+    return wire.Webhook.model_validate(row._mapping)  # noqa: SLF001  SQLAlchemy's public name for it
+
+
+def _delivery(row: AnyRow) -> wire.Delivery:
+    due: datetime | None = row.due_at if row.state == DeliveryState.PENDING else None
+    return wire.Delivery(
+        id=row.id,
+        type=row.type,
+        job_id=row.job_id,
+        status=DeliveryState(row.state),
+        happened_at=row.happened_at,
+        attempts=[wire.Attempt.model_validate(attempt) for attempt in row.log],
+        next_attempt_at=due,
+        ended_at=row.ended_at,
+    )

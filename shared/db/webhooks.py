@@ -1,0 +1,203 @@
+"""Webhooks as their admins change them: made, given another secret, removed, each audited; deliveries sent again.
+
+What is told, and when, is in `deliveries`. Whoever changes a webhook and its deliveries locks the webhook first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from urllib.parse import urlsplit
+
+from sqlalchemy import Row, delete, insert, select, update
+
+from shared import webhook_wire
+from shared.db import audit, webhook_queries
+from shared.db.deliveries import RESTS, TRIES, WAITS_AT_MOST
+from shared.db.engine import Sql
+from shared.db.keys import Principal
+from shared.db.tables import AuditHead, Tenant, table_of
+from shared.db.webhook_tables import Delivery, Webhook
+from shared.domain import DeliveryState
+from shared.errors import Conflict, DeliveryNotFound, Forbidden
+from shared.rights import Right
+
+MOST_WEBHOOKS: Final = 10
+"""Of one tenant: each makes a delivery of every job that ends."""
+
+OLD_SECRET_LIFE: Final = timedelta(hours=24)
+"""How long the secret before the newest signs too, so that receivers may take the new one in their time."""
+
+TAKEN: Final = "There is a webhook with this address already; where its secret is lost, rotate it."
+
+STEP: Final = 1000
+"""Deliveries that one transaction removes, or sends again: films that come meanwhile wait for no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewWebhook:
+    """A webhook that is about to be made."""
+
+    id: str
+    url: str
+    secret: str
+
+
+def check_admin(who: Principal) -> None:
+    """Return where this key may look at webhooks and change them.
+
+    Raises:
+        Forbidden: it is no admin's: an address may hold a password of the receiver's.
+    """
+    if not who.may(Right.WEBHOOKS):
+        raise Forbidden("Webhooks are for an admin's key.")
+
+
+def make_webhook(sql: Sql, who: Principal, new: NewWebhook, now: datetime) -> webhook_wire.Webhook:
+    """Make it; it is told of what happens from now on.
+
+    Raises:
+        Conflict: the tenant has one with this address, or as many as it may have.
+    """
+    sql.execute(select(Tenant.id).where(Tenant.id == who.tenant).with_for_update(key_share=True))  # one at a time
+    theirs = sql.execute(select(Webhook.url).where(Webhook.tenant == who.tenant)).scalars().all()
+    if new.url in theirs:
+        raise Conflict(TAKEN)
+    if len(theirs) >= MOST_WEBHOOKS:
+        raise Conflict(f"There are {MOST_WEBHOOKS} webhooks already, as many as a tenant may have.")
+    newest = sql.scalar(select(AuditHead.seq).where(AuditHead.stream == who.tenant))
+    values = {"id": new.id, "tenant": who.tenant, "url": new.url, "secret": new.secret, "seen_seq": newest}
+    sql.execute(insert(table_of(Webhook)), [values | {"failures": 0, "tried_at": now, "created_at": now}])
+    _record(sql, who, "webhook_made", new.id, now, host=urlsplit(new.url).hostname)
+    return webhook_queries.get_webhook(sql, who.tenant, new.id)
+
+
+def forget_deliveries(sql: Sql, who: Principal, webhook_id: str, now: datetime) -> int:
+    """Remove up to `STEP` deliveries of a webhook that is to go, and is sent nothing from now on; how many.
+
+    Raises:
+        WebhookNotFound: unknown, or of another tenant.
+    """
+    if _lock(sql, who, webhook_id).disabled_at is None:
+        sql.execute(update(Webhook).where(Webhook.id == webhook_id).values(disabled_at=now))
+    some = select(Delivery.id).where(Delivery.webhook_id == webhook_id).limit(STEP).cte("some")
+    gone = delete(Delivery).where(Delivery.id.in_(select(some.c.id))).returning(Delivery.id)
+    return len(sql.execute(gone).all())
+
+
+def delete_webhook(sql: Sql, who: Principal, webhook_id: str, now: datetime) -> None:
+    """Remove it, with the deliveries that `forget_deliveries` left.
+
+    Raises:
+        WebhookNotFound: unknown, or of another tenant.
+    """
+    _lock(sql, who, webhook_id)
+    sql.execute(delete(Delivery).where(Delivery.webhook_id == webhook_id))
+    sql.execute(delete(Webhook).where(Webhook.id == webhook_id))
+    _record(sql, who, "webhook_deleted", webhook_id, now)
+
+
+def rotate(sql: Sql, who: Principal, webhook_id: str, secret: str, now: datetime) -> webhook_wire.Webhook:
+    """Give it a new secret; the one before signs too for `OLD_SECRET_LIFE`, an older one no longer.
+
+    Raises:
+        WebhookNotFound: unknown, or of another tenant.
+    """
+    row = _lock(sql, who, webhook_id)
+    until = now + OLD_SECRET_LIFE
+    changed = update(Webhook).where(Webhook.id == webhook_id)
+    sql.execute(changed.values(secret=secret, old_secret=row.secret, old_secret_until=until))
+    _record(sql, who, "webhook_rotated", webhook_id, now)
+    return webhook_queries.get_webhook(sql, who.tenant, webhook_id)
+
+
+def ping(sql: Sql, who: Principal, webhook_id: str, delivery_id: str, now: datetime) -> webhook_wire.Delivery:
+    """A delivery of nothing but itself, which is tried once.
+
+    Raises:
+        WebhookNotFound: unknown, or of another tenant.
+        Conflict: it is disabled.
+    """
+    _check_enabled(_lock(sql, who, webhook_id))
+    values = {
+        "id": delivery_id,
+        "webhook_id": webhook_id,
+        "type": "ping",
+        "happened_at": now,
+        "state": DeliveryState.PENDING,
+        "attempt": 0,
+        "max_attempts": 1,
+        "due_at": now - WAITS_AT_MOST,
+        "log": [],
+    }  # fmt: skip  due for long: it goes before all that waits
+    sql.execute(insert(table_of(Delivery)), [values])
+    _wake(sql, webhook_id, now)
+    return webhook_queries.get_delivery(sql, webhook_id, delivery_id)
+
+
+def replay(sql: Sql, who: Principal, webhook_id: str, delivery_id: str, now: datetime) -> webhook_wire.Delivery:
+    """Send one delivery again, whatever came of it; one that is due anyway is sent at once.
+
+    Raises:
+        WebhookNotFound, DeliveryNotFound: unknown, or of another tenant.
+        Conflict: the webhook is disabled, or the delivery is just being sent.
+    """
+    _check_enabled(_lock(sql, who, webhook_id))
+    theirs = (Delivery.webhook_id == webhook_id) & (Delivery.id == delivery_id)
+    row = sql.execute(select(Delivery.lease_until).where(theirs).with_for_update()).first()
+    if row is None:
+        raise DeliveryNotFound("There is no delivery with this id.")
+    if row.lease_until is not None and row.lease_until > now:
+        raise Conflict("It is just being sent.")
+    sql.execute(update(Delivery).where(theirs).values(**_again(now)))
+    _wake(sql, webhook_id, now)
+    return webhook_queries.get_delivery(sql, webhook_id, delivery_id)
+
+
+def replay_failed(sql: Sql, who: Principal, webhook_id: str, since: datetime, now: datetime) -> int:
+    """Send again what failed of the events since then, up to `STEP`; how many.
+
+    Raises:
+        WebhookNotFound: unknown, or of another tenant.
+        Conflict: it is disabled.
+    """
+    _check_enabled(_lock(sql, who, webhook_id))
+    failed = (Delivery.webhook_id == webhook_id) & (Delivery.state == DeliveryState.FAILED)
+    of_jobs = failed & (Delivery.happened_at >= since) & Delivery.job_id.is_not(None)
+    some = select(Delivery.id).where(of_jobs).limit(STEP).cte("some")
+    again = update(Delivery).where(Delivery.id.in_(select(some.c.id))).values(**_again(now)).returning(Delivery.id)
+    _wake(sql, webhook_id, now)
+    return len(sql.execute(again).all())
+
+
+def _wake(sql: Sql, webhook_id: str, now: datetime) -> None:
+    """Somebody wants to see it tried now, however often it failed: its rest is over."""
+    rested = now - max(rest for _, rest in RESTS)
+    sql.execute(update(Webhook).where(Webhook.id == webhook_id).values(tried_at=rested))
+
+
+def _again(now: datetime) -> dict[str, object]:
+    """As many tries more, the first of them now."""
+    return {
+        "state": DeliveryState.PENDING, "max_attempts": Delivery.attempt + TRIES, "due_at": now, "ended_at": None,
+        "lease_until": None,
+    }  # fmt: skip
+
+
+def _lock(sql: Sql, who: Principal, webhook_id: str) -> Row[str, datetime | None]:
+    mine = (Webhook.id == webhook_id) & (Webhook.tenant == who.tenant)
+    row = sql.execute(select(Webhook.secret, Webhook.disabled_at).where(mine).with_for_update()).first()
+    if row is None:
+        raise webhook_queries.missing()
+    return row
+
+
+def _check_enabled(row: Row[str, datetime | None]) -> None:
+    if row.disabled_at is not None:
+        raise Conflict("It gets nothing more: it answered 410, or is being removed. Remove it and make a new one.")
+
+
+def _record(sql: Sql, who: Principal, action: str, webhook_id: str, now: datetime, **facts: object) -> None:
+    """Never the whole address: it may hold a password, and what is in the chain cannot be taken out."""
+    audit.append(sql, who.tenant, [audit.Event(f"key:{who.key_id}", action, webhook_id, facts)], now)

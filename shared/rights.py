@@ -1,0 +1,39 @@
+"""What a key of each role may do, in one table; who asks is refused where it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from shared.domain import Role
+
+
+class Right(StrEnum):
+    """What not every key may do; each may look at all of its tenant's films."""
+
+    CHANGE = "send, cancel, explain, classify again"
+    REVIEW = "say what it sees in a film"
+    DELETE_OWN = "delete what it sent"
+    DELETE_ANY = "delete any film of its tenant"
+    AUDIT_OWN = "read the audit trail of what it sent"
+    AUDIT_ANY = "read the audit trail of any film of its tenant, deleted ones too"
+    OPERATE = "see how the whole service does"
+    WEBHOOKS = "see and change webhooks"
+
+
+RIGHTS: Final[Mapping[str, frozenset[Right]]] = MappingProxyType(
+    {
+        Role.ADMIN: frozenset(Right),
+        Role.UPLOADER: frozenset({Right.CHANGE, Right.DELETE_OWN, Right.AUDIT_OWN}),
+        Role.REVIEWER: frozenset({Right.CHANGE, Right.REVIEW, Right.DELETE_OWN, Right.AUDIT_OWN}),
+        Role.AUDITOR: frozenset({Right.AUDIT_OWN, Right.AUDIT_ANY, Right.OPERATE}),
+    }
+)
+"""By role; a role that this build does not know may only look."""
+
+
+def has_right(role: str, right: Right) -> bool:
+    """Whether a key of this role may do that."""
+    return right in RIGHTS.get(role, frozenset())

@@ -1,0 +1,114 @@
+"""`plainfilm webhook …`: an admin's webhooks, over the API; and `run`, the process that sends."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shared.domain import DeliveryState
+from shared.settings import load_settings
+
+if TYPE_CHECKING:
+    from shared.client import Client
+    from shared.webhook_wire import Delivery, WebhookSecret
+
+cli = typer.Typer(help="Addresses that the ends of jobs are told to.", no_args_is_help=True, add_completion=False)
+
+WebhookId = Annotated[str, typer.Argument(help="as `plainfilm webhook list` prints it")]
+
+
+@cli.command()
+def add(url: Annotated[str, typer.Argument(help="where to send to; https")]) -> None:
+    """Tell an address of each job that ends from now on; prints its id and its secret, which is shown this once."""
+    with _client() as client:
+        _print_secret(client.add_webhook(url))
+
+
+@cli.command("list")
+def list_webhooks() -> None:
+    """Print all webhooks of the tenant."""
+    with _client() as client:
+        for found in client.list_webhooks().webhooks:
+            state = (
+                f"disabled {found.disabled_at:%Y-%m-%dT%H:%MZ}" if found.disabled_at else f"{found.failures} failures"
+            )
+            typer.echo(f"{found.id}  made {found.created_at:%Y-%m-%dT%H:%MZ}  {state}  {found.url}")
+
+
+@cli.command()
+def rotate(webhook_id: WebhookId) -> None:
+    """Make another secret and print it; the old one signs too for 24 hours."""
+    with _client() as client:
+        _print_secret(client.rotate_webhook(webhook_id))
+
+
+@cli.command()
+def remove(webhook_id: WebhookId) -> None:
+    """Tell it nothing any more, and forget what it was told."""
+    with _client() as client:
+        client.remove_webhook(webhook_id)
+    typer.echo(f"{webhook_id} is removed")
+
+
+@cli.command()
+def test(webhook_id: WebhookId) -> None:
+    """Send it something that says nothing, once; `plainfilm webhook deliveries` shows what it answered."""
+    with _client() as client:
+        _print_delivery(client.ping_webhook(webhook_id))
+
+
+@cli.command()
+def deliveries(
+    webhook_id: WebhookId,
+    status: Annotated[DeliveryState | None, typer.Option(help="those of this status alone")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="how many, newest first")] = 20,
+) -> None:
+    """Print what it was told, and what came of it."""
+    wishes = {"limit": str(limit)} | ({"status": status.value} if status else {})
+    with _client() as client:
+        for found in client.list_deliveries(webhook_id, **wishes).deliveries:
+            _print_delivery(found)
+
+
+@cli.command()
+def replay(
+    webhook_id: WebhookId,
+    delivery_id: Annotated[str | None, typer.Argument(help="one delivery")] = None,
+    failed_since: Annotated[datetime | None, typer.Option(help="instead: all that failed since then, in UTC")] = None,
+) -> None:
+    """Send one delivery again, or all that failed since a time."""
+    if (delivery_id is None) == (failed_since is None):
+        raise typer.BadParameter("Name one delivery, or --failed-since, and not both.")
+    with _client() as client:
+        if delivery_id is not None:
+            _print_delivery(client.replay_delivery(webhook_id, delivery_id))
+        elif failed_since is not None:
+            found = client.replay_failed(webhook_id, failed_since.replace(tzinfo=UTC).isoformat())
+            typer.echo(f"{found} are sent again")
+
+
+@cli.command()
+def run() -> None:
+    """Tell webhooks until told to stop; `plainfilm up` starts it where PLAINFILM_WEBHOOKS is set."""
+    from shared.webhooks.run import run as run_here  # noqa: PLC0415  only this command needs its imports
+
+    run_here(load_settings())
+
+
+def _client() -> Client:
+    from shared.client import open_client  # noqa: PLC0415  `run` does without
+
+    return open_client(load_settings())
+
+
+def _print_secret(made: WebhookSecret) -> None:
+    typer.echo(f"{made.id}  {made.url}")
+    typer.echo(made.secret)
+
+
+def _print_delivery(found: Delivery) -> None:
+    last = found.attempts[-1] if found.attempts else None
+    came = "not tried yet" if last is None else f"tries: {len(found.attempts)}, the last: {last.error or last.status}"
+    typer.echo(f"{found.id}  {found.type}  {found.job_id or '-'}  {found.status.value}  {came}")

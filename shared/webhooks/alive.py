@@ -1,0 +1,25 @@
+"""`python -m shared.webhooks.alive`: exit 0 where this host's dispatcher has looked lately, else 1: a health check."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Final
+
+from shared.settings import load_settings
+from shared.webhooks.run import sign_of_life
+
+ALIVE_S: Final = 60.0
+"""A look may wait for the database for some time."""
+
+
+def main() -> int:
+    """The exit status."""
+    try:
+        return 0 if time.time() - sign_of_life(load_settings()).stat().st_mtime < ALIVE_S else 1
+    except FileNotFoundError:
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""The process that tells webhooks: `python -m shared.webhooks.run`, which is `plainfilm webhook run`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import uuid_utils
+
+from shared import home, private_files
+from shared.db.deliveries import DeliveryClaim
+from shared.db.engine import build_database
+from shared.exits import end_plainly
+from shared.log import get_logger, logging_faults, set_up_logging
+from shared.settings import Settings, load_settings
+from shared.webhooks import targets
+from shared.webhooks.dispatch import Dispatcher
+from shared.webhooks.post import Poster
+
+log = get_logger(__name__)
+
+SENDERS: Final = 8
+"""Deliveries that a process sends at a time."""
+
+LOOK_EVERY_S: Final = 1.0
+PURGE_EVERY_S: Final = 600.0
+REST_S: Final = 0.05
+"""Between two steps of the same, where there is more to do: others write meanwhile."""
+
+
+class Running:
+    """The loop, and the word that it is to end."""
+
+    def __init__(self, dispatcher: Dispatcher, sign: Path) -> None:
+        self._dispatcher = dispatcher
+        self._sign = sign
+        self._is_ending = False
+        self._look_at = self._purge_at = 0.0
+
+    def end(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
+        """A signal handler: no other delivery is begun; those in hand are waited for."""
+        self._is_ending = True
+
+    def run(self) -> None:
+        """Look and send until `end`."""
+        sending: set[Future[None]] = set()
+        with ThreadPoolExecutor(SENDERS, "sender") as pool:
+            while not self._is_ending:
+                if time.monotonic() >= self._look_at:
+                    self._look_at = time.monotonic() + LOOK_EVERY_S
+                    self._look()
+                with logging_faults(log, "webhooks.claim_failed"):
+                    claims = self._dispatcher.claim(SENDERS - len(sending))
+                    sending |= {pool.submit(self._deliver, held) for held in claims}
+                sending = self._rest(sending)
+
+    def _look(self) -> None:
+        """One step of each, so that what was found is sent before more is looked for."""
+        with logging_faults(log, "webhooks.look_failed"):
+            is_more = self._dispatcher.look() > 0
+            if time.monotonic() >= self._purge_at:
+                self._purge_at = time.monotonic() + PURGE_EVERY_S
+                if self._dispatcher.purge():
+                    self._purge_at, is_more = 0.0, True
+            if is_more:
+                self._look_at = time.monotonic() + REST_S
+            self._sign.touch(0o600)
+
+    def _deliver(self, held: DeliveryClaim) -> None:
+        with logging_faults(log, "webhooks.delivery_failed"):
+            self._dispatcher.deliver(held)
+
+    def _rest(self, sending: set[Future[None]]) -> set[Future[None]]:
+        """Until the next look, or until a sender is free."""
+        left_s = max(0.0, self._look_at - time.monotonic())
+        if not sending:
+            time.sleep(left_s)
+            return sending
+        return wait(sending, left_s, FIRST_COMPLETED).not_done
+
+
+def sign_of_life(settings: Settings) -> Path:
+    """A file that this host's dispatcher touches with each look."""
+    return settings.run / f"webhooks-{socket.gethostname()[:64]}"
+
+
+def run(settings: Settings) -> None:
+    """Tell webhooks until told to stop.
+
+    Raises:
+        WebhooksOff: the operator did not ask for it.
+    """
+    targets.check_on(settings)
+    set_up_logging(settings.log_level, "webhooks")
+    logging.getLogger("httpcore").setLevel("WARNING")  # it would tell addresses
+    home.prepare(settings, partial(print, file=sys.stderr))
+    private_files.make_folder(settings.run)
+    database = build_database(settings)
+    poster = Poster(targets.resolve, allow_private=settings.webhooks_private)
+    dispatcher = Dispatcher(database, poster, lambda: str(uuid_utils.uuid7()), random.Random())  # noqa: S311  jitter
+    sign = sign_of_life(settings)
+    running = Running(dispatcher, sign)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, running.end)
+    log.info("webhooks.started", pid=os.getpid(), private=settings.webhooks_private)
+    try:
+        running.run()
+    finally:
+        sign.unlink(missing_ok=True)
+        database.close()
+
+
+if __name__ == "__main__":
+    end_plainly(lambda: run(load_settings()), "webhook")

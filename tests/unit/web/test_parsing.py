@@ -1,0 +1,63 @@
+"""Each field of a request that is wrong is told: in a sentence for people, and by its place for programs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.api import Api
+from tests.api_answers import UNKNOWN, problem
+from tests.api_cases import fail, succeed
+
+
+def test_each_parameter_that_is_wrong_is_named(api: Api) -> None:
+    """By its name; the sentence has all of them."""
+    found = problem(api.get("/api/v1/jobs?limit=0&status=done&colour=1"), 400, "invalid_request")
+    assert [each.pointer for each in found.errors] == ["status", "limit", "colour"]
+    assert (
+        found.detail == "The query is not valid: " + "; ".join(f"{e.pointer}: {e.detail}" for e in found.errors) + "."
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "pointers"),
+    [
+        ({"label": "a name", "reader": 1}, ["#/label", "#/reader"]),
+        ({"label": "normal", "a/b~c d": 1}, ["#/a~1b~0c%20d"]),
+        ({}, ["#/label"]),
+        ("normal", ["#"]),
+    ],
+)
+def test_each_field_of_a_body_is_pointed_to(api: Api, body: object, pointers: list[str]) -> None:
+    """By a JSON pointer as a fragment, RFC 6901; the body itself by an empty one. What it said is not repeated."""
+    response = api.request("POST", f"/api/v1/jobs/{succeed(api)}/reviews", json=body)
+    found = problem(response, 400, "invalid_request")
+    assert [each.pointer for each in found.errors] == pointers
+    assert "a name" not in response.text
+
+
+def test_a_field_of_a_form_has_a_name(api: Api) -> None:
+    """Like a parameter."""
+    response = api.request("POST", f"/api/v1/jobs/{UNKNOWN}/explanations", data={"method": "guess"})
+    assert [each.pointer for each in problem(response, 400, "invalid_request").errors] == ["method"]
+
+
+def test_other_problems_have_no_fields(api: Api) -> None:
+    """The list is there, and empty."""
+    assert problem(api.get(f"/api/v1/jobs/{UNKNOWN}"), 404, "job_not_found").errors == []
+
+
+def test_the_error_of_a_failed_job_is_the_problem_that_it_would_have_been(api: Api) -> None:
+    """In its answer and in lists."""
+    path = f"/api/v1/jobs/{fail(api)}"
+    (listed,) = (api.get("/api/v1/jobs").json or {})["jobs"]
+    assert (
+        (api.get(path).json or {})["error"]
+        == listed["error"]
+        == {
+            "type": "/problems#blob_missing",
+            "title": "The stored film is missing or damaged",
+            "status": 500,
+            "detail": "The stored film is missing.",
+            "code": "blob_missing",
+        }
+    )

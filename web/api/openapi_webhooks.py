@@ -1,0 +1,116 @@
+"""What the OpenAPI document says of webhooks: how they are made, and what a receiver is sent."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydantic import BaseModel
+
+from shared import webhook_wire as wire
+from web.api.openapi_parts import Json, json_of, make_operation, make_parameter, make_query, text_header
+
+MODELS: Final[tuple[type[BaseModel], ...]] = (
+    wire.Webhook,
+    wire.WebhookSecret,
+    wire.WebhookList,
+    wire.WebhookRequest,
+    wire.Delivery,
+    wire.DeliveryList,
+    wire.ReplayRequest,
+    wire.Replayed,
+    wire.JobEnded,
+    wire.Ping,
+)
+
+OF_ONE: Final = "/api/v1/webhooks/{webhook_id}"
+
+
+def build_paths() -> Json:
+    """The operations; all are for admins' keys."""
+    webhook_id = [_id("webhook_id", "the webhook's id")]
+    both = [*webhook_id, _id("delivery_id", "the delivery's id, the receiver's `webhook-id`")]
+    words = "Tell an address of each job that ends from now on; the secret is shown this once"
+    create = _make("createWebhook", words, "WebhookSecret", [], [400, 403, 408, 409, 413])
+    created = create["responses"].pop("200") | {"headers": {"Location": text_header("the webhook")}}
+    create["responses"]["201"] = created
+    create["requestBody"] = _body("WebhookRequest")
+    remove = _make("deleteWebhook", "Tell a webhook nothing more, and forget its deliveries", "Webhook", webhook_id)
+    remove["responses"]["204"] = {"description": "it is removed"}
+    del remove["responses"]["200"]
+    words = "Send all again that failed since a time"
+    again = _accepted(_make("replayFailed", words, "Replayed", webhook_id, [400, 403, 404, 408, 409, 413]))
+    again["requestBody"] = _body("ReplayRequest")
+    words = "What a webhook was told, newest first, with each try"
+    listed = _make(
+        "listDeliveries", words, "DeliveryList", [*webhook_id, *make_query(wire.DeliveryQuery)], [400, 403, 404]
+    )
+    once = _make("replayDelivery", "Send one delivery again", "Delivery", both, [403, 404, 409])
+    words = "Have a ping sent, once"
+    ping = _make("testWebhook", words, "Delivery", webhook_id, [403, 404, 409])
+    words = "Make another secret; the one before signs too for 24 hours"
+    return {
+        "/api/v1/webhooks": {
+            "post": create,
+            "get": _make("listWebhooks", "All webhooks of the tenant", "WebhookList", [], [403]),
+        },
+        OF_ONE: {"get": _make("getWebhook", "One webhook", "Webhook", webhook_id), "delete": remove},
+        f"{OF_ONE}/rotate": {"post": _make("rotateWebhook", words, "WebhookSecret", webhook_id)},
+        f"{OF_ONE}/test": {"post": _accepted(ping)},
+        f"{OF_ONE}/replay": {"post": again},
+        f"{OF_ONE}/deliveries": {"get": listed},
+        f"{OF_ONE}/deliveries/{{delivery_id}}/replay": {"post": _accepted(once)},
+    }
+
+
+def build_webhooks() -> Json:
+    """What receivers are sent."""
+    return {
+        "jobEnded": {"post": _sent("jobEnded", "A job has ended", "JobEnded")},
+        "ping": {"post": _sent("ping", "An admin tries the webhook", "Ping")},
+    }
+
+
+def _sent(name: str, summary: str, schema: str) -> Json:
+    headers = [
+        make_parameter(f"webhook-{word}", "header", {"type": "string"}, meaning)
+        for word, meaning in (
+            ("id", "of the delivery: the same at each try, so that one that came twice is known"),
+            ("timestamp", "of the try, in seconds since 1970"),
+            (
+                "signature",
+                "by Standard Webhooks 1.0: `v1,` and an HMAC-SHA256 in base64; of several any may be checked",
+            ),
+        )
+    ]
+    answers = {
+        "2XX": {"description": "taken; with any other answer, a redirect too, it is sent again"},
+        "410": {"description": "nothing more is to be sent: the webhook is disabled"},
+    }
+    return {
+        "operationId": name,
+        "summary": summary,
+        "security": [],
+        "parameters": headers,
+        "requestBody": _body(schema),
+        "responses": answers,
+    }
+
+
+def _make(name: str, summary: str, schema: str, parameters: list[Json], problems: list[int] | None = None) -> Json:
+    """No webhook is told as deleted: no 410."""
+    operation = make_operation(name, summary, schema, parameters, problems or [403, 404])
+    operation["responses"].pop("410", None)
+    return operation
+
+
+def _accepted(operation: Json) -> Json:
+    operation["responses"]["202"] = operation["responses"].pop("200")
+    return operation
+
+
+def _body(schema: str) -> Json:
+    return {"required": True, "content": json_of(schema)}
+
+
+def _id(name: str, meaning: str) -> Json:
+    return make_parameter(name, "path", {"type": "string", "format": "uuid"}, meaning)
