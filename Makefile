@@ -19,7 +19,7 @@ run: $(VENV)/.run ## the whole service on this machine: http://127.0.0.1:8000
 	@exec $(BIN)/plainfilm up
 
 test: $(VENV)/.test chromium ## install what the tests need and run all of them
-	$(BIN)/pytest --numprocesses=2
+	$(BIN)/pytest --numprocesses=2 --reruns=1
 
 lint: $(VENV)/.test ## format, rules, types, imports
 	$(BIN)/ruff format --check .

@@ -75,6 +75,23 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:  # Any:
     return ByFile(config, log)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a run with `--reruns`: only tests that start real processes may fail once (DECISIONS 70)."""
+    for item in items:
+        if not item.nodeid.startswith(ALONE):
+            item.add_marker(pytest.mark.flaky(reruns=0))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What failed at first is shown in full: it passed when run again, which is no reason to forget it."""
+    failed_once = terminalreporter.getreports("rerun")
+    if failed_once:
+        terminalreporter.section("failed at first, run again")
+    for report in failed_once:
+        terminalreporter.write_sep("_", report.nodeid, red=True, bold=True)
+        report.toterminal(terminalreporter._tw)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """URL of a PostgreSQL server: PLAINFILM_TEST_DATABASE_URL, else one started from a wheel.
