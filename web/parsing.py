@@ -105,13 +105,14 @@ def idempotency_key() -> str | None:
 
 
 def read_json() -> object:
-    """The body; None where it is no JSON, or nested too deep to be read.
+    """The body.
 
     Raises:
+        InvalidRequest: it is no JSON, is not called so, or is nested too deep to be read.
         TooLarge: it has more than `MOST_JSON_BYTES`; the rest was not read.
     """
     if not request.is_json:
-        return None
+        raise InvalidRequest("The request's body must be JSON, sent with Content-Type: application/json.")
     body = b""
     while len(body) <= MOST_JSON_BYTES and (piece := request.stream.read(MOST_JSON_BYTES + 1 - len(body))):
         body += piece
@@ -119,5 +120,5 @@ def read_json() -> object:
         raise TooLarge(f"The request has more than {MOST_JSON_BYTES} bytes of JSON.")
     try:
         return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("The request's body is no JSON that can be read.") from error

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, exists, insert, literal, not_, or_, select, update
@@ -36,6 +37,9 @@ LOOK_EVENTS: Final = 1000
 
 AT_ONCE: Final = 4
 """Deliveries of one webhook that are sent at a time; one where the last try failed: who hangs takes one sender."""
+
+TENANT_AT_ONCE: Final = 6
+"""Deliveries of one tenant that a process sends at a time, of eight: its slow receivers leave some to the others."""
 
 RESTS: Final = ((8, timedelta(minutes=1)), (30, timedelta(minutes=5)))
 """Between two tries of a webhook, after so many that failed: a dead receiver's backlog costs others little."""
@@ -147,8 +151,12 @@ def has_due(sql: Sql, now: datetime) -> bool:
     return sql.scalar(found) is not None
 
 
-def claim(sql: Sql, now: datetime, room: int) -> list[DeliveryClaim]:
-    """Take up to `room` due deliveries, each with a lease: of the webhooks in turn, of each so many at a time."""
+def claim(sql: Sql, now: datetime, room: int, in_hand: Mapping[str, int] = MappingProxyType({})) -> list[DeliveryClaim]:
+    """Take up to `room` due deliveries, each with a lease: of the webhooks in turn, of each so many at a time.
+
+    Args:
+        in_hand: by tenant, deliveries that the caller is sending: of one tenant it is given `TENANT_AT_ONCE` at most.
+    """
     turns = sql.execute(
         select(*_OF_A_WEBHOOK)
         .where(*_is_its_turn(now))
@@ -159,9 +167,11 @@ def claim(sql: Sql, now: datetime, room: int) -> list[DeliveryClaim]:
     being_sent = select(Delivery.webhook_id).where(Delivery.lease_until >= now)
     busy = Counter(sql.scalars(being_sent))  # counted here: grouped by SQLite, all deliveries would be gone through
     claims: list[DeliveryClaim] = []
+    of_tenant = Counter(in_hand)
     for hook in turns:
         allowed = (1 if hook.failures else AT_ONCE) - busy[hook.id]
-        rows = _take(sql, hook.id, now, min(allowed, room - len(claims)))
+        rows = _take(sql, hook.id, now, min(allowed, TENANT_AT_ONCE - of_tenant[hook.tenant], room - len(claims)))
+        of_tenant[hook.tenant] += len(rows)
         signing = [hook.secret, hook.old_secret] if hook.old_secret and hook.old_secret_until > now else [hook.secret]
         claims += [
             DeliveryClaim(
@@ -256,7 +266,8 @@ def purge(sql: Sql, now: datetime) -> int:
     """Give up what nobody will take, remove what ended longer ago than `KEPT`, `PURGE_STEP` of each; how many."""
     waiting = select(Delivery.id).join(Webhook, Webhook.id == Delivery.webhook_id).where(_WAITS)
     changed = _fail(sql, waiting.where(Webhook.disabled_at.is_not(None)), now)
-    changed += _fail(sql, waiting.where(Delivery.due_at < now - WAITS_AT_MOST, Delivery.job_id.is_not(None)), now)
+    of_jobs = waiting.where(Delivery.due_at < now - WAITS_AT_MOST, Delivery.job_id.is_not(None))
+    changed += _fail(sql, of_jobs.where(_is_free(now)), now)
     old = (
         select(Delivery.id)
         .where(Delivery.ended_at < now - KEPT)
@@ -270,8 +281,12 @@ def purge(sql: Sql, now: datetime) -> int:
 
 
 def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    free = Delivery.lease_until.is_(None) | (Delivery.lease_until < now)
-    return _WAITS, Delivery.due_at <= now, free
+    return _WAITS, Delivery.due_at <= now, _is_free(now)
+
+
+def _is_free(now: datetime) -> ColumnElement[bool]:
+    """Nobody is sending it."""
+    return Delivery.lease_until.is_(None) | (Delivery.lease_until < now)
 
 
 def _is_its_turn(now: datetime) -> tuple[ColumnElement[bool], ...]:

@@ -68,6 +68,7 @@ def make_engine(url: str) -> Engine:
         max_overflow=15,
         pool_timeout=5,
         pool_pre_ping=True,
+        hide_parameters=True,
         connect_args={
             "connect_timeout": 3,
             "keepalives_idle": 10,
@@ -82,7 +83,10 @@ def _sqlite_engine(url: str) -> Engine:
     if database:
         private_files.make_folder(Path(database).parent)
     engine = create_engine(
-        url, poolclass=IdleStack, connect_args={"timeout": SQLITE_BUSY_S, "check_same_thread": False}
+        url,
+        poolclass=IdleStack,
+        hide_parameters=True,
+        connect_args={"timeout": SQLITE_BUSY_S, "check_same_thread": False},
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

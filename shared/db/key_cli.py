@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
-from shared.db import keys
+from shared.db import keys, webhook_queries
 from shared.db.engine import open_database
 from shared.domain import DEFAULT_TENANT, Role
 from shared.settings import load_settings
@@ -37,11 +38,15 @@ def list_keys() -> None:
 
 @key.command()
 def revoke(key_id: Annotated[str, typer.Argument(help="the 12 digits between the key's underscores")]) -> None:
-    """End a key for good, with the browser sessions and links that came of it. Films that it sent stay."""
+    """End a key for good, with the browser sessions and links that came of it. Films and webhooks of it stay."""
     database = open_database(load_settings())
     with database.begin() as session:
-        keys.revoke_key(session, key_id, database.now(session))
+        of_tenant = keys.revoke_key(session, key_id, database.now(session))
+        told = [hook.url for hook in webhook_queries.list_webhooks(session, of_tenant).webhooks]
     typer.echo(f"{key_id} is revoked")
+    if told:
+        hosts = ", ".join(sorted({str(urlsplit(url).hostname) for url in told}))
+        typer.echo(f"'{of_tenant}' goes on telling its webhooks, whoever made them, of jobs that end: {hosts}")
 
 
 @key.command()

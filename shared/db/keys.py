@@ -79,8 +79,11 @@ def list_keys(session: Session) -> Sequence[ApiKey]:
     return session.scalars(select(ApiKey).order_by(ApiKey.tenant, ApiKey.created_at, ApiKey.id)).all()
 
 
-def revoke_key(session: Session, key_id: str, now: datetime) -> None:
+def revoke_key(session: Session, key_id: str, now: datetime) -> str:
     """End a key for good, and the links into the pages that were made for it.
+
+    Returns:
+        Its tenant.
 
     Raises:
         NotFound: no such key.
@@ -94,6 +97,7 @@ def revoke_key(session: Session, key_id: str, now: datetime) -> None:
         raise Conflict(f"The key {key_id} was revoked before.")
     session.execute(delete(LoginLink).where(LoginLink.key_id == key_id))
     audit.append(session, row.tenant, [audit.Event("system", "key_revoked", key_id)], now)
+    return row.tenant
 
 
 def get_principal(sql: Sql, key: str) -> Principal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, func, select
@@ -88,7 +87,7 @@ def _webhook(row: AnyRow) -> wire.Webhook:
 
 
 def _delivery(row: AnyRow) -> wire.Delivery:
-    due: datetime | None = row.due_at if row.state == DeliveryState.PENDING else None
+    due = max(row.due_at, row.happened_at) if row.state == DeliveryState.PENDING else None  # a ping goes before all
     return wire.Delivery(
         id=row.id,
         type=row.type,

@@ -31,6 +31,8 @@ OLD_SECRET_LIFE: Final = timedelta(hours=24)
 
 TAKEN: Final = "There is a webhook with this address already; where its secret is lost, rotate it."
 
+DISABLED: Final = "There is a webhook with this address that gets nothing more; remove it, and make it again."
+
 STEP: Final = 1000
 """Deliveries that one transaction removes, or sends again: films that come meanwhile wait for no more."""
 
@@ -61,9 +63,10 @@ def make_webhook(sql: Sql, who: Principal, new: NewWebhook, now: datetime) -> we
         Conflict: the tenant has one with this address, or as many as it may have.
     """
     sql.execute(select(Tenant.id).where(Tenant.id == who.tenant).with_for_update(key_share=True))  # one at a time
-    theirs = sql.execute(select(Webhook.url).where(Webhook.tenant == who.tenant)).scalars().all()
+    found = sql.execute(select(Webhook.url, Webhook.disabled_at).where(Webhook.tenant == who.tenant))
+    theirs = {row.url: row.disabled_at for row in found}
     if new.url in theirs:
-        raise Conflict(TAKEN)
+        raise Conflict(TAKEN if theirs[new.url] is None else DISABLED)
     if len(theirs) >= MOST_WEBHOOKS:
         raise Conflict(f"There are {MOST_WEBHOOKS} webhooks already, as many as a tenant may have.")
     newest = sql.scalar(select(AuditHead.seq).where(AuditHead.stream == who.tenant))
@@ -137,7 +140,7 @@ def ping(sql: Sql, who: Principal, webhook_id: str, delivery_id: str, now: datet
 
 
 def replay(sql: Sql, who: Principal, webhook_id: str, delivery_id: str, now: datetime) -> webhook_wire.Delivery:
-    """Send one delivery again, whatever came of it; one that is due anyway is sent at once.
+    """Send one delivery again, whatever came of it: it is due now, behind what has been due for longer.
 
     Raises:
         WebhookNotFound, DeliveryNotFound: unknown, or of another tenant.

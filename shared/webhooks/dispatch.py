@@ -7,7 +7,9 @@ lease is over.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from shared import webhook_wire as wire
@@ -49,15 +51,15 @@ class Dispatcher:
                 made += deliveries.keep(sql, news, self.database.now(sql), self.new_id)
         return made
 
-    def claim(self, room: int) -> list[DeliveryClaim]:
-        """Take what is due, up to `room`; reads before it takes a write lock."""
+    def claim(self, room: int, in_hand: Mapping[str, int] = MappingProxyType({})) -> list[DeliveryClaim]:
+        """Take what is due, up to `room`, see `deliveries.claim`; reads before it takes a write lock."""
         if not room:
             return []
         with self.database.read_core() as sql:
             if not deliveries.has_due(sql, self.database.now(sql)):
                 return []
         with self.database.begin_core() as sql:
-            return deliveries.claim(sql, self.database.now(sql), room)
+            return deliveries.claim(sql, self.database.now(sql), room, in_hand)
 
     def deliver(self, held: DeliveryClaim) -> DeliveryState | None:
         """Send one and write down what came of it; where that fails, it is sent again after its lease."""

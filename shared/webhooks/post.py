@@ -2,7 +2,7 @@
 
 httpcore speaks HTTP and TLS; the host's name stays in the request, the certificate is checked for it, and only the
 connection is ours: to an address that was looked at. No redirect is followed, no proxy is asked, no cookie is kept, and
-of the answer the head alone is read, up to httpcore's 100 KiB.
+of the answer the head alone is read, up to `HEAD_BYTES`, with all that announces it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from shared.webhooks.targets import Resolve, check_url, is_public
 CONNECT_S: Final = 5.0
 WHOLE_S: Final = 15.0
 """From the resolved name to the answer's head."""
+
+HEAD_BYTES: Final = 100 * 2**10
+"""httpcore's own limit is of one head, and any number may come before the last, each with a status of 1xx."""
 
 RESOLVE_S: Final = 30.0
 """A name that is found later is not sent to: the lease could end meanwhile, and another dispatcher begin."""
@@ -144,7 +147,7 @@ class _Checked(httpcore.NetworkBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failed = error
             else:
-                return _Timed(stream, end)
+                return _Bounded(stream, end)
         raise failed
 
     def _find(self, host: str, port: int) -> list[str]:
@@ -160,17 +163,26 @@ class _Checked(httpcore.NetworkBackend):
         return addresses
 
 
-class _Timed(httpcore.NetworkStream):
-    """A connection that ends at one moment, however slowly its bytes come."""
+class _Bounded(httpcore.NetworkStream):
+    """A connection that ends at one moment, however slowly its bytes come, and after so many of them."""
 
     def __init__(self, stream: httpcore.NetworkStream, end: float) -> None:
         self._stream = stream
         self._end = end
+        self._left_bytes = HEAD_BYTES
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """As httpcore's; at the most until the end."""
+        """As httpcore's; at the most until the end.
+
+        Raises:
+            httpcore.ReadError: more comes than is read.
+        """
         del timeout
-        return self._stream.read(max_bytes, _left_s(self._end))
+        if self._left_bytes <= 0:
+            raise httpcore.ReadError("its head has no end")
+        data = self._stream.read(min(max_bytes, self._left_bytes), _left_s(self._end))
+        self._left_bytes -= len(data)
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Likewise."""
@@ -194,7 +206,7 @@ class _Timed(httpcore.NetworkStream):
             stream = self._stream.start_tls(ssl_context, server_hostname, _left_s(self._end))
         except httpcore.ConnectError as error:
             raise TlsFailed(str(error)) from error
-        return _Timed(stream, self._end)
+        return _Bounded(stream, self._end)
 
     def get_extra_info(self, info: str) -> Any:  # Any: httpcore's own
         """What httpcore asks about."""

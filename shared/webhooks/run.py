@@ -9,6 +9,8 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
@@ -53,15 +55,15 @@ class Running:
 
     def run(self) -> None:
         """Look and send until `end`."""
-        sending: set[Future[None]] = set()
+        sending: dict[Future[None], str] = {}
         with ThreadPoolExecutor(SENDERS, "sender") as pool:
             while not self._is_ending:
                 if time.monotonic() >= self._look_at:
                     self._look_at = time.monotonic() + LOOK_EVERY_S
                     self._look()
                 with logging_faults(log, "webhooks.claim_failed"):
-                    claims = self._dispatcher.claim(SENDERS - len(sending))
-                    sending |= {pool.submit(self._deliver, held) for held in claims}
+                    claims = self._dispatcher.claim(SENDERS - len(sending), Counter(sending.values()))
+                    sending |= {pool.submit(self._deliver, held): held.tenant for held in claims}
                 sending = self._rest(sending)
 
     def _look(self) -> None:
@@ -80,13 +82,13 @@ class Running:
         with logging_faults(log, "webhooks.delivery_failed"):
             self._dispatcher.deliver(held)
 
-    def _rest(self, sending: set[Future[None]]) -> set[Future[None]]:
-        """Until the next look, or until a sender is free."""
+    def _rest(self, sending: Mapping[Future[None], str]) -> dict[Future[None], str]:
+        """Until the next look, or until a sender is free; what is still being sent, and for which tenant."""
         left_s = max(0.0, self._look_at - time.monotonic())
         if not sending:
             time.sleep(left_s)
-            return sending
-        return wait(sending, left_s, FIRST_COMPLETED).not_done
+            return {}
+        return {future: sending[future] for future in wait(sending, left_s, FIRST_COMPLETED).not_done}
 
 
 def sign_of_life(settings: Settings) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Barrier
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy import select, update
 
 from shared.db import audit, deletions, deliveries, jobs
-from shared.db.deliveries import AT_ONCE, LEASE_S, RETRY_AFTER_S, TRIES, Answer
+from shared.db.deliveries import AT_ONCE, LEASE_S, RETRY_AFTER_S, TENANT_AT_ONCE, TRIES, Answer
 from shared.db.engine import Database
 from shared.db.keys import Principal
 from shared.db.tables import AuditEvent
@@ -18,6 +19,7 @@ from shared.db.webhook_tables import Delivery, Webhook
 from shared.domain import DeliveryState, Role
 from shared.errors import Conflict
 from shared.webhooks.dispatch import Dispatcher, pause_s
+from shared.webhooks.run import SENDERS
 from shared.wiring import Resources
 from tests.api import make_tenant
 from tests.fakes import FixedClock
@@ -215,7 +217,7 @@ def test_a_webhook_has_few_at_a_time_and_one_while_it_fails(
     for _ in range(6):
         cancel_job(database)
     dispatcher.look()
-    first = claim_all(database)
+    first = [*claim_all(database), *claim_all(database)]  # one claim takes no more of a tenant than `TENANT_AT_ONCE`
     assert sorted(held.webhook_id for held in first) == sorted([slow, quick] * AT_ONCE)
     assert claim_all(database) == []
     for held in first:
@@ -227,6 +229,23 @@ def test_a_webhook_has_few_at_a_time_and_one_while_it_fails(
     for held in second:
         note(database, held, TAKEN)
     assert get_webhook(database, slow).failures == 0
+
+
+def test_a_tenants_slow_receivers_leave_senders_to_others(database: Database, dispatcher: Dispatcher) -> None:
+    """However much waits for them: of a process's eight at least two."""
+    make_tenant(database, "ward-7")
+    for n in range(3):
+        make_webhook(database, f"{NOWHERE}{n}")
+    theirs, _ = make_webhook(database, NOWHERE, Principal("k", "ward-7", Role.ADMIN))
+    for _ in range(4):
+        cancel_job(database)
+    cancel_job(database, tenant="ward-7")
+    dispatcher.look()
+    first = dispatcher.claim(TENANT_AT_ONCE)
+    assert [held.tenant for held in first] == ["default"] * TENANT_AT_ONCE
+    second = dispatcher.claim(SENDERS - len(first), Counter(held.tenant for held in first))
+    assert [held.webhook_id for held in second] == [theirs]
+    assert dispatcher.claim(1, {"default": TENANT_AT_ONCE - 1, "ward-7": 1}) != []
 
 
 def test_webhooks_take_turns(database: Database, dispatcher: Dispatcher, clock: FixedClock) -> None:

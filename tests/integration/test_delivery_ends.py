@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from shared.db import deliveries, webhooks
-from shared.db.deliveries import AT_ONCE, TRIES, WAITS_AT_MOST, Answer
+from shared.db.deliveries import AT_ONCE, LEASE_S, TRIES, WAITS_AT_MOST, Answer
 from shared.db.engine import Database
 from shared.db.webhook_tables import Delivery
 from shared.domain import DeliveryState
@@ -48,6 +48,8 @@ def test_a_receiver_that_is_gone_is_told_nothing_more(database: Database, dispat
     cancel_job(database)
     assert (dispatcher.look(), claim_all(database)) == (0, [])
     assert actions(database, webhook_id) == ["webhook_made", "webhook_disabled"]
+    with pytest.raises(Conflict, match="remove it"):
+        make_webhook(database, NOWHERE)
     with pytest.raises(Conflict), database.begin_core() as sql:
         webhooks.replay(sql, ADMIN, webhook_id, first.id, database.now(sql))
 
@@ -131,6 +133,22 @@ def test_what_nobody_came_to_try_for_days_is_given_up(
     assert states(database, webhook_id) == ["pending"]
 
 
+def test_what_is_being_sent_is_not_given_up(database: Database, dispatcher: Dispatcher, clock: FixedClock) -> None:
+    """Its receiver came back just before the four days were over; that of a dead dispatcher is."""
+    webhook_id, _ = make_webhook(database, NOWHERE)
+    cancel_job(database)
+    cancel_job(database)
+    dispatcher.look()
+    clock.advance(WAITS_AT_MOST.total_seconds() - LEASE_S / 2)
+    first, _ = claim_all(database)
+    clock.advance(LEASE_S - 1)
+    assert dispatcher.purge() == 0
+    note(database, first, TAKEN)
+    clock.advance(2)
+    assert dispatcher.purge() == 1
+    assert states(database, webhook_id) == ["delivered", "failed"]
+
+
 def test_who_fails_again_and_again_rests(database: Database, dispatcher: Dispatcher, clock: FixedClock) -> None:
     """A minute, then five, however much waits for it; a ping and a replay are tried at once, and a success ends it."""
     webhook_id, _ = make_webhook(database, NOWHERE)
@@ -146,6 +164,7 @@ def test_who_fails_again_and_again_rests(database: Database, dispatcher: Dispatc
     assert dispatcher.claim(8) == []
     with database.begin_core() as sql:
         ping = webhooks.ping(sql, ADMIN, webhook_id, new_job_id(), database.now(sql))
+        assert ping.next_attempt_at == ping.happened_at
     (held,) = claim_all(database)
     assert held.id == ping.id
     note(database, held, TAKEN)

@@ -83,6 +83,12 @@ def huge_head(handler: BaseHTTPRequestHandler) -> None:
     handler.end_headers()
 
 
+def announce(handler: BaseHTTPRequestHandler) -> None:
+    """Head after head, none of them the last."""
+    while True:
+        handler.wfile.write(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000)
+
+
 def huge_body(handler: BaseHTTPRequestHandler) -> None:
     """A body that is never through."""
     handler.send_response(200)
@@ -134,6 +140,7 @@ def test_a_redirect_is_an_answer_and_not_followed(other: Receiver) -> None:
         (hang, post.TIMED_OUT),
         (drip, post.TIMED_OUT),
         (huge_head, post.BROKEN_ANSWER),
+        (announce, post.BROKEN_ANSWER),
         (nonsense, post.BROKEN_ANSWER),
         (hang_up, post.BROKEN_ANSWER),
     ],

@@ -18,6 +18,7 @@ from shared.db.tables import AuditEvent, Job
 from shared.domain import Role
 from shared.errors import NotAllowed
 from tests.jobs import make_job
+from tests.webhooks import make_webhook
 
 HEAVY = ("tensorflow", "keras", "flask", "sklearn", "celery", "sqlalchemy")
 
@@ -216,6 +217,16 @@ def test_a_tenant_and_its_keys_from_first_to_last(sqlite_url: str, monkeypatch: 
         )
         assert list(actions) == ["tenant_made", "key_made", "key_revoked"]
         assert audit.verify(session) == (3, None)
+
+
+def test_who_revokes_a_key_is_told_what_goes_on(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that somebody gave with it is told of jobs as before; of the address the host alone is printed."""
+    monkeypatch.setenv("PLAINFILM_DATABASE_URL", sqlite_url)
+    key_id = run("key", "make", "--role", "admin").output.split("_")[1]
+    make_webhook(Database(make_engine(sqlite_url)), "https://ris.example/hook?token=x")
+    said = run("key", "revoke", key_id).output
+    assert said.splitlines()[0] == f"{key_id} is revoked"
+    assert said.endswith("of jobs that end: ris.example\n")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import create_engine, event, make_url, select, text
+from sqlalchemy import create_engine, event, insert, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 
 from shared.db.engine import (
@@ -23,7 +23,7 @@ from shared.db.engine import (
     open_database,
     sqlite_file,
 )
-from shared.db.tables import Lock
+from shared.db.tables import Lock, table_of
 from shared.errors import DatabaseDown, InvalidRequest, NotFound, StorageFull, explain
 from shared.settings import Settings
 from tests.waiting import wait_until
@@ -63,6 +63,14 @@ def test_a_reader_does_not_wait_for_the_writer(database: Database) -> None:
         session.flush()
         assert locks(database) == []
     assert locks(database) == ["x"]
+
+
+def test_an_error_says_nothing_of_what_was_written(database: Database) -> None:
+    """It goes to the log, and a webhook's secret may be among it."""
+    with pytest.raises(IntegrityError) as caught, database.begin() as session:
+        session.execute(insert(table_of(Lock)), [{"name": "secret", "owner": "a", "until": NOW}] * 2)
+    assert "INSERT INTO locks" in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_second_writer_is_told_when_it_waited_in_vain(sqlite_url: str, database: Database) -> None:

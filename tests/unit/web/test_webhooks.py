@@ -56,6 +56,19 @@ def test_a_secret_is_shown_once(api: Api) -> None:
         assert session.execute(select(Webhook.secret, Webhook.old_secret)).one() == (rotated.secret, first.secret)
 
 
+@pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        ("application/x-www-form-urlencoded", b'{"url": "https://ris.example"}', "Content-Type: application/json"),
+        ("application/json", b'{"url": "https://ris.example"', "no JSON that can be read"),
+    ],
+)
+def test_a_body_that_is_no_json_is_told_what_it_lacks(api: Api, kind: str, body: bytes, said: str) -> None:
+    """Unless it is told otherwise, curl calls what it sends a form."""
+    answer = api.request("POST", HOOKS, {"Content-Type": kind}, data=body)
+    assert said in (problem(answer, 400, "invalid_request").detail or "")
+
+
 def test_what_admins_do_is_audited_without_what_is_secret(api: Api) -> None:
     """Who, what, and the host alone: an address may hold a password, and the chain keeps what it has."""
     first = made(api)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def test_what_is_found_is_sent_before_more_is_looked_for(tmp_path: Path) -> None
         def purge(self) -> int:
             return 0
 
-        def claim(self, _room: int) -> list[DeliveryClaim]:
+        def claim(self, _room: int, _in_hand: Mapping[str, int]) -> list[DeliveryClaim]:
             turns.append("claim")
             if len(turns) > 6:
                 running.end()
