@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +40,7 @@ def up(settings: Settings, say: Say) -> None:
         Conflict: another one runs in this home.
         AppError: a part cannot be started; says which and what to do.
     """
+    say = _heard_or_not(say)
     home.prepare(settings, say)
     private_files.make_folder(settings.run)
     supervisor = Supervisor(settings.home / "logs", say)
@@ -55,6 +56,16 @@ def up(settings: Settings, say: Say) -> None:
             for name in ("redis-url", "url", "broker.conf"):
                 (settings.run / name).unlink(missing_ok=True)
             say("stopped")
+
+
+def _heard_or_not(say: Say) -> Say:
+    """Whoever reads our lines may have gone, as `tee` does at the same Ctrl-C: nothing depends on it."""
+
+    def said(line: str) -> None:
+        with suppress(OSError):
+            say(line)
+
+    return said
 
 
 def _start(settings: Settings, supervisor: Supervisor, listener: int, say: Say) -> None:

@@ -1,8 +1,9 @@
 """The use case "process": batch after batch through its stages, overlapping.
 
 While the network computes on a batch, the next one is claimed and loaded and the one before is stored, so that a core
-waits for neither disk nor database. Called by the task and by the poll loop: a ring and a poll do the same thing.
-Whatever is lost in the middle is given back by its lease.
+waits for neither disk nor database. Beside a film that may have killed a worker nothing else is in hand.
+Called by the task and by the poll loop: a ring and a poll do the same thing. Whatever is lost in the middle is given
+back by its lease.
 """
 
 from __future__ import annotations
@@ -64,7 +65,10 @@ def _process(kitchen: Kitchen, batches: int, taken: list[Batch], handed: list[Fu
         kitchen.resources.queue.note_busy(kitchen.who.worker)
     while batch is not None:
         batches -= 1
-        is_more = batches > 0 and len(batch.loaded) == kitchen.who.limit  # what is not full was all there was
+        if batch.is_suspect and storing:  # what was answered is stored before a film is computed that may end us
+            report, storing = report + storing.result(), None
+        is_full = len(batch.loaded) == kitchen.who.limit  # what is not was all there was
+        is_more = batches > 0 and is_full and not batch.is_suspect
         taking = kitchen.hands.submit(take_next) if is_more else None
         handed += [taking] if taking else []
         outcomes = answer(kitchen, batch)

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from shared.db import audit_rows
 from shared.db.engine import Database, open_database
+from shared.db.film_folder import FilmFolder
 from shared.db.tables import AuditEvent, DeletedJob, Job, Model, Result
 from shared.domain import Assessment
 from shared.errors import AppError, BlobMissing, Conflict, JobDeleted, JobNotFound, ModelReplaced, explain
@@ -97,7 +98,9 @@ def run(settings: Settings, job_id: str, echo: Callable[[str], object]) -> int:
             return OTHER
         record = read_record(database, job_id)
         engine, golden = load(settings, record)
-        replayed = replay(LocalBlobs(settings.blobs), engine, golden, record)
+        films = FilmFolder(settings.blobs, database)
+        films.open_to_look()
+        replayed = replay(LocalBlobs(settings.blobs, films.check), engine, golden, record)
     except BlobMissing as error:
         echo(explain(error))
         return OTHER

@@ -77,6 +77,11 @@ class Batch:
     hold: ExitStack
     started: float
 
+    @property
+    def is_suspect(self) -> bool:
+        """It is a film whose last attempt ended without an answer; such a one is claimed alone."""
+        return any(item.held.attempt > 1 for item in self.loaded)
+
 
 @dataclass(frozen=True, slots=True)
 class Concluded:
@@ -224,6 +229,8 @@ def _store(kitchen: Kitchen, outcomes: Sequence[Outcome], *, duration_ms: int) -
     ]
     faulty = [item for item in outcomes if isinstance(item, Failed)]
     with jobs.changing(kitchen.resources.database) as changes:
+        if found and faulty:  # two walks through the same rows as `renew`'s one
+            changes.lock([item.held.id for item in outcomes])
         lost = changes.finish(kitchen.who.worker, found)
         late = [item.held for item in faulty if not _give_up(kitchen, changes, item)]
         faults.reach(Fault.RESULT_WRITTEN)

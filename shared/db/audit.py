@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -18,6 +19,9 @@ from sqlalchemy.orm import Session
 
 from shared.db.engine import Sql
 from shared.db.tables import AuditEvent, AuditHead, table_of
+
+EVENTS_AT_ONCE: Final = 1000
+"""In memory, of a chain that is walked through."""
 
 GENESIS: Final = "0" * 64
 """The previous hash of a stream's first event."""
@@ -114,10 +118,9 @@ def verify(session: Session) -> tuple[int, Break | None]:
     checked = 0
     heads = session.scalars(select(AuditHead).order_by(AuditHead.stream)).all()
     for head in heads:
-        rows = session.scalars(
-            select(AuditEvent).where(AuditEvent.stream == head.stream).order_by(AuditEvent.seq)
-        ).yield_per(1000)
-        held, found = _verify_stream(head, rows)
+        events = select(AuditEvent).where(AuditEvent.stream == head.stream).order_by(AuditEvent.seq)
+        with closing(session.scalars(events.execution_options(yield_per=EVENTS_AT_ONCE))) as rows:
+            held, found = _verify_stream(head, rows)
         checked += held
         if found:
             return checked, found

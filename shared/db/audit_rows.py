@@ -174,9 +174,8 @@ def _find_reviews(session: Session, job_ids: Sequence[str]) -> dict[str, list[Re
 def _find_maps(session: Session, job_ids: Sequence[str]) -> dict[str, list[tuple[Explanation, str | None]]]:
     """Explanations by job, each with the SHA-256 of its map's bytes."""
     theirs = Explanation.job_id.in_(job_ids)
-    stored = session.execute(
-        select(Explanation.id, Explanation.values).where(theirs, Explanation.values.is_not(None))
-    ).yield_per(MAPS_AT_ONCE)
+    maps = select(Explanation.id, Explanation.values).where(theirs, Explanation.values.is_not(None))
+    stored = session.execute(maps.execution_options(yield_per=MAPS_AT_ONCE))
     digests = {explanation_id: hashlib.sha256(values or b"").hexdigest() for explanation_id, values in stored}
     found: dict[str, list[tuple[Explanation, str | None]]] = defaultdict(list)
     for row in session.scalars(select(Explanation).where(theirs).order_by(Explanation.id)):

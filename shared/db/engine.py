@@ -53,9 +53,10 @@ def dialect_of(sql: Sql) -> str:
 
 
 def lift_time_limit(sql: Sql) -> None:
-    """Let the statements of this transaction take as long as they take: for walks through whole tables."""
+    """Let this transaction's statements, and what is done between them, take their time: for walks through tables."""
     if dialect_of(sql) == "postgresql":
         sql.execute(text("SET LOCAL statement_timeout = 0"))
+        sql.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
 
 def make_engine(url: str) -> Engine:

@@ -54,6 +54,16 @@ class FilmFolder:
             identity.marked_at = identity.marked_at or self.database.now(session)
         self._id = identity.id
 
+    def open_to_look(self) -> None:
+        """As `open`, for who reads now and then: nothing is written, a folder without a mark is not this one.
+
+        Raises:
+            StorageDown, DatabaseDown: as `open`.
+        """
+        with self.database.read() as session:
+            self._id = session.scalars(select(DatabaseIdentity.id)).one()
+        self.check()
+
     def check(self) -> None:
         """Whether it is still there; asks no database.
 

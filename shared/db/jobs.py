@@ -141,6 +141,10 @@ class JobChanges(LeasedChanges[Connection]):
             self.record(held.tenant, f"worker:{who.worker}", "claimed", held.id, attempt=held.attempt)
         return claims
 
+    def lock(self, job_ids: Sequence[str]) -> None:
+        """Lock these first, by their ids' order, where the transaction will change them in another."""
+        self.sql.execute(select(Job.id).where(Job.id.in_(job_ids)).order_by(Job.id).with_for_update()).all()
+
     def finish(self, worker: str, found: Sequence[tuple[Claim, Finding]]) -> list[Claim]:
         """Running to succeeded, each with its result: as many statements for a batch as for one film.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import DatabaseError
@@ -156,6 +157,24 @@ def test_a_chain_that_grows_meanwhile_holds(postgres_url: str) -> None:
     assert grown
     for opened in (database, other):
         opened.close()
+
+
+def test_a_long_chain_is_not_held_in_memory(postgres_url: str) -> None:
+    """PostgreSQL hands its events over piece by piece, by a cursor of its own."""
+    database = Database(make_engine(postgres_url))
+    make_job(database)
+    cursors: list[object] = []
+
+    @event.listens_for(database.engine, "before_cursor_execute")
+    def note(_connection: object, cursor: object, statement: str, *_: object) -> None:
+        if "FROM audit_events" in statement and "LIMIT" not in statement:
+            cursors.append(cursor)
+
+    with database.read() as session:
+        assert audit.verify(session) == (1, None)
+    assert cursors
+    assert all(isinstance(cursor, psycopg.ServerCursor) for cursor in cursors)
+    database.close()
 
 
 def test_two_events_of_one_transaction_are_chained_in_order(database: Database) -> None:

@@ -124,6 +124,30 @@ def test_a_batch_is_renewed_and_stored_at_once(postgres_url: str) -> None:
     database.close()
 
 
+def test_a_mixed_batch_is_renewed_and_stored_at_once(postgres_url: str) -> None:
+    """Answers are stored before failures, of which any may come first by its id."""
+    database = Database(make_engine(postgres_url))
+    first, second = sorted(make_job(database) for _ in range(2))
+    model = register_model(database)
+    held = {one.id: one for one in claim(database)}
+    renewed: list[list[Claim]] = []
+
+    def renew() -> None:
+        with jobs.changing(database) as changes:
+            renewed.append(changes.renew([held[first], held[second]], 60))
+
+    renewing = threading.Thread(target=renew)
+    with jobs.changing(database) as changes:
+        changes.lock([second, first])
+        changes.finish("w1", [(held[second], make_finding(model))])
+        renewing.start()
+        wait_until(lambda: _waits_for_a_lock(database), "the other transaction to wait for the first film")
+        changes.retry(held[first], "worker:w1", "inference_failed", 1)
+    renewing.join()
+    assert len(renewed) == 1
+    database.close()
+
+
 def _waits_for_a_lock(database: Database) -> bool:
     with database.read() as session:
         waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")

@@ -104,7 +104,7 @@ def test_what_a_tenant_leaves_goes_to_its_class(database: Database, clock: Fixed
 
 
 def test_who_was_served_longest_ago_is_first(database: Database, clock: FixedClock) -> None:
-    """Batches of one: they alternate, whoever came first."""
+    """Batches of one: they alternate, from whoever came first."""
     make_tenant(database, "clinic")
     for tenant in ("default", "default", "clinic", "clinic"):
         make_job(database, tenant=tenant)
@@ -113,7 +113,27 @@ def test_who_was_served_longest_ago_is_first(database: Database, clock: FixedClo
     for _ in range(4):
         served += tenants_of(database, [claim(database, claimant(limit=1))[0].id])
         clock.advance(1)
-    assert served == ["clinic", "default", "clinic", "default"]
+    assert served == ["default", "clinic", "default", "clinic"]
+
+
+@pytest.mark.parametrize("priority", [Priority.STAT, Priority.ROUTINE])
+def test_a_suspect_is_not_hidden_by_another_tenants_films(
+    database: Database, clock: FixedClock, priority: Priority
+) -> None:
+    """Tenants that share each batch are served at the same times; who of them waits longest goes first."""
+    make_tenant(database, "a-clinic")
+    suspect = make_job(database, priority=priority)
+    claim(database)
+    clock.advance(21)
+    with jobs.changing(database) as changes:
+        changes.requeue_expired()
+    taken: list[str] = []
+    for _ in range(3):
+        for tenant in ("a-clinic", "default") * 6:
+            make_job(database, tenant=tenant, priority=priority)
+        clock.advance(10)
+        taken += [held.id for held in claim(database)]
+    assert suspect in taken
 
 
 def test_a_class_comes_before_a_turn(database: Database, clock: FixedClock) -> None:
@@ -149,8 +169,8 @@ def test_films_that_another_claim_holds_hold_nobody_up(postgres_url: str) -> Non
         make_job(database, tenant="clinic"),
     )
     with jobs.changing(database) as first:
-        assert [held.id for held in first.claim(claimant(limit=1))] == [theirs]
-        assert [held.id for held in claim(database, claimant(limit=1))] == [mine]
+        assert [held.id for held in first.claim(claimant(limit=1))] == [mine]
+        assert [held.id for held in claim(database, claimant(limit=1))] == [theirs]
     assert [held.id for held in claim(database)] == [bulk]
     database.close()
 

@@ -65,6 +65,19 @@ def test_ctrl_c_leaves_nothing_behind(start_service: Start) -> None:
     assert list((service.home / "run").glob("*url*")) == []
 
 
+def test_who_reads_its_lines_may_go(start_service: Start) -> None:
+    """`plainfilm up | tee` at Ctrl-C, which ends tee as well: what dies starts again, and all ends in order."""
+    service = start_service()
+    assert service.process is not None
+    assert service.process.stdout is not None
+    service.process.stdout.close()
+    (worker,) = service.pids("worker.run")
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: service.pids("worker.run") not in ([], [worker]), "the next worker")
+    service.stop(signal.SIGINT)
+    assert list((service.home / "run").glob("*url*")) == []
+
+
 def test_so_many_workers_start_as_are_set(start_service: Start) -> None:
     """Each alive by its own name and log, and each started again when it dies."""
     service = start_service(PLAINFILM_WORKERS="2")

@@ -144,13 +144,14 @@ def test_what_stands_between_us_and_postgresql_is_told(postgres_url: str, change
 
 
 def test_a_walk_through_whole_tables_may_take_its_time(postgres_url: str) -> None:
-    """Of PostgreSQL; the next transaction has its limit again."""
+    """Of PostgreSQL, and between two statements; the next transaction has its limits again."""
+    limits = "statement_timeout", "idle_in_transaction_session_timeout"
     database = Database(make_engine(postgres_url))
     with database.read() as session:
         lift_time_limit(session)
-        assert session.scalar(text("SHOW statement_timeout")) == "0"
+        assert [session.scalar(text(f"SHOW {limit}")) for limit in limits] == ["0", "0"]
     with database.read() as session:
-        assert session.scalar(text("SHOW statement_timeout")) == "15s"
+        assert [session.scalar(text(f"SHOW {limit}")) for limit in limits] == ["15s", "30s"]
     database.close()
 
 

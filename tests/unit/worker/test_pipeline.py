@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import update
 
 from shared.db import jobs
 from shared.db.leases import Claim
+from shared.db.tables import Job
 from shared.domain import JobState
 from shared.errors import DatabaseDown
 from tests.kitchens import MeddlingEngine, Setting
@@ -40,6 +44,26 @@ def test_a_turn_ends_after_a_few_batches(setting: Setting) -> None:
         setting.film()
     assert process(setting.kitchen).claimed == 8 * BATCHES
     assert (setting.count(JobState.QUEUED), setting.count(JobState.RUNNING)) == (1, 0)
+
+
+@pytest.mark.parametrize("limit", [1, 8])
+def test_beside_a_suspect_nothing_is_in_hand(make_setting: Callable[..., Setting], limit: int) -> None:
+    """Whatever its process dies of costs no other film an attempt or an answer: what was before it is stored."""
+    engine = MeddlingEngine()
+    setting = make_setting(engine)
+    kitchen = replace(setting.kitchen, who=replace(setting.kitchen.who, limit=limit))
+    before = [setting.film() for _ in range(limit)]
+    suspect = setting.film()
+    with setting.database.begin() as session:
+        session.execute(update(Job).where(Job.id == suspect).values(attempt=1))
+        session.execute(update(Job).where(Job.id.in_(before)).values(not_before=datetime(2026, 1, 1, tzinfo=UTC)))
+    setting.film()
+    seen: list[tuple[int, int]] = []
+    engine.meddle = lambda: seen.append((setting.count(JobState.SUCCEEDED), setting.count(JobState.RUNNING)))
+    while process(kitchen).claimed:
+        pass
+    assert seen[1:] == [(limit, 1), (limit + 1, 1)]
+    assert engine.batches == [limit, 1, 1]
 
 
 def test_a_store_that_fails_lets_every_lease_go(

@@ -157,6 +157,14 @@ def test_what_cannot_be_tried_is_said(shop: Shop) -> None:
         assert (status, said[: len(words) + 14]) == (NOT_TRIED, f"not replayed: {words}")
 
 
+def test_films_that_are_elsewhere_are_not_taken_for_changed(shop: Shop) -> None:
+    """A volume that is not mounted, or another home: it could not be tried."""
+    job_id = shop.answer()
+    shop.settings.blobs.rename(shop.settings.home / "away")
+    status, said = shop.run(job_id)
+    assert (status, "PLAINFILM_HOME" in said) == (NOT_TRIED, True)
+
+
 def test_a_row_that_was_changed_is_no_record(shop: Shop) -> None:
     """It is told before anything is computed."""
     job_id = shop.answer()
