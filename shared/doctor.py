@@ -53,7 +53,7 @@ def _packages() -> Iterator[Finding]:
     for extra, modules in (
         ("web", ["flask", "gdcm", "jpeg_ls"]),
         ("worker", ["celery", *engines]),
-        ("training", ["sklearn"]),
+        ("training", ["sklearn", "gdcm", "jpeg_ls"]),
     ):
         is_there = all(importlib.util.find_spec(module) for module in modules)
         state = "installed" if is_there else f"missing: pip install 'plainfilm[{extra}]'"

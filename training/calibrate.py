@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Final
 
 import numpy as np
@@ -54,6 +55,11 @@ def conformal_quantile(nonconformity: npt.NDArray[np.floating], coverage: float)
     if rank > len(nonconformity):
         return 1.0
     return float(np.sort(nonconformity)[rank - 1])
+
+
+def least_for(coverage: float) -> int:
+    """The fewest values that `conformal_quantile` can promise it by; 0 where none can, or it takes a thousand."""
+    return next((n for n in range(1, 1000) if ceil((n + 1) * coverage) <= n), 0)
 
 
 @dataclass(frozen=True, slots=True)

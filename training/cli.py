@@ -16,7 +16,7 @@ import typer
 import shared.samples
 from shared.manifest import read_manifest
 from training.bars import show_bars
-from training.dataset import left_alone
+from training.dataset import left_alone, passed_over
 from training.export import ship
 from training.recipe import Recipe
 from training.recipe_file import named_recipe
@@ -107,7 +107,10 @@ def _tell_left_alone(recipe: Recipe, data: Path) -> None:
     if recipe.drawn_films:
         return
     if find_manifest(recipe, data) is None:
-        kind, names = "class", left_alone(data, class_folders((*recipe.labels, *recipe.other_labels)))
+        folders = class_folders((*recipe.labels, *recipe.other_labels))
+        kind, names = "class", left_alone(data, folders)
+        for line in passed_over(data, folders):
+            typer.echo(f"left alone, {line}", err=True)
     else:
         films = Counter(example.split for example in find_examples(recipe, data))
         unused = sorted(films.keys() - {*recipe.train_splits, *recipe.report_splits})
@@ -124,7 +127,8 @@ def _summarise(folder: Path) -> None:
     for split, metrics in manifest.metrics.items():
         accuracy = "-" if metrics.accuracy is None else f"{metrics.accuracy.value:.3f}"
         typer.echo(f"  {split}: n {metrics.n}, accuracy {accuracy}, coverage {metrics.coverage.value:.3f}")
-    if all(limit >= 1 for limit in manifest.thresholds.set_quantiles.values()):
-        typer.echo(
-            "  no film gets a verdict: too few films of each class are kept for choosing (validation_share)", err=True
-        )
+    in_each_set = [label for label, limit in manifest.thresholds.set_quantiles.items() if limit >= 1]
+    if in_each_set:
+        who = "only films that look like it get a verdict" if len(in_each_set) == 1 else "no film gets a verdict"
+        names = ", ".join(in_each_set)
+        typer.echo(f"  {who}: too few films of {names} are kept for choosing (validation_share)", err=True)

@@ -14,23 +14,27 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from shared.arrays import Pixels
 from shared.errors import DataProblem, RefusedUpload
+from shared.film_names import is_film
 from shared.imaging.decode import decode
 
 ReadFilm = Callable[[Path], Pixels]
+Row = Mapping[str, str | None]
 
 TRAINING_COLUMNS: Final = ("file", "label", "group", "split")
 MEASURING_COLUMNS: Final = ("file", "label", "split")
-SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg"})
 
 SPLIT_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """A split's name becomes part of file names and of links."""
 
 OTHER_MARKS: Final = ((";", "semicolons"), ("\t", "tabs"))
 """What spreadsheets separate columns by, where it is no comma."""
+
+TOLD: Final = 3
+"""Names of files that are no films, in one line."""
 
 LISTED: Final = 20
 """Problems named in one message; of further ones it tells the number."""
@@ -100,16 +104,32 @@ def read_manifest_csv(
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            check_columns(path, reader.fieldnames or (), columns)
-            rows = [(f"{path.name} line {reader.line_num}", row) for row in reader]
+            rows = _read_rows(path, file, columns)
     except FileNotFoundError as error:
         raise DataProblem(f"The CSV file {path.name} is not there.", path=str(path)) from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError) as error:
         message = f"{path.name} cannot be read as a CSV file."
         raise DataProblem(message, path=str(path)) from error
     refuse([problem for where, row in rows for problem in _row_problems(where, row, columns, labels)])
     return tuple(_example(path, where, row) for where, row in rows)
+
+
+def _read_rows(path: Path, file: TextIO, columns: Sequence[str]) -> list[tuple[str, Row]]:
+    """Each row and where it stands. A stray quotation mark would make one cell of all rows up to the next."""
+    reader = csv.DictReader(file, strict=True)
+    rows: list[tuple[str, Row]] = []
+    at = 1
+    try:
+        check_columns(path, reader.fieldnames or (), columns)
+        at = reader.line_num + 1
+        for row in reader:
+            if any("\n" in cell for cell in row.values() if isinstance(cell, str)):
+                raise csv.Error(f"a quotation mark opens a cell that goes on to line {reader.line_num}")  # noqa: TRY301
+            rows.append((f"{path.name} line {reader.line_num}", row))
+            at = reader.line_num + 1
+    except csv.Error as error:
+        raise DataProblem(f"{path.name} line {at}: the row cannot be read as CSV: {error}.") from error
+    return rows
 
 
 def check_columns(path: Path, found: Collection[str], needed: Sequence[str]) -> None:
@@ -126,9 +146,7 @@ def check_columns(path: Path, found: Collection[str], needed: Sequence[str]) -> 
         raise DataProblem(message, path=str(path))
 
 
-def _row_problems(
-    where: str, row: Mapping[str, str | None], columns: Sequence[str], labels: Collection[str] | None
-) -> Iterator[str]:
+def _row_problems(where: str, row: Row, columns: Sequence[str], labels: Collection[str] | None) -> Iterator[str]:
     for column in columns:
         if not (row[column] or "").strip():
             yield f"{where}: {column} is empty."
@@ -149,7 +167,7 @@ def split_name_problems(names: Iterable[str], where: str = "") -> Iterator[str]:
             yield f"{where}the split name '{name}' may only have letters, digits, '_' and '-', at most 64 of them."
 
 
-def _example(path: Path, where: str, row: Mapping[str, str | None]) -> Example:
+def _example(path: Path, where: str, row: Row) -> Example:
     file, label, group, split, pool = (
         (row.get(name) or "").strip() for name in ("file", "label", "group", "split", "pool")
     )
@@ -173,7 +191,7 @@ def read_class_folders(root: Path, folders: Mapping[str, str], split: str = "tra
     found: list[Example] = []
     problems: list[str] = []
     for folder, label in _class_folders(root, folders):
-        inside = folder / "images" if (folder / "images").is_dir() else folder
+        inside = _inside(folder)
         films = _films_in(inside)
         if inside != folder and _films_in(folder):
             problems.append(f"{folder.name}/: films lie in it and in its images/; put all of them into one of the two.")
@@ -186,11 +204,32 @@ def read_class_folders(root: Path, folders: Mapping[str, str], split: str = "tra
     return tuple(found)
 
 
+def _inside(folder: Path) -> Path:
+    """Where a class folder has its films."""
+    return folder / "images" if (folder / "images").is_dir() else folder
+
+
 def _films_in(folder: Path) -> list[Path]:
-    """By name; hidden files, such as the '._' twins that macOS packs, are none."""
-    return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    """By name, DICOMs among them; hidden files, such as the '._' twins that macOS packs, are none."""
+    return sorted(path for path in folder.iterdir() if _is_shown(path) and _is_film(path))
+
+
+def _is_shown(path: Path) -> bool:
+    return not path.name.startswith(".")
+
+
+def _is_film(path: Path) -> bool:
+    return path.is_file() and is_film(path.name, lambda: path.open("rb"))
+
+
+def passed_over(root: Path, folders: Mapping[str, str]) -> Iterator[str]:
+    """What lies among the films of a class and is none: a line a class folder, with the first three names."""
+    for folder, _ in _class_folders(root, folders):
+        inside = _inside(folder)
+        others = sorted(path.name for path in inside.iterdir() if _is_shown(path) and not _is_film(path))
+        if others:
+            more = f" and {len(others) - TOLD} more" if len(others) > TOLD else ""
+            yield f"no films in {inside.relative_to(folder.parent)}/: {', '.join(others[:TOLD])}{more}"
 
 
 def left_alone(root: Path, folders: Mapping[str, str]) -> tuple[str, ...]:

@@ -22,8 +22,9 @@ import typer
 import shared.samples
 from shared.arrays import FloatArray
 from shared.errors import DataProblem
+from shared.film_names import FILM_SUFFIXES
 from shared.imaging.preprocess import preprocess, stack
-from training.dataset import SUFFIXES, read_film
+from training.dataset import read_film
 from training.explain_agreement import ask_peer, check_agreement, install_peer
 from training.lime import Lime, lime
 from worker.engine import SHIPPED_MODEL, judge
@@ -102,7 +103,7 @@ def read_films(folder: Path, explainer: KerasExplainer) -> FloatArray:
         DataProblem: there is none.
     """
     manifest = explainer.manifest
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in FILM_SUFFIXES)
     if not paths:
         raise DataProblem(f"{folder.name} has no PNG or JPEG film.")
     return stack([preprocess(read_film(path), manifest.preprocessing, manifest.input_shape) for path in paths])

@@ -101,9 +101,18 @@ def check_unseen(parts: Mapping[str, Sequence[Example]], known: Known) -> None:
     """
     rows = [(film, known.get(_sha256_or_none(film) or "")) for films in parts.values() for film in films]
     refuse([
-        f"{film.where}: the film {film.path.name} of split '{film.split}' {use}: it cannot be measured on."
+        f"{film.where}: the film {film.path.name}{_of_split(film)} {use}: it cannot be measured on."
         for film, use in rows if use
     ])  # fmt: skip
+
+
+def _of_split(film: Example) -> str:
+    return f" of split '{film.split}'" if film.split else ""
+
+
+def count_known(films: Iterable[Example], known: Known) -> int:
+    """How many of them the model knows."""
+    return sum((_sha256_or_none(film) or "") in known for film in films)
 
 
 def _sha256_or_none(film: Example) -> str | None:

@@ -9,6 +9,8 @@ import typer
 
 from shared import samples
 from shared.errors import InvalidRequest
+from training.dataset import passed_over
+from training.splits import class_folders
 from worker.engine import SHIPPED_MODEL
 from worker.engine.choose import Precision
 
@@ -65,6 +67,7 @@ def quantize(
     from training.bars import show_bars  # noqa: PLC0415
     from training.recalibrate import find_films  # noqa: PLC0415
 
+    _tell_passed_over(folder, folders)
     films = [example.path for example in find_films(folder, manifest, folders)]
     with show_bars() as progress:
         written = work.write_int8(folder, work.learned_among(folder, films), seed, progress)
@@ -110,9 +113,19 @@ def recalibrate(
     from training import recalibrate as work  # noqa: PLC0415
     from training.bars import show_bars  # noqa: PLC0415
 
+    _tell_passed_over(folder, folders)
     films = work.find_films(folder, manifest, folders)
     with show_bars() as progress:
         record = work.recalibrate(folder, films, out, seed, progress)
     for line in work.as_lines(record):
         typer.echo(line)
     typer.echo(f"version {record.version} in {out}")
+
+
+def _tell_passed_over(folder: Path, folders: Path | None) -> None:
+    if folders is None:
+        return
+    from training.recalibrate import accepted_labels  # noqa: PLC0415
+
+    for line in passed_over(folders, class_folders(accepted_labels(folder))):
+        typer.echo(f"left alone, {line}", err=True)

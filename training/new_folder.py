@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from shared.errors import InvalidRequest
@@ -31,6 +34,22 @@ def make_folder(out: Path) -> None:
         raise InvalidRequest(f"The folder '{out}' cannot be made: {error.strerror}.") from error
     if not os.access(out, os.W_OK | os.X_OK):
         raise InvalidRequest(f"The folder '{out}' may not be written to.")
+
+
+@contextmanager
+def written_whole(out: Path, last: str) -> Iterator[Path]:
+    """A folder in `out` to write files into; once all are there they come out of it, the one named `last` last.
+
+    What is cut off in the middle leaves nothing that could be taken for the whole.
+    """
+    draft = out / ".draft"
+    draft.mkdir()
+    try:
+        yield draft
+        for path in sorted(draft.iterdir(), key=lambda path: path.name == last):
+            path.replace(out / path.name)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def write_whole(path: Path, data: bytes | str) -> None:

@@ -21,15 +21,15 @@ from shared.arrays import FloatArray
 from shared.domain import Evidence
 from shared.errors import DataProblem
 from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, Rate, SplitMetrics, Thresholds, read_manifest
-from training.calibrate import Aims, Held, conclude
+from training.calibrate import Aims, Held, conclude, least_for
 from training.dataset import Example, check_once, read_class_folders, read_manifest_csv, refuse
 from training.evaluate import Answers, ask, measure
 from training.export import RECIPE_FILE, add_metrics, write_model
 from training.features import Progress
 from training.golden import write_golden
-from training.learned import RECALIBRATION_FILE, digests, read_recalibrated
+from training.learned import RECALIBRATION_FILE, check_unseen, digests, read_learned, read_recalibrated
 from training.model_folder import RUN_FILES, copy_files
-from training.new_folder import check_empty, make_folder
+from training.new_folder import check_empty, make_folder, written_whole
 from training.recipe import Recipe
 from training.recipe_file import read_recipe
 from training.splits import class_folders, split_by_group
@@ -132,34 +132,37 @@ def recalibrate(folder: Path, examples: Sequence[Example], out: Path, seed: int,
         seed: of the split into halves.
 
     Raises:
-        DataProblem: too few films of a label, or one that cannot be read.
+        DataProblem: too few films of a label, one that cannot be read, or that the model learned from.
         InvalidRequest: `out` is not empty, or cannot be written to.
         ModelProblem: the model cannot be loaded.
     """
     check_empty(out)
-    manifest = read_manifest(folder)
-    halves = halve(examples, manifest.labels, seed)
+    manifest, aims = read_manifest(folder), Aims.of(_recipe(folder))
+    learned = read_learned(folder)
+    check_unseen({"": examples}, learned.known if learned else {})
+    halves = halve(examples, manifest.labels, seed, max(LEAST_FILMS // 2, least_for(aims.set_coverage)))
     make_folder(out)
     engine = load_engine(folder)
     setting, held_out = (ask(engine, films, progress) for films in (halves.setting, halves.held_out))
-    temperature, thresholds, kept = set_anew(setting, manifest, Aims.of(_recipe(folder)))
+    temperature, thresholds, kept = set_anew(setting, manifest, aims)
     version = manifest.version[: LONGEST_VERSION // 2] + f"+{out.absolute().name}"[: LONGEST_VERSION // 2]
     changes = {"temperature": temperature, "thresholds": thresholds, "version": version}
-    written = write_version(folder, out, manifest.model_copy(update=changes))
-    measured = ask(load_engine(out), halves.held_out, progress)
-    record = Record(
-        version=version,
-        version_before=manifest.version,
-        weights_before=manifest.weights_sha256,
-        films=dict(Counter(film.label for film in halves.setting)),
-        films_sha256=_setting_digests(folder, halves.setting),
-        before=measure(held_out, manifest.labels),
-        after=measure(measured, manifest.labels),
-        kept=kept,
-    )
-    add_metrics(out, written, {HELD_OUT: record.after})
-    write_golden(out)
-    (out / RECALIBRATION_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    with written_whole(out, last=MANIFEST_FILE) as draft:
+        written = write_version(folder, draft, manifest.model_copy(update=changes))
+        measured = ask(load_engine(draft), halves.held_out, progress)
+        record = Record(
+            version=version,
+            version_before=manifest.version,
+            weights_before=manifest.weights_sha256,
+            films=dict(Counter(film.label for film in halves.setting)),
+            films_sha256=_setting_digests(folder, halves.setting),
+            before=measure(held_out, manifest.labels),
+            after=measure(measured, manifest.labels),
+            kept=kept,
+        )
+        add_metrics(draft, written, {HELD_OUT: record.after})
+        write_golden(draft)
+        (draft / RECALIBRATION_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return record
 
 
@@ -169,19 +172,19 @@ def _setting_digests(folder: Path, films: Sequence[Example]) -> tuple[str, ...]:
     return tuple(sorted({*digests(films), *(before.films_sha256 if before else ())}))
 
 
-def halve(examples: Sequence[Example], labels: Sequence[str], seed: int) -> Halves:
+def halve(examples: Sequence[Example], labels: Sequence[str], seed: int, least: int = LEAST_FILMS // 2) -> Halves:
     """Half of the groups of each label to set thresholds by, the other half to measure by.
 
     Raises:
-        DataProblem: a label has fewer than `LEAST_FILMS` films, or fewer than half of that in one of the halves.
+        DataProblem: a label has fewer than `LEAST_FILMS` films, or fewer than `least` in one of the halves.
     """
     refuse(list(_shortages(examples, labels, LEAST_FILMS, "the films")))
     films = [replace(example, pool="") for example in examples]
     split = split_by_group(films, 0.5, np.random.default_rng(seed))
     halves = Halves(split.validation, split.train)
     refuse([
-        *_shortages(halves.setting, labels, LEAST_FILMS // 2, "the half that sets the thresholds"),
-        *_shortages(halves.held_out, labels, LEAST_FILMS // 2, "the half that is held out"),
+        *_shortages(halves.setting, labels, least, "the half that sets the thresholds"),
+        *_shortages(halves.held_out, labels, least, "the half that is held out"),
     ])  # fmt: skip
     return halves
 

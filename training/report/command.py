@@ -14,8 +14,17 @@ from shared.errors import DataProblem, InvalidRequest
 from shared.manifest import read_manifest
 from shared.model_report import ModelReport
 from training.bars import show_bars
-from training.dataset import MEASURING_COLUMNS, Example, check_once, left_alone, read_class_folders, read_manifest_csv
+from training.dataset import (
+    MEASURING_COLUMNS,
+    Example,
+    check_once,
+    left_alone,
+    passed_over,
+    read_class_folders,
+    read_manifest_csv,
+)
 from training.evaluate import ask
+from training.learned import count_known, read_learned
 from training.new_folder import check_empty, make_folder
 from training.recipe import Recipe
 from training.report.extras import Extras, read_extras
@@ -110,10 +119,19 @@ def _measure(examples: tuple[Example, ...], root: Path, model: Path, films: Path
     with show_bars() as progress:
         answers = ask(engine, examples, progress)
     labels = engine.manifest.labels
+    _tell_known(examples, model)
     if films is not None:
         write_films(films, answers, labels, root)
     numbers = as_json(report_split(answers, labels, _nominal(model), root))
     typer.echo(json.dumps(numbers) if json_only else "\n".join(f"{name}: {value}" for name, value in numbers.items()))
+
+
+def _tell_known(examples: tuple[Example, ...], model: Path) -> None:
+    """One sentence, where numbers flatter."""
+    learned = read_learned(model)
+    known = count_known(examples, learned.known) if learned else 0
+    if known:
+        typer.echo(f"{known} of these films were learned from or chosen by: the model does better on them", err=True)
 
 
 def _rows(manifest: Path, split: str | None, model: Path) -> tuple[Example, ...]:
@@ -143,6 +161,8 @@ def _in_folders(folders: Path, model: Path) -> tuple[Example, ...]:
     names = class_folders(_labels(model))
     for name in left_alone(folders, names):
         typer.echo(f"left alone, no class of the model: {name}", err=True)
+    for line in passed_over(folders, names):
+        typer.echo(f"left alone, {line}", err=True)
     return read_class_folders(folders, names)
 
 

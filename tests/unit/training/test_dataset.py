@@ -16,6 +16,7 @@ from training.dataset import (
     check_groups,
     check_labels,
     left_alone,
+    passed_over,
     read_class_folders,
     read_film,
     read_manifest_csv,
@@ -101,6 +102,35 @@ def test_manifest_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_manifest_csv(path)
 
 
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ('a.png,normal,"x\nb.png,normal,y\nc.png,normal,z\n', "line 2: the row cannot be read as CSV: unexpected end"),
+        (
+            'a.png,normal,"x\nb.png,normal,y"\nc.png,normal,z\n',
+            "line 2: the row cannot be read as CSV: a quotation mark opens a cell that goes on to line 3",
+        ),
+        ('a.png,normal,x"y\nb.png,normal,"y"z\nc.png,normal,z\n', "line 3: the row cannot be read as CSV"),
+    ],
+)
+def test_a_stray_quotation_mark_swallows_no_row(tmp_path: Path, rows: str, told: str) -> None:
+    """What is between two of them would be one cell, and the rows in it would not count."""
+    path = tmp_path / "films.csv"
+    path.write_text(f"file,label,notes\n{rows}")
+    with pytest.raises(DataProblem, match=rf"films\.csv {told}"):
+        read_manifest_csv(path, ("file", "label"))
+
+
+def test_a_quoted_cell_is_read(tmp_path: Path) -> None:
+    """With commas and marks in it, in one line."""
+    path = tmp_path / "films.csv"
+    path.write_text('file,label,notes\n"a, b.png",normal,"he said ""no"""\n\nc.png,covid19,\n')
+    assert [(e.path.name, e.where) for e in read_manifest_csv(path, ("file", "label"))] == [
+        ("a, b.png", "films.csv line 2"),
+        ("c.png", "films.csv line 4"),
+    ]
+
+
 @pytest.mark.parametrize(("sign", "name"), [(";", "semicolons"), ("\t", "tabs")])
 def test_other_separators_are_recognised(tmp_path: Path, sign: str, name: str) -> None:
     """As spreadsheets of some countries write them; a column that is simply not there is no matter of separators."""
@@ -161,6 +191,20 @@ def test_class_folders_are_read_with_and_without_images_inside(tmp_path: Path, i
         ("Viral Pneumonia-1.png", "viral_pneumonia"),
     ]
     check_films(examples)
+
+
+def test_dicoms_are_films_and_what_is_none_is_told(tmp_path: Path) -> None:
+    """Of another hospital most films are DICOMs; nobody should think that a folder within was measured."""
+    for name in ("normal/a.png", "covid/b.png"):
+        write_film(tmp_path / name)
+    for name in ("normal/c.dcm", "normal/0001", "normal/._c.dcm", "normal/DICOMDIR"):
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM")
+    for name in ("e.tif", "f.txt", "g.txt"):
+        (tmp_path / "normal" / name).write_text("no film")
+    write_film(tmp_path / "normal" / "patient-1" / "h.png")
+    examples = read_class_folders(tmp_path, FOLDERS)
+    assert [e.path.name for e in examples if e.label == "normal"] == ["0001", "a.png", "c.dcm"]
+    assert list(passed_over(tmp_path, FOLDERS)) == ["no films in normal/: DICOMDIR, e.tif, f.txt and 2 more"]
 
 
 def test_names_of_class_folders_are_read_in_any_spelling(tmp_path: Path) -> None:

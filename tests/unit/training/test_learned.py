@@ -11,7 +11,7 @@ from shared.errors import DataProblem
 from training.dataset import Example, film_sha256, read_manifest_csv
 from training.export import ship
 from training.fit import ignore
-from training.learned import LEARNED_FILE, RECALIBRATION_FILE, check_unseen, list_learned, read_learned
+from training.learned import LEARNED_FILE, RECALIBRATION_FILE, check_unseen, count_known, list_learned, read_learned
 from training.recipes import find_recipe
 from training.run import run
 from training.splits import prepare
@@ -77,3 +77,11 @@ def test_a_record_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / LEARNED_FILE).write_text('{"learned_from": ["x"]}')
     with pytest.raises(DataProblem, match=r"learned_films\.json is not valid"):
         read_learned(tmp_path)
+
+
+def test_known_films_are_counted(tmp_path: Path) -> None:
+    """By their bytes; one that cannot be read is none of them."""
+    films = [Example(tmp_path / name, "normal", name, "", "", "row") for name in ("a.png", "b.png", "absent.png")]
+    for film in films[:2]:
+        film.path.write_bytes(film.path.name.encode())
+    assert count_known(films, {film_sha256(films[0].path): "was learned from"}) == 1

@@ -15,12 +15,13 @@ from shared.manifest import ModelManifest, Thresholds, read_manifest
 from shared.model_report import Recalibration
 from shared.verdict import calibrate
 from tests.models import make_arrays, make_manifest, quantize_model, write_model
-from training.calibrate import Aims, Held, conclude
-from training.dataset import Example, read_manifest_csv
+from training import recalibrate as work
+from training.calibrate import Aims, Held, conclude, least_for
+from training.dataset import Example, film_sha256, read_manifest_csv
 from training.evaluate import Answers, ask
 from training.export import fold
 from training.fit import ignore
-from training.learned import RECALIBRATION_FILE, read_recalibrated
+from training.learned import RECALIBRATION_FILE, LearnedFilms, read_recalibrated, write_learned
 from training.recalibrate import LEAST_FILMS, as_logits, find_films, halve, recalibrate, set_anew
 from training.recipe import LABELS
 from training.recipes import find_recipe
@@ -238,6 +239,45 @@ def test_other_thresholds_are_another_model(model: Path, tmp_path: Path) -> None
     assert again.version.endswith("+other")
     assert len(again.version) <= 64
     assert read_manifest(tmp_path / "other").weights_sha256 not in {new.weights_sha256 for new in found}
+
+
+@pytest.mark.parametrize("step", ["ask", "write_golden"])
+def test_a_run_that_is_cut_off_leaves_no_model(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """One without its record would be measured on the films that set it; the same command can be given again."""
+    films = read_manifest_csv(write_films(tmp_path / "films", {"": 20}, seed=3), ("file", "label"))
+    out, whole = tmp_path / "out", getattr(work, step)
+
+    def cut_off(*arguments: object) -> object:
+        if step == "write_golden" or list(out.glob(".draft/manifest.json")):
+            raise KeyboardInterrupt
+        return whole(*arguments)
+
+    monkeypatch.setattr(work, step, cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        recalibrate(model, films, out, 0, ignore)
+    assert list(out.iterdir()) == []
+    monkeypatch.undo()
+    assert recalibrate(model, films, out, 0, ignore).version == "1+out"
+    assert not (out / ".draft").exists()
+
+
+def test_films_that_it_learned_from_recalibrate_nothing(model: Path, tmp_path: Path) -> None:
+    """It does better on them than on any other: each is named by its row."""
+    films = read_manifest_csv(write_films(tmp_path / "films", {"": 20}, seed=3), ("file", "label"))
+    write_learned(model, LearnedFilms(learned_from=(film_sha256(films[0].path),), chosen_by=()))
+    with pytest.raises(DataProblem, match=rf"^{films[0].where}: the film {films[0].path.name} was learned from"):
+        recalibrate(model, films, tmp_path / "out", 0, ignore)
+
+
+def test_a_higher_coverage_of_sets_needs_more_films(model: Path, tmp_path: Path) -> None:
+    """Fewer would put a label into each set, and leave no other one a verdict."""
+    assert [least_for(coverage) for coverage in (0.5, 0.9, 0.95, 0.99, 1.0)] == [1, 9, 19, 99, 0]
+    films = read_manifest_csv(write_films(tmp_path / "films", {"": 24}, seed=3), ("file", "label"))
+    assert halve(films, LABELS, 0).setting
+    with pytest.raises(DataProblem, match="has 12 films; at least 19 are needed"):
+        halve(films, LABELS, 0, least_for(0.95))
 
 
 def test_nothing_is_overwritten(model: Path, tmp_path: Path) -> None:
