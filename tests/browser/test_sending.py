@@ -172,6 +172,27 @@ def test_a_film_that_takes_long_is_waited_for_again(open_page: Callable[..., Pag
     assert len(set(asked)) == 1
 
 
+def test_a_sent_film_is_waited_for_again_after_a_failed_wait(open_page: Callable[..., Page]) -> None:
+    """Too many requests wait, or the connection is lost: the lines of this film and the next are told all the same."""
+    page = open_page(allowed=(503, "net::ERR_CONNECTION_RESET"))
+    page.goto(page.url + "?status=failed")  # no row would tell their ends
+    asked: list[str] = []
+
+    def fail_twice(route: Route) -> None:
+        asked.append(route.request.url)
+        if len(asked) == 1:
+            route.fulfill(status=503, body="{}")
+        elif len(asked) == 2:
+            route.abort("connectionreset")
+        else:
+            route.continue_()
+
+    page.route(re.compile("/api/v1/jobs/[^/]*$"), fail_twice)
+    page.locator("#files").set_input_files(films("again-1", "again-2"))
+    expect(page.locator(ACCEPTED).first).to_contain_text("Verdict")
+    expect(page.locator(ACCEPTED).last).to_contain_text("Verdict")
+
+
 def test_refused_films_are_dismissed_together(open_page: Callable[..., Page]) -> None:
     """What was sent stays; for a single one its own button is enough."""
     page = open_page(allowed=(415,))

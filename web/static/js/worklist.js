@@ -6,10 +6,14 @@ import { isTaken, keep, say, showTimes } from "./page.js";
 
 const PAGE_ROWS = 30;
 const WAIT_S = 20; // for one film; one that takes longer is waited for again after the others
+const PAUSE_MS = 5000; // before it is waited for again where no answer came, and twice as long each time up to the longest
+const LONGEST_PAUSE_MS = 60_000;
+const TOGETHER_MS = 100; // films that come or end within it ask for the list once
 const rows = document.getElementById("rows");
 const live = document.getElementById("live");
 const sent = []; // films whose end is waited for, one after the other: a browser has few connections to one host
 let isWaiting = false;
+let isDue = false;
 
 function tellWhatIsShown(event) {
   if (event.target !== live) return;
@@ -78,13 +82,23 @@ function tellEnded(jobId) {
 }
 
 function onAccepted(event) {
-  htmx.trigger(live, "refresh");
+  refresh();
   sent.push(event.detail);
   if (!isWaiting) waitForSent();
 }
 
+function refresh() {
+  if (isDue) return;
+  isDue = true;
+  setTimeout(() => {
+    isDue = false;
+    htmx.trigger(live, "refresh");
+  }, TOGETHER_MS);
+}
+
 async function waitForSent() {
   isWaiting = true;
+  let pauseMs = PAUSE_MS;
   while (sent.length) {
     const job = sent.shift();
     const row = document.getElementById(`job-${job.id}`);
@@ -93,11 +107,19 @@ async function waitForSent() {
       continue;
     }
     const answer = await fetch(job.links.self, { headers: { Prefer: `wait=${WAIT_S}` } }).catch(() => null);
-    if (!answer?.ok) sent.length = 0; // too many wait, say, or the session is over: the list's own asking goes on
-    else if ((await answer.json()).done) tellEnded(job.id);
+    if ([401, 403].includes(answer?.status)) break; // the session is over
+    if ([404, 410].includes(answer?.status)) continue; // deleted since
+    const found = answer?.ok ? await answer.json().catch(() => null) : null;
+    if (found) pauseMs = PAUSE_MS;
+    if (found?.done) tellEnded(job.id);
     else sent.push(job);
-    htmx.trigger(live, "refresh");
+    if (!found) { // too many wait, say
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
+      pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS);
+    }
+    refresh();
   }
+  sent.length = 0;
   isWaiting = false;
 }
 
