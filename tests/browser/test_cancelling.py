@@ -36,6 +36,14 @@ def hold_requests(page: Page) -> list[Route]:
     return held
 
 
+def stop_clock(page: Page) -> None:
+    """Time stands still there until the test lets it run, but the page is drawn."""
+    page.evaluate("() => { window.drawNext = requestAnimationFrame.bind(window); }")
+    page.clock.install()
+    page.clock.pause_at(datetime.now(UTC) + timedelta(hours=1))
+    page.evaluate("() => { window.requestAnimationFrame = window.drawNext; }")
+
+
 def press_cancel(page: Page, name: str) -> None:
     """In the line of this film."""
     page.get_by_role("button", name=f"Cancel: {name}.png").click()
@@ -133,8 +141,7 @@ def test_a_film_that_cannot_be_cancelled_is_said_to_be_accepted(
 def test_a_film_that_pauses_after_a_lost_connection_is_not_sent_again(open_page: Callable[..., Page]) -> None:
     """Whether it had arrived nobody knows, and the line does not say that it had not."""
     page = open_page(allowed=("net::ERR_CONNECTION_RESET",))
-    page.clock.install()
-    page.clock.pause_at(datetime.now(UTC) + timedelta(hours=1))  # the next try is as far away as the test wants it
+    stop_clock(page)  # the next try is as far away as the test wants it
     tries: list[str] = []
 
     def lose(route: Route) -> None:

@@ -1,13 +1,16 @@
 // The list of the films that were sent, as a CSV file made here: which file became which job. The service keeps no
 // file names, so this list is the only place that has both.
 
+import { wordsOf } from "./lines.js";
+
 const HEADS = ["file", "state", "told", "job", "page", "upload_sha256"];
 
 /** One line a film, in the order in which they were chosen. */
 export function toCsv(films) {
-  const lines = films.map(({ name, item, word, job }) => {
+  const lines = films.map((film) => {
+    const { name, state, job } = film;
     const page = job ? new URL(job.links.page, location.href).href : "";
-    return [name, item.dataset.state, word.textContent, job?.id ?? "", page, job?.input.sha256 ?? ""];
+    return [name, state, wordsOf(film), job?.id ?? "", page, job?.input.sha256 ?? ""];
   });
   return [HEADS, ...lines].map((line) => `${line.map(toCell).join(",")}\r\n`).join("");
 }

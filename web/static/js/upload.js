@@ -1,13 +1,17 @@
 // Films on their way in: chosen, dropped or pasted; three at a time; each with its progress, refusal, cancel and retry,
-// those in trouble first, and a line that counts them. The name is shown here only; the service never keeps it.
+// and a line that counts them. The name is shown here only; the service never keeps it.
 
 import { makeBatch } from "./batch.js";
 import { gatherChosen, gatherDropped, isZip } from "./gather.js";
+import { addLine, afterDrawing, allFilms, ask, element, inState, numberOf, removeLine, reword, show } from "./lines.js";
 import { isTaken, say } from "./page.js";
 import { save, toCsv } from "./sentlist.js";
 import { cancelJob, describe, pauseOf, post, renewToken, tellEnd } from "./send.js";
 
 const AT_ONCE = 3;
+const FEW = 5; // films that are told one by one to those who listen
+const TELL_MS = 10_000; // between the counts of more
+const ASK_AGAIN_S = [5, 10, 20, 40, 60]; // what became of a film, where the page of it did not say
 const CAN_CANCEL = ["waiting", "sending", "paused"];
 const ON_THE_WAY = [...CAN_CANCEL, "cancelling"];
 const COUNTED = [
@@ -26,7 +30,6 @@ const input = document.getElementById("files");
 const priority = document.getElementById("priority");
 const box = document.getElementById("sending");
 const sum = document.getElementById("sending-sum");
-const list = document.getElementById("uploads");
 const retryAll = document.getElementById("retry-all");
 const dismissSent = document.getElementById("dismiss-sent");
 const dismissRefused = document.getElementById("dismiss-refused");
@@ -39,123 +42,100 @@ const saveList = document.getElementById("save-list");
 const batchLink = document.getElementById("batch-link");
 const drop = document.getElementById("drop");
 const limit = Number(button.dataset.limit);
-const films = new Set();
-const waiting = [];
+const waiting = []; // and some that were cancelled since
+const byJob = new Map();
 let sending = 0;
-let isCounting = false;
+let told = { sum: "", at: 0 };
 
 function randomKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-function element(tag, className, text = "") {
-  const made = document.createElement(tag);
-  made.className = className;
-  made.textContent = text;
-  return made;
-}
-
 /** One film on the page; its key stays through retries, so that none is accepted twice. `batch` is awaited. */
-function addFilm({ file, name: told }, batch) {
-  const film = { file, batch, key: randomKey(), priority: priority.value, item: element("li", "upload"), tries: 0 };
-  const name = element("span", "upload-name", told || "pasted film");
-  name.title = name.textContent;
-  film.name = name.textContent;
-  film.word = element("span", "upload-word");
-  film.acts = element("span", "upload-acts");
-  film.item.append(name, film.word, film.acts);
-  film.item.tabIndex = -1;
-  list.append(film.item);
-  films.add(film);
-  return film;
+function addFilm({ file, name }, batch) {
+  return addLine({ file, batch, name: name || "pasted film", key: randomKey(), priority: priority.value, tries: 0 });
 }
 
-function show(film, state, ...content) {
-  film.item.dataset.state = state;
-  film.word.replaceChildren(...content);
-  film.acts.replaceChildren();
-  count();
-}
-
-function inState(...states) {
-  return [...films].filter((film) => states.includes(film.item.dataset.state));
-}
-
-/** Once for all that changes at a time: a folder may bring thousands. */
-function count() {
-  if (!isCounting) queueMicrotask(showCounts);
-  isCounting = true;
+function tellNumbers() {
+  const parts = COUNTED.map(([states, words]) => [numberOf(...states), words]).filter(([number]) => number);
+  return parts.map(([number, words]) => `${number} ${words}`).join(", ");
 }
 
 function showCounts() {
-  isCounting = false;
-  const parts = COUNTED.map(([states, words]) => [inState(...states).length, words]).filter(([number]) => number);
-  sum.textContent = parts.map(([number, words]) => `${number} ${words}`).join(", ");
-  retryAll.hidden = inState("unsent").length < 2;
-  dismissSent.hidden = inState("accepted").length < 2;
-  dismissRefused.hidden = inState("refused").length < 2;
-  dismissCancelled.hidden = inState("cancelled").length < 2;
-  cancelAll.hidden = inState(...CAN_CANCEL).length < 2;
-  saveList.hidden = !inState("accepted").length || inState(...ON_THE_WAY).length > 0;
-  box.hidden = films.size === 0 && !skippedWords.textContent;
+  const counts = tellNumbers();
+  sum.textContent = counts;
+  retryAll.hidden = numberOf("unsent") < 2;
+  dismissSent.hidden = numberOf("accepted") < 2;
+  dismissRefused.hidden = numberOf("refused") < 2;
+  dismissCancelled.hidden = numberOf("cancelled") < 2;
+  cancelAll.hidden = numberOf(...CAN_CANCEL) < 2;
+  saveList.hidden = !numberOf("accepted") || numberOf(...ON_THE_WAY) > 0;
+  box.hidden = numberOf() === 0 && !skippedWords.textContent;
+  if (numberOf() > FEW) tellCounts(counts);
 }
 
-function addAct(film, words, act) {
-  const made = element("button", "plain", words);
-  made.type = "button";
-  made.setAttribute("aria-label", `${words}: ${film.name}`);
-  made.addEventListener("click", act);
-  film.acts.append(made);
+/** Tell those who listen of one film among few; of many they hear the counts. */
+function tell(words) {
+  if (numberOf() <= FEW) say(words);
+}
+
+function tellCounts(counts) {
+  const isOver = numberOf(...ON_THE_WAY) === 0;
+  if (counts === told.sum || (!isOver && Date.now() - told.at < TELL_MS)) return;
+  told = { sum: counts, at: Date.now() };
+  say(counts);
+}
+
+function dismissalOf(film) {
+  return ["Dismiss", () => dismiss([film])];
 }
 
 function dismiss(dismissed) {
-  for (const film of dismissed) {
-    film.item.remove();
-    films.delete(film);
-  }
-  count();
+  dismissed.forEach(removeLine);
   button.focus();
 }
 
-function refuse(film, problem) {
-  show(film, problem.canRetry ? "unsent" : "refused", problem.detail);
-  if (problem.code) {
-    const link = element("a", "", problem.code);
-    link.href = `/problems#${problem.code}`;
-    film.word.append(" ", link);
-  }
-  if (problem.canRetry) addAct(film, "Retry", () => retry([film]));
-  addAct(film, "Dismiss", () => dismiss([film]));
-  list.prepend(film.item);
-  say(`${film.name} was ${problem.canRetry ? "not sent" : "refused"}: ${problem.detail}`);
+function refuse(film, { detail, code, canRetry }) {
+  const retrial = canRetry ? [["Retry", () => retry([film])]] : [];
+  show(film, canRetry ? "unsent" : "refused", { words: detail, code }, [...retrial, dismissalOf(film)]);
+  tell(`${film.name} was ${canRetry ? "not sent" : "refused"}: ${detail}`);
 }
 
 function accept(film, job) {
   film.job = job;
-  film.link = element("a", "", job.done ? "Answered at once: open the film" : "Accepted: open the film");
-  film.link.href = job.links.page;
-  show(film, "accepted", film.link);
-  addAct(film, "Dismiss", () => dismiss([film]));
-  say(`${film.name} was ${job.done ? "answered at once" : "accepted"}.`);
+  const words = job.done ? "Answered at once: open the film" : "Accepted: open the film";
+  show(film, "accepted", { words, href: job.links.page }, [dismissalOf(film)]);
+  tell(`${film.name} was ${job.done ? "answered at once" : "accepted"}.`);
+  follow(film);
+}
+
+/** Have the list show it, and wait for its end. */
+function follow(film) {
+  const { job } = film;
+  byJob.set(job.id, [...(byJob.get(job.id) ?? []), film]);
   document.dispatchEvent(new CustomEvent("plainfilm:accepted", { detail: job }));
   if (job.done) showEnd(job.id);
 }
 
 /** Say in the line of a film what became of it. */
-async function showEnd(jobId) {
-  const film = [...films].find((one) => one.job?.id === jobId && !one.hasEnded);
-  if (!film) return;
-  film.hasEnded = true;
-  const told = await tellEnd(jobId);
-  if (told) film.link.textContent = film.job.cached ? `As the same film before. ${told}` : told;
+async function showEnd(jobId, tries = 0) {
+  const ended = (byJob.get(jobId) ?? []).filter((film) => !film.hasEnded);
+  if (!ended.length) return;
+  for (const film of ended) film.hasEnded = true;
+  const end = await tellEnd(jobId);
+  for (const film of ended) {
+    film.hasEnded = Boolean(end);
+    if (end) reword(film, film.job.cached ? `As the same film before. ${end}` : end);
+  }
+  if (!end && tries < ASK_AGAIN_S.length) setTimeout(() => showEnd(jobId, tries + 1), ASK_AGAIN_S[tries] * 1000);
 }
 
-function addCancel(film) {
-  addAct(film, "Cancel", () => {
+function cancellationOf(film) {
+  return ["Cancel", () => {
     cancel([film]);
     film.item.focus();
-  });
+  }];
 }
 
 /**
@@ -166,11 +146,10 @@ function cancel(cancelled) {
   for (const film of cancelled) {
     film.isCancelled = true;
     clearTimeout(film.timer);
-    if (film.item.dataset.state !== "sending") {
-      if (waiting.includes(film)) waiting.splice(waiting.indexOf(film), 1);
-      endCancelled(film, wordsFor(film));
+    if (film.state !== "sending") {
+      endCancelled(film, { words: wordsFor(film) });
     } else {
-      show(film, "cancelling", "Cancelling");
+      show(film, "cancelling", { words: "Cancelling" });
       film.stop?.();
     }
   }
@@ -180,32 +159,28 @@ function wordsFor(film) {
   return film.hasBegun ? ON_ITS_WAY : NOT_SENT;
 }
 
-function endCancelled(film, ...content) {
-  show(film, "cancelled", ...content);
-  addAct(film, "Dismiss", () => dismiss([film]));
-  say(`${film.name}: ${film.word.textContent}`);
+function endCancelled(film, look) {
+  show(film, "cancelled", look, [dismissalOf(film)]);
+  tell(`${film.name}: ${look.words}`);
 }
 
 /** Of a film that was cancelled while it was accepted: have the service cancel it, and say what came of that. */
 async function withdraw(film, job) {
   const end = job.done ? "ended" : await cancelJob(job);
   if (end === "cancelled") {
-    const link = element("a", "", "Cancelled after it had arrived: open the film");
-    link.href = job.links.page;
     film.job = job;
     film.hasEnded = true;
-    endCancelled(film, link);
+    endCancelled(film, { words: "Cancelled after it had arrived: open the film", href: job.links.page });
     document.dispatchEvent(new CustomEvent("plainfilm:accepted", { detail: job }));
     return;
   }
   accept(film, job);
-  if (end === "failed") film.link.textContent = "Accepted, and not cancelled: open the film to try again";
+  if (end === "failed") reword(film, "Accepted, and not cancelled: open the film to try again");
   else if (!job.done) showEnd(job.id);
 }
 
 function pause(film, seconds) {
-  show(film, "paused", `The connection was lost. The next try is in ${seconds} s.`);
-  addCancel(film);
+  show(film, "paused", { words: `The connection was lost. The next try is in ${seconds} s.` }, [cancellationOf(film)]);
   film.timer = setTimeout(() => enqueue(film), seconds * 1000);
 }
 
@@ -214,7 +189,7 @@ function settle(film, found) {
   const isAccepted = found.status === 202 || found.status === 200;
   if (isAccepted && film.isCancelled) withdraw(film, found.answer);
   else if (isAccepted) accept(film, found.answer);
-  else if (film.isCancelled) endCancelled(film, found.status ? NOT_TAKEN : wordsFor(film));
+  else if (film.isCancelled) endCancelled(film, { words: found.status ? NOT_TAKEN : wordsFor(film) });
   else if (seconds) pause(film, seconds);
   else refuse(film, describe(found));
 }
@@ -223,8 +198,7 @@ async function send(film) {
   const progress = element("progress", "");
   progress.max = 1;
   progress.setAttribute("aria-label", `Sending ${film.name}`);
-  show(film, "sending", progress);
-  addCancel(film);
+  show(film, "sending", { progress }, [cancellationOf(film)]);
   film.tries += 1;
   sending += 1;
   const found = await post(film, {
@@ -237,7 +211,10 @@ async function send(film) {
 }
 
 function fill() {
-  while (sending < AT_ONCE && waiting.length) send(waiting.shift());
+  while (sending < AT_ONCE && waiting.length) {
+    const film = waiting.shift();
+    if (!film.isCancelled) send(film);
+  }
 }
 
 function enqueue(film) {
@@ -247,8 +224,7 @@ function enqueue(film) {
 }
 
 function markWaiting(film) {
-  show(film, "waiting", "Waiting to be sent");
-  addCancel(film);
+  show(film, "waiting", { words: "Waiting to be sent" }, [cancellationOf(film)]);
 }
 
 async function retry(retried) {
@@ -266,11 +242,13 @@ async function chooseBatch(number) {
   if (button.dataset.batch) return { id: button.dataset.batch };
   if (number < 2) return null;
   const made = await makeBatch(randomKey());
-  if (made) {
-    batchLink.href = made.page;
-    batchLink.hidden = false;
-  }
+  if (made) showBatch(made.page);
   return made;
+}
+
+function showBatch(address) {
+  batchLink.href = address;
+  batchLink.hidden = false;
 }
 
 /** Send what was found; tell of what was left out, and what can be known to be refused. */
@@ -296,7 +274,7 @@ function tellSkipped(found, skipped) {
   const words = skipped === 1 ? "1 file that is no film was left out." : `${skipped} files that are no films were left out.`;
   skippedWords.textContent = skipped ? `${found ? "" : "No film was found. "}${words}` : "";
   if (skipped) say(skippedWords.textContent);
-  count();
+  ask();
 }
 
 function hasFiles(event) {
@@ -312,7 +290,7 @@ cancelAll.addEventListener("click", () => {
   cancel(inState(...CAN_CANCEL));
   button.focus();
 });
-saveList.addEventListener("click", () => save(toCsv([...films])));
+saveList.addEventListener("click", () => save(toCsv(allFilms())));
 folder.hidden = !("webkitdirectory" in folderFiles);
 folder.addEventListener("click", () => folderFiles.click());
 for (const chooser of [input, folderFiles]) {
@@ -325,7 +303,7 @@ for (const chooser of [input, folderFiles]) {
 document.addEventListener("keydown", (event) => {
   if (event.key === "u" && !isTaken(event)) input.click();
 });
-window.addEventListener("beforeunload", (event) => inState(...ON_THE_WAY).length && event.preventDefault());
+window.addEventListener("beforeunload", (event) => numberOf(...ON_THE_WAY) > 0 && event.preventDefault());
 document.addEventListener("plainfilm:ended", (event) => showEnd(event.detail));
 document.addEventListener("paste", (event) => gatherChosen(event.clipboardData.files).then(take));
 document.addEventListener("dragover", (event) => {
@@ -342,3 +320,4 @@ document.addEventListener("drop", (event) => {
   drop.hidden = true;
   gatherDropped(event.dataTransfer).then(take);
 });
+afterDrawing(showCounts);
