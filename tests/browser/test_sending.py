@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Dialog, Page, Route, expect
@@ -191,6 +192,24 @@ def test_a_sent_film_is_waited_for_again_after_a_failed_wait(open_page: Callable
     page.locator("#files").set_input_files(films("again-1", "again-2"))
     expect(page.locator(ACCEPTED).first).to_contain_text("Verdict")
     expect(page.locator(ACCEPTED).last).to_contain_text("Verdict")
+
+
+def test_a_file_that_can_no_longer_be_read_is_said_to_be_so(open_page: Callable[..., Page], tmp_path: Path) -> None:
+    """It was moved or written to after it was chosen: no connection was lost, and no retry would help."""
+    page = open_page()
+    held: list[Route] = []
+    page.route("**/api/v1/jobs?*", lambda route: held.append(route))  # noqa: PLW0108  Playwright marks it
+    paths = [tmp_path / f"gone-{number}.png" for number in range(4)]
+    for path in paths:
+        path.write_bytes(film_of(path.name))
+    page.locator("#files").set_input_files(paths)
+    wait_until(lambda: page.wait_for_timeout(20) or len(held) == 3, "three films to be on their way")
+    paths[3].unlink()
+    for route in held:
+        route.continue_()
+    expect(page.locator(REFUSED)).to_contain_text("The file can no longer be read; choose it again.")
+    expect(page.locator(REFUSED).get_by_role("button")).to_have_text(["Dismiss"])
+    expect(page.locator("#sending-sum")).to_have_text("3 sent, 1 refused")
 
 
 def test_refused_films_are_dismissed_together(open_page: Callable[..., Page]) -> None:

@@ -5,12 +5,17 @@ import { csrfToken } from "./page.js";
 const PAUSES_S = [1, 3, 9]; // before each further try after a lost connection
 const ENDED = "This session has ended. Open a new one-time link in another tab, then retry.";
 const LOST = "The connection was lost before an answer came.";
+const GONE = "The file can no longer be read; choose it again.";
 const HURT = ["digest_mismatch", "malformed_request"]; // what came was not what was sent
 
-/** Send a film under its key, into its batch where it has one; status 0 where no answer came, or it was cancelled. */
+/**
+ * Send a film under its key, into its batch where it has one; status 0 where no answer came, or it was cancelled.
+ * `isGone` where its file was moved, changed or deleted since it was chosen.
+ */
 export async function post(film, { onProgress, onWhole }) {
   const batch = await film.batch;
-  const content = await film.file.arrayBuffer().catch(() => film.file); // one that is gone is no answer, as below
+  const content = await film.file.arrayBuffer().catch(() => null);
+  if (!content) return { status: 0, answer: {}, isGone: true };
   const digest = await makeDigest(content).catch(() => "");
   if (film.isCancelled) return { status: 0, answer: {} };
   const request = new XMLHttpRequest(); // fetch does not tell how much was sent
@@ -60,7 +65,8 @@ export function pauseOf(tries) {
 }
 
 /** Why a film was not taken: in plain words, with its code, and whether sending it again can help. */
-export function describe({ status, answer }) {
+export function describe({ status, answer, isGone }) {
+  if (isGone) return { detail: GONE };
   if (status === 0) return { detail: LOST, canRetry: true };
   if (status === 401) return { detail: ENDED, canRetry: true };
   const detail = (answer.detail ?? `The service answered ${status}.`).replaceAll("`", "");

@@ -185,7 +185,7 @@ function pause(film, seconds) {
 }
 
 function settle(film, found) {
-  const seconds = found.status === 0 ? pauseOf(film.tries) : undefined;
+  const seconds = found.status === 0 && !found.isGone ? pauseOf(film.tries) : undefined;
   const isAccepted = found.status === 202 || found.status === 200;
   if (isAccepted && film.isCancelled) withdraw(film, found.answer);
   else if (isAccepted) accept(film, found.answer);
