@@ -26,18 +26,18 @@ def films(*names: str) -> list[dict[str, str | bytes]]:
 
 
 def test_what_was_not_sent_or_refused_is_counted_and_comes_first(open_page: Callable[..., Page]) -> None:
-    """Of five films one is no film and two meet a service that is busy; all that can be are retried at once."""
-    page = open_page(allowed=(415, 503))
-    busy = {"left": 2}
+    """Of five films one is no film and two meet a fault of the service; all that can be are retried at once."""
+    page = open_page(allowed=(415, 500))
+    faulty = {"left": 2}
 
-    def be_busy(route: Route) -> None:
-        if busy["left"] > 0 and b"these are notes" not in (route.request.post_data_buffer or b""):
-            busy["left"] -= 1
-            route.fulfill(status=503, content_type="application/problem+json", body='{"detail": "Shortly."}')
+    def be_faulty(route: Route) -> None:
+        if faulty["left"] > 0 and b"these are notes" not in (route.request.post_data_buffer or b""):
+            faulty["left"] -= 1
+            route.fulfill(status=500, content_type="application/problem+json", body='{"detail": "A fault."}')
         else:
             route.continue_()
 
-    page.route("**/api/v1/jobs?*", be_busy)
+    page.route("**/api/v1/jobs?*", be_faulty)
     notes = {"name": "notes.png", "mimeType": "image/png", "buffer": b"these are notes"}
     page.locator("#files").set_input_files([*films("sum-1", "sum-2", "sum-3", "sum-4"), notes])
     expect(page.locator("#sending-sum")).to_have_text("2 sent, 2 not sent, 1 refused")

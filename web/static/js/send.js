@@ -3,6 +3,9 @@
 import { csrfToken } from "./page.js";
 
 const PAUSES_S = [1, 3, 9]; // before each further try after a lost connection
+const TRY_LATER = [429, 503, 507]; // it is not the film: there is no room, or a part of the service is away
+const HOLD_S = 5; // where no Retry-After says
+const LONGEST_HOLD_S = 60;
 const ENDED = "This session has ended. Open a new one-time link in another tab, then retry.";
 const LOST = "The connection was lost before an answer came.";
 const GONE = "The file can no longer be read; choose it again.";
@@ -34,7 +37,9 @@ export async function post(film, { onProgress, onWhole }) {
   film.hasBegun = true;
   request.send(content);
   return new Promise((resolve) => {
-    request.onloadend = () => resolve({ status: request.status, answer: readAnswer(request) });
+    request.onloadend = () => {
+      resolve({ status: request.status, answer: readAnswer(request), retryAfter: request.getResponseHeader("Retry-After") });
+    };
   });
 }
 
@@ -64,13 +69,20 @@ export function pauseOf(tries) {
   return PAUSES_S[tries - 1];
 }
 
+/** Seconds for which nothing is sent where the service takes no film now; undefined where it answered otherwise. */
+export function holdOf({ status, retryAfter }) {
+  if (!TRY_LATER.includes(status)) return undefined;
+  const asked = /^\d+$/.test(retryAfter ?? "") ? Number(retryAfter) : HOLD_S; // a date is some proxy's
+  return Math.min(Math.max(asked, 1), LONGEST_HOLD_S);
+}
+
 /** Why a film was not taken: in plain words, with its code, and whether sending it again can help. */
 export function describe({ status, answer, isGone }) {
   if (isGone) return { detail: GONE };
   if (status === 0) return { detail: LOST, canRetry: true };
   if (status === 401) return { detail: ENDED, canRetry: true };
   const detail = (answer.detail ?? `The service answered ${status}.`).replaceAll("`", "");
-  const canRetry = status >= 500 || [403, 408, 429].includes(status) || HURT.includes(answer.code);
+  const canRetry = status >= 500 || [403, 408].includes(status) || HURT.includes(answer.code);
   return { detail, code: answer.code, canRetry };
 }
 

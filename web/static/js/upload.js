@@ -6,7 +6,7 @@ import { gatherChosen, gatherDropped, isZip } from "./gather.js";
 import { addLine, afterDrawing, allFilms, ask, element, inState, numberOf, removeLine, reword, show } from "./lines.js";
 import { isTaken, say } from "./page.js";
 import { save, toCsv } from "./sentlist.js";
-import { cancelJob, describe, pauseOf, post, renewToken, tellEnd } from "./send.js";
+import { cancelJob, describe, holdOf, pauseOf, post, renewToken, tellEnd } from "./send.js";
 
 const AT_ONCE = 3;
 const FEW = 5; // films that are told one by one to those who listen
@@ -43,8 +43,12 @@ const batchLink = document.getElementById("batch-link");
 const drop = document.getElementById("drop");
 const limit = Number(button.dataset.limit);
 const waiting = []; // and some that were cancelled since
+const held = []; // of those, the ones that the service did not take yet
 const byJob = new Map();
 let sending = 0;
+let atOnce = AT_ONCE;
+let heldUntil = 0; // nothing is sent before
+let heldTimer = 0;
 let told = { sum: "", at: 0 };
 
 function randomKey() {
@@ -64,7 +68,7 @@ function tellNumbers() {
 
 function showCounts() {
   const counts = tellNumbers();
-  sum.textContent = counts;
+  sum.textContent = heldUntil && numberOf("waiting", "paused") ? `${counts}; sending goes on at ${timeOf(heldUntil)}` : counts;
   retryAll.hidden = numberOf("unsent") < 2;
   dismissSent.hidden = numberOf("accepted") < 2;
   dismissRefused.hidden = numberOf("refused") < 2;
@@ -85,6 +89,10 @@ function tellCounts(counts) {
   if (counts === told.sum || (!isOver && Date.now() - told.at < TELL_MS)) return;
   told = { sum: counts, at: Date.now() };
   say(counts);
+}
+
+function timeOf(moment) {
+  return new Date(moment).toLocaleTimeString("en-GB");
 }
 
 function dismissalOf(film) {
@@ -156,6 +164,7 @@ function cancel(cancelled) {
 }
 
 function wordsFor(film) {
+  if (held.includes(film)) return NOT_TAKEN;
   return film.hasBegun ? ON_ITS_WAY : NOT_SENT;
 }
 
@@ -184,12 +193,37 @@ function pause(film, seconds) {
   film.timer = setTimeout(() => enqueue(film), seconds * 1000);
 }
 
+/** The service takes no film now: this one goes first once it is asked again, alone, and the others wait behind it. */
+function hold(film, { detail, code }, seconds) {
+  if (atOnce > 1) say(`Sending waits: ${detail}`);
+  atOnce = 1;
+  if (!heldUntil) {
+    heldUntil = Date.now() + seconds * 1000;
+    heldTimer = setTimeout(goOn, seconds * 1000);
+  }
+  film.tries = 0;
+  waiting.unshift(film);
+  held.push(film);
+  const words = `${detail} Sending goes on by itself at ${timeOf(heldUntil)}.`;
+  show(film, "paused", { words, code }, [["Retry", goOn], cancellationOf(film)]);
+}
+
+function goOn() {
+  clearTimeout(heldTimer);
+  heldUntil = 0;
+  held.splice(0).filter((film) => !film.isCancelled).forEach(markWaiting);
+  fill();
+}
+
 function settle(film, found) {
   const seconds = found.status === 0 && !found.isGone ? pauseOf(film.tries) : undefined;
+  const holdSeconds = holdOf(found);
   const isAccepted = found.status === 202 || found.status === 200;
+  if (isAccepted) atOnce = AT_ONCE;
   if (isAccepted && film.isCancelled) withdraw(film, found.answer);
   else if (isAccepted) accept(film, found.answer);
   else if (film.isCancelled) endCancelled(film, { words: found.status ? NOT_TAKEN : wordsFor(film) });
+  else if (holdSeconds) hold(film, describe(found), holdSeconds);
   else if (seconds) pause(film, seconds);
   else refuse(film, describe(found));
 }
@@ -211,7 +245,7 @@ async function send(film) {
 }
 
 function fill() {
-  while (sending < AT_ONCE && waiting.length) {
+  while (!heldUntil && sending < atOnce && waiting.length) {
     const film = waiting.shift();
     if (!film.isCancelled) send(film);
   }
