@@ -1,8 +1,15 @@
-// The list of the films that were sent, as a CSV file made here: which file became which job. The service keeps no
-// file names, so this list is the only place that has both.
+// The list of the films that were sent: which file became which job. The service keeps no file names, so this list is the
+// only place that has both: as a CSV file made here, and kept by the browser for this tab and session, should the page
+// be left.
 
 import { wordsOf } from "./lines.js";
+import { csrfToken, keep, recall } from "./page.js";
 
+export const MOST_KEPT = 2000; // lines
+const KEPT = "plainfilm-sent";
+const SETTLED = ["accepted", "refused", "cancelled"];
+const NOT_SENT = "Not sent before the page was left; choose the file again.";
+const NOT_KNOWN = "The page was left before it was accepted. Should it have arrived all the same, it is in the list.";
 const HEADS = ["file", "state", "told", "job", "page", "upload_sha256"];
 
 /** One line a film, in the order in which they were chosen. */
@@ -28,4 +35,30 @@ export function save(csv) {
   link.download = "plainfilm-list.csv";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+/** Keep the list for a return in this tab: names stay in this browser, and another session does not see them. */
+export function remember(films, batch) {
+  const lines = films.slice(-MOST_KEPT).map(toKept);
+  keep(KEPT, lines.length ? JSON.stringify({ session: sessionOf(), batch, lines }) : "", "sessionStorage");
+}
+
+/** What was kept: {lines: [{name, state, look, job, hasEnded}], batch: the address of its list}. */
+export function recallSent() {
+  const kept = JSON.parse(recall(KEPT, "sessionStorage") || "{}");
+  if (kept.session === sessionOf()) return kept;
+  keep(KEPT, "", "sessionStorage");
+  return { lines: [], batch: "" };
+}
+
+function toKept({ name, state, look, job, hasEnded, hasBegun }) {
+  if (!SETTLED.includes(state)) return { name, state: "cancelled", look: { words: hasBegun ? NOT_KNOWN : NOT_SENT } };
+  if (!job) return { name, state, look };
+  const { id, cached, input: { sha256 }, links: { page, self } } = job;
+  return { name, state, look, hasEnded, job: { id, cached, input: { sha256 }, links: { page, self } } };
+}
+
+/** The part of the page's token that is one for all pages of a session. */
+function sessionOf() {
+  return csrfToken().split(".")[0];
 }

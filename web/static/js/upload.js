@@ -1,11 +1,11 @@
 // Films on their way in: chosen, dropped or pasted; three at a time; each with its progress, refusal, cancel and retry,
-// and a line that counts them. The name is shown here only; the service never keeps it.
+// and a line that counts them. The name is shown and kept in this browser only; the service never learns it.
 
 import { makeBatch } from "./batch.js";
 import { gatherChosen, gatherDropped, isZip } from "./gather.js";
 import { addLine, afterDrawing, allFilms, ask, element, inState, numberOf, removeLine, reword, show } from "./lines.js";
 import { isTaken, say } from "./page.js";
-import { save, toCsv } from "./sentlist.js";
+import { MOST_KEPT, recallSent, remember, save, toCsv } from "./sentlist.js";
 import { cancelJob, describe, holdOf, pauseOf, post, renewToken, tellEnd } from "./send.js";
 
 const AT_ONCE = 3;
@@ -311,6 +311,27 @@ function tellSkipped(found, skipped) {
   ask();
 }
 
+/** Draw again what was on the way when the page was left. */
+function restore() {
+  const { lines, batch } = recallSent();
+  for (const { look, state, ...kept } of lines) {
+    const film = addLine(kept);
+    show(film, state, look, [dismissalOf(film)]);
+    if (state === "accepted" && !film.hasEnded) follow(film);
+  }
+  if (batch) showBatch(batch);
+  told.sum = tellNumbers(); // nothing new to those who listen
+}
+
+function rememberAll() {
+  remember(allFilms(), batchLink.getAttribute("href"));
+}
+
+/** What would be lost with the page: films that are not sent, and which file became which job beyond what is kept. */
+function isLeftInVain() {
+  return numberOf(...ON_THE_WAY, "unsent") > 0 || numberOf() > MOST_KEPT;
+}
+
 function hasFiles(event) {
   return event.dataTransfer?.types.includes("Files");
 }
@@ -337,7 +358,9 @@ for (const chooser of [input, folderFiles]) {
 document.addEventListener("keydown", (event) => {
   if (event.key === "u" && !isTaken(event)) input.click();
 });
-window.addEventListener("beforeunload", (event) => numberOf(...ON_THE_WAY) > 0 && event.preventDefault());
+window.addEventListener("beforeunload", (event) => isLeftInVain() && event.preventDefault());
+window.addEventListener("pagehide", rememberAll);
+document.addEventListener("visibilitychange", () => document.hidden && rememberAll());
 document.addEventListener("plainfilm:ended", (event) => showEnd(event.detail));
 document.addEventListener("paste", (event) => gatherChosen(event.clipboardData.files).then(take));
 document.addEventListener("dragover", (event) => {
@@ -355,3 +378,4 @@ document.addEventListener("drop", (event) => {
   gatherDropped(event.dataTransfer).then(take);
 });
 afterDrawing(showCounts);
+restore();
