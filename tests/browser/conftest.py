@@ -22,8 +22,9 @@ WAIT_MS = LIMIT_S * 1000
 AXE_RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]}
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
-TOO_SLOW = "htmx:timeout"
-"""What htmx tells the console when an answer took ten seconds, as it may on a busy machine; the page asks again."""
+UNANSWERED = re.compile(r"htmx:(afterRequest|sendAbort|sendError|timeout)\b")
+"""What htmx tells the console of a request without an answer. Where that is an error the browser tells it, too; else it
+took ten seconds, as it may on a busy machine, or another one took its place."""
 
 SUM_OF_COLOURS = """() => {
     const canvas = document.querySelector('#viewer canvas');
@@ -103,7 +104,7 @@ def open_page(
         return page
 
     def is_surprise(message: ConsoleMessage) -> bool:
-        return message.type == "error" and message.text != TOO_SLOW
+        return message.type == "error" and not UNANSWERED.match(message.text)
 
     def is_outside(url: str) -> bool:
         return not url.startswith((running_stack.url, "data:", "blob:"))

@@ -2,6 +2,8 @@
 
 const said = document.getElementById("said");
 const trouble = document.getElementById("trouble");
+const ENDED = 'This session has ended: print a new link with "plainfilm key link", or ask whoever runs this service for one, then open it.';
+let isPressTold = false;
 
 /** The token that every change must carry. */
 export function csrfToken() {
@@ -91,7 +93,16 @@ function setUpKeys() {
   letters.addEventListener("change", () => keep("plainfilm-keys", letters.checked ? "on" : "off"));
 }
 
-function tell(words) {
+/** A click on what lies around the dialog; one on its own padding has the same target. */
+function isBeside(dialog, { target, clientX: x, clientY: y }) {
+  const { left, right, top, bottom } = dialog.getBoundingClientRect();
+  return target === dialog && (x < left || x > right || y < top || y > bottom);
+}
+
+/** What became of something pressed stays until the reader goes on: no poll wipes it, or puts its own in its place. */
+function tell(words, isOfPress = false) {
+  if (isPressTold && !isOfPress) return;
+  isPressTold = isOfPress && Boolean(words);
   if (trouble.textContent !== words) trouble.textContent = words;
   trouble.hidden = !words;
 }
@@ -100,6 +111,9 @@ function setUpLive() {
   let isOver = false; // the session: nothing is asked by the clock any more, until the reader does something
   for (const act of ["pointerdown", "keydown", "visibilitychange"]) {
     document.addEventListener(act, () => (isOver = false), true);
+  }
+  for (const act of ["click", "keydown", "change"]) { // not as soon as a pointer is down: what it is on would move away
+    document.addEventListener(act, () => isPressTold && tell("", true), true);
   }
   document.addEventListener("htmx:configRequest", (event) => {
     if (event.detail.verb === "get") {
@@ -110,21 +124,28 @@ function setUpLive() {
   });
   document.addEventListener("htmx:afterRequest", (event) => event.detail.successful && tell(""));
   for (const silence of ["htmx:sendError", "htmx:timeout"]) {
-    document.addEventListener(silence, () => tell("The service does not answer; this page keeps trying."));
+    document.addEventListener(silence, (event) => tellFailure(event, "The service does not answer; this page keeps trying."));
   }
   document.addEventListener("htmx:responseError", (event) => {
     isOver = event.detail.xhr.status === 401;
-    tell(describe(event.detail.xhr));
+    tellFailure(event, "The service has trouble answering; this page keeps trying.");
   });
   document.addEventListener("htmx:afterSettle", () => showTimes());
 }
 
+/** Of a question that comes again by itself these words; of what was pressed that it has to be pressed again. */
+function tellFailure({ detail: { xhr, requestConfig } }, words) {
+  const isOfPress = requestConfig.verb !== "get";
+  tell(describe(xhr) ?? (isOfPress ? "Not done: the service did not answer. Press again." : words), isOfPress);
+}
+
+/** The service's own words; undefined where there are none. */
 function describe(xhr) {
-  if (xhr.status === 401) return 'This session has ended: print a new link with "plainfilm key link", then open it.';
+  if (xhr.status === 401) return ENDED;
   try {
     return JSON.parse(xhr.responseText).detail;
   } catch {
-    return "The service has trouble answering; this page keeps trying.";
+    return undefined;
   }
 }
 
