@@ -127,9 +127,12 @@ def _add_film(pages: Blueprint, resources: Resources, gate: Backpressure) -> Non
     def findings(job_id: str) -> ResponseReturnValue:
         job = get(job_id)
         workers = read_live_workers(resources, job)
-        if request.args.get("seen") == present.seen_mark(job, workers):
+        seen = request.args.get("seen", "")
+        if seen == present.seen_mark(job, workers):
             return "", 204
-        return render("findings.html", job, None, workers)
+        if not job.done and seen.startswith(present.mark_state(job)):  # what is unfolded around it stays so
+            return render_template("waiting.html", job=job, live_workers=workers)
+        return render("findings.html", job, None, workers), {"HX-Retarget": "#findings"}
 
     @pages.post("/jobs/<job_id>/review")
     def review_film(job_id: str) -> ResponseReturnValue:

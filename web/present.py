@@ -275,7 +275,12 @@ def describe_wait(seconds: int) -> str:
 def seen_mark(job: wire.Job, live_workers: int) -> str:
     """What a page remembers of a job that is not done, to ask only for changes."""
     wait = describe_wait(job.eta_s).replace(" ", "") if job.eta_s else None
-    return f"{job.status.value}.{job.attempt}.{job.queue_position}.{live_workers}.{wait}"
+    return f"{mark_state(job)}{job.queue_position}.{live_workers}.{wait}"
+
+
+def mark_state(job: wire.Job) -> str:
+    """How that begins for as long as the job is not taken, given back or ended."""
+    return f"{job.status.value}.{job.attempt}."
 
 
 FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(

@@ -12,7 +12,7 @@ from shared.db.tables import Model, WorkerHeartbeat
 from shared.manifest import Rate, SplitMetrics
 from tests.api import Api, Browser, make_key
 from tests.fakes import LABELS, make_manifest
-from tests.jobs import claim, finish, make_job, register_model, serve_model
+from tests.jobs import claim, claimant, finish, make_job, register_model, serve_model
 from tests.unit.web.test_pages import finish_as
 from web.present import explain_reason
 
@@ -110,6 +110,42 @@ def test_a_waiting_film_says_when_no_worker_is_alive(api: Api, person: Browser) 
     answer = person.request("GET", f"/jobs/{job_id}/findings?seen={seen[1]}")
     assert "No worker is alive" not in answer.text
     assert 'class="scan"' in answer.text
+
+def test_while_a_film_waits_only_its_place_in_the_line_is_renewed(api: Api, person: Browser) -> None:
+    """History and the question whether to delete may be open beside it; the whole comes once its state is another."""
+    serve_model(api.resources.database)
+    _, job_id = (make_job(api.resources.database) for _ in range(2))
+    page = person.request("GET", f"/jobs/{job_id}").text
+    assert "About 1 film ahead of it." in page
+    finish(api.resources.database, claim(api.resources.database, claimant(limit=1))[0])
+    address = f"/jobs/{job_id}/findings"
+    moved = person.request("GET", address, query_string={"seen": seen_of(page)})
+    assert moved.text.startswith('<div id="waiting"')
+    assert "It is next in line." in moved.text
+    assert "HX-Retarget" not in moved.headers
+    assert "</article>" not in moved.text
+    assert person.request("GET", address, query_string={"seen": seen_of(moved.text)}).status_code == 204
+    claim(api.resources.database)
+    taken = person.request("GET", address, query_string={"seen": seen_of(moved.text)})
+    assert taken.headers["HX-Retarget"] == "#findings"
+    assert '<article id="findings" class="findings" data-status="running"' in taken.text
+
+
+def test_without_scripts_a_waiting_film_is_looked_at_again_by_a_link(api: Api, person: Browser) -> None:
+    """And the page does not promise to change by itself."""
+    job_id = make_job(api.resources.database)
+    serve_model(api.resources.database)
+    page = person.request("GET", f"/jobs/{job_id}").text
+    assert re.search(rf'<noscript>.*<a class="plain" href="/jobs/{job_id}">Look again</a></p></noscript>', page)
+    assert '<span class="scripted"> This page shows the verdict as soon as there is one.</span>' in page
+
+
+def seen_of(page: str) -> str:
+    """What a waiting page remembers of its job."""
+    found = re.search(r"""hx-vals='{"seen": "([^"]+)"}'""", page)
+    assert found
+    return html.unescape(found[1])
+
 
 
 def test_the_map_of_a_film_that_cannot_be_assessed_is_folded_away_with_its_scores(api: Api, person: Browser) -> None:

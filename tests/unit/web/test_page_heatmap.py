@@ -88,6 +88,7 @@ def test_show_asks_for_the_map_and_leads_back_to_it(api: Api, person: Browser, j
     assert options(html)["gradient"] == "Gradient (waiting)*"
     assert "No worker that makes maps is alive" in html
     assert f'<noscript><p><a class="plain" href="/jobs/{job_id}?map=gradient">Look again</a>' in html
+    assert '<span class="scripted"> This page shows the map as soon as it is there.</span>' in html
     assert "data-heatmap=" not in html
     assert 'id="opacity"' not in html
     with api.resources.database.read() as session:

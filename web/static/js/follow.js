@@ -4,14 +4,20 @@ const POLL_ANYWAY_MS = 10_000; // while the stream is open: should an event ever
 let source = null;
 let askedAt = 0;
 
-/** Ask for the findings at each event of the job that they name; only while the page is seen. */
+/** Ask what became of the job that the findings name at each of its events; only while the page is seen. */
 export function follow(findings) {
   const address = findings().dataset.events;
   if (!address || document.hidden) stop();
-  else if (!source) listen(address, () => htmx.trigger(findings(), "changed"));
+  else if (!source) listen(address);
 }
 
-function listen(address, ask) {
+/** The part of the page that asks; none where the answer is there already. */
+function ask() {
+  const waiting = document.getElementById("waiting");
+  if (waiting) htmx.trigger(waiting, "changed");
+}
+
+function listen(address) {
   source = new EventSource(address);
   source.addEventListener("status", ask);
   source.addEventListener("done", () => {
@@ -27,9 +33,9 @@ function stop() {
   source = null;
 }
 
-/** True where this is a poll of the findings that the open stream makes needless. */
+/** True where this is a poll of a job that the open stream makes needless. */
 export function isNeedless(event) {
-  if (event.target.id !== "findings" || event.detail.verb !== "get") return false;
+  if (event.target.id !== "waiting" || event.detail.verb !== "get") return false;
   const isPoll = !event.detail.triggeringEvent;
   const isOpen = source?.readyState === EventSource.OPEN;
   if (isPoll && isOpen && Date.now() - askedAt < POLL_ANYWAY_MS) return true;

@@ -40,7 +40,7 @@ export function setUpFocus() {
   let heading = "";
   document.addEventListener("htmx:beforeSwap", (event) => {
     const focused = document.activeElement;
-    heading = event.target.contains(focused) && focused !== document.body ? headingOf(focused) : "";
+    heading = event.detail.target.contains(focused) && focused !== document.body ? headingOf(focused) : "";
   });
   document.addEventListener("htmx:afterSettle", (event) => {
     if (!heading || document.activeElement !== document.body) return;
