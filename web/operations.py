@@ -40,7 +40,7 @@ def create_blueprint(resources: Resources) -> Blueprint:
     @operations.get("/operations/now")
     def show_now() -> str:
         security.check_operator(g.principal)
-        return render_template("operations_now.html", found=read_operations(resources))
+        return render_template("operations_now.html", found=read_operations(resources), is_asked_again=True)
 
     return operations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import DESK, PHONE
 from tests.browser.test_presses import ask, waiting_film
@@ -39,3 +39,46 @@ def test_what_is_open_beside_a_waiting_film_stays_open(
         expect(delete).to_be_focused()
         expect(page.locator(".history ol")).to_be_visible()
     expect(page.locator("#findings[data-status=succeeded]")).to_be_visible()
+
+
+def test_a_table_of_operations_stays_where_it_was_moved_to(
+    open_page: Callable[..., Page], running_stack: Service
+) -> None:
+    """And the focus in it, while the numbers are renewed under the reader."""
+    page = open_page(PHONE)
+    page.goto(f"{running_stack.url}/operations")
+    table = page.get_by_role("region", name="Workers")
+    table.focus()
+    assert table.evaluate("table => { table.scrollLeft = 60; return table.scrollLeft; }") == 60
+    is_fine(page, PHONE["width"])
+    swapped = "new Promise(done => document.addEventListener('htmx:afterSettle', () => done(), {once: true}))"
+    page.evaluate(swapped)
+    assert table.evaluate("table => table.scrollLeft") == 60
+    expect(table).to_be_focused()
+
+
+def test_an_alert_of_operations_is_announced_once(open_page: Callable[..., Page], running_stack: Service) -> None:
+    """Its node stays as it is while it says the same, and is another when it says something else."""
+    page = open_page()
+    page.goto(f"{running_stack.url}/operations")
+    said = ["The broker is silent"]
+
+    def tell(route: Route) -> None:
+        part = route.fetch().text()
+        banners = "".join(f'<section class="banner" role="alert"><h2>{words}</h2></section>' for words in said)
+        for place in ("data-calm>", 'hx-swap="outerHTML">'):
+            if place in part:
+                return route.fulfill(body=part.replace(place, place + banners, 1), content_type="text/html")
+        raise AssertionError(part)
+
+    page.route("**/operations/now", tell)
+    alert = page.locator(".banner", has_text="The broker is silent")
+    alert.evaluate("alert => { alert.heard = true; }")
+    with page.expect_response("**/operations/now"):
+        pass
+    settled = "new Promise(done => document.addEventListener('htmx:afterSettle', () => done(), {once: true}))"
+    page.evaluate(settled)
+    assert alert.evaluate("alert => alert.heard")
+    said[0] = "Nobody takes bulk"
+    expect(page.locator(".banner", has_text="Nobody takes bulk")).to_be_visible()
+    expect(alert).to_have_count(0)

@@ -68,6 +68,21 @@ def test_what_stands_still_is_told_first(resources: Resources) -> None:
     assert "None has given a sign of life" in told
 
 
+def test_alerts_stay_where_they_are_while_the_numbers_change(resources: Resources) -> None:
+    """What is announced is a node of its own beside what is swapped, which htmx fills by its id."""
+    assert isinstance(resources.queue, RecordingQueue)
+    resources.queue.down = True
+    auditor = Api(resources, make_key(resources.database, role="auditor")).browse()
+    whole, part = (auditor.request("GET", address).text for address in ("/operations", "/operations/now"))
+    for html in (whole, part):
+        alerts, numbers = html.split('<div id="operations"')
+        assert "The broker does not answer" in alerts
+        assert alerts.count('role="alert"') == len(re.findall('id="(?:alerts|trouble)"', alerts))
+        assert 'role="alert"' not in numbers
+    assert "hx-swap-oob" not in whole
+    assert '<div id="alerts" role="alert" hx-swap-oob="innerHTML"' in part
+
+
 @pytest.mark.parametrize(("role", "status"), [("admin", 200), ("auditor", 200), ("uploader", 403), ("reviewer", 403)])
 def test_it_is_for_those_who_may_see_all_tenants(resources: Resources, role: str, status: int) -> None:
     """As `/metrics` is; the part that is asked for again, too."""

@@ -149,6 +149,25 @@ function describe(xhr) {
   }
 }
 
+/** What an answer to the clock takes from under the reader: words heard before, how far a table was moved. */
+function setUpCalm() {
+  const moved = new Map();
+  document.addEventListener("htmx:oobBeforeSwap", (event) => {
+    const { target, fragment } = event.detail;
+    if ("calm" in target.dataset && wordsOf(target) === wordsOf(fragment)) event.detail.shouldSwap = false;
+  });
+  document.addEventListener("htmx:beforeSwap", () => {
+    for (const table of document.querySelectorAll(".scroller[id]")) moved.set(table.id, table.scrollLeft);
+  });
+  document.addEventListener("htmx:afterSwap", () => {
+    for (const [id, left] of moved) document.getElementById(id)?.scrollTo({ left, behavior: "instant" });
+  });
+}
+
+function wordsOf(node) {
+  return node.textContent.replace(/\s+/g, " ").trim();
+}
+
 function setUpCopies() {
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copies]");
@@ -176,6 +195,7 @@ setUpTheme();
 setUpKeys();
 setUpWayBack();
 setUpLive();
+setUpCalm();
 setUpCopies();
 showTimes();
 setInterval(() => showTimes(), 15_000);
