@@ -29,6 +29,20 @@ def expect_drawn(page: Page, method: str) -> None:
     expect(page.locator("#viewer[data-heatmap-opacity='']")).to_have_count(0)
 
 
+def hold_first(page: Page, address: str) -> list[Route]:
+    """The first request to it goes no further than the browser until it is told to; the others do."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route(address, hold)
+    return held
+
+
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
 def test_another_methods_map_is_asked_for_and_shown_without_a_reload(
     open_page: Callable[..., Page], film: str, viewport: dict[str, int]
@@ -122,3 +136,60 @@ def test_a_map_can_be_had_without_javascript(plain_page: Page, film: str, runnin
     plain_page.goto(f"{film}?map=grad_cam_plus_plus")
     expect(plain_page.locator(".worth")).to_contain_text("Marked parts shown first")
     assert f"/api/v1/jobs/{job_id}/explanations/grad_cam_plus_plus" in plain_page.content()
+
+
+def test_of_two_maps_chosen_quickly_the_later_is_shown(
+    open_page: Callable[..., Page], film: str, running_stack: Service
+) -> None:
+    """Though the answer of the first comes late, and first."""
+    for method in ("gradient", "grad_cam_plus_plus"):
+        answer = running_stack.http.post(
+            f"/api/v1/jobs/{film.rsplit('/', 1)[1]}/explanations",
+            json={"method": method},
+            headers=running_stack.headers,
+        )
+        answer.raise_for_status()
+        running_stack.explained(film.rsplit("/", 1)[1], method)
+    page = open_page()
+    page.goto(film)
+    expect_drawn(page, "grad_cam")
+    held = hold_first(page, "**/explanations?show=1")
+    page.locator("#method").select_option("gradient")
+    wait_until(lambda: page.wait_for_timeout(20) or held, "the first choice to be asked for")
+    page.locator("#method").select_option("grad_cam_plus_plus")
+    held[0].continue_()
+    expect_drawn(page, "grad_cam_plus_plus")
+    expect(page.locator("#method")).to_have_value("grad_cam_plus_plus")
+    expect(page).to_have_url(f"{film}?map=grad_cam_plus_plus")
+
+
+def test_the_answer_of_a_map_that_was_left_takes_no_choice_back(open_page: Callable[..., Page], film: str) -> None:
+    """Another one was chosen meanwhile that has to be made: Show then asks for that."""
+    page = open_page()
+    page.goto(film)
+    expect_drawn(page, "grad_cam")
+    held = hold_first(page, "**/explanations?show=1")
+    page.locator("#method").select_option("gradient")
+    page.get_by_role("button", name="Show").click()
+    wait_until(lambda: page.wait_for_timeout(20) or held, "the first choice to be asked for")
+    page.locator("#method").select_option("smooth_grad")
+    page.evaluate("document.addEventListener('htmx:afterOnLoad', () => { window.answered = true; })")
+    held[0].continue_()
+    page.wait_for_function("() => window.answered")
+    expect(page.locator("#method")).to_have_value("smooth_grad")
+    expect(page).to_have_url(film)
+    page.get_by_role("button", name="Show").click()
+    expect_drawn(page, "smooth_grad")
+
+
+def test_a_review_leads_back_to_the_map_that_is_shown(open_page: Callable[..., Page], film: str) -> None:
+    """Also where it came without a reload."""
+    page = open_page()
+    page.goto(film)
+    page.locator("#method").select_option("gradient")
+    page.get_by_role("button", name="Show").click()
+    expect_drawn(page, "gradient")
+    page.get_by_role("button", name="Normal", exact=True).click()
+    expect(page.get_by_role("heading", name="You said: Normal")).to_be_visible()
+    expect(page).to_have_url(f"{film}?map=gradient#review")
+    expect_drawn(page, "gradient")

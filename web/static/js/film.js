@@ -2,7 +2,7 @@
 
 import { follow, isNeedless } from "./follow.js";
 import { describeWindow, describeWish, invert, moveWindow, paint, resetGreys } from "./greys.js";
-import { setUpFocus, setUpPicker } from "./heatmap.js";
+import { setUpFocus, setUpPicker, setUpReview } from "./heatmap.js";
 import { setUpNeighbours } from "./neighbours.js";
 import { isTaken, say } from "./page.js";
 
@@ -323,6 +323,7 @@ document.addEventListener("htmx:afterSettle", (event) => {
   redraw();
 });
 setUpPicker(redraw);
+setUpReview();
 setUpFocus();
 setUpNeighbours();
 showHeatmap();

@@ -1,10 +1,10 @@
-// The findings' own doings: the picker of methods, and where the focus goes when what had it is replaced.
+// The findings' own doings: the picker of methods, the reader's form, and where the focus goes when what had it is replaced.
 
 import { say } from "./page.js";
 
 /** Another method: its description at once, and its map too where it is there; else the former one goes until Show.
  *
- * No poll of the former one, not even one that is under way, takes the choice back.
+ * No answer of a former one, to a poll or to a press, takes the choice back.
  */
 export function setUpPicker(redraw) {
   document.addEventListener("change", (event) => {
@@ -18,8 +18,14 @@ export function setUpPicker(redraw) {
   });
   document.addEventListener("htmx:configRequest", (event) => isOfLeftMap(event.target) && event.preventDefault());
   document.addEventListener("htmx:beforeSwap", (event) => {
-    if (isOfLeftMap(event.detail.requestConfig.elt)) event.detail.shouldSwap = false;
+    const { elt, parameters } = event.detail.requestConfig;
+    if (isOfLeftMap(elt) || isOfLeftMethod(parameters.method)) event.detail.shouldSwap = false;
   });
+}
+
+/** True of the method that was asked for by a form, where another one was chosen since. */
+function isOfLeftMethod(method) {
+  return method !== undefined && method !== document.getElementById("method")?.value;
 }
 
 /** True where the section itself asks, which is a poll, and another method was chosen since it came. */
@@ -33,6 +39,13 @@ function changePending(section, option, redraw) {
   document.getElementById("not-made").hidden = !isPending && section.dataset.mapStatus !== "none";
   if (isPending) say(`${option.textContent}: its map has not been made yet.`);
   redraw();
+}
+
+/** What the reader says of the film leads back to the map that is shown, which may have come since the form did. */
+export function setUpReview() {
+  document.addEventListener("submit", ({ target: form }) => {
+    if (form.closest(".review")) form.action = new URL(form.action).pathname + location.search;
+  });
 }
 
 /** After a swap that took the focused button away, the focus goes to the heading of what came for it. */
