@@ -36,7 +36,7 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "ambiguous_set": "Another label remains plausible beside the first.",
-        "empty_set": "Less probable than usual for its label: the model is surer of most validation films of it.",
+        "empty_set": "Less sure than for most films of this label.",
         "extreme_aspect": "One side of the film is more than twice the other: too long a strip for the network.",
         "low_contrast": "The film has hardly any contrast, so there is nothing to compare with the training films.",
         "low_probability": "No label reaches the probability that this model's thresholds ask for.",
@@ -75,6 +75,7 @@ SPLITS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 )
 """Splits with name and meaning, the most telling first."""
 
+NUMBERS: Final[Mapping[int, str]] = MappingProxyType({2: "two", 3: "three", 4: "four", 5: "five"})
 MINUTE_S, HOUR_S = 60, 3600
 NEARLY_ALL = 0.999
 """Beyond this, one decimal would round to a certainty that no model has."""
@@ -166,14 +167,11 @@ def list_labels(labels: Sequence[str]) -> str:
 
 
 def describe_set(result: wire.Result) -> str:
-    """How probable a label is, and what the prediction set says of it; of a film without one which are plausible.
-
-    A label is in the set where it is as probable as on most validation films that carry it.
-    """
+    """How probable a label is, beside the model's others; of a film without one which are plausible."""
     labels = result.prediction_set
     if result.verdict in result.probabilities:
-        usual = ", as usual for this one" if labels == [result.verdict] else ""
-        return f"{percent(result.probabilities[result.verdict])} among the labels{usual}."
+        number = len(result.probabilities)
+        return f"{percent(result.probabilities[result.verdict])} among these {NUMBERS.get(number, number)} labels."
     return f"{list_labels(labels)} are {'all' if labels[2:] else 'both'} plausible." if labels[1:] else ""
 
 
@@ -256,11 +254,13 @@ def summarize(job: wire.Job) -> str:
     film = f"Film {short_id(job.id)}: {job.status.value}"
     if job.result is None:
         return f"{film}."
-    told = f"{film}. Verdict {name_label(job.result.verdict)}"
+    verdict_name = name_label(job.result.verdict)
     if job.result.verdict == Verdict.NOT_ASSESSABLE:
-        return f"{told}."
+        return f"{film}. Verdict {verdict_name}."
     words, probability = deciding(job.result)
-    return f"{told}; {words} {percent(probability)}."
+    if job.result.verdict in job.result.probabilities:
+        return f"{film}. {verdict_name}, {percent(probability)}."
+    return f"{film}. Verdict {verdict_name}; {words} {percent(probability)}."
 
 
 def describe_wait(seconds: int) -> str:

@@ -28,9 +28,8 @@ def test_an_empty_set_is_told_once_on_the_film_page(api: Api, person: Browser) -
     page = person.request(
         "GET", f"/jobs/{finish_as(api.resources, 'normal', prediction_set=[], reasons=['empty_set'])}"
     ).text
-    assert page.count("Less probable than usual") == 1
-    assert page.index("With caution") < page.index("Less probable than usual")
-    assert "as usual for" not in page
+    assert page.count("Less sure than for most films of this label.") == 1
+    assert page.index("With caution") < page.index("Less sure than")
 
 
 def test_a_caution_about_a_film_that_cannot_be_assessed_is_folded_away(api: Api, person: Browser) -> None:
@@ -111,6 +110,7 @@ def test_a_waiting_film_says_when_no_worker_is_alive(api: Api, person: Browser) 
     assert "No worker is alive" not in answer.text
     assert 'class="scan"' in answer.text
 
+
 def test_while_a_film_waits_only_its_place_in_the_line_is_renewed(api: Api, person: Browser) -> None:
     """History and the question whether to delete may be open beside it; the whole comes once its state is another."""
     serve_model(api.resources.database)
@@ -145,7 +145,6 @@ def seen_of(page: str) -> str:
     found = re.search(r"""hx-vals='{"seen": "([^"]+)"}'""", page)
     assert found
     return html.unescape(found[1])
-
 
 
 def test_the_map_of_a_film_that_cannot_be_assessed_is_folded_away_with_its_scores(api: Api, person: Browser) -> None:

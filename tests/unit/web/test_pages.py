@@ -73,11 +73,12 @@ def rows(html: str) -> list[str]:
 
 
 def test_without_a_session_a_page_tells_how_to_get_in(visitor: FlaskClient) -> None:
-    """A browser that is not known gets 401 and the command that prints a link."""
+    """A browser that is not known gets 401, the command that prints a link, and whom to ask where it is not its own."""
     answer = visitor.get("/", headers={"Accept": "text/html"})
     assert answer.status_code == 401
     assert "<code>plainfilm key link</code>" in answer.text
     assert "<code>.venv/bin/plainfilm key link</code>" in answer.text
+    assert "Ask whoever runs this service for a new link" in answer.text
 
 
 def test_a_one_time_link_opens_the_worklist_once(visitor: FlaskClient, login: Callable[..., str]) -> None:
@@ -145,7 +146,7 @@ def test_a_verdict_outside_its_own_set_says_so_in_its_row(browser: FlaskClient, 
     """A label's probability may be above the verdict's limit and below the set's; an inverted film says so as well."""
     finish_as(resources, "normal", prediction_set=[], reasons=["polarity_corrected", "empty_set"])
     page = browser.get("/").text
-    assert "Less probable than usual for its label" in page
+    assert "Less sure than for most films of this label." in page
     assert "The film is inverted" in page
 
 
@@ -158,7 +159,7 @@ def test_a_film_held_back_for_another_finding_shows_its_probability(browser: Fla
     assert "41.3 % another finding" in row
     assert "80.0 %" not in row.split("<tbody")[1]
     assert re.search(r"another finding</span><span[^>]*>41\.3 %", page)
-    assert "as usual for" not in page
+    assert "among these" not in page
     old = finish_as(resources, "uncertain", reasons=["other_finding"])
     assert "another finding</span>" not in browser.get(f"/jobs/{old}").text
 
@@ -220,7 +221,7 @@ def test_older_films_are_on_linked_pages_each_film_once(browser: FlaskClient, re
 def test_the_film_page_tells_all_of_a_result(browser: FlaskClient, resources: Resources) -> None:
     """Each label's probability, the set in words, the model with its link and the heatmap with its caution."""
     page = browser.get(f"/jobs/{finish_as(resources, 'normal')}").text
-    for words in ("80.0 %", "10.0 %", "80.0 % among the labels, as usual for this one.", "COVID-19", "Viral pneumonia"):
+    for words in ("80.0 %", "10.0 %", "80.0 % among these three labels.", "COVID-19", "Viral pneumonia"):
         assert words in page
     assert re.search(r'<a href="/model">fake 1</a>', page)
     assert "not where disease is." in page

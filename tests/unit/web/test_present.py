@@ -10,7 +10,7 @@ from shared import verdict
 from shared.domain import Verdict
 from shared.manifest import Rate, SplitMetrics
 from tests.fakes import make_manifest
-from tests.wire_jobs import make_wire_result
+from tests.wire_jobs import make_wire_job, make_wire_result
 from web import present
 
 
@@ -47,8 +47,8 @@ def test_cautions_are_told_apart_from_what_prevents_a_verdict() -> None:
 @pytest.mark.parametrize(
     ("verdict", "labels", "words"),
     [
-        ("normal", [], "80.0 % among the labels."),
-        ("normal", ["normal"], "80.0 % among the labels, as usual for this one."),
+        ("normal", [], "80.0 % among these three labels."),
+        ("normal", ["normal"], "80.0 % among these three labels."),
         ("uncertain", ["normal"], ""),
         ("uncertain", ["covid19", "normal"], "COVID-19 and Normal are both plausible."),
         (
@@ -59,9 +59,31 @@ def test_cautions_are_told_apart_from_what_prevents_a_verdict() -> None:
     ],
 )
 def test_probability_and_prediction_set_are_told_in_words(verdict: str, labels: list[str], words: str) -> None:
-    """Where the film has no label, a set of one says nothing that speaks for it; an empty one is told as a caution."""
+    """A set of one says nothing that speaks for its label; an empty one is told as a caution."""
     result = make_wire_result(verdict=Verdict(verdict)).model_copy(update={"prediction_set": labels})
     assert present.describe_set(result) == words
+
+
+@pytest.mark.parametrize(("number", "words"), [(2, "two"), (5, "five"), (12, "12")])
+def test_the_labels_are_counted_as_the_model_has_them(number: int, words: str) -> None:
+    """In words where they are few."""
+    shares = {"normal": 0.8, **{f"label{at}": 0.0 for at in range(1, number)}}
+    result = make_wire_result().model_copy(update={"probabilities": shares})
+    assert present.describe_set(result) == f"80.0 % among these {words} labels."
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        (Verdict.NORMAL, "Normal, 80.0 %."),
+        (Verdict.UNCERTAIN, "Verdict Uncertain; Normal 80.0 %."),
+        (Verdict.NOT_ASSESSABLE, "Verdict Not assessable."),
+    ],
+)
+def test_one_line_names_a_label_once(verdict: Verdict, words: str) -> None:
+    """With its share; beside an abstention stands what it is for."""
+    job = make_wire_job(status="succeeded", result=make_wire_result(verdict=verdict))
+    assert present.summarize(job) == f"Film {present.short_id(job.id)}: succeeded. {words}"
 
 
 @pytest.mark.parametrize(
