@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from flask import Blueprint, g, render_template
+from flask import Blueprint, flash, g, redirect, render_template, url_for
+from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import generate_csrf
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
@@ -21,8 +22,9 @@ from shared.domain import JobState, Verdict
 from shared.errors import JobNotFound
 from shared.wiring import Resources
 from web import review
+from web.batches import cancel
 from web.offload import read
-from web.parsing import parse_query
+from web.parsing import checked_batch_id, parse_query
 
 PAGE_ROWS = 30
 """Rows of one page of the worklist, and so the most that one live request asks about."""
@@ -107,7 +109,13 @@ def add_routes(pages: Blueprint, resources: Resources) -> None:
     def live() -> str:
         query, tenant = parse_query(LiveQuery), g.principal.tenant
         changes = read(database, lambda sql: get_changes(sql, database.now(sql), tenant, query))
-        return render_template("live.html", changes=changes)
+        return render_template("live.html", changes=changes, csrf_token=generate_csrf())
+
+    @pages.post("/batches/<batch_id>/cancel")
+    def cancel_batch(batch_id: str) -> ResponseReturnValue:
+        cancel(resources, g.principal, checked_batch_id(batch_id))
+        flash("What had not ended of this batch is cancelled.")
+        return redirect(url_for("pages.worklist", batch=batch_id), 303)
 
 
 def get_worklist(session: Session, now: datetime, tenant: str, query: WorklistQuery) -> Worklist:

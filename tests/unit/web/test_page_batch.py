@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+from werkzeug.test import TestResponse
 
 from shared.wiring import Resources
-from tests.api import Api, make_tenant
+from tests.api import Api, Browser, make_key, make_tenant
 from tests.jobs import claim, claimant, finish, make_batch, make_job
 from tests.unit.web.test_pages import rows
 
@@ -25,6 +26,11 @@ def batch(small: Resources) -> tuple[str, list[str]]:
 def counts(html: str) -> dict[str, str]:
     """Of the filters by status."""
     return dict(re.findall(r'id="count-(\w+)" class="count"[^>]*>(\d+)<', html))
+
+
+def cancel(person: Browser, batch_id: str) -> TestResponse:
+    """Send the form."""
+    return person.request("POST", f"/batches/{batch_id}/cancel", data={"csrf_token": person.csrf_token()})
 
 
 def test_the_list_of_a_batch_has_its_films_and_its_counts(api: Api, batch: tuple[str, list[str]]) -> None:
@@ -71,6 +77,50 @@ def test_an_empty_batch_is_no_first_visit(api: Api, small: Resources) -> None:
     assert "Send the first film" not in page
     make_job(small.database, batch_id=batch_id)
     assert "Batch of 1 film: 0 done." in api.browse().request("GET", f"/?batch={batch_id}").text
+
+
+def test_what_has_not_ended_of_a_batch_is_cancelled_by_a_form(api: Api, batch: tuple[str, list[str]]) -> None:
+    """It asks first, in a fold; the list of the batch then says what was done, and offers it no more."""
+    batch_id, made = batch
+    person = api.browse()
+    page = person.request("GET", f"/?batch={batch_id}").text
+    form = re.search(r"<details class=\"deleting\">.*?</details>", page, re.DOTALL)
+    assert form
+    assert "Cancel what has not ended" in form[0]
+    [address], [token] = (re.findall(rf'{name}="([^"]+)"', form[0]) for name in ("action", "value"))
+    assert person.client.post(address).status_code == 403
+    answer = person.client.post(address, data={"csrf_token": token})
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/?batch={batch_id}")
+    page = person.request("GET", f"/?batch={batch_id}").text
+    assert "What had not ended of this batch is cancelled." in page
+    assert "Batch of 3 films: 3 done." in page
+    assert (counts(page)["cancelled"], counts(page)["succeeded"]) == ("2", "1")
+    assert "Cancel what has not ended" not in page
+    [beside] = rows(person.request("GET", "/?status=queued").text)
+    assert beside not in made
+
+
+def test_a_batch_that_comes_to_life_can_be_cancelled_without_a_reload(api: Api, small: Resources) -> None:
+    """An empty one offers nothing; what asks for changes is told of the form, and later that it has gone."""
+    batch_id, person = make_batch(small.database), api.browse()
+    assert '<div id="ending" data-calm></div>' in person.request("GET", f"/?batch={batch_id}").text
+    make_job(small.database, batch_id=batch_id)
+    answer = person.request("GET", f"/live?batch={batch_id}").text
+    assert f'action="/batches/{batch_id}/cancel"' in answer.split('<div id="ending" hx-swap-oob="innerHTML">')[1]
+    finish(small.database, *claim(small.database))
+    assert '<div id="ending" hx-swap-oob="innerHTML"></div>' in person.request("GET", f"/live?batch={batch_id}").text
+    assert 'id="ending"' not in person.request("GET", "/live").text
+
+
+def test_who_may_only_look_is_offered_no_end_of_a_batch(api: Api, batch: tuple[str, list[str]]) -> None:
+    """Neither by the page nor by its questions; a foreign batch is not there to be cancelled."""
+    batch_id, _ = batch
+    auditor = Api(api.resources, make_key(api.resources.database, role="auditor")).browse()
+    for address in (f"/?batch={batch_id}", f"/live?batch={batch_id}"):
+        assert "Cancel what has not ended" not in auditor.request("GET", address).text
+    assert cancel(auditor, batch_id).status_code == 403
+    make_tenant(api.resources.database, "clinic")
+    assert cancel(api.browse(), make_batch(api.resources.database, tenant="clinic")).status_code == 404
 
 
 def test_the_page_of_another_tenants_batch_is_not_there(api: Api, small: Resources) -> None:
