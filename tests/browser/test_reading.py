@@ -237,3 +237,25 @@ def test_a_film_is_deleted_from_its_page_by_keyboard(open_page: Callable[..., Pa
     page.keyboard.press("Enter")
     expect(page.get_by_role("status").filter(has_text=f"Film {job.id[-8:]} is deleted.")).to_be_visible()
     expect(page.locator(f'[data-job="{job.id}"]')).to_have_count(0)
+
+
+def test_the_list_of_keys_closes_beside_it_and_not_on_its_edge(open_page: Callable[..., Page]) -> None:
+    """Its padding is part of it."""
+    page = open_page()
+    keys = page.locator("dialog#keys")
+    page.keyboard.press("?")
+    box = keys.bounding_box()
+    assert box
+    page.mouse.click(box["x"] + 8, box["y"] + 8)
+    expect(keys).to_be_visible()
+    page.mouse.click(box["x"] - 8, box["y"] + 8)
+    expect(keys).to_be_hidden()
+
+
+def test_history_gives_exact_times(open_page: Callable[..., Page], film: str) -> None:
+    """As the record above it does."""
+    page = open_page()
+    page.goto(film)
+    page.locator(".history summary").click()
+    for time in page.locator(".history time").all():
+        assert (time.get_attribute("title") or "").startswith(time.inner_text())

@@ -74,7 +74,7 @@ export function showTimes(root = document) {
   for (const time of root.querySelectorAll("time")) {
     const moment = new Date(time.dateTime);
     time.title = zoned.format(moment); // and on paper
-    time.textContent = time.closest("dl") ? exact.format(moment) : inWords(moment);
+    time.textContent = time.closest("dl, .history") ? exact.format(moment) : inWords(moment);
   }
 }
 
@@ -87,7 +87,7 @@ function setUpKeys() {
     dialog.showModal();
   });
   document.querySelector('[data-opens="keys"]')?.addEventListener("click", () => dialog.showModal());
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  dialog.addEventListener("click", (event) => isBeside(dialog, event) && dialog.close());
   const letters = document.getElementById("letters");
   letters.checked = recall("plainfilm-keys") !== "off";
   letters.addEventListener("change", () => keep("plainfilm-keys", letters.checked ? "on" : "off"));
