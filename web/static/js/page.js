@@ -136,7 +136,7 @@ function setUpLive() {
 /** Of a question that comes again by itself these words; of what was pressed that it has to be pressed again. */
 function tellFailure({ detail: { xhr, requestConfig } }, words) {
   const isOfPress = requestConfig.verb !== "get";
-  tell(describe(xhr) ?? (isOfPress ? "Not done: the service did not answer. Press again." : words), isOfPress);
+  tell(describe(xhr) ?? (isOfPress ? "The service did not answer. Press again." : words), isOfPress);
 }
 
 /** The service's own words; undefined where there are none. */
