@@ -190,6 +190,7 @@ def test_a_sent_film_is_waited_for_again_after_a_failed_wait(open_page: Callable
 
     page.route(re.compile("/api/v1/jobs/[^/]*$"), fail_twice)
     page.locator("#files").set_input_files(films("again-1", "again-2"))
+    expect(page.locator(ACCEPTED)).to_have_count(2)
     expect(page.locator(ACCEPTED).first).to_contain_text("Verdict")
     expect(page.locator(ACCEPTED).last).to_contain_text("Verdict")
 
@@ -243,6 +244,7 @@ def test_the_list_of_what_was_sent_can_be_kept(open_page: Callable[..., Page], r
     page = open_page(allowed=(415,))
     notes = {"name": "notes.png", "mimeType": "image/png", "buffer": b"these are notes"}
     page.locator("#files").set_input_files([*films('=1+"1"', "second"), notes])
+    expect(page.locator(ACCEPTED)).to_have_count(2)
     expect(page.locator(ACCEPTED).first).to_contain_text("Verdict")
     expect(page.locator(ACCEPTED).last).to_contain_text("Verdict")
     with page.expect_download() as download:
