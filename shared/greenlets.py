@@ -7,7 +7,9 @@ thread must not touch what belongs to its greenlet, such as Flask's `g`.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Final, TypeVar
 
 from shared.errors import AppError
@@ -39,6 +41,16 @@ def run_in_thread(function: Callable[[], T]) -> T:
 def run_where_long(size_bytes: int, function: Callable[[], T]) -> T:
     """`run_in_thread` where so many bytes are copied or hashed that others would wait for it."""
     return run_in_thread(function) if size_bytes > LONG_BYTES else function()
+
+
+def make_native_lock() -> AbstractContextManager[object]:
+    """A lock between real threads, where gevent has patched `threading` too: its own belong to greenlets."""
+    if not is_under_gevent():
+        return threading.Lock()
+    from gevent import monkey  # noqa: PLC0415  as above
+
+    lock: AbstractContextManager[object] = monkey.get_original("_thread", "allocate_lock")()
+    return lock
 
 
 def _returning_errors(function: Callable[[], T]) -> T | AppError:

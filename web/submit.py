@@ -286,11 +286,15 @@ def _write_row(resources: Resources, new: NewJob, write: Callable[[JobChanges], 
     Whether a commit that failed was one is not known; the sweep removes what has no row.
     """
     is_for_commit = False
+
+    def inside(changes: JobChanges) -> None:
+        nonlocal is_for_commit
+        write(changes)
+        faults.reach(Fault.JOB_INSERTED)
+        is_for_commit = True
+
     try:
-        with jobs.changing(resources.database) as changes:
-            write(changes)
-            faults.reach(Fault.JOB_INSERTED)
-            is_for_commit = True
+        jobs.change_together(resources.database, inside)
     except Exception as error:
         if not is_for_commit or isinstance(error, IntegrityError):
             with suppress(StorageDown):

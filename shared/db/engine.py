@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 
 from shared import private_files
+from shared.db.group_commit import GroupCommit
 from shared.db.idle import IdleStack
 from shared.errors import DatabaseDown, InvalidRequest, NotFound, StorageFull
 from shared.settings import Settings
@@ -130,12 +131,16 @@ class Database:
     Args:
         engine: from `make_engine`.
         clock: tells the time inside a transaction; tests pass their own.
+
+    Attributes:
+        group: of small writes that may share a transaction; None on PostgreSQL, which lets them write side by side.
     """
 
     def __init__(self, engine: Engine, clock: Clock = database_clock) -> None:
         self.engine = engine
         self.now = clock
         one_snapshot = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}  # SQLite's always is
+        self.group = GroupCommit() if self.is_sqlite else None
         self._reader = engine.execution_options(plainfilm_read=True, **one_snapshot)
 
     @property

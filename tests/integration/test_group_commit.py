@@ -1,0 +1,83 @@
+"""Jobs that are accepted at the same time, on both databases: on SQLite in one transaction, each with its own end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import event, select
+from sqlalchemy.exc import IntegrityError
+
+from shared.db import audit, jobs
+from shared.db.engine import Database
+from shared.db.jobs import JobChanges, NewJob
+from shared.db.tables import Job
+from shared.domain import Priority
+from shared.wiring import new_job_id
+from tests.jobs import make_facts
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.integration
+
+FILMS = 5
+
+
+@contextmanager
+def commits(database: Database) -> Iterator[list[object]]:
+    """One for each transaction that is committed meanwhile."""
+    found: list[object] = []
+
+    def note(connection: object) -> None:
+        found.append(connection)
+
+    event.listen(database.engine, "commit", note)
+    try:
+        yield found
+    finally:
+        event.remove(database.engine, "commit", note)
+
+
+def accept(database: Database, tenant: str = "default", key: str | None = None) -> str:
+    """Insert a job as `web.submit` does; its id."""
+    job_id = new_job_id()
+    new = NewJob(job_id, tenant, "testkey", key, make_facts(seed=job_id), "default/none/none", Priority.ROUTINE, 3, "r")
+
+    def write(changes: JobChanges) -> None:
+        changes.insert_queued(new)
+
+    jobs.change_together(database, write)
+    return job_id
+
+
+def accept_together(database: Database, keys: list[str | None]) -> list[str | BaseException]:
+    """The ids of as many jobs as keys, or why there is none; on SQLite all of them wait behind one other writer."""
+    with ThreadPoolExecutor(len(keys)) as pool:
+        with database.begin_core() as other:
+            database.now(other)
+            handed = [pool.submit(accept, database, "default", key) for key in keys]
+            if database.group is not None:  # one of them holds the turn and waits for the other writer
+                group = database.group
+                wait_until(lambda: len(group._waiting) == len(keys) - 1, "all but one stand in line")
+        return [one.exception() or one.result() for one in handed]
+
+
+def test_films_that_come_at_once_share_commits(database: Database) -> None:
+    """On SQLite the other writer's, the first film's, and one for the rest; all in one chain that holds."""
+    with commits(database) as found:
+        made = accept_together(database, [None] * FILMS)
+    assert len(found) == (3 if database.is_sqlite else 1 + FILMS)
+    with database.read() as session:
+        assert set(session.scalars(select(Job.id))) == set(made)
+        assert audit.verify(session) == (FILMS, None)
+
+
+def test_of_films_with_one_key_the_first_is_accepted(database: Database) -> None:
+    """The later ones are refused, and a stranger in the same transaction is not."""
+    made = accept_together(database, ["first", "twice", "other", "twice", "third"])
+    refused = [one for one in made if isinstance(one, BaseException)]
+    assert [type(one) for one in refused] == [IntegrityError]
+    with database.read() as session:
+        assert set(session.scalars(select(Job.id))) == set(made) - set(refused)
+        assert audit.verify(session) == (FILMS - 1, None)

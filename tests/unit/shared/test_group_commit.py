@@ -1,0 +1,133 @@
+"""Writes that wait at the same time share a transaction, and each has its own end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from shared.db import group_commit
+from shared.db.group_commit import GroupCommit, Write
+from shared.errors import DatabaseDown, JobNotFound
+from tests.waiting import wait_until
+
+WRITERS = 4
+
+
+class Store:
+    """What is committed, transaction by transaction; the first one waits until all the others stand in line."""
+
+    def __init__(self, group: GroupCommit) -> None:
+        self.committed: list[list[int]] = []
+        self.tried: list[int] = []
+        self.at_commit: Callable[[], None] = lambda: None
+        self.at_begin: Callable[[], None] = lambda: None
+        self._group = group
+        self.has_begun = threading.Event()
+
+    def change_all(self, writes: Sequence[Write], note_commit: Callable[[], None]) -> None:
+        """A transaction: what it was given is there in the end, or nothing of it."""
+        if self.has_begun.is_set():
+            self.at_begin()
+        else:
+            self.has_begun.set()
+            wait_until(lambda: len(self._group._waiting) == WRITERS - 1, "all the others stand in line")
+        rows: list[int] = []
+        for write in writes:
+            write(rows)
+        note_commit()
+        if len(writes) > 1:
+            self.at_commit()
+        self.committed.append(rows)
+
+
+def run_all(store: Store, group: GroupCommit, fails: dict[int, BaseException] | None = None) -> list[Any]:
+    """What each of the writers got: 0 is first and alone, the others wait behind it."""
+
+    def write_of(number: int) -> Write:
+        def write(rows: list[int]) -> None:
+            store.tried.append(number)
+            if fails and number in fails:
+                raise fails[number]
+            rows.append(number)
+
+        return write
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        handed = [pool.submit(group.run, write_of(0), store.change_all)]
+        wait_until(store.has_begun.is_set, "the first writes")
+        for number in range(1, WRITERS):
+            handed.append(pool.submit(group.run, write_of(number), store.change_all))
+            wait_until(lambda so_many=number: len(group._waiting) == so_many or len(handed) == WRITERS, "its place")
+    return [one.exception() for one in handed]
+
+
+@pytest.fixture
+def group() -> GroupCommit:
+    """A line nobody stands in."""
+    return GroupCommit()
+
+
+@pytest.fixture
+def store(group: GroupCommit) -> Store:
+    """Nothing in it."""
+    return Store(group)
+
+
+def test_those_who_wait_share_one_transaction(group: GroupCommit, store: Store) -> None:
+    """In the order in which they came."""
+    assert run_all(store, group) == [None] * WRITERS
+    assert store.committed == [[0], [1, 2, 3]]
+
+
+def test_one_that_fails_fails_alone(group: GroupCommit, store: Store) -> None:
+    """The others are committed each for itself."""
+    error = JobNotFound("No such job.")
+    assert run_all(store, group, {2: error}) == [None, None, error, None]
+    assert store.committed == [[0], [1], [3]]
+    assert store.tried == [0, 1, 2, 1, 2, 3]
+
+
+def test_a_commit_that_fails_is_not_tried_again(group: GroupCommit, store: Store) -> None:
+    """Whether it was one is not known: each is told so."""
+    error = RuntimeError("the disk")
+
+    def fail() -> None:
+        raise error
+
+    store.at_commit = fail
+    assert run_all(store, group) == [None, error, error, error]
+    assert (store.committed, store.tried) == ([[0]], [0, 1, 2, 3])
+
+
+def test_a_database_that_is_away_is_asked_once(group: GroupCommit, store: Store) -> None:
+    """Each would wait its time for the lock, one after the other."""
+    begun: list[int] = []
+    error = DatabaseDown("The database does not answer; try again shortly.")
+
+    def fail() -> None:
+        begun.append(1)
+        raise error
+
+    store.at_begin = fail
+    assert run_all(store, group) == [None, error, error, error]
+    assert len(begun) == 1
+
+
+def test_whoever_ends_the_thread_leaves_nobody_waiting(group: GroupCommit, store: Store) -> None:
+    """Those behind are told what it was, and the line goes on."""
+    error = SystemExit(1)
+    assert run_all(store, group, {1: error}) == [None, error, error, error]
+    rows: list[list[int]] = []
+    group.run(lambda _: None, lambda writes, _: rows.append([len(writes)]))
+    assert rows == [[1]]
+
+
+def test_a_transaction_is_bounded(group: GroupCommit, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest has the next one."""
+    monkeypatch.setattr(group_commit, "MOST", 2)
+    assert run_all(store, group) == [None] * WRITERS
+    assert store.committed == [[0], [1, 2], [3]]
