@@ -9,8 +9,9 @@ from typing import Final
 
 from shared.db import queries
 from shared.log import get_logger, logging_faults
-from worker import pipeline, retention, sweep
+from worker import retention, sweep
 from worker.runtime import Runtime
+from worker.stages import Kitchen
 
 log = get_logger(__name__)
 
@@ -29,8 +30,7 @@ def poll_loop(runtime: Runtime) -> None:
             if time.monotonic() - last_beat >= BEAT_EVERY_S:
                 runtime.beat()
                 last_beat = time.monotonic()
-            if not runtime.turn.locked():  # else the other thread notes it when it is done
-                pipeline.note_idle(runtime.kitchen)
+            runtime.note_idle(anew=True)
             drain(runtime)
             sweep.sweep(runtime.kitchen.resources, runtime.kitchen.who.worker)
         rest(runtime)
@@ -48,18 +48,25 @@ def rest(runtime: Runtime) -> None:
 def drain(runtime: Runtime) -> None:
     """Process batches while films are due; reads before it takes a write lock.
 
-    A look that found nothing to claim is taken once more: a film that came in between may not have been rung for.
+    A look that found nothing to claim is taken once more: a film that came in between may not have been rung for. So
+    is the last one, where rings were not needed until then.
     """
-    database, who = runtime.kitchen.resources.database, runtime.kitchen.who
     looks = LOOKS
-    while looks and not runtime.stop.is_set():
-        with database.read_core() as sql:
-            is_waiting = queries.has_due(sql, database.now(sql), who.priorities)
-        if not is_waiting:
+    while not runtime.stop.is_set():
+        if looks and _has_due(runtime.kitchen):
+            looks = LOOKS if runtime.work().claimed else looks - 1
+            if not runtime.stop.is_set():
+                runtime.tend()
+        elif runtime.note_idle():
+            looks = 1
+        else:
             return
-        looks = LOOKS if runtime.work().claimed else looks - 1
-        if not runtime.stop.is_set():
-            runtime.tend()
+
+
+def _has_due(kitchen: Kitchen) -> bool:
+    database = kitchen.resources.database
+    with database.read_core() as sql:
+        return queries.has_due(sql, database.now(sql), kitchen.who.priorities)
 
 
 def explain_loop(runtime: Runtime) -> None:

@@ -8,7 +8,6 @@ back by its lease.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import Future, wait
 from typing import Any, Final
 
@@ -21,7 +20,8 @@ BATCHES: Final = 4
 def process(kitchen: Kitchen, batches: int = BATCHES) -> BatchReport:
     """Take batches through to their results until nothing is due, at most so many.
 
-    With more than one film in hand it notes that it is busy: somebody has to look once more after it.
+    With more than one film in hand it notes that it is busy: after it somebody has to note that the worker is idle, and
+    to look once more.
 
     Returns:
         A report on all of them; `claimed` 0 where nothing was due.
@@ -37,18 +37,12 @@ def process(kitchen: Kitchen, batches: int = BATCHES) -> BatchReport:
         wait(handed)
         for batch in taken:
             batch.hold.close()
-        if _is_busy(taken):
-            note_idle(kitchen)
 
 
 def note_idle(kitchen: Kitchen) -> None:
     """From now on rings are needed; a look at what is due has to follow."""
+    kitchen.busy.clear()
     kitchen.resources.queue.note_idle(kitchen.who.worker, kitchen.who.priorities)
-
-
-def _is_busy(taken: Sequence[Batch]) -> bool:
-    """Whether films come quicker than one by one; noting it costs more than a ring where they do not."""
-    return bool(taken) and len(taken[0].loaded) > 1
 
 
 def _process(kitchen: Kitchen, batches: int, taken: list[Batch], handed: list[Future[Any]]) -> BatchReport:
@@ -61,7 +55,8 @@ def _process(kitchen: Kitchen, batches: int, taken: list[Batch], handed: list[Fu
         return batch
 
     report, storing, batch = BatchReport(), None, take_next()
-    if _is_busy(taken):
+    if batch is not None and len(batch.loaded) > 1:  # for a film alone it costs more than the ring that it spares
+        kitchen.busy.set()
         kitchen.resources.queue.note_busy(kitchen.who.worker)
     while batch is not None:
         batches -= 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +50,7 @@ def _make_hands() -> ThreadPoolExecutor:
 
 @dataclass(frozen=True, slots=True)
 class Kitchen:
-    """What a worker works with."""
+    """What a worker works with; `busy` is set while it has noted that it needs no ring."""
 
     resources: Resources
     engine: Engine
@@ -59,6 +60,7 @@ class Kitchen:
     turns: Iterator[int] = field(default_factory=count)
     hands: ThreadPoolExecutor = field(default_factory=_make_hands)
     rings: PendingRings = field(default_factory=PendingRings)
+    busy: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,10 +25,8 @@ def register(app: Celery) -> None:
         with runtime.kitchen.resources.database.read_core() as sql:
             is_waiting = queries.is_queued(sql, job_id)
         if is_waiting:
-            claimed = runtime.work().claimed
+            runtime.work()  # where more is due, the poll loop goes on with it: Celery waits for us
             runtime.kitchen.rings.settle(job_id)  # it rang before it was claimed
-            if claimed > 1:  # it had noted that it is busy; the look after that may take long, and Celery waits for us
-                runtime.woken.set()
 
     @app.task(name=EXPLAIN, ignore_result=True, trail=False, shared=False)
     def explain(explanation_id: str) -> None:

@@ -114,7 +114,7 @@ def test_a_failed_batch_gives_the_turn_back(
         raise DatabaseDown("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(loops.pipeline, "process", broken)
+        patch.setattr(pipeline, "process", broken)
         with pytest.raises(DatabaseDown):
             runtime.work()
     assert runtime.work().succeeded == 1
@@ -214,7 +214,7 @@ def test_a_woken_loop_looks_before_its_next_poll(
 def test_a_worker_notes_that_it_is_busy_when_films_come_together(
     runtime: Runtime, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not for a film alone, for which it would cost more than the ring that it spares; at the end it is idle."""
+    """Not for a film alone, for which it would cost more than the ring that it spares; then it is idle."""
     noted: list[str] = []
     monkeypatch.setattr(RecordingQueue, "note_busy", lambda _, worker: noted.append(worker))
     make_film(resources)
@@ -224,7 +224,61 @@ def test_a_worker_notes_that_it_is_busy_when_films_come_together(
         make_film(resources)
     runtime.work()
     assert noted == ["w1"]
+    assert resources.queue.noted == {}
+    loops.drain(runtime)
     assert resources.queue.noted == {"w1": tuple(Priority)}
+
+
+def test_a_worker_stays_busy_while_films_are_due(
+    runtime: Runtime, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two turns nobody rings: it is idle once, behind the last film, and looks once more after that."""
+    turns = 3
+    for _ in range(turns * pipeline.BATCHES * runtime.kitchen.who.limit):
+        make_film(resources)
+    happened: list[str] = []
+    note_idle, has_due = pipeline.note_idle, loops._has_due
+    monkeypatch.setattr(pipeline, "note_idle", lambda kitchen: happened.append("idle") or note_idle(kitchen))
+    monkeypatch.setattr(loops, "_has_due", lambda kitchen: happened.append("look") or has_due(kitchen))
+    loops.drain(runtime)
+    assert set(states(resources)) == {"succeeded"}
+    assert happened == ["look"] * (turns + 1) + ["idle", "look"]
+
+
+def test_a_film_that_comes_as_a_worker_gets_idle_is_found(
+    runtime: Runtime, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody rang for it: the worker had noted that it is busy, and had looked for the last time."""
+    for _ in range(2):
+        make_film(resources)
+    came: list[str] = []
+    note_idle = pipeline.note_idle
+
+    def note_late(kitchen: Kitchen) -> None:
+        if not came:
+            came.append(make_film(resources))
+        note_idle(kitchen)
+
+    monkeypatch.setattr(pipeline, "note_idle", note_late)
+    loops.drain(runtime)
+    assert set(states(resources)) == {"succeeded"}
+
+
+def test_a_worker_that_failed_is_rung_for(
+    runtime: Runtime, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for its next poll, since what failed may fail again, but a ring is heard."""
+    for _ in range(2):
+        make_film(resources)
+
+    def fail(*_: object) -> BatchReport:
+        raise DatabaseDown("The database does not answer; try again shortly.")
+
+    monkeypatch.setattr(pipeline, "finish", fail)
+    with pytest.raises(DatabaseDown):
+        loops.drain(runtime)
+    assert resources.queue.noted == {"w1": tuple(Priority)}
+    assert not runtime.woken.is_set()
 
 
 def test_films_that_others_hold_do_not_keep_a_worker_looking(
@@ -233,7 +287,7 @@ def test_films_that_others_hold_do_not_keep_a_worker_looking(
     """Due and not to be claimed: after a second look it waits for a ring or its next poll."""
     make_film(resources)
     looks: list[BatchReport] = []
-    monkeypatch.setattr(loops.pipeline, "process", lambda _: looks.append(BatchReport()) or looks[-1])
+    monkeypatch.setattr(pipeline, "process", lambda _: looks.append(BatchReport()) or looks[-1])
     loops.drain(runtime)
     assert len(looks) == loops.LOOKS
 
