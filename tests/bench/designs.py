@@ -22,6 +22,7 @@ from shared.broker import free_port
 from shared.processes import die_with_parent
 from tests.bench import stats
 from tests.bench.peers import tutorial
+from tests.bench.plan import SLOW_FILMS
 from tests.bench.tree import Tree
 from worker.engine.choose import Precision
 
@@ -118,6 +119,10 @@ class Design(Protocol):
     def is_aside(self) -> bool:
         """Measured in a full run only, and at the headline's loads only."""
 
+    @property
+    def most_films(self) -> int | None:
+        """It sends no more a load, since it is slow; None where it sends all."""
+
     def start(self, folder: Path, setting: Setting) -> Server:
         """Start it with its state in `folder`; returns before it is ready."""
 
@@ -130,6 +135,7 @@ class Plainfilm:
     settings: Sequence[Setting] = ({},)
     precision: Precision | None = None
     is_aside: bool = False
+    most_films: int | None = None
 
     def start(self, folder: Path, setting: Setting) -> Server:
         """As `Design.start`."""
@@ -158,6 +164,7 @@ class Tutorial:
     )
     precision: Precision | None = "f32"
     is_aside: bool = False
+    most_films: int | None = SLOW_FILMS
 
     def start(self, folder: Path, setting: Setting) -> Server:
         """As `Design.start`."""
@@ -196,6 +203,7 @@ class LitServe:
     )
     precision: Precision | None = None
     is_aside: bool = False
+    most_films: int | None = None
 
     def start(self, folder: Path, setting: Setting) -> Server:
         """As `Design.start`."""

@@ -73,7 +73,13 @@ class Plan:
 EXTRA = 4
 """Films of each sort beside the loads': two of a cold start, two that all designs must agree on."""
 
-FULL_FILMS = {1: 16, 8: 48, 32: 128, 64: 128}
+FULL_FILMS = {1: 16, 8: 48, 32: 384, 64: 384}
+"""By clients. So many take the quick designs some seconds: the load's start and its end, where clients wait for their
+last film and none is sent, are a small part of it."""
+
+SLOW_FILMS = 128
+"""Most films a load of a design that takes as long for these as the others for all."""
+
 QUICK_FILMS = {1: 8, 32: 64}
 
 

@@ -71,7 +71,7 @@ def markdown(results: Results) -> str:
         "## Goals",
         table(["measure", "goal", "found", "reached"], [_goal_row(goal, results) for goal in GOALS]),
         f"## Every load: medians of {results['rounds']} rounds",
-        *_films(results.get("films_a_round")),
+        *_films(results.get("films_a_round"), results.get("films_at_most", {})),
         table(["load", "design", *COLUMNS.values()], _load_rows(results["medians"])),
         "## Cold start: from the first process to the first answer, and the answer after that",
         table(["design", "first s", "second s"], _cold_rows(results["cold_start"])),
@@ -125,9 +125,12 @@ def _build(machine: Mapping[str, Any]) -> str:
     return f"\nBuild: commit {machine['commit']}, {changed}."
 
 
-def _films(counts: Mapping[str, int] | None) -> list[str]:
+def _films(counts: Mapping[str, int] | None, at_most: Mapping[str, int]) -> list[str]:
     """How many films each load sends in a round; nothing where an older run did not say."""
-    return ["Films a round: " + ", ".join(f"{load} {count}" for load, count in counts.items()) + "."] if counts else []
+    if not counts:
+        return []
+    fewer = "".join(f"; {design} at most {most}" for design, most in at_most.items())
+    return ["Films a round: " + ", ".join(f"{load} {count}" for load, count in counts.items()) + fewer + "."]
 
 
 def _ratio_rows(results: Results) -> list[list[str]]:

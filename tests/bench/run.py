@@ -74,6 +74,7 @@ def run(plan: Plan, folder: Path, say: Say) -> Json:
         "machine": described,
         "rounds": plan.rounds,
         "films_a_round": {load.name: load.films for load in plan.loads},
+        "films_at_most": {design.name: design.most_films for design in bench.designs if design.most_films},
         "took_s": round(time.monotonic() - started),
         **summary(notes),
         "heatmap_cost": measure.heatmap_cost(),
@@ -136,12 +137,13 @@ def _turn(bench: Bench, design: Design, setting: Setting, number: int, notes: No
             notes.again_ms.append(measure.again_ms(server, next(iter(made.values()))[0]))
         measure.send(server, measure.warm_films(made, plan), 8)
         for load in _loads(plan, design):
-            found = measure.send(server, measure.films_of(load, made, plan), load.clients)
+            paths = measure.films_of(load, made, plan)[: design.most_films]
+            found = measure.send(server, paths, load.clients)
             notes.rows.append({"round": number, "load": load.name, "design": design.name, **found})
             speed = found["measures"]["films_per_s"]
             bench.say(f"round {number + 1}  {design.name:<9}  {load.name:<13}  {speed:6.1f} films/s")
         if plan.is_full and design.name == TUTORIAL:
-            _ask_less_often(bench, server, number, notes)
+            _ask_less_often(bench, design, server, number, notes)
 
 
 def _loads(plan: Plan, design: Design) -> list[Load]:
@@ -149,11 +151,11 @@ def _loads(plan: Plan, design: Design) -> list[Load]:
     return [load for load in plan.loads if not design.is_aside or load.name in HEADLINE_LOADS]
 
 
-def _ask_less_often(bench: Bench, server: Server, number: int, notes: Notes) -> None:
+def _ask_less_often(bench: Bench, design: Design, server: Server, number: int, notes: Notes) -> None:
     """Polling costs the tutorial design CPU where many wait; so that this is seen, the reported loads once more."""
     for load in bench.plan.loads:
         if load.name in HEADLINE_LOADS:
-            paths = measure.films_of(load, bench.films, bench.plan)  # it stores nothing: the same films do
+            paths = measure.films_of(load, bench.films, bench.plan)[: design.most_films]  # it stores none: the same do
             found = measure.send(server, paths, load.clients, TUTORIAL_SLOW)
             notes.rows.append({"round": number, "load": load.name, "design": TUTORIAL_SLOW, **found})
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import measure, plan
+from tests.bench.designs import all_servers
 from tests.bench.plan import Plan
 
 
@@ -28,6 +29,15 @@ def test_the_full_run_has_every_load() -> None:
     assert len({load.name for load in made.loads}) == 2 * 2 * 4
     assert {load.clients for load in made.loads} == {1, 8, 32, 64}
     assert made.rounds == 5
+
+
+def test_a_slow_design_sends_fewer_films_where_there_are_many() -> None:
+    """As many clients as elsewhere have more than a film each to send."""
+    limits = {design.name: design.most_films for design in all_servers(is_full=True)}
+    assert [name for name, most in limits.items() if most] == ["tutorial"]
+    most = limits["tutorial"]
+    assert most is not None
+    assert all(min(load.films, most) >= 2 * load.clients for load in plan.full().loads)
 
 
 def test_the_quick_run_has_the_reported_loads() -> None:

@@ -80,12 +80,13 @@ def test_markdown_tells_which_build_which_films_and_how_far_rounds_differ() -> N
         for name, speed in zip(("plainfilm", "tutorial"), speeds, strict=True)
     ]
     text = render.markdown({
-        **found, "rows": rows, "films_a_round": {"png-1024-32": 128}, "scale": {"machine": later, "queued": 5},
+        **found, "rows": rows, "films_a_round": {"png-1024-32": 384}, "films_at_most": {"tutorial": 128},
+        "scale": {"machine": later, "queued": 5},
     })  # fmt: skip
     assert "Build: commit 0123abc, nothing changed since." in text
     assert "The long tables: 2026-11-28, Another" in text
     assert "Build: commit 0123abc, with changes that are in no commit." in text
-    assert "Films a round: png-1024-32 128." in text
+    assert "Films a round: png-1024-32 384; tutorial at most 128." in text
     assert "| films/s, plainfilm's divided by the tutorial design's | 5.00 (4.00 to 6.00) | 5.00 |" in text
     assert "| films/s, plainfilm's divided by the tutorial design's, asked every 0.5 s | - | - |" in text
     assert "| machine cores |" not in text

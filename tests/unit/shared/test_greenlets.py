@@ -42,3 +42,17 @@ def test_without_gevent_all_is_just_called() -> None:
     """There is no loop to leave."""
     assert not greenlets.is_under_gevent()
     assert greenlets.run_where_long(greenlets.LONG_BYTES + 1, lambda: 7) == greenlets.run_in_thread(lambda: 7) == 7
+
+
+def test_a_native_lock_is_no_lock_of_greenlets() -> None:
+    """A thread that waits for it stops no loop, and may hold it while another one runs."""
+    program = """
+from gevent import monkey
+monkey.patch_all()
+import threading
+from shared.greenlets import make_native_lock
+print(type(make_native_lock()).__module__, type(threading.Lock()).__module__)
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout == "_thread gevent.thread\n"
+    assert type(greenlets.make_native_lock()).__module__ == "_thread"
