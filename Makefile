@@ -1,7 +1,6 @@
 # plainfilm. `make` lists the targets. Everything lives in .venv and var/; nothing is installed elsewhere,
 # but for what pip and uv keep in ~/.cache to install it sooner the next time, and Debian's chromium for the browser tests (only as root, and only where it is absent).
 SHELL := /bin/bash
-PYTHON ?=
 UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
@@ -76,9 +75,12 @@ clean: ## remove the environment and caches; var/ stays
 	rm -rf $(VENV) $(VENV)-gpu .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
 
 $(UV):
-	@python=$$($(if $(PYTHON),echo "$(PYTHON)",python3 .ci/quickest_python.py)) && \
-	"$$python" -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else "plainfilm needs Python 3.11, 3.12 or 3.13; this is %d.%d. Name another: make PYTHON=python3.12 run" % v)' && \
-	"$$python" -m venv $(VENV)
+ifeq ($(PYTHON),)
+	@python=$$(python3 .ci/quickest_python.py) && "$$python" -m venv $(VENV)
+else
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else "plainfilm needs Python 3.11, 3.12 or 3.13; this is %d.%d. Name another: make PYTHON=python3.12 run" % v)'
+	$(PYTHON) -m venv $(VENV)
+endif
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 $(VENV)/.run: $(UV) uv.lock pyproject.toml

@@ -1,15 +1,14 @@
 """Print the interpreter that the Makefile makes its environment with: `python3`, or a quicker build of its version.
 
 Builds of one version differ: a distribution's is optimized by what it was seen to do, one that pyenv compiled is not
-unless told, and takes a third longer for the same work (DECISIONS 74). Runs on any Python from 3.7 on.
+unless told, and takes a third longer for the same work (DECISIONS 74). Any Python from 3.6 on runs this.
 """
-
-from __future__ import annotations
 
 import json
 import os
 import subprocess
 import sys
+from typing import Dict, List, Optional, Tuple
 
 VERSIONS = ((3, 11), (3, 12), (3, 13))
 """Those that plainfilm runs on; where `python3` is none of them, the first of these that is found is taken."""
@@ -41,21 +40,25 @@ print(time.perf_counter() - started)
 """
 
 
-def ask(interpreter: str, code: str) -> str | None:
-    """What `code` prints there; None where it fails."""
+def ask(interpreter: str, code: str) -> Optional[str]:
+    """What `code` prints there, nothing of the machine's own being loaded; None where it fails."""
     try:
         done = subprocess.run(  # noqa: S603  an interpreter of the caller's own PATH
-            [interpreter, "-I", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60, check=True
+            [interpreter, "-I", "-S", "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=60,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.decode()
 
 
-def find() -> list[tuple[str, tuple[int, ...]]]:
+def find() -> List[Tuple[str, Tuple[int, ...]]]:
     """Path and version of each CPython that can make an environment, PATH's first `python3` first; each build once."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    found: dict[str, tuple[str, tuple[int, ...]]] = {}
+    found: Dict[str, Tuple[str, Tuple[int, ...]]] = {}
     for name in ("python3", *(f"python{major}.{minor}" for major, minor in VERSIONS)):
         for path in (os.path.join(folder, name) for folder in folders):  # noqa: PTH118  as PATH has it
             said = ask(path, LOOK) if os.access(path, os.X_OK) else None
@@ -66,9 +69,9 @@ def find() -> list[tuple[str, tuple[int, ...]]]:
     return list(found.values())
 
 
-def measure(builds: list[str]) -> dict[str, float]:
+def measure(builds: List[str]) -> Dict[str, float]:
     """The seconds that each takes for the same work."""
-    took: dict[str, list[float]] = {path: [] for path in builds}
+    took: Dict[str, List[float]] = {path: [] for path in builds}
     for _ in range(RUNS):
         for path in builds:
             took[path].append(float(ask(path, WORK) or "inf"))
@@ -79,14 +82,19 @@ def main() -> None:
     """Print the path, and to stderr why it is not that of `python3`."""
     found = find()
     if not found:
-        sys.exit("plainfilm needs Python 3.11, 3.12 or 3.13 with venv. Name one: make PYTHON=/path/to/python3.12 run")
+        sys.exit(
+            "plainfilm needs Python 3.11, 3.12 or 3.13 with venv (Debian: apt-get install python3-venv). "
+            "Name one that is not on PATH: make PYTHON=/path/to/python3.12 run"
+        )
     first, wanted = found[0]
     builds = [path for path, version in found if version == wanted]
     took = measure(builds) if len(builds) > 1 else {first: 1.0}
     best = min(builds, key=took.__getitem__)
     gain = took[first] / took[best]
     if gain >= WORTH_IT:
-        sys.stderr.write(f"{best}: {gain:.1f} times as quick as {first}. To use that: make PYTHON={first}\n")
+        sys.stderr.write(
+            f"{best}: {gain:.1f} times as quick as {first}. To use that: make clean, then make PYTHON={first}\n"
+        )
     sys.stdout.write(f"{best if gain >= WORTH_IT else first}\n")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Final, TypeVar
 
 from shared.errors import AppError
@@ -43,13 +42,13 @@ def run_where_long(size_bytes: int, function: Callable[[], T]) -> T:
     return run_in_thread(function) if size_bytes > LONG_BYTES else function()
 
 
-def make_native_lock() -> AbstractContextManager[object]:
+def make_native_lock() -> threading.Lock:
     """A lock between real threads, where gevent has patched `threading` too: its own belong to greenlets."""
     if not is_under_gevent():
         return threading.Lock()
     from gevent import monkey  # noqa: PLC0415  as above
 
-    lock: AbstractContextManager[object] = monkey.get_original("_thread", "allocate_lock")()
+    lock: threading.Lock = monkey.get_original("_thread", "allocate_lock")()
     return lock
 
 

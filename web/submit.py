@@ -288,13 +288,15 @@ def _write_row(resources: Resources, new: NewJob, write: Callable[[JobChanges], 
     is_for_commit = False
 
     def inside(changes: JobChanges) -> None:
-        nonlocal is_for_commit
         write(changes)
         faults.reach(Fault.JOB_INSERTED)
+
+    def note_commit() -> None:
+        nonlocal is_for_commit
         is_for_commit = True
 
     try:
-        jobs.change_together(resources.database, inside)
+        jobs.change_together(resources.database, inside, note_commit)
     except Exception as error:
         if not is_for_commit or isinstance(error, IntegrityError):
             with suppress(StorageDown):

@@ -52,15 +52,18 @@ def drain(runtime: Runtime) -> None:
     is the last one, where rings were not needed until then.
     """
     looks = LOOKS
-    while not runtime.stop.is_set():
-        if looks and _has_due(runtime.kitchen):
-            looks = LOOKS if runtime.work().claimed else looks - 1
-            if not runtime.stop.is_set():
-                runtime.tend()
-        elif runtime.note_idle():
-            looks = 1
-        else:
-            return
+    try:
+        while not runtime.stop.is_set():
+            if looks and _has_due(runtime.kitchen):
+                looks = LOOKS if runtime.work().claimed else looks - 1
+                if not runtime.stop.is_set():
+                    runtime.tend()
+            elif runtime.note_idle():
+                looks = 1
+            else:
+                return
+    finally:  # what failed may fail again: the next look is at the next poll, or at a ring
+        runtime.note_idle()
 
 
 def _has_due(kitchen: Kitchen) -> bool:

@@ -48,28 +48,19 @@ class Runtime:
     has_films: bool = True
 
     def work(self) -> BatchReport:
-        """Process some batches, unless the other thread is long at it.
-
-        Where it has noted that it is busy, the poll loop is woken: that notes that it is idle, and looks once more.
-        """
+        """Process some batches, unless the other thread is long at it. A drain of the poll loop has to follow."""
         if not self.has_films or not self.turn.acquire(timeout=TURN_WAIT_S):
             return BatchReport()
         try:
             return pipeline.process(self.kitchen)
-        except BaseException:  # what failed now may fail again: the next look is at the next poll, or at a ring
-            if self.kitchen.busy.is_set():
-                pipeline.note_idle(self.kitchen)
-            raise
         finally:
             self.turn.release()
-            if self.kitchen.busy.is_set():
-                self.woken.set()
 
     def note_idle(self, *, anew: bool = False) -> bool:
         """Note that rings are needed where none were; a look has to follow. `anew` notes it in any case.
 
         Returns:
-            False where nothing was noted: they are needed already, or the other thread is at work and wakes this one.
+            False where nothing was noted: they are needed already, or the other thread is at work, and notes it.
         """
         if not self.turn.acquire(blocking=False):
             return False

@@ -25,8 +25,14 @@ def register(app: Celery) -> None:
         with runtime.kitchen.resources.database.read_core() as sql:
             is_waiting = queries.is_queued(sql, job_id)
         if is_waiting:
-            runtime.work()  # where more is due, the poll loop goes on with it: Celery waits for us
+            try:
+                runtime.work()
+            except BaseException:  # as in `loops.drain`
+                runtime.note_idle()
+                raise
             runtime.kitchen.rings.settle(job_id)  # it rang before it was claimed
+            if runtime.kitchen.busy.is_set():  # the poll loop goes on, and notes when it is idle: Celery waits for us
+                runtime.woken.set()
 
     @app.task(name=EXPLAIN, ignore_result=True, trail=False, shared=False)
     def explain(explanation_id: str) -> None:

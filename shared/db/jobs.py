@@ -63,22 +63,26 @@ def changing(database: Database) -> Iterator[JobChanges]:
         changes.chain_events()
 
 
-def change_together(database: Database, write: Callable[[JobChanges], None]) -> None:
-    """As a block of `changing` that holds `write`, which shares a transaction with others where that is quicker.
+def change_together(
+    database: Database, write: Callable[[JobChanges], None], note_commit: Callable[[], None] = lambda: None
+) -> None:
+    """As a block of `changing` that holds `write`; on SQLite it shares the transaction of others that wait for one.
 
-    It may be called twice, and in another thread. Raises as `GroupCommit.run`.
+    `write` may be called twice then, and in another thread. Arguments and errors as of `GroupCommit.run`.
     """
 
-    def change_all(writes: Sequence[Callable[[JobChanges], None]], note_commit: Callable[[], None]) -> None:
-        with changing(database) as changes:
+    def change_all(writes: Sequence[Callable[[JobChanges], None]], note: Callable[[], None]) -> None:
+        with database.begin_core() as sql:
+            changes = JobChanges(sql, database.now(sql))
             for each in writes:
                 each(changes)
-            note_commit()
+            changes.chain_events()
+            note()
 
     if database.group is None:
-        change_all([write], lambda: None)
+        change_all([write], note_commit)
     else:
-        database.group.run(write, change_all)
+        database.group.run(write, change_all, note_commit)
 
 
 class JobChanges(LeasedChanges[Connection]):

@@ -73,7 +73,7 @@ class LeasedChanges(Generic[AnySql]):
         self._events[tenant].append(audit.Event(actor, action, job_id, facts))
 
     def chain_events(self) -> None:
-        """Append what was recorded, stream by stream in a fixed order; called once, by `changing`."""
+        """Append what was recorded, stream by stream in a fixed order; called once, last."""
         for tenant in sorted(self._events):
             audit.append(self.sql, tenant, self._events[tenant], self.now)
 

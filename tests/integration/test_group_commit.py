@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import event, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import delete, event, select
+from sqlalchemy.exc import IntegrityError, NoResultFound
 
 from shared.db import audit, jobs
 from shared.db.engine import Database
 from shared.db.jobs import JobChanges, NewJob
-from shared.db.tables import Job
+from shared.db.tables import AuditEvent, AuditHead, Job
 from shared.domain import Priority
 from shared.wiring import new_job_id
+from tests.api import make_tenant
 from tests.jobs import make_facts
 from tests.waiting import wait_until
 
@@ -39,7 +40,7 @@ def commits(database: Database) -> Iterator[list[object]]:
         event.remove(database.engine, "commit", note)
 
 
-def accept(database: Database, tenant: str = "default", key: str | None = None) -> str:
+def accept(database: Database, tenant: str, key: str | None) -> str:
     """Insert a job as `web.submit` does; its id."""
     job_id = new_job_id()
     new = NewJob(job_id, tenant, "testkey", key, make_facts(seed=job_id), "default/none/none", Priority.ROUTINE, 3, "r")
@@ -51,22 +52,22 @@ def accept(database: Database, tenant: str = "default", key: str | None = None) 
     return job_id
 
 
-def accept_together(database: Database, keys: list[str | None]) -> list[str | BaseException]:
-    """The ids of as many jobs as keys, or why there is none; on SQLite all of them wait behind one other writer."""
-    with ThreadPoolExecutor(len(keys)) as pool:
+def accept_together(database: Database, films: Sequence[tuple[str, str | None]]) -> list[str | BaseException]:
+    """The job of each film, by tenant and key, or why there is none; on SQLite all wait behind one other writer."""
+    with ThreadPoolExecutor(len(films)) as pool:
         with database.begin_core() as other:
             database.now(other)
-            handed = [pool.submit(accept, database, "default", key) for key in keys]
-            if database.group is not None:  # one of them holds the turn and waits for the other writer
+            handed = [pool.submit(accept, database, *film) for film in films]
+            if database.group is not None:  # one of them leads, and waits for the other writer
                 group = database.group
-                wait_until(lambda: len(group._waiting) == len(keys) - 1, "all but one stand in line")
+                wait_until(lambda: len(group._waiting) == len(films) - 1, "all but one stand in line")
         return [one.exception() or one.result() for one in handed]
 
 
 def test_films_that_come_at_once_share_commits(database: Database) -> None:
     """On SQLite the other writer's, the first film's, and one for the rest; all in one chain that holds."""
     with commits(database) as found:
-        made = accept_together(database, [None] * FILMS)
+        made = accept_together(database, [("default", None)] * FILMS)
     assert len(found) == (3 if database.is_sqlite else 1 + FILMS)
     with database.read() as session:
         assert set(session.scalars(select(Job.id))) == set(made)
@@ -75,9 +76,23 @@ def test_films_that_come_at_once_share_commits(database: Database) -> None:
 
 def test_of_films_with_one_key_the_first_is_accepted(database: Database) -> None:
     """The later ones are refused, and a stranger in the same transaction is not."""
-    made = accept_together(database, ["first", "twice", "other", "twice", "third"])
+    keys = ("first", "twice", "other", "twice", "third")
+    made = accept_together(database, [("default", key) for key in keys])
     refused = [one for one in made if isinstance(one, BaseException)]
     assert [type(one) for one in refused] == [IntegrityError]
     with database.read() as session:
         assert set(session.scalars(select(Job.id))) == set(made) - set(refused)
         assert audit.verify(session) == (FILMS - 1, None)
+
+
+def test_a_tenant_whose_chain_has_no_head_fails_alone(database: Database) -> None:
+    """What cannot be recorded is not accepted; another tenant's film in the same transaction is."""
+    make_tenant(database, "clinic")
+    with database.begin() as session:
+        session.execute(delete(AuditHead).where(AuditHead.stream == "clinic"))
+    made = accept_together(database, [("default", None), ("clinic", None), ("default", None)])
+    assert [type(one) for one in made] == [str, NoResultFound, str]
+    with database.read() as session:
+        assert set(session.scalars(select(Job.id))) == {made[0], made[2]}
+        events = select(AuditEvent.subject).where(AuditEvent.stream == "default")
+        assert set(session.scalars(events)) == {made[0], made[2]}

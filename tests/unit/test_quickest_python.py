@@ -94,14 +94,14 @@ def test_takes_python3_unless_another_build_of_its_version_is_quicker(
 
 def test_says_why_it_is_not_python3(run: Run) -> None:
     """With the way back."""
-    said = "b/python3: 1.4 times as quick as a/python3. To use that: make PYTHON=a/python3"
+    said = "b/python3: 1.4 times as quick as a/python3. To use that: make clean, then make PYTHON=a/python3"
     assert run({"a/python3": SLOW, "b/python3": QUICK})[1] == said
     assert run({"a/python3": QUICK, "b/python3": SLOW})[1] == ""
 
 
 def test_says_what_is_missing(run: Run) -> None:
     """None fits: which do, and how to name one."""
-    with pytest.raises(SystemExit, match=r"3\.11, 3\.12 or 3\.13 with venv.*make PYTHON="):
+    with pytest.raises(SystemExit, match=r"3\.11, 3\.12 or 3\.13 with venv.*python3-venv.*make PYTHON="):
         run({"a/python3": ((3, 9), "/old", 1.0)})
 
 

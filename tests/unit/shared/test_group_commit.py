@@ -23,6 +23,7 @@ class Store:
     def __init__(self, group: GroupCommit) -> None:
         self.committed: list[list[int]] = []
         self.tried: list[int] = []
+        self.noted: list[int] = []
         self.at_commit: Callable[[], None] = lambda: None
         self.at_begin: Callable[[], None] = lambda: None
         self._group = group
@@ -56,11 +57,14 @@ def run_all(store: Store, group: GroupCommit, fails: dict[int, BaseException] | 
 
         return write
 
+    def note_of(number: int) -> Callable[[], None]:
+        return lambda: store.noted.append(number)
+
     with ThreadPoolExecutor(WRITERS) as pool:
-        handed = [pool.submit(group.run, write_of(0), store.change_all)]
+        handed = [pool.submit(group.run, write_of(0), store.change_all, note_of(0))]
         wait_until(store.has_begun.is_set, "the first writes")
         for number in range(1, WRITERS):
-            handed.append(pool.submit(group.run, write_of(number), store.change_all))
+            handed.append(pool.submit(group.run, write_of(number), store.change_all, note_of(number)))
             wait_until(lambda so_many=number: len(group._waiting) == so_many or len(handed) == WRITERS, "its place")
     return [one.exception() for one in handed]
 
@@ -81,6 +85,7 @@ def test_those_who_wait_share_one_transaction(group: GroupCommit, store: Store) 
     """In the order in which they came."""
     assert run_all(store, group) == [None] * WRITERS
     assert store.committed == [[0], [1, 2, 3]]
+    assert store.noted == [0, 1, 2, 3]
 
 
 def test_one_that_fails_fails_alone(group: GroupCommit, store: Store) -> None:
@@ -88,6 +93,7 @@ def test_one_that_fails_fails_alone(group: GroupCommit, store: Store) -> None:
     error = JobNotFound("No such job.")
     assert run_all(store, group, {2: error}) == [None, None, error, None]
     assert store.committed == [[0], [1], [3]]
+    assert store.noted == [0, 1, 3], "only what was about to be committed"
     assert store.tried == [0, 1, 2, 1, 2, 3]
 
 
@@ -100,7 +106,7 @@ def test_a_commit_that_fails_is_not_tried_again(group: GroupCommit, store: Store
 
     store.at_commit = fail
     assert run_all(store, group) == [None, error, error, error]
-    assert (store.committed, store.tried) == ([[0]], [0, 1, 2, 3])
+    assert (store.committed, store.tried, store.noted) == ([[0]], [0, 1, 2, 3], [0, 1, 2, 3])
 
 
 def test_a_database_that_is_away_is_asked_once(group: GroupCommit, store: Store) -> None:
@@ -117,12 +123,47 @@ def test_a_database_that_is_away_is_asked_once(group: GroupCommit, store: Store)
     assert len(begun) == 1
 
 
+def test_a_database_that_goes_away_among_single_writes_is_asked_once(group: GroupCommit, store: Store) -> None:
+    """One of three failed, so each had its own transaction, of which the second found it gone."""
+    begun: list[int] = []
+    refused, away = JobNotFound("No such job."), DatabaseDown("The database does not answer; try again shortly.")
+
+    def fail_third() -> None:
+        begun.append(1)
+        if len(begun) == 3:
+            raise away
+
+    store.at_begin = fail_third
+    assert run_all(store, group, {1: refused}) == [None, refused, away, away]
+    assert (store.committed, len(begun)) == ([[0]], 3)
+
+
+def test_who_is_done_waits_for_no_later_transaction(group: GroupCommit, store: Store) -> None:
+    """The next one leads while the first goes on."""
+    is_second, may_end = threading.Event(), threading.Event()
+
+    def begin() -> None:
+        is_second.set()
+        wait_until(may_end.is_set, "the first writer to go on")
+
+    store.at_begin = begin
+    with ThreadPoolExecutor(WRITERS) as pool:
+        first = pool.submit(group.run, lambda _: None, store.change_all, lambda: None)
+        wait_until(store.has_begun.is_set, "the first writes")
+        others = [pool.submit(group.run, lambda _: None, store.change_all, lambda: None) for _ in range(WRITERS - 1)]
+        wait_until(is_second.is_set, "the second transaction")
+        wait_until(first.done, "the first writer to be told")
+        assert not any(other.done() for other in others)
+        may_end.set()
+    assert [other.exception() for other in others] == [None] * (WRITERS - 1)
+
+
 def test_whoever_ends_the_thread_leaves_nobody_waiting(group: GroupCommit, store: Store) -> None:
     """Those behind are told what it was, and the line goes on."""
     error = SystemExit(1)
     assert run_all(store, group, {1: error}) == [None, error, error, error]
     rows: list[list[int]] = []
-    group.run(lambda _: None, lambda writes, _: rows.append([len(writes)]))
+    group.run(lambda _: None, lambda writes, _: rows.append([len(writes)]), lambda: None)
     assert rows == [[1]]
 
 

@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import IntegrityError
 
 from shared import wire
 from shared.db import jobs
 from shared.db.engine import Database
-from shared.db.jobs import JobChanges
 from shared.db.keys import Principal
 from shared.db.tables import AuditEvent, Job
 from shared.domain import Film, Priority
@@ -170,16 +169,16 @@ def test_a_row_that_cannot_be_written_leaves_no_film(resources: Resources) -> No
 
 def test_a_film_whose_commit_may_have_gone_well_stays(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its row is there, though we were not told."""
-    real = jobs.changing
+    real = Database.begin_core
 
     @contextmanager
-    def losing_the_answer(database: Database) -> Iterator[JobChanges]:
-        with real(database) as changes:
-            yield changes
+    def losing_the_answer(database: Database) -> Iterator[Connection]:
+        with real(database) as sql:
+            yield sql
         raise DatabaseDown("The connection was lost.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(jobs, "changing", losing_the_answer)
+        patched.setattr(Database, "begin_core", losing_the_answer)
         with pytest.raises(DatabaseDown):
             send(resources, upload())
     assert stored(resources) == (1, 1)

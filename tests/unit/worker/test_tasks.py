@@ -264,19 +264,19 @@ def test_a_film_that_comes_as_a_worker_gets_idle_is_found(
     assert set(states(resources)) == {"succeeded"}
 
 
+@pytest.mark.parametrize("is_task", [True, False], ids=["task", "poll loop"])
 def test_a_worker_that_failed_is_rung_for(
-    runtime: Runtime, resources: Resources, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, classify: Celery, resources: Resources, monkeypatch: pytest.MonkeyPatch, *, is_task: bool
 ) -> None:
     """It waits for its next poll, since what failed may fail again, but a ring is heard."""
-    for _ in range(2):
-        make_film(resources)
+    films = [make_film(resources) for _ in range(2)]
 
     def fail(*_: object) -> BatchReport:
         raise DatabaseDown("The database does not answer; try again shortly.")
 
     monkeypatch.setattr(pipeline, "finish", fail)
     with pytest.raises(DatabaseDown):
-        loops.drain(runtime)
+        classify(films[0]) if is_task else loops.drain(runtime)
     assert resources.queue.noted == {"w1": tuple(Priority)}
     assert not runtime.woken.is_set()
 
