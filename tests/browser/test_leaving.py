@@ -130,3 +130,15 @@ def test_another_session_does_not_see_the_list(open_page: Callable[..., Page], r
     expect(page.locator("#list-title")).to_be_attached()
     expect(page.locator("#sending")).to_be_hidden()
     assert not page.evaluate(KEPT)
+
+
+def test_the_end_of_a_session_takes_its_list_along(open_page: Callable[..., Page]) -> None:
+    """Who comes to this machine next finds no names in the tab; an answer of trouble is no end."""
+    page = open_page(allowed=(401, 404))
+    send(page, films("of the last one")[0])
+    expect(page.locator(ACCEPTED)).to_contain_text("Verdict")
+    page.goto(f"{page.url.rstrip('/')}/nowhere")
+    assert "of the last one" in page.evaluate(KEPT)
+    page.get_by_role("button", name="End this session").click()
+    expect(page.locator("#no-session")).to_be_visible()
+    wait_until(lambda: page.evaluate("sessionStorage.length") == 0, "the tab to forget")

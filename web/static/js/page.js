@@ -191,6 +191,17 @@ function setUpWayBack() {
   document.addEventListener("keydown", (event) => event.key === "w" && !isTaken(event) && link.click());
 }
 
+/** The page that says that there is no session: what the last one left in this tab goes, names of films among it. */
+function forgetEnded() {
+  if (!document.getElementById("no-session")) return;
+  try {
+    sessionStorage.clear();
+  } catch {
+    // storage is denied, and nothing was kept
+  }
+}
+
+forgetEnded();
 setUpTheme();
 setUpKeys();
 setUpWayBack();
