@@ -117,3 +117,9 @@ class LongPause(random.Random):
         """Far above the upper bound."""
         del a
         return b + LIMIT_S
+
+
+def states(resources: Resources) -> list[str]:
+    """Of all jobs."""
+    with resources.database.read() as session:
+        return list(session.scalars(select(Job.state).order_by(Job.id)))

@@ -1,13 +1,23 @@
-"""Which SQL statements a database is sent, for tests of what something costs."""
+"""What a database is sent, for tests of what something costs: statements, commits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import event
 
 from shared.db.engine import Database
+
+
+@contextmanager
+def hearing(database: Database, name: str, note: Callable[..., None]) -> Iterator[None]:
+    """`note` is called at each event of the engine that has this name, while the block lasts."""
+    event.listen(database.engine, name, note)
+    try:
+        yield
+    finally:
+        event.remove(database.engine, name, note)
 
 
 @contextmanager
@@ -19,8 +29,17 @@ def statements(database: Database) -> Iterator[list[str]]:
         if not statement.startswith(("BEGIN", "PRAGMA")):
             found.append(statement)
 
-    event.listen(database.engine, "before_cursor_execute", note)
-    try:
+    with hearing(database, "before_cursor_execute", note):
         yield found
-    finally:
-        event.remove(database.engine, "before_cursor_execute", note)
+
+
+@contextmanager
+def commits(database: Database) -> Iterator[list[object]]:
+    """One for each transaction that is committed meanwhile."""
+    found: list[object] = []
+
+    def note(connection: object) -> None:
+        found.append(connection)
+
+    with hearing(database, "commit", note):
+        yield found

@@ -55,12 +55,17 @@ class NewJob:
 
 
 @contextmanager
-def changing(database: Database) -> Iterator[JobChanges]:
-    """One writing transaction on jobs; commits, with its audit events, when the block ends."""
+def changing(database: Database, note_commit: Callable[[], None] = lambda: None) -> Iterator[JobChanges]:
+    """One writing transaction on jobs; commits, with its audit events, when the block ends.
+
+    Args:
+        note_commit: called when only the commit is left, so that what fails after it may have been committed.
+    """
     with database.begin_core() as sql:
         changes = JobChanges(sql, database.now(sql))
         yield changes
         changes.chain_events()
+        note_commit()
 
 
 def change_together(
@@ -72,12 +77,9 @@ def change_together(
     """
 
     def change_all(writes: Sequence[Callable[[JobChanges], None]], note: Callable[[], None]) -> None:
-        with database.begin_core() as sql:
-            changes = JobChanges(sql, database.now(sql))
+        with changing(database, note) as changes:
             for each in writes:
                 each(changes)
-            changes.chain_events()
-            note()
 
     if database.group is None:
         change_all([write], note_commit)

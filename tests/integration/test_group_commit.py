@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import delete, event, select
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError, NoResultFound
 
 from shared.db import audit, jobs
@@ -18,26 +17,12 @@ from shared.domain import Priority
 from shared.wiring import new_job_id
 from tests.api import make_tenant
 from tests.jobs import make_facts
+from tests.statements import commits
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
 FILMS = 5
-
-
-@contextmanager
-def commits(database: Database) -> Iterator[list[object]]:
-    """One for each transaction that is committed meanwhile."""
-    found: list[object] = []
-
-    def note(connection: object) -> None:
-        found.append(connection)
-
-    event.listen(database.engine, "commit", note)
-    try:
-        yield found
-    finally:
-        event.remove(database.engine, "commit", note)
 
 
 def accept(database: Database, tenant: str, key: str | None) -> str:

@@ -21,6 +21,7 @@ from shared.wiring import Resources
 from tests.api import make_tenant
 from tests.fakes import LocalNotifier
 from tests.jobs import claim, finish, make_job
+from tests.statements import hearing
 from tests.waiting import wait_until
 from web import submit, waiting
 from web.waiting import Waiter, WaitingRoom
@@ -57,11 +58,8 @@ def counting(database: Database) -> Iterator[list[str]]:
     def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
         seen.append(statement)
 
-    event.listen(database.engine, "before_cursor_execute", note)
-    try:
+    with hearing(database, "before_cursor_execute", note):
         yield seen
-    finally:
-        event.remove(database.engine, "before_cursor_execute", note)
 
 
 def settle(notifier: LocalNotifier, waiter: Waiter) -> None:
