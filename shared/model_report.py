@@ -6,6 +6,7 @@ nothing else. A part that was not measured is None and is said to be missing, ne
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -75,13 +76,21 @@ class Failure(Part):
     verdict: str
 
 
+class Bin(Part):
+    """Films whose top probability lies in one bin: its mean, and how often the first choice is right."""
+
+    probability: float = Field(ge=0, le=1)
+    accuracy: Rate
+
+
 class SplitReport(Part):
     """One split: the manifest's metrics, intervals of those that are no shares, sources, sets and failures.
 
     `estimates` has balanced_accuracy, macro_f1 and ece15, as far as the split has films of the labels. `roc_auc` is
     of each label against the others, among the films that have one of the labels. `failures` names the films
     that go wrong, the most confident first. `groups` is how many patients (or near-duplicate clusters) the films are
-    of; intervals know which film is of which.
+    of; intervals know which film is of which. `reliability` has the bins of the calibration error that hold films, the
+    least probable first; none in files of older builds.
     """
 
     metrics: SplitMetrics
@@ -92,6 +101,7 @@ class SplitReport(Part):
     sources: list[Source]
     sets: Sets
     failures: list[Failure]
+    reliability: list[Bin] = []
 
 
 class Change(Part):
@@ -202,6 +212,22 @@ class Explanations(Part):
     areas: list[dict[str, object]]
 
 
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One line of the learning's history; losses are balanced log-losses of uncalibrated scores.
+
+    Training is of the forms and films that were drawn, with the recipe's label smoothing in its loss; validation is of
+    each film once, as it is, without. `seconds` is wall time.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    seconds: float
+
+
 class Recalibration(Part):
     """Temperature and thresholds were set on `films` other films than the training run's.
 
@@ -218,7 +244,8 @@ class ModelReport(Part):
     `train_seconds` is the wall time of learning, None where it was not recorded; `device` is where it was measured.
     `learned_films` is how many films were learned from and chosen by, none of which, by its bytes, is measured outside
     'validation'; None where the model's folder has no record of them, so that this was not checked.
-    `recalibration` is None where temperature and thresholds are the training run's.
+    `recalibration` is None where temperature and thresholds are the training run's. `history` is empty where the
+    model's folder has none, and in files of older builds; `kept_epoch` is whose weights these are, where it is known.
     """
 
     name: str
@@ -246,6 +273,8 @@ class ModelReport(Part):
     goals: list[Goal]
     learned_films: int | None = Field(default=None, ge=1)
     recalibration: Recalibration | None = None
+    history: list[Epoch] = []
+    kept_epoch: int | None = None
     notice: Literal["research use; not a medical device"] = "research use; not a medical device"
 
 

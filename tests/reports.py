@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from shared.manifest import Rate, SplitMetrics, Thresholds
 from shared.model_report import (
+    Bin,
     Change,
     Control,
     CrossValidation,
+    Epoch,
     Estimate,
     Explanations,
     Failure,
@@ -78,6 +80,10 @@ def make_split(**changes: object) -> SplitReport:
         "failures": [
             Failure(file="images/x1.png", label="normal", choice="covid19", probability=0.97, verdict="uncertain")
         ],
+        "reliability": [
+            Bin(probability=0.55, accuracy=make_rate(0.5, 8)),
+            Bin(probability=0.97, accuracy=make_rate(0.93, 92)),
+        ],
     }
     return SplitReport.model_validate(fields | changes)
 
@@ -138,6 +144,8 @@ def make_report(**changes: object) -> ModelReport:
             agreement=[{"method": "grad_cam", "mean_rank_correlation": 0.999, "agrees": True}], sanity=[], areas=[]
         ),
         "goals": [],
+        "history": [Epoch(1, 0.5, 0.8, 0.6, 0.7, 2.5), Epoch(2, 0.4, 0.9, 0.5, 0.8, 2.5)],
+        "kept_epoch": 2,
     }
     report = ModelReport.model_validate(fields | changes)
     return report if "goals" in changes else report.model_copy(update={"goals": judge(report)})

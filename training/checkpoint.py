@@ -14,8 +14,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from shared.model_report import Epoch
 from shared.private_files import sync
-from training.course import Course, Epoch
+from training.course import Course
 from training.features import Stored
 
 COURSE_FILE: Final = "course.npz"

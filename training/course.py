@@ -1,4 +1,4 @@
-"""What learning gives and keeps: its epochs, its course, its result. Needs no TensorFlow, unlike `training/fit.py`."""
+"""What learning gives and keeps: its course, its result. Needs no TensorFlow, unlike `training/fit.py`."""
 
 from __future__ import annotations
 
@@ -11,22 +11,11 @@ import numpy.typing as npt
 
 from shared.arrays import FloatArray
 from shared.manifest import Thresholds
+from shared.model_report import Epoch
 from training.features import Stored
 from training.recipe import Recipe
 from worker.engine.architecture import Architecture
 from worker.engine.gate import Gate
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """One line of the history; losses are balanced log-losses of uncalibrated scores."""
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ def main(
         "model": explainer.manifest.weights_sha256,
         "device": explainer.device,
         "films": len(films),
-        "of": "the sample films that ship, blends of several films each" if data == SAMPLES else data.name,
+        "of": "the sample films that ship, blends of several films each" if data.resolve() == SAMPLES else data.name,
         "seed": seed,
         "agreement": [asdict(row) for row in agreements],
         "sanity": [asdict(row) for row in check_sanity(model, explainer, films, labels, seed)],

@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from shared.arrays import FloatArray
 from shared.errors import DataProblem
+from shared.model_report import Epoch
 from shared.verdict import calibrate
 from training.calibrate import Aims, Held, conclude, log_loss
-from training.course import Course, Epoch, FitResult, Keep, KeepNothing
+from training.course import Course, FitResult, Keep, KeepNothing
 from training.dataset import Example, ReadFilm, read_film
 from training.features import Forms, Progress, Stored, draw_weights, store_features
 from training.gate import fit_gate, negative_features, pooled

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 from shared.arrays import FloatArray
 from shared.manifest import Rate, wilson_ends
-from shared.model_report import Estimate
+from shared.model_report import Bin, Estimate
 
 ECE_BINS: Final = 15
 
@@ -92,27 +91,7 @@ def f1(confusion: Integers | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
 def expected_calibration_error(probabilities: FloatArray, truth: Integers) -> float:
     """Mean over equal bins of the top probability of |accuracy - mean top probability|, weighted by films.
 
-    Naeini et al. 2015 as in Guo et al. 2017 (arXiv 1706.04599), on the bins of `reliability`.
-
-    Args:
-        probabilities: (N, K) float32, calibrated.
-        truth: (N,) label indices.
-    """
-    found = reliability(probabilities, truth)
-    return sum(abs(own.accuracy - own.probability) * own.films for own in found) / len(truth)
-
-
-@dataclass(frozen=True, slots=True)
-class Bin:
-    """Films whose top probability lies in one bin: how many, their mean top probability, and how often it is right."""
-
-    films: int
-    probability: float
-    accuracy: float
-
-
-def reliability(probabilities: FloatArray, truth: Integers) -> list[Bin]:
-    """`ECE_BINS` equal bins of the top probability that hold films; bin b of n holds (b / n, (b + 1) / n].
+    Naeini et al. 2015 as in Guo et al. 2017 (arXiv 1706.04599), on the bins of `find_bins`.
 
     Args:
         probabilities: (N, K) float32, calibrated.
@@ -120,9 +99,37 @@ def reliability(probabilities: FloatArray, truth: Integers) -> list[Bin]:
     """
     top = probabilities.max(axis=1).astype(np.float64)
     is_hit = probabilities.argmax(axis=1) == truth
+    gaps = [abs(is_hit[own].mean() - top[own].mean()) * own.sum() for own in find_bins(top)]
+    return float(sum(gaps)) / len(truth)
+
+
+def find_bins(top: npt.NDArray[np.float64]) -> list[Booleans]:
+    """Which films each of `ECE_BINS` equal bins holds, the least probable first; bins that hold none are left out.
+
+    Args:
+        top: (N,) the largest probability of each film; bin b of n holds (b / n, (b + 1) / n].
+
+    Returns:
+        (N,) bool each.
+    """
     places = np.clip(np.ceil(top * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
-    members = [places == place for place in np.unique(places)]
-    return [Bin(int(own.sum()), float(top[own].mean()), float(is_hit[own].mean())) for own in members]
+    return [places == place for place in np.unique(places)]
+
+
+def reliability(probabilities: FloatArray, truth: Integers, groups: Groups) -> list[Bin]:
+    """The bins of the calibration error, each with the interval of its accuracy.
+
+    Args:
+        probabilities: (N, K) float32, calibrated.
+        truth: (N,) label indices.
+        groups: the group of each film.
+    """
+    top = probabilities.max(axis=1).astype(np.float64)
+    is_hit = probabilities.argmax(axis=1) == truth
+    own_groups = np.array(groups, dtype=object)
+    return [
+        Bin(probability=float(top[own].mean()), accuracy=share(is_hit[own], own_groups[own])) for own in find_bins(top)
+    ]
 
 
 def bootstrap(

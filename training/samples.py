@@ -26,8 +26,8 @@ from shared.verdict import assess
 from training.dataset import Example, read_film
 from worker.engine.base import Engine, look
 
-FILMS: Final = 8
-MOST: Final = 0.2
+FILMS: Final = 6
+MOST: Final = 0.25
 """Largest weight of one film in a blend."""
 
 TRIM: Final = 1
@@ -36,7 +36,7 @@ TRIM: Final = 1
 TOO_ALIKE: Final = 0.95
 """Thumbnail correlation above which two films may be of one person, whatever their groups say."""
 
-LOOKS: Final = 25
+LOOKS: Final = 60
 """Blends looked at for a sample that gets the verdict of its class."""
 
 SIDE_PX: Final = 512

@@ -31,6 +31,7 @@ from web import (
     history,
     model_page,
     present,
+    present_charts,
     present_history,
     present_maps,
     present_report,
@@ -70,7 +71,7 @@ class Heatmap:
     explainers: int
 
 
-SAID_BY = (present, present_history, present_maps, present_report, present_reviews)
+SAID_BY = (present, present_charts, present_history, present_maps, present_report, present_reviews)
 
 
 def create_blueprint(resources: Resources, gate: Backpressure) -> Blueprint:

@@ -13,7 +13,7 @@ from typing import Final
 
 from shared.db.model_queries import KnownModel
 from shared.manifest import Rate, SplitMetrics
-from shared.model_report import Estimate, Goal, Source, SplitReport
+from shared.model_report import Bin, Estimate, Goal, Source, SplitReport
 from web import present
 
 MEASURES: Final[Mapping[str, str]] = MappingProxyType(
@@ -65,6 +65,7 @@ class Measured:
         split: its shares and its confusion.
         estimates: in words, with an interval; empty where there is no report.
         sources: by source and label; empty likewise.
+        bins: of the calibration error; empty likewise, and where the report is of an older build.
     """
 
     name: str
@@ -72,12 +73,13 @@ class Measured:
     split: SplitMetrics
     estimates: list[tuple[str, Estimate]]
     sources: list[Source]
+    bins: list[Bin]
 
 
 def list_measured(model: KnownModel) -> list[Measured]:
     """Every split, the most telling first: of the report, else of the manifest."""
     if model.report is None:
-        return [Measured(*found, [], []) for found in present.list_splits(model.manifest.metrics)]
+        return [Measured(*found, [], [], []) for found in present.list_splits(model.manifest.metrics)]
     return [_measured(*found) for found in present.list_splits(model.report.splits)]
 
 
@@ -86,7 +88,7 @@ def _measured(name: str, meaning: str, split: SplitReport) -> Measured:
     estimates += [(f"Area under ROC, {present.name_label(label)}", value) for label, value in split.roc_auc.items()]
     if split.sets.mean_size is not None:
         estimates.append(("Labels in a prediction set, mean", split.sets.mean_size))
-    return Measured(name, meaning, split.metrics, estimates, split.sources)
+    return Measured(name, meaning, split.metrics, estimates, split.sources, split.reliability)
 
 
 def reached(goal: Goal) -> str:

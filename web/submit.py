@@ -25,6 +25,7 @@ from shared.errors import (
     IdempotencyMismatch,
     JobNotFound,
     StorageDown,
+    StorageFull,
     TooLarge,
 )
 from shared.faults import Fault
@@ -113,8 +114,7 @@ def get_job(resources: Resources, who: Principal, job_id: str) -> wire.Job:
     job = _read_job(resources.database, who, job_id)
     if job.status is not JobState.QUEUED or job.expires_at is None or job.expires_at > datetime.now(UTC):
         return job
-    with suppress(DatabaseDown):  # where nothing can be written it is told as it was read
-        end_overdue(resources.database, resources.notifier)
+    end_overdue(resources.database, resources.notifier)
     return _read_job(resources.database, who, job_id)
 
 
@@ -125,17 +125,16 @@ def _read_job(database: Database, who: Principal, job_id: str) -> wire.Job:
 def end_overdue(database: Database, notifier: Notifier) -> None:
     """End the films that did not start in their time, as each worker does, since there may be none.
 
-    Raises:
-        DatabaseDown: try again later.
+    Where nothing can be written they are told as they are read.
     """
-    if not read_row(database, lambda sql: queries.is_overdue(sql, database.now(sql))):
-        return
 
     def change() -> list[str]:
         with jobs.changing(database) as changes:
             return changes.expire_due()
 
-    notifier.publish(run_sql(database, change))
+    with suppress(DatabaseDown, StorageFull):
+        if read_row(database, lambda sql: queries.is_overdue(sql, database.now(sql))):
+            notifier.publish(run_sql(database, change))
 
 
 def cancel(resources: Resources, who: Principal, job_id: str) -> None:

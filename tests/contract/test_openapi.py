@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from shared.domain import JobState
 from shared.errors import all_errors
 from shared.wiring import Resources
 from tests.api import Api, make_key
-from tests.api_cases import CASES, JSON_BODIES, SAID, UNKNOWN
+from tests.api_cases import CASES, JSON_BODIES, UNKNOWN
 from tests.factories import make_png
 from tests.webhook_cases import HOOK_CASES
 from web.api import openapi
@@ -34,6 +35,10 @@ Document = dict[str, Any]
 ITSELF = "/api/v1/openapi.json"
 PAGE = "/api/docs"
 """The document does not describe how to get it, nor the page that shows it."""
+
+BATCHES = "/api/v1/batches"
+LOOKS_FIRST = {("POST", "/api/v1/jobs/{job_id}/again"), ("POST", "/api/v1/batches/{batch_id}/cancel")}
+"""For what is not there: nothing is written."""
 
 CHECKED_IN = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
 
@@ -169,26 +174,54 @@ def test_a_dead_database_is_described_everywhere(
     api: Api, document: Document, method_and_path: tuple[str, str]
 ) -> None:
     """503 may come from any operation that reads, /readyz included; /livez does not ask."""
-    method, template = method_and_path
     dead = Database(make_engine(api.resources.settings.sql_url))
 
     def refuse(*_arguments: object) -> None:
         raise OperationalError("connect", None, ConnectionRefusedError())
 
     event.listen(dead.engine, "do_connect", refuse)
+    response = send(api, dead, *method_and_path)
+    assert response.status_code == (200 if method_and_path[1] == "/livez" else 503)
+    check(document, *method_and_path, response)
+
+
+@pytest.mark.parametrize(
+    "method_and_path", sorted({case[:2] for case in EVERY.values() if case[0] != "GET"} - LOOKS_FIRST)
+)
+def test_a_full_database_is_described_where_something_is_written(
+    api: Api, document: Document, method_and_path: tuple[str, str]
+) -> None:
+    """507, as SQLite says it: with an exception that has its number."""
+    full = Database(make_engine(api.resources.settings.sql_url))
+    cause = sqlite3.OperationalError("database or disk is full")
+    cause.sqlite_errorcode = sqlite3.SQLITE_FULL
+
+    def refuse(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        if statement == "BEGIN IMMEDIATE":
+            raise OperationalError(statement, None, cause)
+
+    event.listen(full.engine, "before_cursor_execute", refuse)
+    response = send(api, full, *method_and_path)
+    assert response.status_code == 507, response.text
+    check(document, *method_and_path, response)
+
+
+def send(api: Api, database: Database, method: str, template: str) -> TestResponse:
+    """A request of the right form, about nothing that is there, to an application over that database."""
     ids = dict.fromkeys(("job_id", "batch_id", "webhook_id", "delivery_id"), UNKNOWN)
-    path = template.format(**ids, method="grad_cam")
     kind = "application/json" if template in JSON_BODIES else "image/png"
     body = JSON_BODIES.get(template, make_png())
-    response = Api(replace(api.resources, database=dead), api.key).request(
-        method, path, {"Content-Type": kind}, data=body if method == "POST" else None
+    settings = api.resources.settings.model_copy(update={"webhooks": True})
+    return Api(replace(api.resources, database=database, settings=settings), api.key).request(
+        method,
+        template.format(**ids, method="grad_cam"),
+        {} if template == BATCHES else {"Content-Type": kind},
+        data=body if method == "POST" and template != BATCHES else None,
     )
-    assert response.status_code == (200 if template == "/livez" else 503)
-    check(document, method, template, response)
 
 
 def test_every_operation_is_tried(document: Document) -> None:
-    """A new route needs its case above, for each answer but the 503."""
+    """A new route needs its case above, for each answer that is not everyone's."""
     tried = {(method, template, str(status)) for method, template, status, _ in EVERY.values()}
     described = {
         (method.upper(), path, status)
@@ -196,9 +229,8 @@ def test_every_operation_is_tried(document: Document) -> None:
         for method, operation in methods.items()
         for status in operation["responses"]
     }
-    common = {"401", "403", "503"}
-    missing = {case for case in described - tried if case[2] not in common}
-    assert missing <= {("GET", SAID, "400"), ("GET", SAID, "500")}
+    common = {"401", "403", "503", "507"}
+    assert not {case for case in described - tried if case[2] not in common}
 
 
 def test_the_check_can_fail(api: Api, document: Document) -> None:

@@ -16,6 +16,7 @@ from shared.manifest import WEIGHTS_FILE
 from shared.model_report import (
     REPORT_FILE,
     Control,
+    Epoch,
     ModelReport,
     OddInputs,
     Recalibration,
@@ -89,13 +90,13 @@ def write_report(model: Path, data: Path, out: Path, progress: Progress, wanted:
     known.check(parts)
     learning, history = read_learning(model, engine.manifest.weights_sha256), read_history(model)
     answers = {split: ask(engine, films, progress) for split, films in parts.items()}
-    subject = _Subject(model, data, engine, recipe, examples, learning, known)
+    subject = _Subject(model, data, engine, recipe, examples, learning, history, known)
     report = _compose(subject, answers, parts, wanted.extras, progress)
     out.mkdir(parents=True, exist_ok=True)
     write_document(report, out)
     bench = Bench(load_explainer(model), out, data)
     sheets = [draw_sheet(split, found, bench) for split, found in answers.items()]
-    page = draw_page(report, Shown(answers, sheets, history, learning.kept_epoch if learning else None))
+    page = draw_page(report, Shown(answers, sheets))
     (out / PAGE_FILE).write_text(page, encoding="utf-8")
     return report
 
@@ -160,6 +161,7 @@ class _Subject:
     recipe: Recipe
     examples: tuple[Example, ...]
     learning: Learning | None
+    history: tuple[Epoch, ...]
     known: _Known
 
 
@@ -198,6 +200,8 @@ def _compose(
         goals=[],
         learned_films=len(subject.known.learned.known) if subject.known.learned else None,
         recalibration=_tell_recalibration(subject.known.recalibrated),
+        history=list(subject.history),
+        kept_epoch=subject.learning.kept_epoch if subject.learning else None,
     )
     return report.model_copy(update={"goals": judge(report)})
 

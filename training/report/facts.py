@@ -10,8 +10,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import DataProblem
-from shared.model_report import read_report
-from training.course import Epoch
+from shared.model_report import Epoch, read_report
 from training.export import HISTORY_FILE, RECIPE_FILE
 from training.recipe import Recipe, recipe_from_json
 

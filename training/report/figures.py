@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from shared.arrays import FloatArray
-from training.course import Epoch
-from training.metrics import Bin, Integers
+from shared.model_report import Bin, Epoch
+from training.metrics import Integers
 from training.report import words
 
 DPI: Final = 120
@@ -108,14 +108,15 @@ def course(history: Sequence[Epoch], measure: str, kept_epoch: int | None) -> st
 
 
 def reliability(bins: Sequence[Bin], name: str) -> str:
-    """SVG: how often the most probable label is right against its probability; a dot's area grows with its films."""
+    """SVG: how often the first choice is right against its probability, with intervals; dots grow with their films."""
     with mpl.rc_context(dict(STYLE)):
         figure, axes = _new_chart()
         axes.plot([0, 1], [0, 1], color=SOFT, linestyle=":", linewidth=1.2, label="perfectly calibrated")
-        x, y = [own.probability for own in bins], [own.accuracy for own in bins]
-        films = sum(own.films for own in bins)
-        areas = [15 + 185 * own.films / films for own in bins]
+        x, y = [own.probability for own in bins], [own.accuracy.value for own in bins]
+        films = sum(own.accuracy.n for own in bins)
+        areas = [15 + 185 * own.accuracy.n / films for own in bins]
         axes.plot(x, y, color=SERIES[3], linewidth=1.2, label="this model")
+        axes.vlines(x, [own.accuracy.low for own in bins], [own.accuracy.high for own in bins], SERIES[3], linewidth=1)
         axes.scatter(x, y, s=areas, color=SERIES[3], alpha=0.6, clip_on=False)
         _name_shares(axes, "probability of the first label", "share that is right")
         return as_svg(figure, f"reliability-{name}")

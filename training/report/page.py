@@ -15,9 +15,7 @@ from typing import Final
 
 import shared
 from shared.model_report import ModelReport
-from training.course import Epoch
 from training.evaluate import Answers
-from training.metrics import reliability
 from training.report import figures, marks, markup, measured, sections, words
 from training.report.card import LITERATURE
 from training.report.sections import THIRD, Section
@@ -36,14 +34,10 @@ class Shown:
     Attributes:
         answers: split to what was said of its films.
         sheets: pictures of films.
-        history: of the learning; empty where it is not known.
-        kept_epoch: whose weights these are; None where that is not known.
     """
 
     answers: Mapping[str, Answers]
     sheets: Sequence[Sheet]
-    history: Sequence[Epoch]
-    kept_epoch: int | None
 
 
 def draw_page(report: ModelReport, shown: Shown) -> str:
@@ -81,7 +75,7 @@ def _body(report: ModelReport, shown: Shown) -> list[str]:
         (sections.goals(report), markup.draw_section(sections.goals(report))),
         (about, markup.draw_section(about, inner)),
         *((section, markup.draw_section(section)) for section in _tests(report)),
-        *((section, markup.draw_section(section, _films(section, shown))) for section in _shown(report, shown)),
+        *((section, markup.draw_section(section, _films(section, report, shown))) for section in _shown(report)),
         *(
             (section, markup.draw_section(section))
             for section in (sections.films(report), sections.identity(report), LITERATURE)
@@ -112,13 +106,13 @@ COURSE: Final = "course"
 SALIENCY: Final = "saliency"
 
 
-def _shown(report: ModelReport, shown: Shown) -> list[Section]:
+def _shown(report: ModelReport) -> list[Section]:
     """Sections that are pictures."""
     drawn = (
         "The two are not of one kind: training is of the forms and films that were drawn, with the recipe's label "
         "smoothing in its loss; validation is of each film once, as it is, without."
     )
-    course = Section(COURSE, "Learning curves", (drawn if shown.history else "The model's folder has no history.",))
+    course = Section(COURSE, "Learning curves", (drawn if report.history else "The model's folder has no history.",))
     about = (
         "Each strip: the film; Grad-CAM of the first choice; the gradient of its score, which the 2020 study drew. "
         "The yellower a place, the more it moved the score. Of the wrong ones the most confident, of the right a draw. "
@@ -127,9 +121,9 @@ def _shown(report: ModelReport, shown: Shown) -> list[Section]:
     return [course, Section(SALIENCY, f"What moved the score of {report.name}", (about,))]
 
 
-def _films(section: Section, shown: Shown) -> str:
+def _films(section: Section, report: ModelReport, shown: Shown) -> str:
     if section.key == COURSE:
-        return _course(shown) if shown.history else ""
+        return _course(report) if report.history else ""
     return "".join(_sheet(sheet) for sheet in shown.sheets if sheet.right or sheet.wrong)
 
 
@@ -139,7 +133,7 @@ def _charts(name: str, answers: Answers, report: ModelReport) -> str:
         return ""
     n = f"{name}, n = {len(truth)}"
     areas = ", ".join(f"{words.label(label)} {found.value:.3f}" for label, found in report.splits[name].roc_auc.items())
-    charts = [(figures.reliability(reliability(scores, truth), name), f"Reliability, {n}")]
+    charts = [(figures.reliability(report.splits[name].reliability, name), f"Reliability, {n}")]
     if areas:
         charts += [
             (figures.roc(scores, truth, report.labels, name), f"ROC, each label against the rest, {n}; area: {areas}"),
@@ -148,9 +142,9 @@ def _charts(name: str, answers: Answers, report: ModelReport) -> str:
     return _figures(charts)
 
 
-def _course(shown: Shown) -> str:
+def _course(report: ModelReport) -> str:
     charts = [
-        (figures.course(shown.history, name, shown.kept_epoch), f"{name} by epoch") for name in ("loss", "accuracy")
+        (figures.course(report.history, name, report.kept_epoch), f"{name} by epoch") for name in ("loss", "accuracy")
     ]
     return _figures([(svg, caption.capitalize()) for svg, caption in charts])
 

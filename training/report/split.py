@@ -10,7 +10,7 @@ import numpy as np
 
 from shared.arrays import FloatArray
 from shared.manifest import Rate
-from shared.model_report import Estimate, Failure, LabelScores, Sets, Source, SplitReport
+from shared.model_report import Bin, Estimate, Failure, LabelScores, Sets, Source, SplitReport
 from training.evaluate import Answers, as_numbers, measure, number
 from training.metrics import (
     Booleans,
@@ -21,6 +21,7 @@ from training.metrics import (
     expected_calibration_error,
     f1,
     macro_f1,
+    reliability,
     roc_auc,
     share,
 )
@@ -43,6 +44,7 @@ def report_split(answers: Answers, labels: Sequence[str], nominal: float, root: 
         sources=_sources(answers, labels),
         sets=_sets(answers, labels, nominal),
         failures=_failures(answers, labels, root),
+        reliability=_reliability(answers, labels),
     )
 
 
@@ -119,6 +121,11 @@ def _estimates(answers: Answers, labels: Sequence[str]) -> dict[str, Estimate]:
         "ece15": lambda films: expected_calibration_error(scores[films], truth[films]),
     }
     return {name: estimate(function, groups) for name, function in measures.items()}
+
+
+def _reliability(answers: Answers, labels: Sequence[str]) -> list[Bin]:
+    scores, truth, groups = forced(answers, labels)
+    return reliability(scores, truth, groups) if groups else []
 
 
 def _roc_auc(answers: Answers, labels: Sequence[str]) -> dict[str, Estimate]:

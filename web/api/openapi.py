@@ -10,10 +10,37 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from shared import audit_wire, wire
+from shared.errors import (
+    BatchNotFound,
+    BlobMissing,
+    Conflict,
+    DecodeLimit,
+    DecoderBusy,
+    DigestMismatch,
+    Forbidden,
+    IdempotencyMismatch,
+    IllegalTransition,
+    InvalidRequest,
+    NotExplainable,
+    NotFound,
+    NotFrontalFilm,
+    QueueFull,
+    StorageDown,
+    StorageFull,
+    TenantQueueFull,
+    TenantWaitersFull,
+    TooManyPixels,
+    UnreadableImage,
+    UnsupportedFormat,
+    WaitersFull,
+)
 from web.api import openapi_webhooks
 from web.api.openapi_parts import (
     BINARY,
+    OF_BODY,
+    OF_JOB,
     Json,
+    Problems,
     bytes_of,
     json_of,
     make_operation,
@@ -43,6 +70,13 @@ MODELS: tuple[type[BaseModel], ...] = (
 EMPTY_DIGEST = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"
 """Of no bytes: an example of the form."""
 SHOWN_RAW_TYPES = ("image/png", "image/jpeg", "application/dicom", "application/octet-stream")
+OF_WAITING = (TenantWaitersFull, WaitersFull)
+OF_ROOM = (TenantQueueFull, QueueFull, StorageFull, StorageDown)
+OF_SUBMISSION = (
+    *OF_BODY, *OF_ROOM, Forbidden, BatchNotFound, UnsupportedFormat, DigestMismatch, UnreadableImage, TooManyPixels,
+    NotFrontalFilm, DecodeLimit, DecoderBusy, IdempotencyMismatch,
+)  # fmt: skip
+OF_REPETITION = (*OF_JOB, *OF_ROOM, InvalidRequest, Forbidden, Conflict, IdempotencyMismatch, BlobMissing)
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 SUMMARY = (
     "Classifies chest X-rays asynchronously: submit a film, wait for its job, read the verdict and its saliency map. "
@@ -89,24 +123,27 @@ def _paths() -> Json:
     return {
         "/api/v1/jobs": {
             "post": _submit(),
-            "get": make_operation("listJobs", "List jobs, newest first", "JobList", make_query(wire.ListQuery), [400]),
+            "get": make_operation("listJobs", "List jobs, newest first", "JobList", make_query(wire.ListQuery),
+                                  [InvalidRequest]),
         },
         "/api/v1/jobs.csv": {"get": _export()},
         "/api/v1/jobs/{job_id}": {"get": _get_job(job_id), "delete": _delete_job(job_id)},
         "/api/v1/jobs/{job_id}/events": {"get": _follow_job(job_id)},
         "/api/v1/jobs/{job_id}/cancel": {
-            "post": make_operation("cancelJob", "Cancel a job", "Job", job_id, [403, 404, 409])
+            "post": make_operation("cancelJob", "Cancel a job", "Job", job_id,
+                                   [Forbidden, *OF_JOB, IllegalTransition, StorageFull])
         },
         "/api/v1/jobs/{job_id}/again": {"post": _classify_again(job_id)},
-        "/api/v1/jobs/{job_id}/film": {"get": _binary("getFilm", "The film as PNG", max_side, ["image/png"])},
+        "/api/v1/jobs/{job_id}/film": {"get": _binary("getFilm", "The film as PNG", max_side, ["image/png"],
+                                                        [InvalidRequest, *OF_JOB, BlobMissing, StorageDown])},
         "/api/v1/jobs/{job_id}/explanations": {
             "post": _request_explanation(job_id),
-            "get": make_operation("listExplanations", "The explanations of a job", "ExplanationList", job_id, [404]),
+            "get": make_operation("listExplanations", "The explanations of a job", "ExplanationList", job_id, OF_JOB),
         },
         "/api/v1/jobs/{job_id}/explanations/{method}": {"get": _get_explanation(method)},
         "/api/v1/jobs/{job_id}/reviews": {
             "post": _review(job_id),
-            "get": make_operation("listReviews", "What readers say of a job's film", "ReviewList", job_id, [404]),
+            "get": make_operation("listReviews", "What readers say of a job's film", "ReviewList", job_id, OF_JOB),
         },
         "/api/v1/jobs/{job_id}/audit": {"get": _get_audit(job_id)},
         **_batches(),
@@ -129,9 +166,7 @@ def _submit() -> Json:
                         "carry one of its own; other algorithms are ignored",
                         required=False)  # fmt: skip
     parameters = [*make_query(wire.SubmitQuery), key, _prefer(), fresh, digest, _traced()]
-    operation = make_operation("submitJob", "Submit a film", "Job", parameters,
-                           [400, 403, 404, 408, 413, 415, 422, 429, 507])  # fmt: skip
-    del operation["responses"]["410"]  # 404 is a batch's, and none is deleted
+    operation = make_operation("submitJob", "Submit a film", "Job", parameters, OF_SUBMISSION)
     operation["requestBody"] = {
         "required": True,
         "content": {"multipart/form-data": {"schema": form}} | bytes_of(SHOWN_RAW_TYPES),
@@ -144,7 +179,7 @@ def _classify_again(parameters: list[Json]) -> Json:
                      "the same key answers the same new job; of another one: 422", required=False)  # fmt: skip
     words = "Classify the film of a job that has ended again, in a job of its own, which a worker answers"
     every = [*parameters, *make_query(wire.AgainQuery), key, _prefer(), _traced()]
-    return _accepting(make_operation("classifyAgain", words, "Job", every, [400, 403, 404, 409, 422, 429, 500, 507]))
+    return _accepting(make_operation("classifyAgain", words, "Job", every, OF_REPETITION))
 
 
 def _accepting(operation: Json) -> Json:
@@ -169,20 +204,19 @@ def _accepting(operation: Json) -> Json:
 
 
 def _batches() -> Json:
-    """Batches are never deleted: no 410."""
     batch_id = [make_parameter("batch_id", "path", {"type": "string", "format": "uuid"}, "the batch's id")]
     key = make_parameter("Idempotency-Key", "header", {"type": "string", "minLength": 1, "maxLength": 128},
                      "the same key answers the same batch", required=False)  # fmt: skip
     words = "Make an empty batch; send its films as jobs, one a request, each naming it"
-    create = make_operation("createBatch", words, "Batch", [key], [400, 403, 415])
+    create = make_operation(
+        "createBatch", words, "Batch", [key], [InvalidRequest, Forbidden, UnsupportedFormat, StorageFull]
+    )
     create["responses"]["201"] = create["responses"].pop("200") | {"headers": {"Location": text_header("the batch")}}
-    look = make_operation("getBatch", "What has become of a batch's films", "Batch", batch_id, [404])
+    look = make_operation("getBatch", "What has become of a batch's films", "Batch", batch_id, [BatchNotFound])
     look["responses"]["200"]["headers"] = {"ETag": text_header("of its counts")}
     look["responses"]["304"] = {"description": "unchanged since the ETag in `If-None-Match`"}
     words = "Cancel all jobs of a batch that have not ended; what is sent into it meanwhile may go on"
-    cancel = make_operation("cancelBatch", words, "Batch", batch_id, [403, 404])
-    for operation in (look, cancel):
-        del operation["responses"]["410"]
+    cancel = make_operation("cancelBatch", words, "Batch", batch_id, [Forbidden, BatchNotFound, StorageFull])
     return {
         "/api/v1/batches": {"post": create},
         "/api/v1/batches/{batch_id}": {"get": look},
@@ -208,7 +242,8 @@ def _follow_job(parameters: list[Json]) -> Json:
     last = make_parameter("Last-Event-ID", "header", {"type": "string", "pattern": "^[0-9]{0,18}$"},
                       "go on after the event with this `id`", required=False)  # fmt: skip
     words = "The job's events as they happen, as server-sent events"
-    operation = make_operation("followJob", words, "JobEvent", [*parameters, last], [400, 404, 429])
+    operation = make_operation("followJob", words, "JobEvent", [*parameters, last],
+                               [InvalidRequest, *OF_JOB, *OF_WAITING])  # fmt: skip
     operation["responses"]["200"] = {
         "description": "from the first one, or after `Last-Event-ID`. Type `status`, at last `done`; `data` is a "
         "JobEvent. A comment comes every 15 s; the stream ends after `done`, and after ten minutes",
@@ -220,7 +255,8 @@ def _follow_job(parameters: list[Json]) -> Json:
 
 def _request_explanation(parameters: list[Json]) -> Json:
     operation = make_operation("requestExplanation", "Ask for an explanation; one that is there is answered as it is",
-                           "ExplanationDetail", parameters, [400, 403, 404, 408, 409, 413, 429])  # fmt: skip
+                           "ExplanationDetail", parameters,
+                           [*OF_BODY, Forbidden, *OF_JOB, NotExplainable, TenantQueueFull, StorageFull])  # fmt: skip
     schema = {"schema": {"$ref": "#/components/schemas/ExplanationRequest"}}
     operation["requestBody"] = {
         "required": True,
@@ -234,7 +270,9 @@ def _review(parameters: list[Json]) -> Json:
     words = (
         "Say what you see in a film that was answered, in the place of what you said before; for reviewers and admins"
     )
-    operation = make_operation("reviewJob", words, "Review", parameters, [400, 403, 404, 408, 409, 413])
+    operation = make_operation(
+        "reviewJob", words, "Review", parameters, [*OF_BODY, Forbidden, *OF_JOB, Conflict, StorageFull]
+    )
     schema = {"schema": {"$ref": "#/components/schemas/ReviewRequest"}}
     operation["requestBody"] = {"required": True, "content": {"application/json": schema}}
     return operation
@@ -246,12 +284,12 @@ def _get_audit(parameters: list[Json]) -> Json:
         "read that of a deleted one"
     )
     every = [*parameters, *make_query(audit_wire.AuditQuery)]
-    return make_operation("getAudit", words, "AuditTrail", every, [400, 403, 404])
+    return make_operation("getAudit", words, "AuditTrail", every, [InvalidRequest, Forbidden, *OF_JOB])
 
 
 def _get_explanation(parameters: list[Json]) -> Json:
     operation = _binary("getExplanation", "A heatmap as PNG, the raw saliency map, or what is known of it", parameters,
-                        ["image/png", "application/octet-stream"])  # fmt: skip
+                        ["image/png", "application/octet-stream"], [*OF_JOB, NotFound])  # fmt: skip
     operation["responses"]["200"]["content"] |= json_of("ExplanationDetail")
     operation["responses"]["202"] = _unfinished()
     return operation
@@ -266,7 +304,8 @@ def _unfinished() -> Json:
 
 
 def _get_job(parameters: list[Json]) -> Json:
-    operation = make_operation("getJob", "One job with its result", "Job", [*parameters, _prefer()], [404, 429])
+    operation = make_operation("getJob", "One job with its result", "Job", [*parameters, _prefer()],
+                               [*OF_JOB, *OF_WAITING])  # fmt: skip
     etag = {"schema": {"type": "string"}, "description": "of the job's state"}
     operation["responses"]["200"]["headers"] = {"ETag": etag}
     operation["responses"]["304"] = {"description": "unchanged since the ETag in `If-None-Match`"}
@@ -275,28 +314,28 @@ def _get_job(parameters: list[Json]) -> Json:
 
 def _export() -> Json:
     operation = make_operation("exportJobs", "All such jobs as a table, newest first, a line each", "Job",
-                           make_query(wire.ExportQuery), [400])  # fmt: skip
+                           make_query(wire.ExportQuery), [InvalidRequest])  # fmt: skip
     operation["responses"]["200"]["content"] = {"text/csv": {"schema": {"type": "string"}}}
     return operation
 
 
 def _delete_job(parameters: list[Json]) -> Json:
     words = "Delete a job with its film, result and maps, for good; one that has not ended is cancelled first"
-    operation = make_operation("deleteJob", words, "Job", parameters, [403, 404])
+    operation = make_operation("deleteJob", words, "Job", parameters, [Forbidden, *OF_JOB, StorageDown, StorageFull])
     del operation["responses"]["200"]
     operation["responses"]["204"] = {"description": "it is deleted; who asks for it from now on is answered 410"}
     return operation
 
 
-def _binary(name: str, summary: str, parameters: list[Json], types: list[str]) -> Json:
-    responses = {"200": {"description": summary, "content": bytes_of(types)}} | make_problems([400, 404, 500])
+def _binary(name: str, summary: str, parameters: list[Json], types: list[str], problems: Problems) -> Json:
+    responses = {"200": {"description": summary, "content": bytes_of(types)}} | make_problems(problems)
     return {"operationId": name, "summary": summary, "parameters": parameters, "responses": responses}
 
 
 def _metrics() -> Json:
     responses = {"200": {"description": "gauges", "content": {"text/plain": {"schema": {"type": "string"}}}}}
     summary = "What an operator scales by, in Prometheus' text format; for admins and auditors"
-    return {"operationId": "getMetrics", "summary": summary, "responses": responses | make_problems([403])}
+    return {"operationId": "getMetrics", "summary": summary, "responses": responses | make_problems([Forbidden])}
 
 
 def _open(name: str, summary: str, content: Json, *, not_ready: bool = False) -> Json:

@@ -7,32 +7,48 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from shared import errors
-from shared.errors import all_errors
+from shared.errors import (
+    AppError,
+    DatabaseDown,
+    InvalidRequest,
+    JobDeleted,
+    JobNotFound,
+    Malformed,
+    NotAllowed,
+    TooLarge,
+    TooSlow,
+    UploadsFull,
+)
 
 Json = dict[str, Any]  # Any: OpenAPI's own nesting
+Problems = Iterable[type[AppError]]
 
 BINARY: Final = {"type": "string", "format": "binary"}
 
+ALWAYS: Final = (NotAllowed, DatabaseDown)
+OF_JOB: Final = (JobNotFound, JobDeleted)
+OF_BODY: Final = (InvalidRequest, Malformed, TooSlow, TooLarge, UploadsFull)
+"""What may be wrong with a body that is read."""
 
-def make_operation(name: str, summary: str, schema: str, parameters: list[Json], problems: list[int]) -> Json:
+
+def make_operation(name: str, summary: str, schema: str, parameters: list[Json], problems: Problems = ()) -> Json:
     """One method of a path: what comes of it, and the problems that may."""
     responses = {"200": {"description": summary, "content": json_of(schema)}} | make_problems(problems)
     return {"operationId": name, "summary": summary, "parameters": parameters, "responses": responses}
 
 
-def make_problems(statuses: list[int]) -> Json:
-    """401 and 503 always, and the given ones, each naming the codes it may carry; what is not there may be deleted."""
-    gone = {410} if 404 in statuses else set()  # noqa: PLR2004  not found
-    codes: dict[int, list[str]] = {}
-    for error in all_errors():
-        if error.__module__ == errors.__name__:  # the service's, not the command line's, which may be loaded as well
-            codes.setdefault(error.status, []).append(error.code)
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {
-        str(status): {"description": "code: " + ", ".join(sorted(set(codes[status]))), "content": content}
-        for status in sorted({401, 503, *statuses} | gone)
-    }
+def make_problems(problems: Problems) -> Json:
+    """An answer for each status of these errors and of those that any operation may have, with the status's codes."""
+    codes: dict[int, set[str]] = {}
+    every: tuple[type[AppError], ...] = (*ALWAYS, *problems)
+    for error in every:
+        codes.setdefault(error.status, set()).add(error.code)
+    return {str(status): _problem(sorted(codes[status])) for status in sorted(codes)}
+
+
+def _problem(codes: list[str]) -> Json:
+    schema = {"$ref": "#/components/schemas/Problem", "properties": {"code": {"enum": codes}}}
+    return {"description": f"code: {', '.join(codes)}", "content": {"application/problem+json": {"schema": schema}}}
 
 
 def bytes_of(types: Iterable[str]) -> Json:

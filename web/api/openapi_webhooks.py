@@ -7,7 +7,16 @@ from typing import Final
 from pydantic import BaseModel
 
 from shared import webhook_wire as wire
-from web.api.openapi_parts import Json, json_of, make_operation, make_parameter, make_query, text_header
+from shared.errors import (
+    Conflict,
+    DeliveryNotFound,
+    Forbidden,
+    InvalidRequest,
+    StorageFull,
+    WebhookNotFound,
+    WebhooksOff,
+)
+from web.api.openapi_parts import OF_BODY, Json, json_of, make_operation, make_parameter, make_query, text_header
 
 MODELS: Final[tuple[type[BaseModel], ...]] = (
     wire.Webhook,
@@ -22,6 +31,10 @@ MODELS: Final[tuple[type[BaseModel], ...]] = (
     wire.Ping,
 )
 
+OF_ONE_ASKED: Final = (Forbidden, WebhookNotFound)
+OF_CHANGE: Final = (*OF_ONE_ASKED, StorageFull)
+OF_SENDING: Final = (*OF_CHANGE, Conflict, WebhooksOff)
+
 OF_ONE: Final = "/api/v1/webhooks/{webhook_id}"
 
 
@@ -30,31 +43,44 @@ def build_paths() -> Json:
     webhook_id = [_id("webhook_id", "the webhook's id")]
     both = [*webhook_id, _id("delivery_id", "the delivery's id, the receiver's `webhook-id`")]
     words = "Tell an address of each job that ends from now on; the secret is shown this once"
-    create = _make("createWebhook", words, "WebhookSecret", [], [400, 403, 408, 409, 413])
+    create = make_operation(
+        "createWebhook", words, "WebhookSecret", [], [*OF_BODY, Forbidden, Conflict, WebhooksOff, StorageFull]
+    )
     created = create["responses"].pop("200") | {"headers": {"Location": text_header("the webhook")}}
     create["responses"]["201"] = created
     create["requestBody"] = _body("WebhookRequest")
-    remove = _make("deleteWebhook", "Tell a webhook nothing more, and forget its deliveries", "Webhook", webhook_id)
+    remove = make_operation(
+        "deleteWebhook", "Tell a webhook nothing more, and forget its deliveries", "Webhook", webhook_id, OF_CHANGE
+    )
     remove["responses"]["204"] = {"description": "it is removed"}
     del remove["responses"]["200"]
     words = "Send all again that failed since a time"
-    again = _accepted(_make("replayFailed", words, "Replayed", webhook_id, [400, 403, 404, 408, 409, 413]))
+    again = _accepted(make_operation("replayFailed", words, "Replayed", webhook_id, [*OF_BODY, *OF_SENDING]))
     again["requestBody"] = _body("ReplayRequest")
     words = "What a webhook was told, newest first, with each try"
-    listed = _make(
-        "listDeliveries", words, "DeliveryList", [*webhook_id, *make_query(wire.DeliveryQuery)], [400, 403, 404]
+    listed = make_operation(
+        "listDeliveries",
+        words,
+        "DeliveryList",
+        [*webhook_id, *make_query(wire.DeliveryQuery)],
+        [InvalidRequest, *OF_ONE_ASKED],
     )
-    once = _make("replayDelivery", "Send one delivery again", "Delivery", both, [403, 404, 409])
+    once = make_operation(
+        "replayDelivery", "Send one delivery again", "Delivery", both, [*OF_SENDING, DeliveryNotFound]
+    )
     words = "Have a ping sent, once"
-    ping = _make("testWebhook", words, "Delivery", webhook_id, [403, 404, 409])
+    ping = make_operation("testWebhook", words, "Delivery", webhook_id, OF_SENDING)
     words = "Make another secret; the one before signs too for 24 hours"
     return {
         "/api/v1/webhooks": {
             "post": create,
-            "get": _make("listWebhooks", "All webhooks of the tenant", "WebhookList", [], [403]),
+            "get": make_operation("listWebhooks", "All webhooks of the tenant", "WebhookList", [], [Forbidden]),
         },
-        OF_ONE: {"get": _make("getWebhook", "One webhook", "Webhook", webhook_id), "delete": remove},
-        f"{OF_ONE}/rotate": {"post": _make("rotateWebhook", words, "WebhookSecret", webhook_id)},
+        OF_ONE: {
+            "get": make_operation("getWebhook", "One webhook", "Webhook", webhook_id, OF_ONE_ASKED),
+            "delete": remove,
+        },
+        f"{OF_ONE}/rotate": {"post": make_operation("rotateWebhook", words, "WebhookSecret", webhook_id, OF_CHANGE)},
         f"{OF_ONE}/test": {"post": _accepted(ping)},
         f"{OF_ONE}/replay": {"post": again},
         f"{OF_ONE}/deliveries": {"get": listed},
@@ -94,13 +120,6 @@ def _sent(name: str, summary: str, schema: str) -> Json:
         "requestBody": _body(schema),
         "responses": answers,
     }
-
-
-def _make(name: str, summary: str, schema: str, parameters: list[Json], problems: list[int] | None = None) -> Json:
-    """No webhook is told as deleted: no 410."""
-    operation = make_operation(name, summary, schema, parameters, problems or [403, 404])
-    operation["responses"].pop("410", None)
-    return operation
 
 
 def _accepted(operation: Json) -> Json:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from shared.manifest import Thresholds, read_manifest
+from shared.model_report import Epoch
 from tests.models import make_arrays, make_folded, quantize_model, write_model
-from training.course import Epoch, FitResult
+from training.course import FitResult
 from training.export import export, fold, pack, ship
 from training.recipe import LABELS
 from training.recipes import find_recipe

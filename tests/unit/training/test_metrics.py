@@ -7,7 +7,6 @@ import pytest
 from sklearn import metrics as sk
 
 from training.metrics import (
-    Bin,
     balanced_accuracy,
     bootstrap,
     confusion_matrix,
@@ -91,14 +90,22 @@ def test_sure_and_right_has_no_calibration_error() -> None:
     assert expected_calibration_error(np.eye(3, dtype=np.float32), np.arange(3)) == 0
 
 
-def test_reliability_bins_hold_films_probability_and_share_right() -> None:
-    """Four films at 0.9, three right, and one at 0.6, right: two bins, the lower first."""
+def test_reliability_bins_hold_probability_and_share_right() -> None:
+    """Four films at 0.9, three right, and one at 0.6, right: two bins, the lower first, each with its interval."""
     top = np.array([0.9, 0.9, 0.9, 0.9, 0.6])
-    bins = reliability(np.stack([top, 1 - top], axis=1).astype(np.float32), np.array([0, 0, 0, 1, 0]))
-    assert bins == [
-        Bin(1, pytest.approx(0.6, abs=1e-6), 1.0),
-        Bin(4, pytest.approx(0.9, abs=1e-6), 0.75),
-    ]
+    scores = np.stack([top, 1 - top], axis=1).astype(np.float32)
+    low, high = reliability(scores, np.array([0, 0, 0, 1, 0]), list("abcde"))
+    assert (low.probability, high.probability) == pytest.approx((0.6, 0.9), abs=1e-6)
+    assert (low.accuracy, high.accuracy) == (wilson(1, 1), wilson(3, 4))
+
+
+def test_reliability_knows_which_films_are_of_one_group() -> None:
+    """Four films of two patients tell less than four of four."""
+    scores = np.full((4, 2), (0.9, 0.1), np.float32)
+    truth = np.array([0, 0, 1, 1])
+    (together,), (apart,) = (reliability(scores, truth, groups) for groups in (list("aabb"), list("abcd")))
+    assert together.accuracy.value == apart.accuracy.value == 0.5
+    assert together.accuracy.high - together.accuracy.low > apart.accuracy.high - apart.accuracy.low
 
 
 def test_roc_area_is_scikit_learns_ties_included() -> None:

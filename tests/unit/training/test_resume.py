@@ -12,9 +12,10 @@ import pytest
 
 from shared.errors import DataProblem, InvalidRequest
 from shared.manifest import read_manifest
+from shared.model_report import Epoch
 from training import run as run_module
 from training.checkpoint import Checkpoint
-from training.course import Course, Epoch
+from training.course import Course
 from training.fit import fit, ignore
 from training.network import build_network
 from training.recipes import find_recipe

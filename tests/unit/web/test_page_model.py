@@ -6,14 +6,16 @@ import html
 import re
 
 import pytest
+from sqlalchemy import update
 
 from shared.db.tables import Model
-from shared.model_report import ModelReport
+from shared.model_report import Epoch, ModelReport
 from shared.wiring import Resources
 from tests.api import Api, Browser
 from tests.fakes import make_manifest
 from tests.reports import make_report, make_split
 from web import present_report
+from web.present_charts import draw_courses
 
 
 @pytest.fixture
@@ -139,3 +141,39 @@ def test_a_report_of_another_form_is_left_out(person: Browser, resources: Resour
     answer = person.request("GET", "/model")
     assert answer.status_code == 200
     assert "What was aimed at" not in answer.text
+
+
+def test_probabilities_stand_beside_how_often_they_are_right(person: Browser, resources: Resources) -> None:
+    """A chart and a table for each split; neither for a report of an older build."""
+    page = show(person, resources, make_report(splits={"test": make_split()}))
+    row = '<tr><th scope="row">55.0 %</th><td class="number">50.0 %</td><td class="number">8</td>'
+    assert row in page
+    assert '<path class="spread" d="M110.0 110.0V90.0"/><circle cx="110.0" cy="100.0" r="4.1"/>' in page
+    with resources.database.begin() as session:
+        older = make_report(splits={"test": make_split(reliability=[])}, history=[])
+        session.execute(update(Model).values(report=older.model_dump_json()))
+    assert '<figure class="chart">' not in person.request("GET", "/model").text
+
+
+def test_the_course_of_learning_is_drawn_and_told(person: Browser, resources: Resources) -> None:
+    """Loss and accuracy by epoch, from the least to the most; an upright line at the epoch that was kept."""
+    page = show(person, resources, make_report())
+    for measure, words in (("Loss", "from 0.50 to 0.40, validation from 0.60 to 0.50"), ("Accuracy", "from 0.80")):
+        assert f'aria-label="{measure} over 2 epochs: training {words}' in page
+    assert '<polyline class="training" points="0.0,100.0 200.0,200.0"/>' in page
+    assert '<polyline class="validation" points="0.0,0.0 200.0,100.0"/>' in page
+    assert page.count('<path class="kept" d="M200.0 0V200"/>') == 2
+    assert "0.50 at epoch 2, which was kept." in page
+
+
+def test_an_epoch_that_is_not_known_is_not_marked() -> None:
+    """And one epoch is no course."""
+    report = make_report(kept_epoch=None)
+    assert [(drawn.kept_x, "kept" in drawn.words) for drawn in draw_courses(report)] == [(None, False)] * 2
+    assert draw_courses(report.model_copy(update={"history": report.history[:1]})) == []
+
+
+def test_a_course_that_stays_the_same_is_drawn() -> None:
+    """All its numbers are equal: a line at the foot."""
+    flat = [Epoch(number, 0.5, 0.5, 0.5, 0.5, 1.0) for number in (1, 2)]
+    assert {drawn.training for drawn in draw_courses(make_report(history=flat))} == {"0.0,200.0 200.0,200.0"}

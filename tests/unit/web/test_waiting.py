@@ -16,7 +16,7 @@ from shared.db import jobs
 from shared.db.engine import Database
 from shared.db.keys import Principal
 from shared.domain import JobState
-from shared.errors import DatabaseDown, TenantWaitersFull, WaitersFull
+from shared.errors import AppError, DatabaseDown, StorageFull, TenantWaitersFull, WaitersFull
 from shared.wiring import Resources
 from tests.api import make_tenant
 from tests.fakes import LocalNotifier
@@ -155,15 +155,16 @@ def test_whoever_asks_for_a_film_past_its_time_ends_it(resources: Resources) -> 
     assert resources.notifier.published == [(late,)]
 
 
+@pytest.mark.parametrize("fault", [DatabaseDown, StorageFull])
 def test_where_nothing_can_be_written_a_late_film_is_told_as_it_was_read(
-    resources: Resources, monkeypatch: pytest.MonkeyPatch
+    resources: Resources, monkeypatch: pytest.MonkeyPatch, fault: type[AppError]
 ) -> None:
-    """Asking for a job stays a read, that a database which only reads can answer."""
+    """Asking for a job stays a read, that a database which only reads, or is full, can answer."""
     job_id = make_job(resources.database, expires_in_s=0.01)
     time.sleep(0.02)
 
     def refuse(_changes: jobs.JobChanges) -> list[str]:
-        raise DatabaseDown("read only")
+        raise fault("no changes")
 
     monkeypatch.setattr(jobs.JobChanges, "expire_due", refuse)
     found = submit.get_job(resources, Principal("testkey", "default", "uploader"), job_id)

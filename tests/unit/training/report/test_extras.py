@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from shared.errors import DataProblem, ManifestMismatch
-from shared.model_report import REPORT_FILE, read_report
+from shared.model_report import REPORT_FILE, Epoch, read_report
 from tests.fakes import make_manifest
 from tests.reports import make_report
-from training.course import Epoch
 from training.recipe import Recipe
 from training.report.extras import read_extras
 from training.report.facts import Learning, read_history, read_learning, write_learning

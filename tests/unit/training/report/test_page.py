@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 
 from tests.answers import make_answers
 from tests.reports import make_report
-from training.course import Epoch
 from training.report.page import Shown, draw_page
 from training.report.sheets import Picture, Sheet
 
@@ -19,7 +18,6 @@ ANSWERS = make_answers(
     ("viral_pneumonia", "a", VIRAL, True, ("viral_pneumonia",)),
 )
 SHEET = Sheet("test", (Picture("films/test_right_1.png", "normal <b>"),), (Picture("films/test_wrong_1.png", "wrong"),))
-HISTORY = (Epoch(1, 0.5, 0.8, 0.6, 0.7, 2.5), Epoch(2, 0.4, 0.9, 0.5, 0.8, 2.5))
 
 
 class Tags(HTMLParser):
@@ -51,7 +49,7 @@ class Tags(HTMLParser):
 def draw() -> str:
     """The page of the hand-made report."""
     answers = dict.fromkeys(("test", "test_adult", "external"), ANSWERS)
-    return draw_page(make_report(), Shown(answers, [SHEET], HISTORY, 2))
+    return draw_page(make_report(), Shown(answers, [SHEET]))
 
 
 def parse(page: str) -> Tags:
@@ -109,7 +107,8 @@ def test_the_page_tells_what_the_document_holds() -> None:
 
 def test_a_model_without_history_says_so() -> None:
     """No chart of a course that is not known."""
-    assert "has no history" in draw_page(make_report(), Shown({}, [], (), None))
+    assert "has no history" not in draw()
+    assert "has no history" in draw_page(make_report().model_copy(update={"history": []}), Shown({}, []))
 
 
 def test_names_show_as_they_are_and_break_nothing() -> None:
@@ -121,7 +120,7 @@ def test_names_show_as_they_are_and_break_nothing() -> None:
     split = report.splits["test"].model_copy(update={"failures": films, "sources": sources})
     page = draw_page(
         report.model_copy(update={"splits": {name: split}, "controls": []}),
-        Shown({name: ANSWERS}, [Sheet(name, SHEET.right, SHEET.wrong)], HISTORY, 2),
+        Shown({name: ANSWERS}, [Sheet(name, SHEET.right, SHEET.wrong)]),
     )
     tags = {tag for tag, _ in parse(page).found}
     assert films

@@ -53,6 +53,14 @@ def test_sets_count_films_that_have_one_of_the_labels() -> None:
     assert sets.nominal == 0.9
 
 
+def test_reliability_is_of_films_that_have_one_of_the_labels() -> None:
+    """Three first choices at .8, two of them right, and two at .9, one of them right; the sixth film takes no part."""
+    low, high = report_split(ANSWERS, LABELS, 0.9, ROOT).reliability
+    assert (low.probability, low.accuracy.n, low.accuracy.value) == (pytest.approx(0.8), 3, pytest.approx(2 / 3))
+    assert (high.probability, high.accuracy.n, high.accuracy.value) == (pytest.approx(0.9), 2, 0.5)
+    assert report_split(make_answers(("tuberculosis", "b", COVID, True, ())), LABELS, 0.9, ROOT).reliability == []
+
+
 def test_failures_are_named_the_most_confident_first() -> None:
     """Two wrong choices, and an other finding with a verdict, by name below the root."""
     failures = report_split(ANSWERS, LABELS, 0.9, ROOT).failures
