@@ -6,7 +6,7 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 from shared.db import webhook_tables  # noqa: F401  it adds its tables to those of `Base`
-from shared.db.engine import make_engine
+from shared.db.engine import lift_time_limit, make_engine
 from shared.db.tables import Base
 from shared.settings import load_settings
 
@@ -25,7 +25,7 @@ def run(connection: Connection) -> None:
     )
     with context.begin_transaction():
         if on_postgres:
-            connection.execute(text("SET LOCAL statement_timeout = 0"))  # a long table takes its time
+            lift_time_limit(connection)  # a long table takes its time
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})  # however long
             connection.execute(text("SET LOCAL lock_timeout = '10s'"))
         context.run_migrations()

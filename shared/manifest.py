@@ -171,9 +171,13 @@ def read_manifest(folder: Path) -> ModelManifest:
     try:
         text = (folder / MANIFEST_FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ManifestMismatch("The model folder has no readable manifest.json.", folder=str(folder)) from error
+        raise ManifestMismatch(
+            "The model folder has no readable manifest.json.", folder=str(folder), why=f"folder {folder}"
+        ) from error
     try:
         return ModelManifest.model_validate_json(text)
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, e["loc"])) or "(root)" for e in error.errors())
-        raise ManifestMismatch(f"The model's manifest.json is not valid: {fields}.", folder=str(folder)) from error
+        raise ManifestMismatch(
+            f"The model's manifest.json is not valid: {fields}.", folder=str(folder), why=f"folder {folder}"
+        ) from error

@@ -75,7 +75,9 @@ class Result(Wire):
     device: str = Field(
         description="what computed it: kind, library, arithmetic", examples=["cpu/openvino-2026.4.1 int8"]
     )
-    code_version: str = Field(description="of the worker that answered")
+    code_version: str = Field(
+        description="of the worker that answered: its package's version and, behind +, which code answers"
+    )
     receipt: Receipt | None = Field(
         default=None,
         description="of the audit event that recorded it: kept elsewhere it shows whether the chain still has that; "

@@ -8,7 +8,7 @@ from flask import Flask, Response, jsonify
 
 from shared import private_files
 from shared.settings import Settings
-from shared.version import CODE_VERSION
+from shared.version import PACKAGE_VERSION
 from shared.wiring import Resources
 from web import access, again_page, bodies, operations, pages, problems, security
 from web.api import (
@@ -83,7 +83,7 @@ def create_app(resources: Resources) -> Flask:
 
     @app.get("/api/v1/openapi.json")
     def get_openapi() -> Response:
-        return jsonify(openapi.build_document(CODE_VERSION))
+        return jsonify(openapi.build_document(PACKAGE_VERSION))
 
     return app
 

@@ -101,7 +101,10 @@ class Backpressure:
         total = load.total + self._accepted.total() + self._admitted.total()
         if mine >= settings.tenant_queue_limit:
             wait_s = seconds_until_room(mine - settings.tenant_queue_limit, load.rate)
-            raise TenantQueueFull(f"You have {mine} films waiting, which is the limit; try again later.", wait_s)
+            raise TenantQueueFull(
+                f"You have {mine} films waiting, and the limit is {settings.tenant_queue_limit}; try again later.",
+                wait_s,
+            )
         if total >= settings.queue_limit:
             wait_s = seconds_until_room(total - settings.queue_limit, load.rate)
             raise QueueFull("The service has as many films waiting as it takes; try again later.", wait_s)

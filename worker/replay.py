@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from sqlalchemy import select
@@ -17,9 +18,10 @@ from sqlalchemy.orm import Session
 from shared.db import audit_rows
 from shared.db.engine import Database, open_database
 from shared.db.film_folder import FilmFolder
+from shared.db.queries import missing
 from shared.db.tables import AuditEvent, DeletedJob, Job, Model, Result
 from shared.domain import Assessment
-from shared.errors import AppError, BlobMissing, Conflict, JobDeleted, JobNotFound, ModelReplaced, explain
+from shared.errors import AppError, BlobMissing, Conflict, ModelReplaced, explain
 from shared.imaging import stored
 from shared.log import set_up_logging
 from shared.manifest import read_manifest
@@ -36,6 +38,9 @@ from worker.serving import model_folder
 
 SAME, OTHER, NOT_TRIED = 0, 1, 2
 """Exit statuses."""
+
+OTHER_FINDING: Final = "other finding"
+"""What its probability is called; records of builds before schema 0011 lack it, and say nothing against it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +134,13 @@ def read_record(database: Database, job_id: str) -> Record:
     with database.read() as session:
         job = session.get(Job, job_id)
         if job is None:
-            raise _absent(session, job_id)
+            gone = session.get(DeletedJob, job_id)
+            raise missing(session, gone.tenant if gone else "", job_id)
         result = session.get(Result, job_id)
         if result is None:
             raise Conflict(f"The job is {job.state} and has no answer that could be replayed.")
         model = session.get_one(Model, result.model_sha256)
-        other = {} if result.other_probability is None else {"other finding": result.other_probability}
+        other = {} if result.other_probability is None else {OTHER_FINDING: result.other_probability}
         return Record(
             job_id=job.id,
             pixels_sha256=job.pixels_sha256,
@@ -183,7 +189,7 @@ def replay(blobs: BlobStore, engine: Engine, golden: Golden | None, record: Reco
     found = _as_record(record, engine, assess(evidence, engine.manifest))
     alike = record.build is not None and is_alike(engine, record.device, record.build)
     tolerance = SAME_TOLERANCE if alike or golden is None else golden.tolerance
-    return Replayed(record, found, _difference(record.numbers, found.numbers), tolerance, alike)
+    return Replayed(record, found, difference(record.numbers, found.numbers), tolerance, alike)
 
 
 def tell(replayed: Replayed) -> Iterator[str]:
@@ -191,7 +197,8 @@ def tell(replayed: Replayed) -> Iterator[str]:
     record, found = replayed.record, replayed.found
     yield f"job {record.job_id}, model {record.model}, film and record as they were accepted"
     rows = [("", "recorded", "now"), ("verdict", record.verdict, found.verdict)]
-    rows += [(name, f"{p:.7f}", f"{found.numbers.get(name, np.nan):.7f}") for name, p in record.numbers.items()]
+    names = {**record.numbers, **found.numbers}
+    rows += [(name, _show(record.numbers, name, "not recorded"), _show(found.numbers, name, "-")) for name in names]
     rows += [
         ("set", " ".join(record.prediction_set) or "-", " ".join(found.prediction_set) or "-"),
         ("reasons", " ".join(record.reasons) or "-", " ".join(found.reasons) or "-"),
@@ -206,13 +213,8 @@ def tell(replayed: Replayed) -> Iterator[str]:
     yield "the same answer" if replayed.is_same else "NOT the same answer"
 
 
-def _absent(session: Session, job_id: str) -> JobNotFound:
-    gone = session.get(DeletedJob, job_id)
-    if gone is None:
-        return JobNotFound("There is no job with this id.")
-    return JobDeleted(
-        f"Film and result of this job were deleted on {gone.deleted_at:%d %B %Y}: nothing is left of them."
-    )
+def _show(numbers: Mapping[str, float], name: str, absent: str) -> str:
+    return f"{numbers[name]:.7f}" if name in numbers else absent
 
 
 def _find_build(session: Session, job_id: str) -> str | None:
@@ -225,7 +227,7 @@ def _find_build(session: Session, job_id: str) -> str | None:
 
 
 def _as_record(record: Record, engine: Engine, found: Assessment) -> Record:
-    other = {} if found.other is None else {"other finding": found.other}
+    other = {} if found.other is None else {OTHER_FINDING: found.other}
     return Record(
         job_id=record.job_id,
         pixels_sha256=record.pixels_sha256,
@@ -242,8 +244,12 @@ def _as_record(record: Record, engine: Engine, found: Assessment) -> Record:
     )
 
 
-def _difference(recorded: Mapping[str, float], found: Mapping[str, float]) -> float:
-    """The largest; no number where one of them lacks a label, which is near nothing."""
-    if recorded.keys() != found.keys():
+def difference(recorded: Mapping[str, float], found: Mapping[str, float]) -> float:
+    """The largest; no number where one of them lacks a label, which is near nothing.
+
+    A record without `OTHER_FINDING` is compared without it.
+    """
+    compared = {name: number for name, number in found.items() if name in recorded or name != OTHER_FINDING}
+    if recorded.keys() != compared.keys():
         return float("nan")
-    return float(np.abs([found[name] - number for name, number in recorded.items()]).max())
+    return float(np.abs([compared[name] - number for name, number in recorded.items()]).max())

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
@@ -24,6 +24,9 @@ from shared.db.group_commit import GroupCommit
 from shared.db.idle import IdleStack
 from shared.errors import DatabaseDown, InvalidRequest, NotFound, StorageFull
 from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from shared.db.postgres import BoundedConnection
 
 SQLITE_BUSY_S = 10.0
 """How long a writer waits for SQLite's single write lock before it gives up."""
@@ -56,15 +59,24 @@ def dialect_of(sql: Sql) -> str:
 def lift_time_limit(sql: Sql) -> None:
     """Let this transaction's statements, and what is done between them, take their time: for walks through tables."""
     if dialect_of(sql) == "postgresql":
+        connection = sql if isinstance(sql, Connection) else sql.connection()
+        cast("BoundedConnection", connection.connection.driver_connection).limit_s = None
         sql.execute(text("SET LOCAL statement_timeout = 0"))
         sql.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
 
 def make_engine(url: str) -> Engine:
-    """An engine for either database; connects at first use only."""
+    """An engine for either database; connects at first use only.
+
+    Raises:
+        InvalidRequest: the URL has a parameter that PostgreSQL does not know.
+    """
     if make_url(url).get_backend_name() == "sqlite":
         return _sqlite_engine(url)
-    return create_engine(
+    from shared.db import postgres  # noqa: PLC0415  its driver loads where it is needed
+
+    postgres.check_parameters(make_url(url))
+    engine = create_engine(
         url,
         pool_size=5,
         max_overflow=15,
@@ -78,6 +90,8 @@ def make_engine(url: str) -> Engine:
             "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=30000",
         },
     )
+    postgres.bound(engine)
+    return engine
 
 
 def _sqlite_engine(url: str) -> Engine:
@@ -233,12 +247,14 @@ def _translated() -> Iterator[None]:
     except (OperationalError, PoolExhausted) as error:
         if _is_full(error):
             raise StorageFull("The database has no room left; tell its operator, and try again later.") from error
-        raise DatabaseDown("The database does not answer; try again shortly.", why=why_down(error)) from error
+        why = why_down(error)
+        told = NOT_SET_UP if why == NO_TABLES else "The database does not answer; try again shortly."
+        raise DatabaseDown(told, why=why) from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseDown("The database connection was lost; try again shortly.") from error
         if _sqlstate(error) in NOT_MIGRATED:  # SQLite's is an OperationalError
-            raise DatabaseDown("The database is not set up yet; try again shortly.", why=NO_TABLES) from error
+            raise DatabaseDown(NOT_SET_UP, why=NO_TABLES) from error
         if _sqlstate(error) == READ_ONLY:
             raise DatabaseDown("The database takes no changes; try again shortly.", why=NO_CHANGES) from error
         if _sqlite_code(error) == sqlite3.SQLITE_NOTADB:
@@ -246,6 +262,7 @@ def _translated() -> Iterator[None]:
         raise
 
 
+NOT_SET_UP: Final = "The database is not set up yet; try again shortly."
 NO_TABLES: Final = "it lacks tables or columns of this build: run `plainfilm up` or `plainfilm db upgrade`"
 
 NO_CHANGES: Final = "it is read-only: a standby, or set so"
@@ -258,11 +275,15 @@ REASONS: Final = {
     "failed to resolve host": "its host is unknown",
     "Connection refused": "nothing listens at its host and port",
     "timeout expired": "its host does not answer in time",
+    "has not answered in time": "it takes connections and leaves them without an answer: it, or its disk, hangs",
+    "too many clients": "it has as many connections as its max_connections lets it",
+    "server does not support SSL": "it has no TLS, and PLAINFILM_DATABASE_URL asks for it by sslmode",
     "unable to open database file": "the file cannot be opened",
     "readonly database": NO_CHANGES,
     "no such table": NO_TABLES,
     "no such column": NO_TABLES,
     "has no column named": NO_TABLES,
+    "due to lock timeout": "another session holds what is asked for: stop what still runs on it, and try again",
 }
 """By what the driver says: there is no SQLSTATE before a connection stands. Nothing of the address is repeated."""
 

@@ -24,6 +24,9 @@ ABSENT: Final = (
     "The films of this database are not in the folder that PLAINFILM_HOME names: set it to the home of the process "
     "that stores them, or mount its volume."
 )
+UNMARKED: Final = (
+    "No process that stores films has opened this database's folder yet, or none of this build: start the web process."
+)
 OTHER: Final = (
     "The films in PLAINFILM_HOME are those of another database: set PLAINFILM_HOME for this one, or "
     "PLAINFILM_DATABASE_URL to theirs."
@@ -50,7 +53,10 @@ class FilmFolder:
             identity = session.scalars(select(DatabaseIdentity).with_for_update()).one()
             if may_mark and identity.marked_at is None and self._read() is None:
                 self._write(identity.id)
-            _compare(self._read(), identity.id)
+            found = self._read()
+            if found is None and identity.marked_at is None:
+                raise StorageDown(UNMARKED)
+            _compare(found, identity.id)
             identity.marked_at = identity.marked_at or self.database.now(session)
         self._id = identity.id
 
@@ -61,7 +67,10 @@ class FilmFolder:
             StorageDown, DatabaseDown: as `open`.
         """
         with self.database.read() as session:
-            self._id = session.scalars(select(DatabaseIdentity.id)).one()
+            identity = session.scalars(select(DatabaseIdentity)).one()
+            self._id = identity.id
+            if identity.marked_at is None and self._read() is None:
+                raise StorageDown(UNMARKED)
         self.check()
 
     def check(self) -> None:

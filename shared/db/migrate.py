@@ -26,7 +26,7 @@ def upgrade(database: Database, revision: str = "head") -> None:
     """Migrate up to `revision`; several processes may call it at once.
 
     Raises:
-        DatabaseDown: it cannot be reached.
+        DatabaseDown: it cannot be reached, or another session holds what has to be changed; nothing was changed.
         Conflict: it is at a revision that this build does not know; nothing was changed.
     """
     try:
@@ -38,7 +38,7 @@ def upgrade(database: Database, revision: str = "head") -> None:
             f"up to {schema.HEAD}. Install the plainfilm that made it, or take another database."
         ) from error
     except OperationalError as error:
-        raise DatabaseDown("The database does not answer; nothing was migrated.", why=why_down(error)) from error
+        raise DatabaseDown("The database could not be migrated; it is as it was.", why=why_down(error)) from error
 
 
 def downgrade(database: Database, revision: str) -> None:

@@ -211,7 +211,7 @@ class Result(Base):
     __tablename__ = "results"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
-    tenant: Mapped[str] = mapped_column(String(64))
+    tenant: Mapped[str] = mapped_column(String(64), server_default="")
     model_sha256: Mapped[str] = mapped_column(ForeignKey("models.weights_sha256"))
     verdict: Mapped[str] = mapped_column(String(32))
     probabilities: Mapped[dict[str, float]] = mapped_column(JSON)

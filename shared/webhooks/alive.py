@@ -6,6 +6,7 @@ import sys
 import time
 from typing import Final
 
+from shared.errors import AppError
 from shared.settings import load_settings
 from shared.webhooks.run import sign_of_life
 
@@ -18,6 +19,9 @@ def main() -> int:
     try:
         return 0 if time.time() - sign_of_life(load_settings()).stat().st_mtime < ALIVE_S else 1
     except FileNotFoundError:
+        return 1
+    except (AppError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
         return 1
 
 

@@ -7,16 +7,19 @@ lease is over.
 from __future__ import annotations
 
 import random
+import threading
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
 from shared import webhook_wire as wire
 from shared.db import deliveries
-from shared.db.deliveries import DeliveryClaim
+from shared.db.deliveries import Answer, DeliveryClaim
 from shared.db.engine import Database
 from shared.domain import DeliveryState, JobState
+from shared.errors import DatabaseDown
 from shared.log import get_logger
 from shared.ports import IdSource
 from shared.webhooks import signature
@@ -27,15 +30,23 @@ log = get_logger(__name__)
 JITTER: Final = 0.1
 """A pause is up to a tenth longer: what failed together does not return together."""
 
+NOTE_AGAIN_S: Final = 1.0
+"""Between two tries to write down what came of a delivery."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dispatcher:
-    """Tells webhooks what happened, with the effects that it takes."""
+    """Tells webhooks what happened, with the effects that it takes.
+
+    Attributes:
+        ending: set where the process is to end: nothing is waited for any more.
+    """
 
     database: Database
     poster: Poster
     new_id: IdSource
     draw: random.Random
+    ending: threading.Event = field(default_factory=threading.Event)
 
     def look(self) -> int:
         """Make deliveries of what happened since the last look; how many.
@@ -62,14 +73,28 @@ class Dispatcher:
             return deliveries.claim(sql, self.database.now(sql), room, in_hand)
 
     def deliver(self, held: DeliveryClaim) -> DeliveryState | None:
-        """Send one and write down what came of it; where that fails, it is sent again after its lease."""
+        """Send one and write down what came of it; where that fails, it is sent again after its lease.
+
+        Raises:
+            DatabaseDown: all the while that the lease lasts, or until the process is to end.
+        """
+        over_at = time.monotonic() + deliveries.LEASE_S
         body = write_body(held)
         answer = self.poster.post(held.url, signature.headers(held.secrets, held.id, held.now, body), body)
-        with self.database.begin_core() as sql:
-            state = deliveries.note(sql, held, answer, pause_s(held.tries, self.draw), self.database.now(sql))
+        state = self._note(held, answer, over_at)
         log.info("webhook.tried", webhook=held.webhook_id, delivery=held.id, attempt=held.attempt, state=state,
                  status=answer.status, error=answer.error, duration_ms=answer.duration_ms)  # fmt: skip
         return state
+
+    def _note(self, held: DeliveryClaim, answer: Answer, over_at: float) -> DeliveryState | None:
+        """A database that is away for a moment costs no second sending, and no minute without any."""
+        while True:
+            try:
+                with self.database.begin_core() as sql:
+                    return deliveries.note(sql, held, answer, pause_s(held.tries, self.draw), self.database.now(sql))
+            except DatabaseDown:
+                if time.monotonic() + NOTE_AGAIN_S > over_at or self.ending.wait(NOTE_AGAIN_S):
+                    raise
 
     def purge(self) -> int:
         """Remove deliveries that were kept for their time; how many."""

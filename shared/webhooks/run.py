@@ -35,6 +35,8 @@ SENDERS: Final = 8
 """Deliveries that a process sends at a time."""
 
 LOOK_EVERY_S: Final = 1.0
+LOOK_AGAIN_S: Final = 5.0
+"""After a look that failed; nothing is claimed before one has gone well."""
 PURGE_EVERY_S: Final = 600.0
 REST_S: Final = 0.05
 """Between two steps of the same, where there is more to do: others write meanwhile."""
@@ -46,36 +48,36 @@ class Running:
     def __init__(self, dispatcher: Dispatcher, sign: Path) -> None:
         self._dispatcher = dispatcher
         self._sign = sign
-        self._is_ending = False
         self._look_at = self._purge_at = 0.0
+        self._is_away = False
 
     def end(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
         """A signal handler: no other delivery is begun; those in hand are waited for."""
-        self._is_ending = True
+        self._dispatcher.ending.set()
 
     def run(self) -> None:
         """Look and send until `end`."""
         sending: dict[Future[None], str] = {}
         with ThreadPoolExecutor(SENDERS, "sender") as pool:
-            while not self._is_ending:
+            while not self._dispatcher.ending.is_set():
                 if time.monotonic() >= self._look_at:
-                    self._look_at = time.monotonic() + LOOK_EVERY_S
                     self._look()
-                with logging_faults(log, "webhooks.claim_failed"):
-                    claims = self._dispatcher.claim(SENDERS - len(sending), Counter(sending.values()))
-                    sending |= {pool.submit(self._deliver, held): held.tenant for held in claims}
+                if not self._is_away:
+                    with logging_faults(log, "webhooks.claim_failed"):
+                        claims = self._dispatcher.claim(SENDERS - len(sending), Counter(sending.values()))
+                        sending |= {pool.submit(self._deliver, held): held.tenant for held in claims}
                 sending = self._rest(sending)
 
     def _look(self) -> None:
         """One step of each, so that what was found is sent before more is looked for."""
+        self._look_at, self._is_away = time.monotonic() + LOOK_AGAIN_S, True
         with logging_faults(log, "webhooks.look_failed"):
             is_more = self._dispatcher.look() > 0
             if time.monotonic() >= self._purge_at:
                 self._purge_at = time.monotonic() + PURGE_EVERY_S
                 if self._dispatcher.purge():
                     self._purge_at, is_more = 0.0, True
-            if is_more:
-                self._look_at = time.monotonic() + REST_S
+            self._look_at, self._is_away = time.monotonic() + (REST_S if is_more else LOOK_EVERY_S), False
             self._sign.touch(0o600)
 
     def _deliver(self, held: DeliveryClaim) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import func, select, update
 
@@ -10,7 +12,8 @@ from shared.db.deliveries import AT_ONCE, LEASE_S, TRIES, WAITS_AT_MOST, Answer
 from shared.db.engine import Database
 from shared.db.webhook_tables import Delivery
 from shared.domain import DeliveryState
-from shared.errors import Conflict, DeliveryNotFound, WebhookNotFound
+from shared.errors import Conflict, DatabaseDown, DeliveryNotFound, WebhookNotFound
+from shared.webhooks import dispatch
 from shared.webhooks.dispatch import Dispatcher
 from shared.wiring import new_job_id
 from tests.fakes import FixedClock
@@ -52,6 +55,51 @@ def test_a_receiver_that_is_gone_is_told_nothing_more(database: Database, dispat
         make_webhook(database, NOWHERE)
     with pytest.raises(Conflict), database.begin_core() as sql:
         webhooks.replay(sql, ADMIN, webhook_id, first.id, database.now(sql))
+
+
+def test_what_came_of_a_delivery_is_written_down_once_the_database_is_back(
+    database: Database, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is sent once; a database that was away for a moment costs no second sending and no wait for the lease."""
+    monkeypatch.setattr(dispatch, "NOTE_AGAIN_S", 0.01)
+    tried: list[int] = []
+
+    def note_later(*given: Any) -> DeliveryState | None:
+        tried.append(len(tried))
+        if len(tried) < 3:
+            raise DatabaseDown("away")
+        return noted(*given)
+
+    noted = deliveries.note
+    monkeypatch.setattr(deliveries, "note", note_later)
+    with receiving() as receiver:
+        webhook_id, _ = make_webhook(database, receiver.url)
+        cancel_job(database)
+        assert tell(dispatcher) == 1
+        assert (len(receiver.received), len(tried)) == (1, 3)
+    assert states(database, webhook_id) == ["delivered"]
+
+
+@pytest.mark.parametrize("is_ending", [True, False])
+def test_it_is_not_tried_for_longer_than_the_lease_or_the_process_lasts(
+    database: Database, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch, *, is_ending: bool
+) -> None:
+    """Then another dispatcher may have it."""
+    monkeypatch.setattr(dispatch, "NOTE_AGAIN_S", LEASE_S if is_ending else 0.01)
+    if is_ending:
+        dispatcher.ending.set()
+    else:
+        monkeypatch.setattr(deliveries, "LEASE_S", 0.0)
+
+    def refuse(*_given: object) -> None:
+        raise DatabaseDown("away")
+
+    monkeypatch.setattr(deliveries, "note", refuse)
+    make_webhook(database, NOWHERE)
+    cancel_job(database)
+    dispatcher.look()
+    with pytest.raises(DatabaseDown):
+        dispatcher.deliver(claim_all(database)[0])
 
 
 def test_what_failed_is_sent_again_on_request(database: Database, dispatcher: Dispatcher, clock: FixedClock) -> None:

@@ -52,10 +52,11 @@ def test_the_schema_goes_up_down_and_up_again(empty: Database) -> None:
 
 
 def test_the_models_equal_the_migrations(empty: Database) -> None:
-    """Autogenerate finds nothing left to do."""
+    """Autogenerate finds nothing left to do; of SQLite's defaults it does not see an empty text."""
     migrate.upgrade(empty)
     with empty.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        opts = {"compare_type": True, "compare_server_default": not empty.is_sqlite}
+        context = MigrationContext.configure(connection, opts=opts)
         assert compare_metadata(context, Base.metadata) == []
 
 

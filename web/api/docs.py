@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, render_template
 
-from shared.version import CODE_VERSION
+from shared.version import PACKAGE_VERSION
 from web import present_api
 from web.api import openapi
 
@@ -15,7 +15,7 @@ def create_blueprint() -> Blueprint:
 
     @docs.get("/api/docs")
     def read_api() -> str:
-        document = openapi.build_document(CODE_VERSION)
+        document = openapi.build_document(PACKAGE_VERSION)
         return render_template(
             "api.html",
             document=document,

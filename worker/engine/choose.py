@@ -47,7 +47,7 @@ def build_engine(
     """
     name = _resolve(wanted, manifest, weights)
     if find_spec("openvino" if name == "openvino" else "tensorflow") is None:
-        raise ModelProblem(f"The engine '{name}' is not installed here: pip install 'plainfilm[worker]'.")
+        raise ModelProblem(f"The engine '{name}' is not installed here: pip install '.[worker]' in the checkout.")
     if name == "openvino":
         from worker.engine import openvino_engine  # noqa: PLC0415
 

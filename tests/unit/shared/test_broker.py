@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -99,7 +101,7 @@ def test_a_machine_without_a_server_is_told_how_to_get_one(tmp_path: Path, monke
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(broker.importlib.util, "find_spec", lambda _name: None)
     assert broker.find_server() is None
-    with pytest.raises(QueueDown, match=r"PLAINFILM_REDIS_URL.*plainfilm\[broker\]"):
+    with pytest.raises(QueueDown, match=r"PLAINFILM_REDIS_URL.*'\.\[broker\]'"):
         broker.configure(tmp_path)
 
 
@@ -142,6 +144,21 @@ def test_a_broker_has_started_when_it_takes_its_password(tmp_path: Path, monkeyp
                 broker.wait_until_started(url.replace("//:", "//:not"), wait_s=0.0)
         finally:
             server.terminate()
+
+
+def test_what_a_broker_says_is_told(broker_url: str) -> None:
+    """It answers, and what it asks for is in the address; no password is repeated."""
+    right = urlsplit(broker_url)
+    place = f"127.0.0.1:{right.port}"
+    for address, words in (
+        (f"redis://:wrong@{place}/0", "refuses the password"),
+        (f"redis://{place}/0", "asks for a password"),
+        (f"redis://:{right.password}@{place}/99", "no database of that number"),
+        (f"rediss://:{right.password}@{place}/0", "over TLS"),
+    ):
+        with pytest.raises(QueueDown, match=words) as caught:
+            broker.wait_until_up(address, wait_s=0.0)
+        assert not {"wrong", right.password} & set(re.findall(r"\w+", caught.value.detail))
 
 
 def test_free_ports_are_free() -> None:

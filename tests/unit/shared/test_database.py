@@ -175,6 +175,13 @@ def test_a_database_that_takes_no_changes_is_one_that_is_away(postgres_url: str)
         database.close()
 
 
+def test_a_parameter_that_is_not_known_is_named_before_anything_is_asked() -> None:
+    """Each connection would fail of it, and none of the database."""
+    with pytest.raises(InvalidRequest, match="does not know: colour"):
+        make_engine("postgresql+psycopg://u@127.0.0.1/x?sslmode=prefer&colour=red")
+    make_engine("postgresql+psycopg://u@127.0.0.1/x?sslmode=prefer&application_name=y&host=/tmp")
+
+
 def test_a_wrong_password_is_told(postgres_url: str) -> None:
     """As PostgreSQL says it, where it asks for one at all."""
     database = Database(make_engine(postgres_url))

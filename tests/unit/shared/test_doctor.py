@@ -5,6 +5,10 @@ from __future__ import annotations
 import shutil
 import socket
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -12,8 +16,11 @@ import pytest
 from shared.broker import free_port
 from shared.db import migrate
 from shared.db.engine import Database, make_engine
+from shared.db.film_folder import FilmFolder
 from shared.doctor import Finding, examine
+from shared.exits import how_to_get
 from shared.settings import Settings
+from worker.engine import SHIPPED_MODEL
 
 pytestmark = pytest.mark.enable_socket  # it looks whether a port of this machine is taken
 
@@ -38,7 +45,7 @@ def test_a_worker_needs_both_its_libraries(tmp_path: Path, monkeypatch: pytest.M
     """One of them alone is no worker's installation; the web process needs neither."""
     monkeypatch.setitem(sys.modules, module, None)  # as where it is not installed
     worker = found(Settings(home=tmp_path, port=free_port()), "extra 'worker'")
-    assert (worker.is_fine, worker.state) == (False, "missing: pip install 'plainfilm[worker]'")
+    assert (worker.is_fine, worker.state) == (False, f"missing: {how_to_get('worker')}")
     assert found(Settings(home=tmp_path, port=free_port()), "extra 'web'").is_fine
 
 
@@ -104,6 +111,71 @@ def test_where_the_database_is_is_told(tmp_path: Path, sqlite_template: Path) ->
         sql.exec_driver_sql("DELETE FROM alembic_version")
     assert found(settings, "database").mark == "ok"
     database.close()
+
+
+def test_films_that_are_elsewhere_are_told(tmp_path: Path, sqlite_template: Path) -> None:
+    """A volume that is not mounted: each upload would be refused. Before the first start there is nothing to miss."""
+    shutil.copy(sqlite_template, tmp_path / "plainfilm.db")
+    settings = Settings(home=tmp_path, port=free_port())
+    assert found(settings, "films").state == "none yet: the web process makes their folder"
+    database = Database(make_engine(settings.sql_url))
+    FilmFolder(settings.blobs, database).open(may_mark=True)
+    database.close()
+    assert found(settings, "films").mark == "ok"
+    settings.blobs.rename(tmp_path / "unmounted")
+    missing = found(settings, "films")
+    assert (missing.mark, "PLAINFILM_HOME" in missing.state) == ("!!", True)
+
+
+def test_a_model_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    """With its folder; of the one that ships nothing is said."""
+    assert not [finding for finding in examine(Settings(home=tmp_path, port=free_port())) if finding.what == "model"]
+    bad = found(Settings(home=tmp_path, port=free_port(), model_dir=tmp_path / "none"), "model")
+    assert bad.mark == "!!"
+    assert str(tmp_path / "none") in bad.state
+    assert "PLAINFILM_MODEL_DIR" in bad.state
+    assert found(Settings(home=tmp_path, port=free_port(), model_dir=SHIPPED_MODEL), "model").is_fine
+
+
+def test_a_web_process_at_its_port_is_known_by_its_answer(tmp_path: Path) -> None:
+    """As in a deployment in parts, where nobody wrote down that it runs; what says anything else is another's."""
+    for said, mark in ((b"ok\n", "ok"), (b"hello\n", "!!")):
+        with answering(said) as port:
+            assert found(Settings(home=tmp_path, port=port), "port").mark == mark
+
+
+@contextmanager
+def answering(body: bytes) -> Iterator[int]:
+    """A web server that says this to everything; its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            """The answer."""
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments: object) -> None:
+            """Nothing on the terminal."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+def test_each_part_needs_its_own_extra_where_they_share_a_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sqlite_url: str
+) -> None:
+    """The web's machine has no engine, and lacks nothing; with neither, nothing would start."""
+    settings = Settings(home=tmp_path, port=free_port(), database_url=sqlite_url)
+    monkeypatch.setitem(sys.modules, "celery", None)
+    assert found(settings, "extra 'worker'").mark == "--"
+    assert found(Settings(home=tmp_path, port=free_port()), "extra 'worker'").mark == "!!"
+    monkeypatch.setitem(sys.modules, "flask", None)
+    assert found(settings, "extra 'worker'").mark == "!!"
 
 
 def test_too_little_room_is_told_as_the_service_sees_it(tmp_path: Path) -> None:

@@ -48,5 +48,5 @@ def test_a_missing_import_of_no_extra_is_a_fault_of_ours() -> None:
 
     with pytest.raises(ModuleNotFoundError):
         end_plainly(run, None)
-    with pytest.raises(SystemExit, match=r"'train' needs 'nothing': pip install 'plainfilm\[training\]'"):
+    with pytest.raises(SystemExit, match=r"'train' needs 'nothing': pip install '\.\[training\]' in"):
         end_plainly(run, "train")

@@ -9,7 +9,7 @@ import pytest
 
 from shared.db import migrate
 from shared.db.engine import Database, make_engine
-from shared.db.film_folder import ABSENT, MARK, OTHER, FilmFolder
+from shared.db.film_folder import ABSENT, MARK, OTHER, UNMARKED, FilmFolder
 from shared.errors import BlobMissing, StorageDown
 from shared.storage.local import LocalBlobs
 from shared.wiring import new_job_id
@@ -60,7 +60,7 @@ def test_films_of_an_older_build_are_taken_over(database: Database, root: Path) 
 
 def test_a_reader_marks_nothing(database: Database, root: Path) -> None:
     """It may be the one whose home is wrong."""
-    assert refusal(FilmFolder(root, database), may_mark=False) == ABSENT
+    assert refusal(FilmFolder(root, database), may_mark=False) == UNMARKED
     assert not root.exists()
 
 

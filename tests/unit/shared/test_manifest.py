@@ -60,11 +60,11 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_an_absent_manifest_is_refused_without_its_path(tmp_path: Path) -> None:
-    """The folder is a fact for the log, not for the sentence."""
+    """The folder is a fact for log and terminal, not for the sentence."""
     with pytest.raises(ManifestMismatch) as caught:
         read_manifest(tmp_path)
     assert str(tmp_path) not in str(caught.value)
-    assert caught.value.facts == {"folder": str(tmp_path)}
+    assert caught.value.facts == {"folder": str(tmp_path), "why": f"folder {tmp_path}"}
 
 
 @pytest.mark.parametrize("names", [("covid19", "normal"), ("covid19", "normal", "viral_pneumonia", "other")])

@@ -268,6 +268,14 @@ def test_a_misspelt_variable_is_told_with_the_one_that_was_meant() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["lease_s", "aged_after_s", "ring_after_s", "run_limit_s", "orphan_after_s"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e12])
+def test_a_time_that_no_date_can_hold_is_refused(name: str, value: float) -> None:
+    """The worker would look alive, and fail at each film."""
+    with pytest.raises(ValidationError, match=name):
+        Settings.model_validate({name: value})
+
+
 @pytest.mark.parametrize(
     ("host", "is_open"),
     [("127.0.0.1", False), ("127.8.0.1", False), ("::1", False), ("localhost", False), ("0.0.0.0", True),  # noqa: S104

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import shutil
 from dataclasses import dataclass, replace
@@ -149,7 +150,7 @@ def test_what_cannot_be_tried_is_said(shop: Shop) -> None:
     with jobs.changing(shop.kitchen.resources.database) as changes:
         deletions.delete_job(changes, Principal("k", "default", Role.ADMIN), deleted)
     for job_id, words in (
-        (deleted, "Film and result of this job were deleted on "),
+        (deleted, "Film, result and heatmaps of this job were deleted on "),
         (shop.accept(), "The job is queued and has no answer"),
         (new_job_id(), "There is no job with this id."),
     ):
@@ -230,6 +231,19 @@ def test_a_label_that_only_one_of_them_has_is_a_difference(shop: Shop, record: R
     engine, golden = replay.load(shop.settings, record)
     other = replace(record, numbers={**record.numbers, "other finding": 0.0})
     assert not replay.replay(shop.kitchen.resources.blobs, engine, golden, other).is_same
+
+
+def test_what_an_earlier_build_did_not_record_is_not_held_against_its_record(shop: Shop, record: Record) -> None:
+    """Records of before schema 0011 say nothing of other findings, which a model may know; its table says so."""
+    labels = dict(record.numbers)
+    now = {**labels, replay.OTHER_FINDING: 0.25}
+    assert replay.difference(labels, now) == 0
+    assert math.isnan(replay.difference(now, labels))
+    assert math.isnan(replay.difference(labels, {**now, "another": 0.0}))
+    engine, golden = replay.load(shop.settings, record)
+    found = replay.replay(shop.kitchen.resources.blobs, engine, golden, record)
+    told = list(replay.tell(replace(found, found=replace(found.found, numbers=now))))
+    assert any(line.split() == ["other", "finding", "not", "recorded", "0.2500000"] for line in told)
 
 
 def test_without_a_golden_set_nothing_may_be_further_off(shop: Shop, record: Record) -> None:

@@ -7,11 +7,15 @@ import random
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
+from typing import cast
 
 import pytest
 
 from shared.db.deliveries import LEASE_S, RETRY_AFTER_S, Answer, DeliveryClaim
-from shared.webhooks.dispatch import pause_s, write_body
+from shared.errors import DatabaseDown
+from shared.webhooks import run
+from shared.webhooks.dispatch import Dispatcher, pause_s, write_body
 from shared.webhooks.post import CONNECT_S, RESOLVE_S, WHOLE_S
 from shared.webhooks.run import SENDERS, Running
 
@@ -56,6 +60,8 @@ def test_what_is_found_is_sent_before_more_is_looked_for(tmp_path: Path) -> None
     turns: list[str] = []
 
     class Busy:
+        ending = Event()
+
         def look(self) -> int:
             turns.append("look")
             return 1
@@ -72,6 +78,42 @@ def test_what_is_found_is_sent_before_more_is_looked_for(tmp_path: Path) -> None
     running = Running(Busy(), tmp_path / "sign")
     running.run()
     assert turns[:6] == ["look", "claim"] * 3
+
+
+class Away:
+    """A dispatcher whose looks fail as told; what it is asked for."""
+
+    def __init__(self, fails: int) -> None:
+        self.ending = Event()
+        self.fails = fails
+        self.turns: list[str] = []
+
+    def look(self) -> int:
+        """Fails so often."""
+        self.turns.append("look")
+        if self.turns.count("look") <= self.fails:
+            raise DatabaseDown("away")
+        return 0
+
+    def purge(self) -> int:
+        """Nothing."""
+        return 0
+
+    def claim(self, _room: int, _in_hand: Mapping[str, int]) -> list[DeliveryClaim]:
+        """Nothing, and the end."""
+        self.turns.append("claim")
+        self.ending.set()
+        return []
+
+
+def test_nothing_is_claimed_of_a_database_whose_look_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which would say the same once more; it is looked at again after a while, and its sign of life stays old."""
+    monkeypatch.setattr(run, "LOOK_AGAIN_S", 0.01)
+    away = Away(fails=3)
+    sign = tmp_path / "sign"
+    Running(cast("Dispatcher", away), sign).run()
+    assert away.turns == ["look"] * 4 + ["claim"]
+    assert sign.exists()
 
 
 def test_a_try_ends_before_its_lease() -> None:

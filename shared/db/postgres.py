@@ -1,0 +1,74 @@
+"""PostgreSQL connections that wait for an answer so long and no longer.
+
+A server that is frozen, or whose disk is, still takes our bytes: TCP sees nothing wrong, and its own time limits stand
+still with it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+from psycopg.pq import Conninfo
+from sqlalchemy import URL, Engine, event
+from sqlalchemy.engine.interfaces import Dialect
+
+from shared.errors import InvalidRequest
+
+T = TypeVar("T")
+
+ANSWER_S: Final = 20.0
+"""Longer than any statement of ours may take by the server's clock, see `engine.STATEMENT_TIMEOUT_MS`."""
+
+SILENT: Final = "the server has not answered in time"
+INTERVAL_S: Final = 0.1
+
+
+class BoundedConnection(psycopg.Connection[Any]):  # Any: rows of whatever form
+    """Closed where the server leaves it without an answer for `limit_s` seconds; None waits for good."""
+
+    limit_s: float | None = ANSWER_S
+
+    def wait(self, gen: PQGen[T], interval: float = INTERVAL_S, timeout: float | None = None) -> T:
+        """As the base, which all that is asked of the server goes through.
+
+        Raises:
+            OperationalError: the time is over.
+        """
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval, self.limit_s)
+        except psycopg.errors._WaitTimeout as error:  # noqa: SLF001  what `wait` is documented to raise
+            self.pgconn.finish()
+            raise psycopg.OperationalError(SILENT) from error
+
+
+def bound(engine: Engine) -> None:
+    """Let every connection of a pool be such a one; a limit that was lifted is back for who has it next."""
+    event.listen(engine, "do_connect", _connect)
+    event.listen(engine, "checkin", _restore)
+
+
+def check_parameters(url: URL) -> None:
+    """Raise where a URL has a parameter that would stop every connection.
+
+    Raises:
+        InvalidRequest: it names the parameter.
+    """
+    known = {option.keyword.decode() for option in Conninfo.get_defaults()}
+    unknown = sorted(url.query.keys() - known)
+    if unknown:
+        raise InvalidRequest(
+            f"PLAINFILM_DATABASE_URL has a parameter that PostgreSQL does not know: {unknown[0][:64]}."
+        )
+
+
+def _connect(_dialect: Dialect, _record: object, arguments: list[Any], named: dict[str, Any]) -> BoundedConnection:
+    return BoundedConnection.connect(*arguments, **named)
+
+
+def _restore(connection: BoundedConnection | None, _record: object) -> None:
+    if connection is not None:
+        connection.limit_s = ANSWER_S
