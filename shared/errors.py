@@ -35,7 +35,10 @@ from typing import ClassVar
 
 
 class AppError(Exception):
-    """Base of all expected failures; `str(error)` is the safe sentence for the user."""
+    """A fault of ours; the answer names the entry in the service's log.
+
+    Base of all expected failures: `str(error)` is the safe sentence for the user.
+    """
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
@@ -66,11 +69,11 @@ class Malformed(RefusedUpload):
 
 
 class TooLarge(RefusedUpload):
-    """The upload has more bytes than the limit."""
+    """The body has more bytes than the limit."""
 
     code = "too_large"
     status = 413
-    title = "The upload is too large"
+    title = "The request is too large"
 
 
 class UnsupportedFormat(RefusedUpload):
@@ -212,11 +215,11 @@ class IllegalTransition(Conflict):
 
 
 class IdempotencyMismatch(Conflict):
-    """The key was used before, with other bytes."""
+    """The key was used before for something else: another film, another batch, or classifying again."""
 
     code = "idempotency_mismatch"
     status = 422
-    title = "The idempotency key belongs to another film"
+    title = "The idempotency key was used for something else"
 
 
 class LeaseLost(Conflict):

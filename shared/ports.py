@@ -141,7 +141,7 @@ class Decoder(Protocol):
 
 
 class IdSource(Protocol):
-    """Where job ids come from."""
+    """Where ids come from, of jobs and of all else that has one."""
 
     def __call__(self) -> str:
         """A new UUID version 7 as text: ids sort by the time they were made."""

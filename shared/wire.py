@@ -231,7 +231,7 @@ class Links(Wire):
 
 
 class Job(Wire):
-    """A request to classify one film; the one object of the API."""
+    """A request to classify one film."""
 
     id: str = Field(description="UUID version 7")
     status: JobState
@@ -375,10 +375,12 @@ class Readiness(Wire):
     database: str
     schema_version: str
     broker: str
-    films: Literal["up", "down"] = Field(
-        default="up", description="down: the folder of this database's films is not there, so none is taken"
+    films: Literal["up", "down", "unknown"] = Field(
+        default="unknown",
+        description="down: the folder of this database's films is not there, so none is taken; unknown: the database, "
+        "which knows, is not ready",
     )
-    workers: int = Field(ge=0, description="workers that polled the database within 15 seconds")
+    workers: int = Field(ge=0, description="workers that take films and polled the database within 15 seconds")
     golden: Literal["passed", "absent", "no_worker"] = Field(
         default="no_worker",
         description="whether the model of each of them gave its recorded answers at the start; absent: one has none",

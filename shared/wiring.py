@@ -1,4 +1,7 @@
-"""The composition root: the only place that picks the real adapters. Each process builds its resources once."""
+"""The composition root of web and worker: each process picks its real adapters here, once.
+
+Commands that need one or two of them build those themselves.
+"""
 
 from __future__ import annotations
 

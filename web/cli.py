@@ -7,7 +7,7 @@ import typer
 from shared.settings import load_settings
 from web.run import run as serve
 
-cli = typer.Typer(no_args_is_help=True)
+cli = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
 @cli.callback()

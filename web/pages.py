@@ -1,4 +1,4 @@
-"""HTML for people: film page, problems, the way in. Each route parses, reads and renders; no more.
+"""HTML for people: film page, problems, the way in. Each route parses, reads and renders.
 
 Changes go through `/api/v1`, from the page's own scripts; a map is asked for, and a film reviewed or deleted, by forms,
 which work without them. By htmx the film page asks again for its heatmap, every second, and for its findings, at each
@@ -265,6 +265,4 @@ def read_live_workers(resources: Resources, job: wire.Job) -> int:
 
 def list_errors() -> list[tuple[type[AppError], str]]:
     """Every error with what it means: the first line of its docstring."""
-    told = {error: (error.__doc__ or "").partition("\n")[0] for error in all_errors()}
-    told[AppError] = "A fault of ours; the answer names the entry in the service's log."
-    return list(told.items())
+    return [(error, (error.__doc__ or "").partition("\n")[0]) for error in all_errors()]

@@ -1,4 +1,4 @@
-"""What a worker waits for before it loads TensorFlow: a database at this build's schema, and the films of it."""
+"""What a worker waits for before it loads its engine: a database at this build's schema, and the films of it."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from worker.run import Pool
 from worker.run import run as work
 from worker.serving import parse_queues
 
-cli = typer.Typer(help="Worker pools.", no_args_is_help=True)
+cli = typer.Typer(help="One worker.", no_args_is_help=True, add_completion=False)
 replay = typer.Typer(add_completion=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Annotated
 
 import typer
 
@@ -11,11 +12,13 @@ from shared.db import migrate, schema
 from shared.db.engine import build_database, open_database
 from shared.settings import load_settings
 
-cli = typer.Typer(help="The database.", no_args_is_help=True)
+cli = typer.Typer(help="The database.", no_args_is_help=True, add_completion=False)
 
 
 @cli.command()
-def upgrade(revision: str = "head") -> None:
+def upgrade(
+    revision: Annotated[str, typer.Option(help="as far as this one; to this build's where not named")] = "head",
+) -> None:
     """Bring the database to this build's schema."""
     settings = load_settings()
     home.prepare(settings, partial(typer.echo, err=True))

@@ -37,7 +37,9 @@ def list_keys() -> None:
 
 
 @key.command()
-def revoke(key_id: Annotated[str, typer.Argument(help="the 12 digits between the key's underscores")]) -> None:
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="the 12 hexadecimal digits after `pf_`; see `key list`")],
+) -> None:
     """End a key for good, with the browser sessions and links that came of it. Films and webhooks of it stay."""
     database = open_database(load_settings())
     with database.begin() as session:

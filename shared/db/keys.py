@@ -60,7 +60,7 @@ def list_tenants(session: Session) -> Sequence[str]:
 
 
 def make_key(session: Session, tenant: str, role: str, now: datetime) -> str:
-    """Make a key and return it: the only time it is seen. 32 random bytes behind a 12-digit id.
+    """Make a key and return it: the only time it is seen. 32 random bytes behind an id of 12 hexadecimal digits.
 
     Raises:
         NotFound: no such tenant.

@@ -148,7 +148,7 @@ def ended_lately(session: Session, now: datetime) -> list[tuple[str, str | None,
 
 def live_queues(session: Session, now: datetime) -> dict[str, int]:
     """How many living workers take from each queue that any does."""
-    alive = tables.WorkerHeartbeat.polled_at > alive_since(now)
+    alive = takes_films(alive_since(now))
     found = session.scalars(select(tables.WorkerHeartbeat.queues).where(alive))
     return Counter(queue for queues in found for queue in queues.split(","))
 
@@ -170,8 +170,8 @@ def takes_films(since: datetime | BindParameter[datetime]) -> ColumnElement[bool
 
 
 def golden_states(session: Session, now: datetime) -> frozenset[str]:
-    """What the golden films said at the start of the workers that are alive: 'passed', 'absent', both or nothing."""
-    alive = tables.WorkerHeartbeat.polled_at > alive_since(now)
+    """What the golden films said at the start of the workers that take films: 'passed', 'absent', both or nothing."""
+    alive = takes_films(alive_since(now))
     return frozenset(session.scalars(select(tables.WorkerHeartbeat.golden).where(alive).distinct()))
 
 

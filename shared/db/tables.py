@@ -1,4 +1,4 @@
-"""The tables, typed. `migrations/` makes them, a test compares. Read through `queries`, write through `jobs`."""
+"""The tables, typed. `migrations/` makes them, a test compares. Who writes which: ARCHITECTURE.md, "Data"."""
 
 from __future__ import annotations
 
@@ -361,7 +361,7 @@ class WorkerHeartbeat(Base):
 
 
 class Lock(Base):
-    """A named turn with a time limit: who sweeps next."""
+    """A named turn with a time limit: who sweeps, removes orphans, deletes what was kept for its time."""
 
     __tablename__ = "locks"
 

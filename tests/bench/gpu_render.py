@@ -18,8 +18,7 @@ MEASURES = {"films_per_s": "films/s", "p50_ms": "p50 ms", "p99_ms": "p99 ms", "c
 TEXT = """\
 Written by `make bench-gpu` from `gpu.json` beside it; not edited by hand. One machine, one run: a GPU beside the CPU it
 is in. Engines are asked in processes of their own, of sample blends with noise; each answer is held against TensorFlow
-on the CPU in float32. A service is `plainfilm up` with one worker, its clients on the same cores, films of 1024 x 1024
-that it has not seen. Nothing is tuned. Which libraries stood in for the locked ones in the run that is kept, and what
+on the CPU in float32. Nothing is tuned. Which libraries stood in for the locked ones in the run that is kept, and what
 was made of it: DECISIONS 61."""
 
 
@@ -49,6 +48,7 @@ def markdown(results: Results) -> str:
 def _services(served: Mapping[str, Results]) -> list[str]:
     return [
         "## Whole services, one worker",
+        "A service is `plainfilm up`, its clients on the same cores; films of 1024 x 1024 that it has not seen.",
         table(["service", "load", *MEASURES.values(), "films a batch"], _loads(served)),
         "## Cold start of a service: from its first process to the first answer, and the answer after that",
         table(["service", "first s", "second s"], [_cold(n, r) for n, r in served.items()]),

@@ -1,4 +1,4 @@
-"""`plainfilm evaluate`: one split of a manifest as JSON, or with `--report` everything about a model as documents."""
+"""`plainfilm evaluate`: films of a CSV or of class folders, or with `--report` all about a model as documents."""
 
 from __future__ import annotations
 
@@ -58,7 +58,11 @@ Report = Annotated[bool, typer.Option("--report", help="measure everything: mode
 Names = Annotated[str, typer.Option(help="with --report: which splits, by commas; the recipe's where not named")]
 Data = Annotated[Path, typer.Option(envvar="PLAINFILM_DATA", help="with --report: folder of labelled films")]
 Out = Annotated[Path | None, typer.Option(help="with --report: new folder to write; one in var/runs where not named")]
-Given = Annotated[Path | None, typer.Option(help="with --report: what that long run wrote")]
+Folds = Annotated[Path | None, typer.Option(help="with --report: crossval.json of `plainfilm crossval`")]
+Pools = Annotated[
+    Path | None, typer.Option(help="with --report: loso.json, the same command's, each source left out in turn")
+]
+Maps = Annotated[Path | None, typer.Option(help="with --report: what `python -m training.explain_check` wrote")]
 Card = Annotated[
     bool, typer.Option("--write-card", help="put model.json beside the weights, the card into the project")
 ]
@@ -77,9 +81,9 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 - one argument an option
     splits: Names = "",
     data: Data = Path("../shared/data"),
     out: Out = None,
-    crossval: Given = None,
-    loso: Given = None,
-    explanations: Given = None,
+    crossval: Folds = None,
+    loso: Pools = None,
+    explanations: Maps = None,
     is_card_written: Card = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Measure a model on labelled films, through the code that serves: one split, or with --report everything."""

@@ -33,8 +33,8 @@ def with_database(resources: Resources, url: str) -> Resources:
 
 def test_a_whole_service_is_ready(resources: Resources) -> None:
     """Database at this build's schema, broker up, no worker yet."""
-    expected = wire.Readiness(ready=True, database="up", schema_version=schema.HEAD, broker="up", workers=0)
-    assert ask(resources) == (200, expected)
+    parts = {"database": "up", "schema_version": schema.HEAD, "broker": "up", "films": "up"}
+    assert ask(resources) == (200, wire.Readiness(ready=True, workers=0, **parts))
 
 
 def test_a_missing_broker_only_degrades(resources: Resources) -> None:
@@ -143,3 +143,13 @@ def test_a_dead_database_is_not_ready(resources: Resources) -> None:
 def test_health_is_never_cached(resources: Resources, path: str) -> None:
     """Yesterday's health is no health."""
     assert Api(resources, None).get(path).headers["Cache-Control"] == "no-store"
+
+
+def test_who_only_explains_counts_for_nothing_that_is_told_of_workers(resources: Resources) -> None:
+    """It takes no film, whatever its model says."""
+    sha256, now = register_model(resources.database), datetime.now(UTC)
+    with resources.database.begin() as session:
+        session.add(WorkerHeartbeat(worker="w", queues="explain", model_sha256=sha256, device="cpu", golden="passed",
+                                    started_at=now, polled_at=now))  # fmt: skip
+    state = ask(resources)[1]
+    assert (state.workers, state.golden, state.model_sha256) == (0, "no_worker", None)
