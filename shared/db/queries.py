@@ -148,7 +148,7 @@ def ended_lately(session: Session, now: datetime) -> list[tuple[str, str | None,
 
 def live_queues(session: Session, now: datetime) -> dict[str, int]:
     """How many living workers take from each queue that any does."""
-    alive = takes_films(alive_since(now))
+    alive = tables.WorkerHeartbeat.polled_at > alive_since(now)
     found = session.scalars(select(tables.WorkerHeartbeat.queues).where(alive))
     return Counter(queue for queues in found for queue in queues.split(","))
 
