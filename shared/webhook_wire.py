@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.domain import DeliveryState, JobState
-from shared.wire import Moment, Wire
+from shared.wire import ID_PATTERN, Moment, Wire
 
 MOST_URL_CHARACTERS: Final = 2000
 
@@ -108,7 +108,7 @@ class DeliveryQuery(BaseModel):
 
     status: DeliveryState | None = None
     limit: int = Field(default=50, ge=1, le=200)
-    cursor: str | None = Field(default=None, pattern="^[0-9a-f-]{36}$", description="`next_cursor` of the page before")
+    cursor: str | None = Field(default=None, pattern=ID_PATTERN, description="`next_cursor` of the page before")
 
 
 class ReplayRequest(BaseModel):

@@ -269,7 +269,8 @@ class JobList(Wire):
     next_cursor: str | None = Field(description="pass as `cursor` for the next page; null on the last one")
 
 
-BATCH_ID: Final = "^[0-9a-f-]{36}$"
+ID_PATTERN: Final = "^[0-9a-f-]{36}$"
+"""Of any id of ours, a UUID as text."""
 
 
 class BatchLinks(Wire):
@@ -335,7 +336,7 @@ class ExportQuery(BaseModel):
 
     status: JobState | None = None
     verdict: Verdict | None = None
-    batch: str | None = Field(default=None, pattern=BATCH_ID, description="jobs of this batch")
+    batch: str | None = Field(default=None, pattern=ID_PATTERN, description="jobs of this batch")
     reviewed: Literal["no"] | None = Field(default=None, description="jobs that were answered and nobody has reviewed")
     since: Moment | None = Field(default=None, description="jobs made then or later; ISO 8601 with its zone")
     until: Moment | None = Field(default=None, description="jobs made before then")
@@ -345,7 +346,7 @@ class ListQuery(ExportQuery):
     """The same, page by page."""
 
     limit: int = Field(default=50, ge=1, le=200)
-    cursor: str | None = Field(default=None, pattern="^[0-9a-f-]{36}$", description="`next_cursor` of the page before")
+    cursor: str | None = Field(default=None, pattern=ID_PATTERN, description="`next_cursor` of the page before")
 
 
 class AgainQuery(BaseModel):
@@ -365,7 +366,7 @@ class AgainQuery(BaseModel):
 class SubmitQuery(AgainQuery):
     """Parameters of a submission."""
 
-    batch: str | None = Field(default=None, pattern=BATCH_ID, description="the batch that the film is sent in")
+    batch: str | None = Field(default=None, pattern=ID_PATTERN, description="the batch that the film is sent in")
 
 
 class Readiness(Wire):

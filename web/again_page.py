@@ -18,7 +18,7 @@ class AgainForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    key: str = Field(pattern="^[0-9a-f-]{36}$")
+    key: str = Field(pattern=wire.ID_PATTERN)
 
 
 def create_blueprint(resources: Resources, gate: Backpressure) -> Blueprint:

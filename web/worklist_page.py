@@ -37,9 +37,9 @@ class WorklistQuery(BaseModel):
 
     status: JobState | None = None
     verdict: Verdict | None = None
-    batch: str | None = Field(default=None, pattern=wire.BATCH_ID)
+    batch: str | None = Field(default=None, pattern=wire.ID_PATTERN)
     reviewed: Literal["no"] | None = None
-    cursor: str | None = Field(default=None, pattern="^[0-9a-f-]{36}$")
+    cursor: str | None = Field(default=None, pattern=wire.ID_PATTERN)
 
     def to_list_query(self) -> wire.ListQuery:
         """The same, of one page."""

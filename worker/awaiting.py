@@ -21,7 +21,7 @@ FILMS_PATIENCE_S = 20.0
 
 
 def wait_for_database(database: Database, patience_s: float = DATABASE_PATIENCE_S) -> None:
-    """Return once the database answers at this build's schema; asked with growing pauses, before TensorFlow loads.
+    """Return once the database answers at this build's schema; asked with growing pauses, before the engine loads.
 
     Raises:
         DatabaseDown: not within `patience_s`; who starts this process again has it wait again.

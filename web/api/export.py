@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from shared import wire
 from shared.db import queries
 from shared.db.engine import Database
-from shared.domain import Verdict
+from shared.domain import ABSTENTIONS, Verdict
 from shared.wiring import Resources
 from web import review
 from web.offload import read
@@ -27,7 +27,7 @@ PAGE: Final = 200
 MOST_AT_ONCE: Final = 2
 """Pages that a process reads at once: each keeps a core busy, and others wait for their answers."""
 
-LABELS: Final = tuple(verdict for verdict in Verdict if verdict not in {Verdict.UNCERTAIN, Verdict.NOT_ASSESSABLE})
+LABELS: Final = tuple(verdict for verdict in Verdict if verdict not in ABSTENTIONS)
 COLUMNS: Final = (
     "id", "status", "verdict", *(f"p_{label}" for label in LABELS), "p_other", "prediction_set", "reasons", "priority",
     "attempt", "cached", "created_at", "finished_at", "input_sha256", "pixels_sha256", "model", "model_version",
