@@ -29,7 +29,7 @@ NO_ANSWER: Final = "The broker does not answer"
 REASONS: Final = {
     "username-password": "The broker refuses the password",
     "wrongpass": "The broker refuses the password",
-    "noauth": "The broker asks for a password",
+    "authentication required": "The broker asks for a password",
     "already authenticated": "The broker asks for a password",
     "without any password configured": "The broker has no password, and the address has one",
     "db index is out of range": "The broker has no database of that number",

@@ -17,7 +17,8 @@ DIGITS: Final = 8
 def digest(root: Path, patterns: Iterable[str] = ANSWERING) -> str:
     """The first `DIGITS` hex digits of a SHA-256 over the names and bytes of these files below `root`."""
     found = hashlib.sha256()
-    for path in sorted(path for pattern in patterns for path in root.glob(pattern)):
+    files = (path for pattern in patterns for path in root.glob(pattern) if not path.name.startswith("."))
+    for path in sorted(files):
         found.update(f"{path.relative_to(root).as_posix()}\0".encode())
         found.update(hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()[:DIGITS]

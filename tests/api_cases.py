@@ -10,10 +10,12 @@ import pytest
 from werkzeug.test import TestResponse
 
 from shared.db import jobs
+from shared.domain import Priority
 from shared.errors import TooSlow
 from tests.api import Api, make_key
 from tests.explanations import explain, fail_explanation
 from tests.factories import make_jpeg, make_png
+from tests.fakes import RecordingQueue
 from tests.jobs import claim, finish, make_batch, make_job
 from web import explain as explain_use_case
 from web.app import WAITING_ROOM
@@ -155,6 +157,19 @@ def submit_again(api: Api) -> TestResponse:
     return api.submit(headers=key)
 
 
+class DeletingQueue(RecordingQueue):
+    """One whose ring comes with the job's deletion: what an admin may do while its sender waits."""
+
+    def __init__(self, api: Api) -> None:
+        super().__init__()
+        self.api = api
+
+    def classify(self, job_id: str, priority: Priority) -> bool:
+        """Delete it."""
+        delete(self.api, job_id)
+        return super().classify(job_id, priority)
+
+
 def classify_again(api: Api, job_id: str, headers: dict[str, str] | None = None) -> TestResponse:
     """The film of a job."""
     return api.request("POST", AGAIN.format(job_id=job_id), headers)
@@ -258,6 +273,12 @@ CASES: dict[str, Case] = GONE | {
     "cut short": ("POST", "/api/v1/jobs", 422, lambda api: api.submit(make_png()[:100])),
     "too many": ("POST", "/api/v1/jobs", 429, lambda api: submit_where(api, tenant_queue_limit=1)),
     "no room": ("POST", "/api/v1/jobs", 507, lambda api: submit_where(api, min_free_bytes=2**62)),
+    "submit and be deleted": (
+        "POST",
+        "/api/v1/jobs",
+        410,
+        lambda api: Api(replace(api.resources, queue=DeletingQueue(api)), api.key).submit(),
+    ),
     "submit into nothing": ("POST", "/api/v1/jobs", 404, lambda api: api.submit(query=f"?batch={UNKNOWN}")),
     "batch": ("POST", "/api/v1/batches", 201, lambda api: api.request("POST", "/api/v1/batches")),
     "batch badly": (

@@ -54,7 +54,7 @@ class Course:
 
 def draw_reliability(bins: Sequence[Bin]) -> list[Dot]:
     """Share that is right over mean probability, one dot a bin."""
-    most = max((own.accuracy.n for own in bins), default=1)
+    most = max((own.accuracy.n for own in bins), default=1) or 1
     return [
         Dot(
             x=SIDE * own.probability,

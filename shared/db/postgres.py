@@ -6,6 +6,7 @@ still with it.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -23,6 +24,9 @@ ANSWER_S: Final = 20.0
 
 SILENT: Final = "the server has not answered in time"
 INTERVAL_S: Final = 0.1
+
+NAME: Final = re.compile("[a-z_]{1,32}")
+ESCAPED: Final = "in a password write '?' as %3F, '@' as %40 and '/' as %2F."
 
 
 class BoundedConnection(psycopg.Connection[Any]):  # Any: rows of whatever form
@@ -52,17 +56,19 @@ def bound(engine: Engine) -> None:
 
 
 def check_parameters(url: URL) -> None:
-    """Raise where a URL has a parameter that would stop every connection.
+    """Raise where a URL has a parameter that no connection would take, or one more than once.
 
     Raises:
-        InvalidRequest: it names the parameter.
+        InvalidRequest: it names the parameter, unless that may be a part of the password.
     """
     known = {option.keyword.decode() for option in Conninfo.get_defaults()}
-    unknown = sorted(url.query.keys() - known)
-    if unknown:
-        raise InvalidRequest(
-            f"PLAINFILM_DATABASE_URL has a parameter that PostgreSQL does not know: {unknown[0][:64]}."
-        )
+    for name, value in sorted(url.query.items()):
+        if "@" in "".join(value) or not NAME.fullmatch(name):
+            raise InvalidRequest(f"PLAINFILM_DATABASE_URL cannot be understood from its '?' on; {ESCAPED}")
+        if name not in known:
+            raise InvalidRequest(f"PLAINFILM_DATABASE_URL has the parameter {name}, which PostgreSQL does not know.")
+        if not isinstance(value, str) and name != "host":
+            raise InvalidRequest(f"PLAINFILM_DATABASE_URL has the parameter {name} more than once.")
 
 
 def _connect(_dialect: Dialect, _record: object, arguments: list[Any], named: dict[str, Any]) -> BoundedConnection:

@@ -19,7 +19,7 @@ from shared.db import deliveries
 from shared.db.deliveries import Answer, DeliveryClaim
 from shared.db.engine import Database
 from shared.domain import DeliveryState, JobState
-from shared.errors import DatabaseDown
+from shared.errors import DatabaseDown, StorageFull
 from shared.log import get_logger
 from shared.ports import IdSource
 from shared.webhooks import signature
@@ -76,7 +76,7 @@ class Dispatcher:
         """Send one and write down what came of it; where that fails, it is sent again after its lease.
 
         Raises:
-            DatabaseDown: all the while that the lease lasts, or until the process is to end.
+            DatabaseDown, StorageFull: all the while that the lease lasts, or until the process is to end.
         """
         over_at = time.monotonic() + deliveries.LEASE_S
         body = write_body(held)
@@ -92,7 +92,7 @@ class Dispatcher:
             try:
                 with self.database.begin_core() as sql:
                     return deliveries.note(sql, held, answer, pause_s(held.tries, self.draw), self.database.now(sql))
-            except DatabaseDown:
+            except (DatabaseDown, StorageFull):
                 if time.monotonic() + NOTE_AGAIN_S > over_at or self.ending.wait(NOTE_AGAIN_S):
                     raise
 

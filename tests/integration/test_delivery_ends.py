@@ -12,7 +12,7 @@ from shared.db.deliveries import AT_ONCE, LEASE_S, TRIES, WAITS_AT_MOST, Answer
 from shared.db.engine import Database
 from shared.db.webhook_tables import Delivery
 from shared.domain import DeliveryState
-from shared.errors import Conflict, DatabaseDown, DeliveryNotFound, WebhookNotFound
+from shared.errors import AppError, Conflict, DatabaseDown, DeliveryNotFound, StorageFull, WebhookNotFound
 from shared.webhooks import dispatch
 from shared.webhooks.dispatch import Dispatcher
 from shared.wiring import new_job_id
@@ -57,17 +57,18 @@ def test_a_receiver_that_is_gone_is_told_nothing_more(database: Database, dispat
         webhooks.replay(sql, ADMIN, webhook_id, first.id, database.now(sql))
 
 
+@pytest.mark.parametrize("fault", [DatabaseDown, StorageFull])
 def test_what_came_of_a_delivery_is_written_down_once_the_database_is_back(
-    database: Database, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+    database: Database, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch, fault: type[AppError]
 ) -> None:
-    """It is sent once; a database that was away for a moment costs no second sending and no wait for the lease."""
+    """It is sent once; a database that was away, or full, for a moment costs no second sending and no wait."""
     monkeypatch.setattr(dispatch, "NOTE_AGAIN_S", 0.01)
     tried: list[int] = []
 
     def note_later(*given: Any) -> DeliveryState | None:
         tried.append(len(tried))
         if len(tried) < 3:
-            raise DatabaseDown("away")
+            raise fault("for a moment")
         return noted(*given)
 
     noted = deliveries.note

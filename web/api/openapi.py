@@ -21,6 +21,7 @@ from shared.errors import (
     IdempotencyMismatch,
     IllegalTransition,
     InvalidRequest,
+    JobDeleted,
     NotExplainable,
     NotFound,
     NotFrontalFilm,
@@ -73,8 +74,8 @@ SHOWN_RAW_TYPES = ("image/png", "image/jpeg", "application/dicom", "application/
 OF_WAITING = (TenantWaitersFull, WaitersFull)
 OF_ROOM = (TenantQueueFull, QueueFull, StorageFull, StorageDown)
 OF_SUBMISSION = (
-    *OF_BODY, *OF_ROOM, Forbidden, BatchNotFound, UnsupportedFormat, DigestMismatch, UnreadableImage, TooManyPixels,
-    NotFrontalFilm, DecodeLimit, DecoderBusy, IdempotencyMismatch,
+    *OF_BODY, *OF_ROOM, Forbidden, BatchNotFound, JobDeleted, UnsupportedFormat, DigestMismatch, UnreadableImage,
+    TooManyPixels, NotFrontalFilm, DecodeLimit, DecoderBusy, IdempotencyMismatch,
 )  # fmt: skip
 OF_REPETITION = (*OF_JOB, *OF_ROOM, InvalidRequest, Forbidden, Conflict, IdempotencyMismatch, BlobMissing)
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}

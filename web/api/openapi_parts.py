@@ -43,6 +43,8 @@ def make_problems(problems: Problems) -> Json:
     every: tuple[type[AppError], ...] = (*ALWAYS, *problems)
     for error in every:
         codes.setdefault(error.status, set()).add(error.code)
+    if AppError.status in codes:
+        codes[AppError.status].add(AppError.code)
     return {str(status): _problem(sorted(codes[status])) for status in sorted(codes)}
 
 

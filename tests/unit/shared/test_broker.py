@@ -153,6 +153,7 @@ def test_what_a_broker_says_is_told(broker_url: str) -> None:
     for address, words in (
         (f"redis://:wrong@{place}/0", "refuses the password"),
         (f"redis://{place}/0", "asks for a password"),
+        (f"redis://{place}/0?protocol=2", "asks for a password"),
         (f"redis://:{right.password}@{place}/99", "no database of that number"),
         (f"rediss://:{right.password}@{place}/0", "over TLS"),
     ):

@@ -177,8 +177,14 @@ def test_a_database_that_takes_no_changes_is_one_that_is_away(postgres_url: str)
 
 def test_a_parameter_that_is_not_known_is_named_before_anything_is_asked() -> None:
     """Each connection would fail of it, and none of the database."""
-    with pytest.raises(InvalidRequest, match="does not know: colour"):
+    with pytest.raises(InvalidRequest, match="colour, which PostgreSQL does not know"):
         make_engine("postgresql+psycopg://u@127.0.0.1/x?sslmode=prefer&colour=red")
+    with pytest.raises(InvalidRequest, match="sslmode more than once"):
+        make_engine("postgresql+psycopg://u@127.0.0.1/x?sslmode=prefer&sslmode=require")
+    with pytest.raises(InvalidRequest, match="%40") as caught:
+        make_engine("postgresql+psycopg://u:p@ss?secret=word@127.0.0.1/x")
+    assert "secret" not in caught.value.detail
+    make_engine("postgresql+psycopg://u@/x?host=a:5432&host=b:5432")
     make_engine("postgresql+psycopg://u@127.0.0.1/x?sslmode=prefer&application_name=y&host=/tmp")
 
 

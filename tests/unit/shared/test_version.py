@@ -31,6 +31,7 @@ def test_a_changed_byte_a_new_file_and_a_new_name_change_it(tmp_path: Path) -> N
     (package / "a.py").write_text("1")
     seen = [digest(tmp_path)]
     (package / "notes.txt").write_text("2")
+    (package / ".#a.py").symlink_to("nowhere")  # an editor's lock
     assert digest(tmp_path) == seen[0]
     (package / "a.py").write_text("2")
     seen.append(digest(tmp_path))

@@ -9,13 +9,14 @@ import pytest
 from sqlalchemy import update
 
 from shared.db.tables import Model
-from shared.model_report import Epoch, ModelReport
+from shared.manifest import Rate
+from shared.model_report import Bin, Epoch, ModelReport
 from shared.wiring import Resources
 from tests.api import Api, Browser
 from tests.fakes import make_manifest
 from tests.reports import make_report, make_split
 from web import present_report
-from web.present_charts import draw_courses
+from web.present_charts import draw_courses, draw_reliability
 
 
 @pytest.fixture
@@ -171,6 +172,12 @@ def test_an_epoch_that_is_not_known_is_not_marked() -> None:
     report = make_report(kept_epoch=None)
     assert [(drawn.kept_x, "kept" in drawn.words) for drawn in draw_courses(report)] == [(None, False)] * 2
     assert draw_courses(report.model_copy(update={"history": report.history[:1]})) == []
+
+
+def test_bins_without_films_are_drawn_small() -> None:
+    """No report of ours has one."""
+    empty = Bin(probability=0.5, accuracy=Rate(value=0, n=0, low=0, high=1))
+    assert [dot.radius for dot in draw_reliability([empty, empty])] == [2.0, 2.0]
 
 
 def test_a_course_that_stays_the_same_is_drawn() -> None:
