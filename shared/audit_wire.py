@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.wire import Wire
+from shared.wire import Id, Wire
 
 
 class AuditEvent(Wire):
@@ -29,7 +29,7 @@ class AuditEvent(Wire):
 class AuditTrail(Wire):
     """One page of a job's events, the oldest first."""
 
-    job_id: str
+    job_id: Id
     tenant: str = Field(description="whose chain it is")
     events: list[AuditEvent]
     next_cursor: int | None = Field(description="pass as `cursor` for the next page; null on the last one")

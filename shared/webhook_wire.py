@@ -8,19 +8,22 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.domain import DeliveryState, JobState
-from shared.wire import ID_PATTERN, Moment, Wire
+from shared.wire import ID_PATTERN, Id, Moment, Wire
 
 MOST_URL_CHARACTERS: Final = 2000
 
 JobEventType = Literal["job.succeeded", "job.failed", "job.cancelled", "job.expired"]
 
 
+DeliveryType = Literal["job.succeeded", "job.failed", "job.cancelled", "job.expired", "ping"]
+
+
 class EndedJob(Wire):
     """Which job has ended, and how. What was found is asked for at `/api/v1/jobs/<id>`, with a key."""
 
-    id: str = Field(description="the job's id")
+    id: Id = Field(description="the job's id")
     status: JobState
-    batch_id: str | None = Field(description="the batch it was sent in")
+    batch_id: Id | None = Field(description="the batch it was sent in")
 
 
 class JobEnded(Wire):
@@ -50,7 +53,7 @@ class WebhookRequest(BaseModel):
 class Webhook(Wire):
     """An address that the ends of a tenant's jobs are told to."""
 
-    id: str = Field(description="UUID version 7")
+    id: Id = Field(description="UUID version 7")
     url: str
     created_at: datetime
     disabled_at: datetime | None = Field(
@@ -84,9 +87,9 @@ class Attempt(Wire):
 class Delivery(Wire):
     """One event and one webhook, with each try so far."""
 
-    id: str = Field(description="the receiver's `webhook-id`: the same at each try")
-    type: JobEventType | Literal["ping"]
-    job_id: str | None
+    id: Id = Field(description="the receiver's `webhook-id`: the same at each try")
+    type: DeliveryType
+    job_id: Id | None
     status: DeliveryState
     happened_at: datetime
     attempts: list[Attempt] = Field(description="the newest last")

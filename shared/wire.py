@@ -15,10 +15,26 @@ from shared.errors import AppError, all_errors
 NOTICE: Literal["research use; not a medical device"] = "research use; not a medical device"
 
 
+ID_PATTERN: Final = "^[0-9a-f-]{36}$"
+"""Of any id of ours, a UUID as text."""
+
+Id = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
+"""One that we tell."""
+
+GivenId = Annotated[
+    str,
+    Field(pattern=ID_PATTERN, json_schema_extra={"format": "uuid"}),
+    BeforeValidator(lambda given: given.lower() if isinstance(given, str) else given),
+]
+"""One that a client names; some write UUIDs in capitals."""
+
+
 class Wire(BaseModel):
     """Frozen. A field that is not named is passed over: who reads an answer need not know what later builds add."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", protected_namespaces=(), json_schema_serialization_defaults_required=True
+    )
 
 
 class Input(Wire):
@@ -233,7 +249,7 @@ class Links(Wire):
 class Job(Wire):
     """A request to classify one film."""
 
-    id: str = Field(description="UUID version 7")
+    id: Id = Field(description="UUID version 7")
     status: JobState
     done: bool = Field(description="true for every terminal status: loop on this, not on a list of states")
     priority: Priority
@@ -254,7 +270,7 @@ class Job(Wire):
     retain_until: datetime | None = Field(
         default=None, description="deleted soon after it; null where it is kept for good or has not ended"
     )
-    batch_id: str | None = Field(default=None, description="the batch it was sent in")
+    batch_id: Id | None = Field(default=None, description="the batch it was sent in")
     input: Input
     model: ModelRef | None = Field(description="null until there is a result")
     result: Result | None
@@ -267,10 +283,6 @@ class JobList(Wire):
 
     jobs: list[Job]
     next_cursor: str | None = Field(description="pass as `cursor` for the next page; null on the last one")
-
-
-ID_PATTERN: Final = "^[0-9a-f-]{36}$"
-"""Of any id of ours, a UUID as text."""
 
 
 class BatchLinks(Wire):
@@ -287,7 +299,7 @@ class BatchLinks(Wire):
 class Batch(Wire):
     """Films that were sent together; only those that were accepted are in it."""
 
-    id: str = Field(description="UUID version 7")
+    id: Id = Field(description="UUID version 7")
     done: bool = Field(description="no job of it waits or runs now; a film that is sent into it later waits again")
     total: int = Field(ge=0, description="jobs in it; those that were deleted are not counted any more")
     counts: dict[JobState, int] = Field(description="its jobs by status; every status is named")
@@ -300,7 +312,7 @@ class JobEvent(Wire):
     """A change of a job's state, as the stream of its events tells it."""
 
     seq: int = Field(ge=1, description="its number in the tenant's audit chain; the event's `id`")
-    job_id: str
+    job_id: Id
     event: str = Field(description="what happened", examples=["claimed"])
     status: JobState = Field(description="the job's since then")
     done: bool = Field(description="true for the last event of a job")
@@ -336,7 +348,7 @@ class ExportQuery(BaseModel):
 
     status: JobState | None = None
     verdict: Verdict | None = None
-    batch: str | None = Field(default=None, pattern=ID_PATTERN, description="jobs of this batch")
+    batch: GivenId | None = Field(default=None, description="jobs of this batch")
     reviewed: Literal["no"] | None = Field(default=None, description="jobs that were answered and nobody has reviewed")
     since: Moment | None = Field(default=None, description="jobs made then or later; ISO 8601 with its zone")
     until: Moment | None = Field(default=None, description="jobs made before then")
@@ -354,7 +366,7 @@ class AgainQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    priority: Priority = Priority.ROUTINE
+    priority: Priority = Field(default=Priority.ROUTINE, description="how urgent; `routine` unless named")
     expires_in_s: int | None = Field(
         default=None,
         ge=1,
@@ -366,7 +378,7 @@ class AgainQuery(BaseModel):
 class SubmitQuery(AgainQuery):
     """Parameters of a submission."""
 
-    batch: str | None = Field(default=None, pattern=ID_PATTERN, description="the batch that the film is sent in")
+    batch: GivenId | None = Field(default=None, description="the batch that the film is sent in")
 
 
 class Readiness(Wire):

@@ -78,6 +78,11 @@ def ask(api: Api, job_id: str, method: str = "gradient") -> TestResponse:
     return api.request("POST", f"/api/v1/jobs/{job_id}/explanations", json={"method": method})
 
 
+def get_map(api: Api, name: str) -> TestResponse:
+    """Of a job with a result."""
+    return api.get(f"/api/v1/jobs/{succeed(api)}/explanations/{name}")
+
+
 def ask_and_get(api: Api, suffix: str = "") -> TestResponse:
     """An explanation that is not computed yet."""
     job_id = succeed(api)
@@ -257,7 +262,8 @@ GONE: dict[str, Case] = {
     f"{method} {template} of a deleted job": on_deleted(method, template)
     for method, template in (
         ("GET", JOB), ("DELETE", JOB), ("GET", EVENTS), ("POST", f"{JOB}/cancel"), ("POST", AGAIN), ("GET", FILM),
-        ("GET", ALL), ("POST", ALL), ("GET", SAID), ("GET", REVIEWS), ("POST", REVIEWS),
+        ("GET", ALL), ("POST", ALL), ("GET", SAID), ("GET", f"{SAID}.npy"), ("GET", f"{SAID}.json"), ("GET", REVIEWS),
+        ("POST", REVIEWS),
     )
 }  # fmt: skip
 CASES: dict[str, Case] = GONE | {
@@ -342,9 +348,9 @@ CASES: dict[str, Case] = GONE | {
     "film badly": ("GET", FILM, 400, lambda api: api.get(f"/api/v1/jobs/{UNKNOWN}/film?max_side=x")),
     "film unknown": ("GET", FILM, 404, lambda api: api.get(f"/api/v1/jobs/{UNKNOWN}/film")),
     "film lost": ("GET", FILM, 500, lambda api: api.get(f"/api/v1/jobs/{succeed(api)}/film")),
-    "heatmap": ("GET", SAID, 200, lambda api: api.get(f"/api/v1/jobs/{succeed(api)}/explanations/grad_cam")),
-    "map": ("GET", SAID, 200, lambda api: api.get(f"/api/v1/jobs/{succeed(api)}/explanations/grad_cam.npy")),
-    "numbers": ("GET", SAID, 200, lambda api: ask_and_get(api, ".json")),
+    "heatmap": ("GET", SAID, 200, lambda api: get_map(api, "grad_cam")),
+    "map": ("GET", f"{SAID}.npy", 200, lambda api: get_map(api, "grad_cam.npy")),
+    "numbers": ("GET", f"{SAID}.json", 200, lambda api: ask_and_get(api, ".json")),
     "no map yet": ("GET", SAID, 202, ask_and_get),
     "ask": ("POST", ALL, 202, lambda api: ask(api, succeed(api))),
     "ask twice": ("POST", ALL, 200, ask_twice),
@@ -356,7 +362,10 @@ CASES: dict[str, Case] = GONE | {
     "ask too often": ("POST", ALL, 429, ask_too_often),
     "explanations": ("GET", ALL, 200, ask_and_list),
     "explanations unknown": ("GET", ALL, 404, lambda api: api.get(f"/api/v1/jobs/{UNKNOWN}/explanations")),
-    "no map": ("GET", SAID, 404, lambda api: api.get(f"/api/v1/jobs/{succeed(api)}/explanations/x")),
+    "no map yet either": ("GET", f"{SAID}.npy", 202, lambda api: ask_and_get(api, ".npy")),
+    "no such map": ("GET", f"{SAID}.npy", 404, lambda api: get_map(api, "x.npy")),
+    "no such numbers": ("GET", f"{SAID}.json", 404, lambda api: get_map(api, "x.json")),
+    "no map": ("GET", SAID, 404, lambda api: get_map(api, "x")),
     "review": ("POST", REVIEWS, 200, lambda api: say(api, succeed(api))),
     "review badly": ("POST", REVIEWS, 400, lambda api: say(api, succeed(api), "a name")),
     "review without the right": ("POST", REVIEWS, 403, lambda api: say(auditor(api), succeed(api))),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response
 
 from shared import private_files
 from shared.settings import Settings
@@ -27,6 +28,7 @@ from web.api import (
     webhooks,
 )
 from web.backpressure import Backpressure
+from web.parsing import lower_ids
 from web.waiting import WaitingRoom
 
 FORM_MEMORY_BYTES = 256 * 1024
@@ -62,6 +64,7 @@ def create_app(resources: Resources) -> Flask:
     app.extensions[WAITING_ROOM] = room
     gate = Backpressure(resources.database, settings)
     access.register(app)
+    app.url_value_preprocessor(lower_ids)
     bodies.register(app, bodies.Budget(settings.upload_budget_bytes, settings.max_upload_bytes))
     problems.register(app)
     security.register(app, resources)
@@ -83,7 +86,7 @@ def create_app(resources: Resources) -> Flask:
 
     @app.get("/api/v1/openapi.json")
     def get_openapi() -> Response:
-        return jsonify(openapi.build_document(PACKAGE_VERSION))
+        return Response(json.dumps(openapi.build_document(PACKAGE_VERSION)), mimetype="application/json")
 
     return app
 

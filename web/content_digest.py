@@ -58,5 +58,6 @@ def _promised(given: str | None) -> str | None:
     digests = {found[1]: base64.b64decode(found[2]) for found in members if found}
     promised = digests.get("sha-256")
     if not all(members) or (promised is not None and len(promised) != SHA256_BYTES):
-        raise InvalidRequest("Content-Digest must be like `sha-256=:<32 bytes in base64>:`.")
+        told = "must be like `sha-256=:<32 bytes in base64>:`"
+        raise InvalidRequest(f"Content-Digest {told}.", [("Content-Digest", told)])
     return None if promised is None else promised.hex()

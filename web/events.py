@@ -70,7 +70,8 @@ class EventStream:
             InvalidRequest: no event has that number yet.
         """
         if after > trail.newest_seq:
-            raise InvalidRequest("Last-Event-ID is the number of an event that is yet to come.")
+            told = "is the number of an event that is yet to come"
+            raise InvalidRequest(f"Last-Event-ID {told}.", [("Last-Event-ID", told)])
         self._waiter.give(trail.events)
         last = trail.events[-1]
         return not last.done or last.seq > after

@@ -17,7 +17,7 @@ Parsed = TypeVar("Parsed", bound=BaseModel)
 Place = tuple[int | str, ...]
 """Of a field, as pydantic tells it."""
 
-JOB_ID_LENGTH: Final = 36
+ID_LENGTH: Final = 36
 
 MOST_JSON_BYTES: Final = 16 * 1024
 """Of a request: each asks for a word or two, and what is parsed takes thirty times as much room."""
@@ -87,7 +87,13 @@ def checked_batch_id(batch_id: str) -> str:
 
 def is_id(given: str) -> bool:
     """Whether it has the form of our ids."""
-    return len(given) == JOB_ID_LENGTH and not set(given) - set("0123456789abcdef-")
+    return len(given) == ID_LENGTH and not set(given) - set("0123456789abcdef-")
+
+
+def lower_ids(_endpoint: str | None, values: dict[str, str] | None) -> None:
+    """In an address, before its view is called: some write UUIDs in capitals."""
+    if values:
+        values.update({name: value.lower() for name, value in values.items() if name.endswith("_id")})
 
 
 def idempotency_key() -> str | None:
@@ -100,7 +106,8 @@ def idempotency_key() -> str | None:
     if key is None:
         return None
     if not key.strip() or len(key) > 128 or not key.isprintable():  # noqa: PLR2004  the column's width
-        raise InvalidRequest("Idempotency-Key must be 1 to 128 printable characters.")
+        told = "must be 1 to 128 printable characters"
+        raise InvalidRequest(f"Idempotency-Key {told}.", [("Idempotency-Key", told)])
     return key
 
 

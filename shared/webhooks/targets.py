@@ -40,6 +40,10 @@ def check_on(settings: Settings) -> None:
         raise WebhooksOff("Webhooks are off; the service's operator switches them on by PLAINFILM_WEBHOOKS=true.")
 
 
+def _refused(why: str) -> InvalidRequest:
+    return InvalidRequest(why, [("#/url", why)])
+
+
 def check_url(url: str, *, allow_private: bool) -> None:
     """Return where this address may be given to a webhook. Whether its host is public, too, shows when it is sent to.
 
@@ -48,19 +52,19 @@ def check_url(url: str, *, allow_private: bool) -> None:
     """
     parts = _split(url)
     if parts is None or parts.scheme not in {"http", "https"}:
-        raise InvalidRequest("The address is no http or https URL.")
+        raise _refused("The address is no http or https URL.")
     if "@" in parts.netloc:
-        raise InvalidRequest("The address must not hold a user or a password; what is sent is signed.")
+        raise _refused("The address must not hold a user or a password; what is sent is signed.")
     if "#" in url:
-        raise InvalidRequest("The address must not have a fragment.")
+        raise _refused("The address must not have a fragment.")
     if not HOST.fullmatch(parts.netloc if parts.port is None else parts.netloc.rpartition(":")[0]):
-        raise InvalidRequest("The address has no host that can be used; write other letters than ASCII as xn--….")
+        raise _refused("The address has no host that can be used; write other letters than ASCII as xn--….")
     if allow_private:
         return
     if parts.scheme != "https":
-        raise InvalidRequest("The address must begin with https://.")
+        raise _refused("The address must begin with https://.")
     if _is_private_literal(parts.hostname or ""):
-        raise InvalidRequest("The address is not one of the public internet.")
+        raise _refused("The address is not one of the public internet.")
 
 
 def resolve(host: str, port: int) -> list[str]:

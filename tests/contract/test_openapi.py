@@ -40,6 +40,9 @@ BATCHES = "/api/v1/batches"
 LOOKS_FIRST = {("POST", "/api/v1/jobs/{job_id}/again"), ("POST", "/api/v1/batches/{batch_id}/cancel")}
 """For what is not there: nothing is written."""
 
+TOLD_HEADERS = ("Location", "Retry-After", "Link", "ETag", "Preference-Applied", "WWW-Authenticate", "RateLimit")
+"""Where they come they are described."""
+
 CHECKED_IN = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
 
 OPEN = {"/livez", "/readyz"}
@@ -108,7 +111,10 @@ def test_query_parameters_are_those_that_are_read(document: Document) -> None:
     listed = {p["name"]: p for p in document["paths"]["/api/v1/jobs"]["get"]["parameters"]}
     assert listed.keys() == wire.ListQuery.model_fields.keys()
     assert (listed["limit"]["schema"]["minimum"], listed["limit"]["schema"]["maximum"]) == (1, 200)
-    assert listed["status"]["schema"]["anyOf"][0]["enum"] == [state.value for state in JobState]
+    assert listed["status"]["schema"] == {"$ref": "#/components/schemas/JobState"}
+    assert document["components"]["schemas"]["JobState"]["enum"] == [state.value for state in JobState]
+    assert listed["batch"]["schema"] == {"type": "string", "format": "uuid", "pattern": wire.ID_PATTERN}
+    assert not [name for name, parameter in listed.items() if "null" in str(parameter["schema"])]
     sent = {p["name"] for p in document["paths"]["/api/v1/jobs"]["post"]["parameters"]}
     headers = {"Idempotency-Key", "Prefer", "Cache-Control", "Content-Digest", "traceparent"}
     assert sent == {*wire.SubmitQuery.model_fields, *headers}
@@ -137,8 +143,21 @@ def test_a_problem_answer_names_codes_that_exist(document: Document) -> None:
     for methods in document["paths"].values():
         for operation in methods.values():
             for status, response in operation["responses"].items():
-                told = re.findall(r"\w+", response["description"].partition("code: ")[2])
-                assert {(status, code) for code in told} <= known
+                assert {(status, code) for code in codes_of(response)} <= known
+
+
+def codes_of(answer: Document) -> list[str]:
+    """Those that an answer may carry, by its description."""
+    return re.findall(r"\w+", answer["description"].partition("code: ")[2])
+
+
+def test_every_operation_is_of_one_part(document: Document) -> None:
+    """Generators make a file of each tag; what receivers are sent has its own, lest it takes another's place."""
+    known = {tag["name"] for tag in document["tags"]}
+    tags = {tag for methods in document["paths"].values() for each in methods.values() for tag in each["tags"]}
+    sent = {tag for methods in document["webhooks"].values() for each in methods.values() for tag in each["tags"]}
+    assert tags | sent == known
+    assert not tags & sent
 
 
 # -- answers ---------------------------------------------------------------------------------------------------------
@@ -149,8 +168,9 @@ def check(document: Document, method: str, template: str, response: TestResponse
     described = document["paths"][template][method.lower()]["responses"]
     assert str(response.status_code) in described, (method, template, response.status_code, response.text)
     answer = described[str(response.status_code)]
-    for name in answer.get("headers", {}):
-        assert name in response.headers, name
+    headers = answer.get("headers", {})
+    assert {name for name, header in headers.items() if header["required"]} <= set(response.headers.keys())
+    assert {name for name in TOLD_HEADERS if name in response.headers} <= headers.keys()
     if "content" not in answer:
         assert response.data == b""
         return
@@ -158,6 +178,8 @@ def check(document: Document, method: str, template: str, response: TestResponse
     if response.mimetype.endswith("json"):
         whole = {**answer["content"][response.mimetype]["schema"], "components": document["components"]}
         Draft202012Validator(whole, format_checker=FormatChecker()).validate(response.json)
+    if response.mimetype == "application/problem+json":
+        assert (response.json or {})["code"] in codes_of(answer)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -229,7 +251,7 @@ def test_every_operation_is_tried(document: Document) -> None:
         for method, operation in methods.items()
         for status in operation["responses"]
     }
-    common = {"401", "403", "503", "507"}
+    common = {"401", "403", "503", "507", "default"}
     assert not {case for case in described - tried if case[2] not in common}
 
 

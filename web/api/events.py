@@ -41,5 +41,6 @@ def last_event_id() -> int:
     if not given:
         return 0
     if not (given.isascii() and given.isdigit()) or len(given) > MOST_DIGITS:
-        raise InvalidRequest("Last-Event-ID must be the `id` of an event of this stream, a whole number.")
+        told = "must be the `id` of an event of this stream, a whole number"
+        raise InvalidRequest(f"Last-Event-ID {told}.", [("Last-Event-ID", told)])
     return int(given)

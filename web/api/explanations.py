@@ -17,6 +17,8 @@ from web.api.pictures import png
 from web.offload import draw, read
 from web.parsing import checked_id, parse_form, parse_json
 
+FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+
 
 def create_blueprint(resources: Resources) -> Blueprint:
     """The routes over `resources`."""
@@ -34,17 +36,26 @@ def create_blueprint(resources: Resources) -> Blueprint:
         is_done = all(each.done for each in found.explanations)
         return _json_response(found.model_dump_json(), 200, is_done=is_done)
 
-    @api.get("/<method>")
+    @api.get("/<method>.json")
     def get_explanation(job_id: str, method: str) -> Response:
-        name, dot, kind = method.partition(".")
-        if kind not in {"", "npy", "json"} or (dot and not kind):
+        found = explain.get_one(resources, g.principal, checked_id(job_id), method)
+        return _json_response(found.model_dump_json(), 200, is_done=found.done)
+
+    @api.get("/<method>.npy")
+    def get_saliency(job_id: str, method: str) -> Response:
+        return answer_map(checked_id(job_id), method, is_raw=True)
+
+    @api.get("/<method>")
+    def get_heatmap(job_id: str, method: str) -> Response:
+        if "." in method:
             raise NotFound("An explanation is a PNG, or with `.npy` its raw map, or with `.json` what is known of it.")
-        found = explain.get_one(resources, g.principal, checked_id(job_id), name)
-        if kind == "json":
-            return _json_response(found.model_dump_json(), 200, is_done=found.done)
+        return answer_map(checked_id(job_id), method, is_raw=False)
+
+    def answer_map(job_id: str, method: str, *, is_raw: bool) -> Response:
+        found = explain.get_one(resources, g.principal, job_id, method)
         if found.sha256 is None and found.error is None:
             return _detail_response(found)
-        return _answer_map(resources, g.principal, job_id, found, is_raw=kind == "npy")
+        return _answer_map(resources, g.principal, job_id, found, is_raw=is_raw)
 
     return api
 
@@ -55,9 +66,9 @@ def parse_request() -> wire.ExplanationRequest:
     Raises:
         InvalidRequest: names what is wrong; the methods, where there is no such one.
     """
-    if request.is_json:
-        return parse_json(wire.ExplanationRequest)
-    return parse_form(wire.ExplanationRequest)
+    if request.mimetype in FORMS:
+        return parse_form(wire.ExplanationRequest)
+    return parse_json(wire.ExplanationRequest)
 
 
 def _answer_map(

@@ -7,6 +7,7 @@ import io
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from functools import partial
 from itertools import chain
 from typing import Final
@@ -75,6 +76,11 @@ def _look(sql: Session, tenant: str, query: wire.ListQuery) -> tuple[wire.JobLis
     return found, review.of_rows(sql, found.jobs)
 
 
+def _utc(at: datetime) -> str:
+    """As JSON has it."""
+    return at.isoformat().replace("+00:00", "Z")
+
+
 def as_row(job: wire.Job, reviews: Sequence[wire.Review]) -> list[str]:
     """A job's cells, in the order of `COLUMNS`; empty where it has nothing to say."""
     result, model = job.result, job.model
@@ -82,8 +88,8 @@ def as_row(job: wire.Job, reviews: Sequence[wire.Review]) -> list[str]:
     found: list[object] = [
         job.id, job.status, result and result.verdict, *shares, result and result.other_probability,
         " ".join(result.prediction_set) if result else None, " ".join(result.reasons) if result else None,
-        job.priority, job.attempt, job.cached, job.created_at.isoformat(),
-        job.finished_at and job.finished_at.isoformat(),
+        job.priority, job.attempt, job.cached, _utc(job.created_at),
+        job.finished_at and _utc(job.finished_at),
         job.input.sha256, job.input.pixels_sha256, model and model.name, model and model.version,
         model and model.sha256, model and model.preprocessing, result and result.device,
         result and result.code_version, job.error and job.error.code,

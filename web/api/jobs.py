@@ -27,6 +27,8 @@ RAW_TYPES = frozenset(
 LIMIT = "waiting-films"
 """The name of the one quota that draft-ietf-httpapi-ratelimit-headers-10 tells: of no window, but of films waiting."""
 
+IDENTITY = "identity"
+
 TOLD_CHARACTERS = 64
 """So much of a name that came is told back."""
 
@@ -140,9 +142,11 @@ def read_upload() -> bytes:
     Raises:
         Malformed: no film, more than one, or not all of it.
         TooLarge, TooSlow, UploadsFull: as `web/bodies.py` says.
-        UnsupportedFormat: neither form.
+        UnsupportedFormat: neither form, or a compressed one.
     """
-    kind = request.mimetype
+    kind, coding = request.mimetype, request.headers.get("Content-Encoding", IDENTITY)
+    if coding.strip().lower() != IDENTITY:
+        raise UnsupportedFormat(f"Send it as it is, without Content-Encoding (came: {coding[:TOLD_CHARACTERS]}).")
     if kind == FORM:
         return _not_empty(_read_part())
     if kind not in RAW_TYPES:
@@ -155,6 +159,9 @@ def read_upload() -> bytes:
 
 def _read_part() -> bytes:
     """The part `file`, the only one that has a file name."""
+    misplaced = sorted(wire.SubmitQuery.model_fields.keys() & request.form.keys())
+    if misplaced:
+        raise Malformed(f"'{misplaced[0]}' belongs into the address: POST /api/v1/jobs?{misplaced[0]}=…")
     names = [name for name, _ in request.files.items(multi=True)]
     if names == ["file"]:
         return contents(request.files["file"])

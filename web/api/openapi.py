@@ -22,8 +22,6 @@ from shared.errors import (
     IllegalTransition,
     InvalidRequest,
     JobDeleted,
-    NotExplainable,
-    NotFound,
     NotFrontalFilm,
     QueueFull,
     StorageDown,
@@ -35,19 +33,21 @@ from shared.errors import (
     UnsupportedFormat,
     WaitersFull,
 )
-from web.api import openapi_webhooks
+from web.api import openapi_explanations, openapi_webhooks
 from web.api.openapi_parts import (
+    AGAIN_UNLESS_DONE,
     BINARY,
     OF_BODY,
     OF_JOB,
     Json,
-    Problems,
     bytes_of,
     json_of,
+    make_binary,
     make_operation,
     make_parameter,
     make_problems,
     make_query,
+    seconds_header,
     text_header,
 )
 from web.waiting import LONGEST_WAIT_S
@@ -70,7 +70,16 @@ MODELS: tuple[type[BaseModel], ...] = (
 )
 EMPTY_DIGEST = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"
 """Of no bytes: an example of the form."""
-SHOWN_RAW_TYPES = ("image/png", "image/jpeg", "application/dicom", "application/octet-stream")
+SHOWN_RAW_TYPES = ("application/octet-stream", "image/png", "image/jpeg", "application/dicom")
+"""The first is what some clients send whatever they were given: what a film is goes by its content."""
+RECEIVER = "receiver"
+TAGS = {
+    "jobs": "films, their answers, pictures, explanations, reviews and audit trails",
+    "batches": "films that are sent together",
+    "webhooks": "addresses that the ends of jobs are told to",
+    "service": "for operators",
+    RECEIVER: "what those addresses are sent; a client has no use for it",
+}
 OF_WAITING = (TenantWaitersFull, WaitersFull)
 OF_ROOM = (TenantQueueFull, QueueFull, StorageFull, StorageDown)
 OF_SUBMISSION = (
@@ -78,6 +87,9 @@ OF_SUBMISSION = (
     TooManyPixels, NotFrontalFilm, DecodeLimit, DecoderBusy, IdempotencyMismatch,
 )  # fmt: skip
 OF_REPETITION = (*OF_JOB, *OF_ROOM, InvalidRequest, Forbidden, Conflict, IdempotencyMismatch, BlobMissing)
+APPLIED = text_header("`wait=N`, where that was heeded", is_sure=False)
+NEXT = {"Link": text_header('the next page, `rel="next"`, where there is one', is_sure=False)}
+UNCHANGED = {"description": "unchanged since the ETag in `If-None-Match`"}
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 SUMMARY = (
     "Classifies chest X-rays asynchronously: submit a film, wait for its job, read the verdict and its saliency map. "
@@ -100,8 +112,9 @@ def build_document(version: str) -> Json:
         "info": {"title": "plainfilm", "version": version, "description": SUMMARY, "license": LICENSE},
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}],
-        "paths": _paths(),
-        "webhooks": openapi_webhooks.build_webhooks(),
+        "tags": [{"name": name, "description": meaning} for name, meaning in TAGS.items()],
+        "paths": {path: _tagged(path, methods) for path, methods in _paths().items()},
+        "webhooks": openapi_webhooks.build_webhooks(RECEIVER),
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "an API key, `pf_…`"}},
             "schemas": schemas["$defs"],
@@ -109,23 +122,26 @@ def build_document(version: str) -> Json:
     }  # fmt: skip
 
 
+def _tagged(path: str, methods: Json) -> Json:
+    """Each operation with its tag: clients make a class of each, and a file."""
+    part = path.removeprefix("/api/v1/").partition("/")[0].partition(".")[0]
+    tag = part if part in TAGS else "service"
+    return {method: {"tags": [tag], **operation} for method, operation in methods.items()}
+
+
 def to_text() -> str:
-    """As docs/openapi.json has it: in an order that stays, of no version, so that it changes with the API alone."""
-    return json.dumps(build_document("unversioned"), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    """As docs/openapi.json has it: of no version, so that it changes with the API alone."""
+    return json.dumps(build_document("unversioned"), indent=2, ensure_ascii=False) + "\n"
 
 
 def _paths() -> Json:
     job_id = [make_parameter("job_id", "path", {"type": "string", "format": "uuid"}, "the job's id")]
-    names = {"type": "string", "examples": ["grad_cam", "grad_cam.npy", "grad_cam.json"]}
-    method = [*job_id, make_parameter("method", "path", names,
-                                  "saliency method: heatmap; `.npy`: the raw map; `.json`: its numbers")]  # fmt: skip
     max_side = [*job_id, make_parameter("max_side", "query", {"type": "integer", "minimum": 16, "maximum": 4096},
                                     "longest side of the PNG in pixels", required=False)]  # fmt: skip
     return {
         "/api/v1/jobs": {
             "post": _submit(),
-            "get": make_operation("listJobs", "List jobs, newest first", "JobList", make_query(wire.ListQuery),
-                                  [InvalidRequest]),
+            "get": _list_jobs(),
         },
         "/api/v1/jobs.csv": {"get": _export()},
         "/api/v1/jobs/{job_id}": {"get": _get_job(job_id), "delete": _delete_job(job_id)},
@@ -135,13 +151,9 @@ def _paths() -> Json:
                                    [Forbidden, *OF_JOB, IllegalTransition, StorageFull])
         },
         "/api/v1/jobs/{job_id}/again": {"post": _classify_again(job_id)},
-        "/api/v1/jobs/{job_id}/film": {"get": _binary("getFilm", "The film as PNG", max_side, ["image/png"],
+        "/api/v1/jobs/{job_id}/film": {"get": make_binary("getFilm", "The film as PNG", max_side, ["image/png"],
                                                         [InvalidRequest, *OF_JOB, BlobMissing, StorageDown])},
-        "/api/v1/jobs/{job_id}/explanations": {
-            "post": _request_explanation(job_id),
-            "get": make_operation("listExplanations", "The explanations of a job", "ExplanationList", job_id, OF_JOB),
-        },
-        "/api/v1/jobs/{job_id}/explanations/{method}": {"get": _get_explanation(method)},
+        **openapi_explanations.build_paths(job_id),
         "/api/v1/jobs/{job_id}/reviews": {
             "post": _review(job_id),
             "get": make_operation("listReviews", "What readers say of a job's film", "ReviewList", job_id, OF_JOB),
@@ -153,6 +165,13 @@ def _paths() -> Json:
         "/readyz": {"get": _open("readyz", "Database, schema, broker, workers", json_of("Readiness"), not_ready=True)},
         "/metrics": {"get": _metrics()},
     }  # fmt: skip
+
+
+def _list_jobs() -> Json:
+    words = "List jobs, newest first"
+    operation = make_operation("listJobs", words, "JobList", make_query(wire.ListQuery), [InvalidRequest])
+    operation["responses"]["200"]["headers"] = NEXT
+    return operation
 
 
 def _submit() -> Json:
@@ -170,7 +189,7 @@ def _submit() -> Json:
     operation = make_operation("submitJob", "Submit a film", "Job", parameters, OF_SUBMISSION)
     operation["requestBody"] = {
         "required": True,
-        "content": {"multipart/form-data": {"schema": form}} | bytes_of(SHOWN_RAW_TYPES),
+        "content": bytes_of(SHOWN_RAW_TYPES) | {"multipart/form-data": {"schema": form}},
     }
     return _accepting(operation)
 
@@ -186,7 +205,7 @@ def _classify_again(parameters: list[Json]) -> Json:
 def _accepting(operation: Json) -> Json:
     """202, or 200 where the job that was made has ended."""
     location = text_header("the job")
-    later = {"description": "seconds until polling makes sense", "schema": {"type": "integer"}}
+    later = seconds_header("until polling makes sense")
     limits = {
         "RateLimit-Policy": text_header("`q`: how many films your tenant may have waiting"),
         "RateLimit": text_header("`r`: how many more, approximately; `t` of a 429: seconds until there may be room"),
@@ -194,12 +213,12 @@ def _accepting(operation: Json) -> Json:
     operation["responses"]["202"] = {
         "description": "accepted; the job has not ended",
         "content": json_of("Job"),
-        "headers": {"Location": location, "Retry-After": later, **limits},
+        "headers": {"Location": location, "Retry-After": later, "Preference-Applied": APPLIED, **limits},
     }
-    operation["responses"]["429"]["headers"] = limits
+    operation["responses"]["429"]["headers"] |= limits
     operation["responses"]["200"] |= {
         "description": "accepted, and the job has ended",
-        "headers": {"Location": location},
+        "headers": {"Location": location, "Preference-Applied": APPLIED},
     }
     return operation
 
@@ -213,9 +232,11 @@ def _batches() -> Json:
         "createBatch", words, "Batch", [key], [InvalidRequest, Forbidden, UnsupportedFormat, StorageFull]
     )
     create["responses"]["201"] = create["responses"].pop("200") | {"headers": {"Location": text_header("the batch")}}
-    look = make_operation("getBatch", "What has become of a batch's films", "Batch", batch_id, [BatchNotFound])
-    look["responses"]["200"]["headers"] = {"ETag": text_header("of its counts")}
-    look["responses"]["304"] = {"description": "unchanged since the ETag in `If-None-Match`"}
+    words = "What has become of a batch's films"
+    look = make_operation("getBatch", words, "Batch", [*batch_id, _known()], [BatchNotFound])
+    headers = {"ETag": text_header("of its counts"), "Retry-After": AGAIN_UNLESS_DONE}
+    look["responses"]["200"]["headers"] = headers
+    look["responses"]["304"] = UNCHANGED | {"headers": headers}
     words = "Cancel all jobs of a batch that have not ended; what is sent into it meanwhile may go on"
     cancel = make_operation("cancelBatch", words, "Batch", batch_id, [Forbidden, BatchNotFound, StorageFull])
     return {
@@ -223,6 +244,11 @@ def _batches() -> Json:
         "/api/v1/batches/{batch_id}": {"get": look},
         "/api/v1/batches/{batch_id}/cancel": {"post": cancel},
     }
+
+
+def _known() -> Json:
+    return make_parameter("If-None-Match", "header", {"type": "string"},
+                      "the ETag of a known answer: 304 where nothing has changed", required=False)  # fmt: skip
 
 
 def _prefer() -> Json:
@@ -248,22 +274,9 @@ def _follow_job(parameters: list[Json]) -> Json:
     operation["responses"]["200"] = {
         "description": "from the first one, or after `Last-Event-ID`. Type `status`, at last `done`; `data` is a "
         "JobEvent. A comment comes every 15 s; the stream ends after `done`, and after ten minutes",
-        "content": {"text/event-stream": {}},
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
     operation["responses"]["204"] = {"description": "the job has ended, and its last event was seen"}
-    return operation
-
-
-def _request_explanation(parameters: list[Json]) -> Json:
-    operation = make_operation("requestExplanation", "Ask for an explanation; one that is there is answered as it is",
-                           "ExplanationDetail", parameters,
-                           [*OF_BODY, Forbidden, *OF_JOB, NotExplainable, TenantQueueFull, StorageFull])  # fmt: skip
-    schema = {"schema": {"$ref": "#/components/schemas/ExplanationRequest"}}
-    operation["requestBody"] = {
-        "required": True,
-        "content": {"application/json": schema, "application/x-www-form-urlencoded": schema},
-    }
-    operation["responses"]["202"] = _unfinished()
     return operation
 
 
@@ -285,31 +298,21 @@ def _get_audit(parameters: list[Json]) -> Json:
         "read that of a deleted one"
     )
     every = [*parameters, *make_query(audit_wire.AuditQuery)]
-    return make_operation("getAudit", words, "AuditTrail", every, [InvalidRequest, Forbidden, *OF_JOB])
-
-
-def _get_explanation(parameters: list[Json]) -> Json:
-    operation = _binary("getExplanation", "A heatmap as PNG, the raw saliency map, or what is known of it", parameters,
-                        ["image/png", "application/octet-stream"], [*OF_JOB, NotFound])  # fmt: skip
-    operation["responses"]["200"]["content"] |= json_of("ExplanationDetail")
-    operation["responses"]["202"] = _unfinished()
+    operation = make_operation("getAudit", words, "AuditTrail", every, [InvalidRequest, Forbidden, *OF_JOB])
+    operation["responses"]["200"]["headers"] = NEXT
     return operation
 
 
-def _unfinished() -> Json:
-    headers = {
-        "Location": {"description": "what is known of it", "schema": {"type": "string"}},
-        "Retry-After": {"description": "seconds until asking again makes sense", "schema": {"type": "integer"}},
-    }
-    return {"description": "not computed yet", "content": json_of("ExplanationDetail"), "headers": headers}
-
-
 def _get_job(parameters: list[Json]) -> Json:
-    operation = make_operation("getJob", "One job with its result", "Job", [*parameters, _prefer()],
+    operation = make_operation("getJob", "One job with its result", "Job", [*parameters, _prefer(), _known()],
                                [*OF_JOB, *OF_WAITING])  # fmt: skip
-    etag = {"schema": {"type": "string"}, "description": "of the job's state"}
-    operation["responses"]["200"]["headers"] = {"ETag": etag}
-    operation["responses"]["304"] = {"description": "unchanged since the ETag in `If-None-Match`"}
+    headers = {
+        "ETag": text_header("of the job's state"),
+        "Retry-After": AGAIN_UNLESS_DONE,
+        "Preference-Applied": APPLIED,
+    }
+    operation["responses"]["200"]["headers"] = headers
+    operation["responses"]["304"] = UNCHANGED | {"headers": headers}
     return operation
 
 
@@ -317,6 +320,7 @@ def _export() -> Json:
     operation = make_operation("exportJobs", "All such jobs as a table, newest first, a line each", "Job",
                            make_query(wire.ExportQuery), [InvalidRequest])  # fmt: skip
     operation["responses"]["200"]["content"] = {"text/csv": {"schema": {"type": "string"}}}
+    operation["responses"]["200"]["headers"] = {"Content-Disposition": text_header("a name for the file")}
     return operation
 
 
@@ -326,11 +330,6 @@ def _delete_job(parameters: list[Json]) -> Json:
     del operation["responses"]["200"]
     operation["responses"]["204"] = {"description": "it is deleted; who asks for it from now on is answered 410"}
     return operation
-
-
-def _binary(name: str, summary: str, parameters: list[Json], types: list[str], problems: Problems) -> Json:
-    responses = {"200": {"description": summary, "content": bytes_of(types)}} | make_problems(problems)
-    return {"operationId": name, "summary": summary, "parameters": parameters, "responses": responses}
 
 
 def _metrics() -> Json:

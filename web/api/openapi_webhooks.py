@@ -88,11 +88,11 @@ def build_paths() -> Json:
     }
 
 
-def build_webhooks() -> Json:
-    """What receivers are sent."""
+def build_webhooks(tag: str) -> Json:
+    """What receivers are sent, under a tag of its own."""
     return {
-        "jobEnded": {"post": _sent("jobEnded", "A job has ended", "JobEnded")},
-        "ping": {"post": _sent("ping", "An admin tries the webhook", "Ping")},
+        "jobEnded": {"post": _sent("jobEnded", "A job has ended", "JobEnded") | {"tags": [tag]}},
+        "ping": {"post": _sent("ping", "An admin tries the webhook", "Ping") | {"tags": [tag]}},
     }
 
 

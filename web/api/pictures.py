@@ -47,5 +47,6 @@ def _max_side() -> int | None:
         return None
     is_number = given.isascii() and given.isdigit() and len(given) <= len(str(MAX_SIDE_PX))
     if not is_number or not MIN_SIDE_PX <= int(given) <= MAX_SIDE_PX:
-        raise InvalidRequest(f"max_side must be a number of pixels from {MIN_SIDE_PX} to {MAX_SIDE_PX}.")
+        told = f"must be a number of pixels from {MIN_SIDE_PX} to {MAX_SIDE_PX}"
+        raise InvalidRequest(f"max_side {told}.", [("max_side", told)])
     return int(given)

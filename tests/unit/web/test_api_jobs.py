@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -13,6 +14,7 @@ from shared.domain import Priority
 from shared.wiring import Resources
 from tests.api import Api, make_key, make_tenant
 from tests.api_answers import UNKNOWN, job_of, problem
+from tests.factories import make_png
 from tests.fakes import MemoryBlobs
 from tests.jobs import claim, finish, make_job
 
@@ -246,3 +248,42 @@ def test_the_document_is_served_to_anybody(api: Api) -> None:
     """Without a key, as JSON."""
     response = api.client.get("/api/v1/openapi.json")
     assert (response.status_code, json.loads(response.data)["openapi"]) == (200, "3.1.0")
+
+
+def test_an_id_in_capitals_is_the_same_id(api: Api) -> None:
+    """Some programs write UUIDs so: in an address, and where a list asks for a batch."""
+    job = api.submit().json or {}
+    capital = job["id"].upper()
+    assert (api.get(f"/api/v1/jobs/{capital}").json or {})["id"] == job["id"]
+    assert api.get(f"/api/v1/jobs/{capital}/audit").status_code == 200
+    batch_id = (api.request("POST", "/api/v1/batches").json or {})["id"]
+    api.submit(query=f"?batch={batch_id.upper()}")
+    assert len((api.get(f"/api/v1/jobs?batch={batch_id.upper()}").json or {})["jobs"]) == 1
+
+
+@pytest.mark.parametrize("name", ["priority", "expires_in_s", "batch"])
+def test_a_parameter_among_a_forms_fields_is_refused(api: Api, name: str) -> None:
+    """It would go unheeded: they belong into the address."""
+    form = {"file": (io.BytesIO(make_png()), "film.png"), name: "stat"}
+    told = problem(api.request("POST", "/api/v1/jobs", data=form), 400, "malformed_request")
+    assert f"POST /api/v1/jobs?{name}=" in told.detail
+
+
+def test_a_compressed_body_is_refused_as_such(api: Api) -> None:
+    """Not as a gzip, which nobody sent."""
+    answer = api.request("POST", "/api/v1/jobs", {"Content-Type": "image/png", "Content-Encoding": "gzip"}, data=b"x")
+    assert "Content-Encoding" in problem(answer, 415, "unsupported_format").detail
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "pointer"),
+    [
+        ("/api/v1/jobs/{}/film?max_side=1", {}, "max_side"),
+        ("/api/v1/jobs/{}/events", {"Last-Event-ID": "x"}, "Last-Event-ID"),
+        ("/api/v1/jobs/{}/events", {"Last-Event-ID": "999"}, "Last-Event-ID"),
+    ],
+)
+def test_a_wrong_parameter_or_header_is_named(api: Api, path: str, headers: dict[str, str], pointer: str) -> None:
+    """As each wrong field is."""
+    answer = api.get(path.format((api.submit().json or {})["id"]), headers)
+    assert [each.pointer for each in problem(answer, 400, "invalid_request").errors] == [pointer]

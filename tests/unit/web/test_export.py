@@ -52,7 +52,7 @@ def test_a_line_says_what_the_job_says(api: Api, small: Resources) -> None:
     )
     assert (found["prediction_set"], found["reasons"], found["p_other"]) == ("normal", "", "")
     assert (found["model_sha256"], found["device"]) == (job.model.sha256, job.result.device)
-    assert found["created_at"] == job.created_at.isoformat()
+    assert found["created_at"] == job.created_at.isoformat().replace("+00:00", "Z")
     assert (rows[waiting]["status"], rows[waiting]["verdict"], rows[waiting]["model"]) == ("queued", "", "")
 
 

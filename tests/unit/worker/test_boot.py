@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from shared import samples
-from shared.db.film_folder import ABSENT, FilmFolder
+from shared.db.film_folder import UNMARKED, FilmFolder
 from shared.db.tables import WorkerHeartbeat
 from shared.errors import BadChecksum, GoldenMismatch, StorageDown
 from shared.settings import Settings
@@ -96,5 +96,5 @@ def test_a_worker_waits_for_the_first_mark(resources: Resources, tmp_path: Path)
     films = FilmFolder(tmp_path / "films", resources.database)
     with pytest.raises(StorageDown) as refused:
         awaiting.wait_for_films(films, patience_s=0)
-    assert refused.value.detail == ABSENT
+    assert refused.value.detail == UNMARKED
     assert not films.root.exists()
