@@ -14,6 +14,7 @@ import httpx
 
 from shared import audit_wire, webhook_wire, wire
 from shared.errors import AppError, NotAllowed, Unavailable
+from shared.health_wire import Readiness
 from shared.settings import Settings
 
 PATIENCE_S = 60.0
@@ -159,9 +160,9 @@ class Client:
                 return page.model_copy(update={"events": events})
             cursor = page.next_cursor
 
-    def readiness(self) -> wire.Readiness:
+    def readiness(self) -> Readiness:
         """What the service has, part by part."""
-        return wire.Readiness.model_validate_json(self._ask("GET", "/readyz").content)
+        return Readiness.model_validate_json(self._ask("GET", "/readyz").content)
 
     def add_webhook(self, url: str) -> webhook_wire.WebhookSecret:
         """An address that the ends of jobs are told to, with its secret; raises as `submit` does."""

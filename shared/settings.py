@@ -45,7 +45,9 @@ def default_home() -> Path:
 
 
 LONGEST_S: Final = 366 * 86_400.0
-"""Of a time in the settings: what is far longer overflows where it is added to a date."""
+"""What is far longer overflows where it is added to a date."""
+
+Seconds = Annotated[float, Field(gt=0, le=LONGEST_S, allow_inf_nan=False)]
 
 
 class Settings(BaseModel):
@@ -106,31 +108,15 @@ class Settings(BaseModel):
     batch_limit: int | None = Field(
         default=None, ge=1, le=256, description="films claimed at once; 8 on a CPU and 32 on a GPU unless set"
     )
-    lease_s: float = Field(
-        default=10.0,
-        gt=0,
-        le=LONGEST_S,
-        allow_inf_nan=False,
-        description="a claimed film returns to the queue this long after its worker's last sign",
+    lease_s: Seconds = Field(
+        default=10.0, description="a claimed film returns to the queue this long after its worker's last sign"
     )
-    aged_after_s: float = Field(
-        default=600.0,
-        gt=0,
-        le=LONGEST_S,
-        allow_inf_nan=False,
-        description="a film of a less urgent class that waits longer gets a turn of its own",
+    aged_after_s: Seconds = Field(
+        default=600.0, description="a film of a less urgent class that waits longer gets a turn of its own"
     )
     poll_s: float = Field(default=2.0, gt=0, le=10, description="how often a worker looks for due films without a ring")
-    ring_after_s: float = Field(
-        default=10.0,
-        gt=0,
-        le=LONGEST_S,
-        allow_inf_nan=False,
-        description="a queued film unrung for so long is rung again",
-    )
-    run_limit_s: float = Field(
-        default=60.0, gt=0, le=LONGEST_S, allow_inf_nan=False, description="a batch that takes longer ends its process"
-    )
+    ring_after_s: Seconds = Field(default=10.0, description="a queued film unrung for so long is rung again")
+    run_limit_s: Seconds = Field(default=60.0, description="a batch that takes longer ends its process")
     queue_limit: int = Field(default=50_000, ge=1, description="films that may wait; more are answered 503")
     tenant_queue_limit: int = Field(
         default=20_000, ge=1, description="films of one tenant that may wait; more are answered 429"
@@ -156,13 +142,7 @@ class Settings(BaseModel):
         allow_inf_nan=False,
         description="jobs that ended so many days ago are deleted, film and result with them; kept for good unless set",
     )
-    orphan_after_s: float = Field(
-        default=3600.0,
-        gt=0,
-        le=LONGEST_S,
-        allow_inf_nan=False,
-        description="stored films without a job row are removed after this",
-    )
+    orphan_after_s: Seconds = Field(default=3600.0, description="stored films without a job row are removed after this")
     webhooks: bool = Field(
         default=False, description="ends of jobs are told to the addresses that admins give; `plainfilm up` starts that"
     )

@@ -9,10 +9,10 @@ from typing import Literal
 from flask import Blueprint, Response
 from sqlalchemy.orm import Session
 
-from shared import wire
 from shared.db import answers, queries, schema
 from shared.errors import AppError, StorageDown
 from shared.greenlets import run_in_thread
+from shared.health_wire import Readiness
 from shared.wiring import Resources
 from web.offload import read, run_sql
 
@@ -44,7 +44,7 @@ def create_blueprint(resources: Resources) -> Blueprint:
     return health
 
 
-def readiness(resources: Resources) -> wire.Readiness:
+def readiness(resources: Resources) -> Readiness:
     """Ready where the database answers at this build's schema and its films are there; the rest is told beside it."""
     broker = "up" if resources.queue.is_up() else "down"
     database = resources.database
@@ -52,14 +52,12 @@ def readiness(resources: Resources) -> wire.Readiness:
         revision = run_sql(database, lambda: schema.current_revision(database))
         if revision != schema.HEAD:  # its tables may not be those we would ask
             state = "wrong_schema" if revision else "not_migrated"
-            return wire.Readiness(
-                ready=False, database=state, schema_version=revision or "none", broker=broker, workers=0
-            )
+            return Readiness(ready=False, database=state, schema_version=revision or "none", broker=broker, workers=0)
         crew = read(database, lambda sql: _ask_workers(sql, database.now(sql)))
     except AppError as error:
-        return wire.Readiness(ready=False, database=error.code, schema_version="unknown", broker=broker, workers=0)
+        return Readiness(ready=False, database=error.code, schema_version="unknown", broker=broker, workers=0)
     films = _films(resources)
-    return wire.Readiness(
+    return Readiness(
         ready=films == "up",
         database="up",
         schema_version=revision,

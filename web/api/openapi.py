@@ -33,6 +33,7 @@ from shared.errors import (
     UnsupportedFormat,
     WaitersFull,
 )
+from shared.health_wire import Readiness
 from web.api import openapi_explanations, openapi_webhooks
 from web.api.openapi_parts import (
     AGAIN_UNLESS_DONE,
@@ -65,7 +66,7 @@ MODELS: tuple[type[BaseModel], ...] = (
     wire.ReviewRequest,
     audit_wire.AuditTrail,
     wire.Problem,
-    wire.Readiness,
+    Readiness,
     *openapi_webhooks.MODELS,
 )
 EMPTY_DIGEST = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"

@@ -13,6 +13,7 @@ from shared.again import choose, run
 from shared.client import Client
 from shared.domain import AgainReason
 from shared.errors import Unavailable
+from shared.health_wire import Readiness
 from tests.wire_jobs import make_wire_job, make_wire_result
 
 NOW, BEFORE = "e" * 64, "d" * 64
@@ -91,7 +92,7 @@ class Service:
         self.asked.append(request)
         path = request.url.path
         if path == "/readyz":
-            ready = wire.Readiness(ready=True, database="up", schema_version="1", broker="up", workers=1,
+            ready = Readiness(ready=True, database="up", schema_version="1", broker="up", workers=1,
                                    model_sha256=self.serving)  # fmt: skip
             return httpx.Response(200, content=ready.model_dump_json())
         if path == "/api/v1/jobs":

@@ -10,20 +10,20 @@ import pytest
 from sqlalchemy import event, text, update
 from sqlalchemy.exc import OperationalError
 
-from shared import wire
 from shared.db import schema
 from shared.db.engine import Database, make_engine
 from shared.db.tables import Model, WorkerHeartbeat
+from shared.health_wire import Readiness
 from shared.wiring import Resources
 from tests.api import Api
 from tests.fakes import FixedClock, MemoryBlobs, RecordingQueue
 from tests.jobs import register_model
 
 
-def ask(resources: Resources) -> tuple[int, wire.Readiness]:
+def ask(resources: Resources) -> tuple[int, Readiness]:
     """What /readyz answers to anybody."""
     response = Api(resources, None).get("/readyz")
-    return response.status_code, wire.Readiness.model_validate_json(response.data)
+    return response.status_code, Readiness.model_validate_json(response.data)
 
 
 def with_database(resources: Resources, url: str) -> Resources:
@@ -34,7 +34,7 @@ def with_database(resources: Resources, url: str) -> Resources:
 def test_a_whole_service_is_ready(resources: Resources) -> None:
     """Database at this build's schema, broker up, no worker yet."""
     parts = {"database": "up", "schema_version": schema.HEAD, "broker": "up", "films": "up"}
-    assert ask(resources) == (200, wire.Readiness(ready=True, workers=0, **parts))
+    assert ask(resources) == (200, Readiness(ready=True, workers=0, **parts))
 
 
 def test_a_missing_broker_only_degrades(resources: Resources) -> None:
