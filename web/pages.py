@@ -200,7 +200,11 @@ def _add_open_pages(pages: Blueprint, resources: Resources) -> None:
     @pages.post(security.LEAVE)
     def leave() -> ResponseReturnValue:
         security.leave()
-        return redirect(url_for("pages.worklist"), 303)  # which says how to enter
+        return redirect(url_for("pages.left"), 303)
+
+    @pages.get("/left")
+    def left() -> str:
+        return render_template("left.html")
 
     @pages.get("/favicon.ico")
     def favicon() -> Response:

@@ -17,6 +17,7 @@ from shared import samples, verdict, wire
 from shared.db.gauges import Backlog
 from shared.db.queries import MOST_COUNTED
 from shared.domain import Priority, Verdict
+from shared.errors import BlobMissing
 from shared.manifest import ModelManifest, Rate, SplitMetrics, Thresholds
 
 Split = TypeVar("Split")
@@ -249,6 +250,11 @@ def is_sample(job: wire.Job) -> bool:
     return job.input.sha256 in samples.digests()
 
 
+def is_gone(job: wire.Job) -> bool:
+    """Whether the job failed for want of its film: there is nothing to show or to classify again."""
+    return job.error is not None and job.error.code == BlobMissing.code
+
+
 def summarize(job: wire.Job) -> str:
     """One line for those who listen rather than look."""
     film = f"Film {short_id(job.id)}: {job.status.value}"
@@ -308,6 +314,7 @@ FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
         "count_days": count_days,
         "list_unserved": list_unserved,
         "shade": shade,
+        "is_gone": is_gone,
         "is_sample": is_sample,
         "summarize": summarize,
         "describe_wait": describe_wait,

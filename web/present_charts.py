@@ -14,21 +14,23 @@ from typing import Final
 from shared.model_report import Bin, Epoch, ModelReport
 
 SIDE: Final = 200
-LEAST_RADIUS, MOST_RADIUS = 2.0, 9.0
+LEAST_RADIUS, MOST_RADIUS = 2.0, 5.5
 """Of a dot, in units; its area grows with its films."""
+FEW: Final = 10
 
 MEASURES: Final[Mapping[str, str]] = MappingProxyType({"loss": "Loss", "accuracy": "Accuracy"})
 
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A bin: where it lies, its size, and the ends of its interval."""
+    """A bin: where it lies, its size, the ends of its interval, and whether it is of fewer than `FEW` films."""
 
     x: float
     y: float
     radius: float
     low: float
     high: float
+    is_of_few: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +40,17 @@ class Course:
     Attributes:
         name: in words.
         training, validation: the points of two lines, as SVG has them.
-        ticks: height and number of the least and the most.
-        epochs: how many; `kept_x` is where the kept one lies, None where it is not known.
+        ticks: what the ends of the upright axis are; of a loss it begins at 0.
+        epochs: how many; `kept` is which one was kept, and where it lies; None where it is not known.
         words: the chart in a sentence.
     """
 
     name: str
     training: str
     validation: str
-    ticks: tuple[tuple[float, str], tuple[float, str]]
+    ticks: tuple[str, str]
     epochs: int
-    kept_x: float | None
+    kept: tuple[int, float] | None
     words: str
 
 
@@ -62,6 +64,7 @@ def draw_reliability(bins: Sequence[Bin]) -> list[Dot]:
             radius=LEAST_RADIUS + (MOST_RADIUS - LEAST_RADIUS) * math.sqrt(own.accuracy.n / most),
             low=_height(own.accuracy.low),
             high=_height(own.accuracy.high),
+            is_of_few=own.accuracy.n < FEW,
         )
         for own in bins
     ]
@@ -77,7 +80,7 @@ def draw_courses(report: ModelReport) -> list[Course]:
 def _course(history: Sequence[Epoch], kept_epoch: int | None, measure: str) -> Course:
     lines = {part: [float(getattr(own, f"{part}_{measure}")) for own in history] for part in ("train", "validation")}
     values = [value for line in lines.values() for value in line]
-    least, most = min(values), max(values)
+    least, most = (0.0 if measure == "loss" else min(values)), max(values)
     spread = (most - least) or 1.0
 
     def place(number: int) -> float:
@@ -91,20 +94,25 @@ def _course(history: Sequence[Epoch], kept_epoch: int | None, measure: str) -> C
         name=MEASURES[measure],
         training=points(lines["train"]),
         validation=points(lines["validation"]),
-        ticks=((_height(0.0), f"{least:.2f}"), (_height(1.0), f"{most:.2f}")),
+        ticks=(_show(measure, least), _show(measure, most)),
         epochs=len(history),
-        kept_x=None if kept is None else place(kept),
+        kept=None if kept is None else (kept + 1, place(kept)),
         words=_tell(measure, lines, kept),
     )
 
 
 def _tell(measure: str, lines: Mapping[str, Sequence[float]], kept: int | None) -> str:
     train, validation = lines["train"], lines["validation"]
+    ends = [_show(measure, value) for line in (train, validation) for value in (line[0], line[-1])]
     words = (
-        f"{MEASURES[measure]} over {len(train)} epochs: training from {train[0]:.2f} to {train[-1]:.2f}, "
-        f"validation from {validation[0]:.2f} to {validation[-1]:.2f}"
+        f"{MEASURES[measure]} over {len(train)} epochs: training from {ends[0]} to {ends[1]}, "
+        f"validation from {ends[2]} to {ends[3]}"
     )
-    return words if kept is None else f"{words}, {validation[kept]:.2f} at epoch {kept + 1}, which was kept"
+    return words if kept is None else f"{words}, {_show(measure, validation[kept])} at epoch {kept + 1}, which was kept"
+
+
+def _show(measure: str, value: float) -> str:
+    return f"{value:.2f}" if measure == "loss" else f"{100 * value:.0f} %"
 
 
 def _height(share: float) -> float:

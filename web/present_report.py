@@ -94,7 +94,8 @@ def _measured(name: str, meaning: str, split: SplitReport) -> Measured:
 def reached(goal: Goal) -> str:
     """Whether a goal is reached, in words; where it lies inside the interval, that the value alone says so."""
     words = REACHED[goal.reached]
-    if goal.reached is None or goal.low is None or goal.high is None or not goal.low < goal.limit < goal.high:
+    is_open = goal.low is not None and goal.high is not None and goal.low <= goal.limit <= goal.high != goal.low
+    if goal.reached is None or not is_open:
         return words
     return f"{words}, by the value alone"
 

@@ -18,7 +18,9 @@ from shared.wiring import Resources
 from web.offload import read_row, write
 
 SESSION_LIFE = timedelta(hours=8)
-OPEN_PATHS = re.compile(r"/(livez|readyz|problems|enter/[^/]+|static/.*|api/docs|api/v1/openapi\.json|favicon\.ico)")
+OPEN_PATHS = re.compile(
+    r"/(livez|readyz|problems|left|enter/[^/]+|static/.*|api/docs|api/v1/openapi\.json|favicon\.ico)"
+)
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LEAVE = "/leave"
 """Ends the caller's own session, and changes nothing else."""

@@ -114,7 +114,7 @@ def robustness(report: ModelReport) -> Section:
     if found is None:
         return Section("robustness", title, (NOT_MEASURED,))
     rows = [(change.name, words.share(change.flips), *_ends(change.flips)) for change in found.changes]
-    rows.append(("all together", words.share(found.any_change), *_ends(found.any_change)))
+    rows.append(("any of them, over all changed films", words.share(found.any_change), *_ends(found.any_change)))
     about = f"How often the verdict on a film of {code(found.split)} is another after a change that should not matter:"
     return Section("robustness", title, (about, Table(("change", "verdict flips", *RATE), tuple(rows))))
 

@@ -42,7 +42,7 @@ def test_queue_workers_and_ends_are_told(resources: Resources) -> None:
     told = page(resources)
     assert re.search(r"Bulk\s+1\s+\d\s+1 ", told)
     assert re.search(r"w1\s+alive\s+stat, routine, bulk\s+fake 1\s+passed\s+cpu", told)
-    assert re.search(r"silent:7\s+gone or deaf\s+explain\s+fake 1\s+absent\s+gpu", told)
+    assert re.search(r"silent:7\s+no sign of life\s+explain\s+fake 1\s+absent\s+gpu", told)
     assert re.search(r"failed with\s+blob_missing\s+1 ", told)
     assert "2 films in hand" in told
     assert "Nobody takes" not in told

@@ -8,6 +8,7 @@ import re
 import pytest
 from sqlalchemy import update
 
+from shared.db import jobs
 from shared.db.tables import Model, WorkerHeartbeat
 from shared.manifest import Rate, SplitMetrics
 from tests.api import Api, Browser, make_key
@@ -214,3 +215,31 @@ def test_a_film_that_waits_says_for_how_long(api: Api, person: Browser) -> None:
     assert "About 1 film ahead of it. A verdict is likely within 20 s." in second
     seen = html.unescape(re.findall(r"hx-vals='{\"seen\": \"(.*?)\"}'", second)[0])
     assert rated.request("GET", f"/jobs/{waiting[1]}/findings?seen={seen}").status_code == 204
+
+
+@pytest.mark.parametrize(("code", "is_gone"), [("blob_missing", True), ("poisoned", False)])
+def test_what_needs_a_film_that_is_gone_is_not_offered(api: Api, person: Browser, code: str, *, is_gone: bool) -> None:
+    """Neither to load it nor to classify it again; it has to be sent again."""
+    job_id = make_job(api.resources.database)
+    (held,) = claim(api.resources.database)
+    with jobs.changing(api.resources.database) as changes:
+        changes.fail(held, "w1", code, "It failed.")
+    page = person.request("GET", f"/jobs/{job_id}").text
+    told = {"data-gone=" in page, "film (PNG)" not in page, "Classify again" not in page}
+    assert told == {is_gone}
+
+
+def test_what_decided_stands_first_with_its_limit(api: Api, person: Browser) -> None:
+    """Of a film held back for another finding; the labels among themselves follow, in no label's colour."""
+    limits = make_manifest().thresholds.model_copy(update={"max_other": dict.fromkeys(LABELS, 0.3)})
+    register_model(api.resources.database)
+    manifest = make_manifest().model_copy(update={"thresholds": limits}).model_dump_json()
+    with api.resources.database.begin() as session:
+        session.execute(update(Model).values(manifest=manifest))
+    held = finish_as(api.resources, "uncertain", reasons=["other_finding"], other_probability=0.41)
+    given = finish_as(api.resources, "normal", other_probability=0.1)
+    pages = [person.request("GET", f"/jobs/{job_id}").text for job_id in (held, given)]
+    places = [(page.index("nother finding</span>"), page.index('class="bar-label">Normal<')) for page in pages]
+    assert [other < label for other, label in places] == [True, False]
+    assert ['class="bars faint"' in page for page in pages] == [True, False]
+    assert all('<rect class="limit" x="30.00%"' in page for page in pages)

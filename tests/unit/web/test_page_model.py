@@ -45,7 +45,9 @@ def test_goals_stand_with_value_interval_n_and_whether_they_are_reached(person: 
     page = show(person, resources, make_report())
     told = (("Goal", "at least 0.97"), ("Value", "0.900"), ("Interval", "0.850-0.950"), ("n", "100"))
     cells = [f'<td role="cell" class="number" data-head="{head}">{words}</td>' for head, words in told]
-    drawn = '<path class="spread" d="M85.0 6H95.0"/><path class="goal" d="M97.0 0V12"/><circle cx="90.0" cy="6" r="3"/>'
+    drawn = (
+        '<path class="spread" d="M85.0 6H95.0"/><circle cx="90.0" cy="6" r="2.2"/><path class="goal" d="M97.0 0V12"/>'
+    )
     whole = re.sub(' *<td role="cell" class="drawn">.*?</td>', "", page)
     assert drawn in page
     missed = '<td role="cell" class="number warn" data-head="Reached">No</td>'
@@ -78,6 +80,9 @@ def test_a_goal_inside_its_interval_is_reached_by_the_value_alone() -> None:
     assert present_report.reached(goal.model_copy(update={"reached": True})) == "Yes, by the value alone"
     assert present_report.reached(goal.model_copy(update={"reached": False})) == "No, by the value alone"
     assert present_report.reached(goal.model_copy(update={"reached": True, "low": 0.971})) == "Yes"
+    edge = {"limit": 0.0, "low": 0.0, "high": 0.12, "reached": True}
+    assert present_report.reached(goal.model_copy(update=edge)) == "Yes, by the value alone"
+    assert present_report.reached(goal.model_copy(update=edge | {"high": 0.0})) == "Yes"
     assert present_report.reached(goal.model_copy(update={"reached": None})) == "Not measured"
 
 
@@ -149,7 +154,9 @@ def test_probabilities_stand_beside_how_often_they_are_right(person: Browser, re
     page = show(person, resources, make_report(splits={"test": make_split()}))
     row = '<tr><th scope="row">55.0 %</th><td class="number">50.0 %</td><td class="number">8</td>'
     assert row in page
-    assert '<path class="spread" d="M110.0 110.0V90.0"/><circle cx="110.0" cy="100.0" r="4.1"/>' in page
+    few = '<circle class="dot few" cx="110.0" cy="100.0" r="3.0"/><path class="spread few" d="M110.0 110.0V90.0"/>'
+    assert few in page
+    assert '<circle class="dot" cx="194.0"' in page
     with resources.database.begin() as session:
         older = make_report(splits={"test": make_split(reliability=[])}, history=[])
         session.execute(update(Model).values(report=older.model_dump_json()))
@@ -159,10 +166,10 @@ def test_probabilities_stand_beside_how_often_they_are_right(person: Browser, re
 def test_the_course_of_learning_is_drawn_and_told(person: Browser, resources: Resources) -> None:
     """Loss and accuracy by epoch, from the least to the most; an upright line at the epoch that was kept."""
     page = show(person, resources, make_report())
-    for measure, words in (("Loss", "from 0.50 to 0.40, validation from 0.60 to 0.50"), ("Accuracy", "from 0.80")):
+    for measure, words in (("Loss", "from 0.50 to 0.40, validation from 0.60 to 0.50"), ("Accuracy", "from 80 %")):
         assert f'aria-label="{measure} over 2 epochs: training {words}' in page
-    assert '<polyline class="training" points="0.0,100.0 200.0,200.0"/>' in page
-    assert '<polyline class="validation" points="0.0,0.0 200.0,100.0"/>' in page
+    assert '<polyline class="training" points="0.0,33.3 200.0,66.7"/>' in page  # of a loss, whose axis begins at 0
+    assert '<polyline class="validation" points="0.0,200.0 200.0,100.0"/>' in page  # of an accuracy
     assert page.count('<path class="kept" d="M200.0 0V200"/>') == 2
     assert "0.50 at epoch 2, which was kept." in page
 
@@ -170,7 +177,7 @@ def test_the_course_of_learning_is_drawn_and_told(person: Browser, resources: Re
 def test_an_epoch_that_is_not_known_is_not_marked() -> None:
     """And one epoch is no course."""
     report = make_report(kept_epoch=None)
-    assert [(drawn.kept_x, "kept" in drawn.words) for drawn in draw_courses(report)] == [(None, False)] * 2
+    assert [(drawn.kept, "kept" in drawn.words) for drawn in draw_courses(report)] == [(None, False)] * 2
     assert draw_courses(report.model_copy(update={"history": report.history[:1]})) == []
 
 
@@ -181,6 +188,7 @@ def test_bins_without_films_are_drawn_small() -> None:
 
 
 def test_a_course_that_stays_the_same_is_drawn() -> None:
-    """All its numbers are equal: a line at the foot."""
+    """All its numbers are equal: a line at the head of the loss, at the foot of the accuracy."""
     flat = [Epoch(number, 0.5, 0.5, 0.5, 0.5, 1.0) for number in (1, 2)]
-    assert {drawn.training for drawn in draw_courses(make_report(history=flat))} == {"0.0,200.0 200.0,200.0"}
+    lines = [drawn.training for drawn in draw_courses(make_report(history=flat))]
+    assert lines == ["0.0,0.0 200.0,0.0", "0.0,200.0 200.0,200.0"]

@@ -214,7 +214,9 @@ def test_a_session_can_be_left(resources: Resources, role: str) -> None:
     person = Api(resources, make_key(resources.database, role=role)).browse()
     assert person.request("POST", "/leave").status_code == 403
     answer = person.request("POST", "/leave", data={"csrf_token": person.csrf_token()})
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/left")
+    told = person.request("GET", "/left")
+    assert (told.status_code, "The session has ended" in told.text, 'id="no-session"' in told.text) == (200, True, True)
     assert person.request("GET", "/", {"Accept": "text/html"}).status_code == 401
 
 

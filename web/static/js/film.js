@@ -290,7 +290,10 @@ viewer.addHandler("open", () => {
 });
 paper.addEventListener("change", seeAgain);
 viewer.addHandler("after-resize", () => (isResized = true)); // OpenSeadragon goes on to choose a zoom of its own
-viewer.addHandler("open-failed", () => (words.textContent = "The film cannot be shown; reload the page to try again."));
+viewer.addHandler("open-failed", () => {
+  words.textContent = viewer.element.dataset.gone ?? "The film cannot be shown; reload the page to try again.";
+  for (const button of document.querySelectorAll(".dial button")) button.disabled = true;
+});
 viewer.addHandler("canvas-key", (event) => {
   const key = event.originalEvent.key;
   event.preventDefaultAction = key in KEYS || "adsrfwADSRFW".includes(key); // OpenSeadragon's own letters

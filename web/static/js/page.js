@@ -201,6 +201,7 @@ function forgetEnded() {
   }
 }
 
+document.addEventListener("error", (event) => event.target.matches?.(".cell-film img") && event.target.classList.add("gone"), true);
 forgetEnded();
 setUpTheme();
 setUpKeys();
