@@ -119,12 +119,13 @@ def count_states(service: Stack) -> Counter[JobState]:
 
 
 def unseen(webs: Sequence[str], workers: Sequence[str], watch: Watch) -> list[str]:
-    """Who was not judged: each part, what it started, each web server's decoder, each in every quantity."""
+    """Who was not judged: each part, each web server's decoder, each in every quantity.
+
+    What a part may start besides counts with it, and need not be there: one web process and a solo worker have none.
+    """
     sampled = [*webs, *workers, *(f"{name} decoder" for name in webs)]
-    missing = [f"no {quantity} of {role} was seen" for role in sampled for quantity in LIMITS
-               if not watch.samples.get((role, quantity))]  # fmt: skip
-    children = [f"{name} child" for name in (*webs, *workers)]
-    return [*missing, *(f"no {role} was seen" for role in children if role not in watch.sightings)]
+    return [f"no {quantity} of {role} was seen" for role in sampled for quantity in LIMITS
+            if not watch.samples.get((role, quantity))]  # fmt: skip
 
 
 def growing(samples: Samples) -> Iterator[str]:
