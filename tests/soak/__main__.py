@@ -129,12 +129,14 @@ def unseen(webs: Sequence[str], workers: Sequence[str], watch: Watch) -> list[st
 
 
 def growing(samples: Samples) -> Iterator[str]:
-    """Say how each quantity went; those that grew."""
+    """Say how each quantity went; those that grew, and those of which there is too much."""
     for (role, quantity), seen in sorted(samples.items()):
         trend = judge(seen, LIMITS[quantity])
         say(line(role, quantity, trend))
         if trend.is_growing:
             yield f"{quantity} of {role} grows"
+        if trend.is_high:
+            yield f"{quantity} of {role}: {trend.level:.0f}, of {LIMITS[quantity].most:.0f} at most"
 
 
 def line(role: str, quantity: str, trend: Trend) -> str:

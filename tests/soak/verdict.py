@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import inf
 from statistics import median
 
 MOST_SAMPLES = 200
@@ -24,14 +25,19 @@ EDGE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How much may be gained while judged: so much, and a share of the level."""
+    """How much may be gained while judged: so much, and a share of the level; and the highest level there may be."""
 
     absolute: float
     share: float
+    most: float = inf
 
 
-LIMITS: Mapping[str, Limit] = {"memory_mib": Limit(4.0, 0.02), "descriptors": Limit(3.0, 0.02)}
-"""A byte too many a film is seen by nobody; half a kilobyte is, in 15 minutes at 20 films/s (9 MB)."""
+LIMITS: Mapping[str, Limit] = {"memory_mib": Limit(4.0, 0.02), "descriptors": Limit(3.0, 0.02, most=100.0)}
+"""A byte too many a film is seen by nobody; half a kilobyte is, in 15 minutes at 20 films/s (9 MB).
+
+With four senders a web server holds 25 descriptors. What was left open before anything is judged, at full load, does
+not grow any more: it is seen by how much there is (DECISIONS 83).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ class Trend:
         gain: by how much it grew while judged, at that pace.
         step: how much higher the end is than the start, medians of both.
         is_growing: gain or step is more than its limit.
+        is_high: the level is above the highest there may be.
     """
 
     level: float
@@ -59,6 +66,7 @@ class Trend:
     gain: float
     step: float
     is_growing: bool
+    is_high: bool
 
 
 def judge(samples: Sequence[Sample], limit: Limit) -> Trend:
@@ -73,7 +81,8 @@ def judge(samples: Sequence[Sample], limit: Limit) -> Trend:
     level = median(sample.value for sample in judged)
     slope = slope_per_s(judged)
     gain, step = slope * (judged[-1].at_s - judged[0].at_s), rise(judged)
-    return Trend(level, slope * 3600, gain, step, max(gain, step) > limit.absolute + limit.share * level)
+    is_growing = max(gain, step) > limit.absolute + limit.share * level
+    return Trend(level, slope * 3600, gain, step, is_growing, is_high=level > limit.most)
 
 
 def settled(samples: Sequence[Sample]) -> Sequence[Sample]:

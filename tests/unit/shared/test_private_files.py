@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import itertools
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
+
+import pytest
 
 from shared import private_files
 
@@ -74,3 +78,29 @@ def test_threads_that_start_together_get_one_secret(tmp_path: Path) -> None:
     assert len(seen) == 4
     assert len(set(seen)) == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["secret"]
+
+
+UNDER_GEVENT = """
+import sys
+from gevent import monkey
+monkey.patch_all()
+import os
+import gevent
+from pathlib import Path
+from shared import private_files
+from shared.greenlets import run_in_thread
+
+def sync():
+    gevent.get_hub()  # as any wait for a lock of gevent's makes one, an import's among them
+    private_files.sync(Path(sys.argv[1]))
+    return len(os.listdir("/proc/self/fd"))
+
+print(len({run_in_thread(sync) for _ in range(5)}))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_folder_is_closed_in_a_thread_that_has_a_loop_of_its_own(tmp_path: Path) -> None:
+    """The `os.close` of gevent would leave each open for good: two a film, until the process may open nothing more."""
+    command = [sys.executable, "-c", UNDER_GEVENT, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "1\n"

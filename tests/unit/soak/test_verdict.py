@@ -54,6 +54,12 @@ def test_a_single_step_near_the_end_is_growth(share: float) -> None:
     assert trend.is_growing
 
 
+def test_what_was_left_open_before_is_seen_by_how_much_there_is() -> None:
+    """940 descriptors do not grow any more."""
+    left, usual = (judge(series([level] * 360), LIMITS["descriptors"]) for level in (940, 25))
+    assert (left.is_high, left.is_growing, usual.is_high) == (True, False, False)
+
+
 def test_one_descriptor_a_minute_is_a_leak() -> None:
     """In half an hour."""
     trend = judge(series([30 + place // 12 for place in range(360)]), LIMITS["descriptors"])
