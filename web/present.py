@@ -79,6 +79,7 @@ SPLITS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 NUMBERS: Final[Mapping[int, str]] = MappingProxyType({2: "two", 3: "three", 4: "four", 5: "five"})
 MINUTE_S, HOUR_S = 60, 3600
 NEARLY_ALL = 0.999
+NO_BREAK: Final = "\N{NO-BREAK SPACE}"
 """Beyond this, one decimal would round to a certainty that no model has."""
 
 
@@ -148,12 +149,13 @@ def describe_doubts(limits: Thresholds) -> list[str]:
 
 
 def percent(share: float) -> str:
-    """A share of [0, 1] as per cent with one decimal; never a rounded 0 or 100."""
+    """A share of [0, 1] as per cent with one decimal, on one line; never a rounded 0 or 100."""
+    told = f"{share * 100:.1f}"
     if NEARLY_ALL < share < 1:
-        return "> 99.9 %"
-    if 0 < share < 1 - NEARLY_ALL:
-        return "< 0.1 %"
-    return f"{share * 100:.1f} %"
+        told = "> 99.9"
+    elif 0 < share < 1 - NEARLY_ALL:
+        told = "< 0.1"
+    return f"{told} %".replace(" ", NO_BREAK)
 
 
 def ranked(probabilities: Mapping[str, float]) -> list[tuple[str, float]]:

@@ -56,7 +56,7 @@ def test_a_label_stands_beside_how_often_its_model_was_right_elsewhere(api: Api,
         session.execute(update(Model).values(manifest=measured.model_dump_json()))
     page = person.request("GET", f"/jobs/{finished}").text
     assert "63 of 80 were right" in page
-    assert "From 30.0 % for another finding on, this model abstains from Normal." in page
+    assert "From 30.0\N{NO-BREAK SPACE}% for another finding on, this model abstains from Normal." in page
     assert "were right" not in person.request("GET", f"/jobs/{abstained}").text
 
 

@@ -129,12 +129,19 @@ def test_a_map_that_is_done_is_shown_with_what_it_is_worth(api: Api, person: Bro
     assert f'data-heatmap="/api/v1/jobs/{job_id}/explanations/gradient"' in html
     assert f'<img src="/api/v1/jobs/{job_id}/explanations/gradient"' in html
     assert CAUTION in html
-    for words in ("Mean probability of Normal", "31.0 %", "72.0 %", "58.0 %", "lower is better", "higher is better"):
+    for words in (
+        "Mean probability of Normal",
+        "31.0\N{NO-BREAK SPACE}%",
+        "72.0\N{NO-BREAK SPACE}%",
+        "58.0\N{NO-BREAK SPACE}%",
+        "lower is better",
+        "higher is better",
+    ):
         assert words in html
     assert "it reacts to what is marked." in html
     assert "<dt>Agreement with Grad-CAM</dt><dd>0.40, weak</dd>" in html
     assert "<dt>Stability under slight noise</dt><dd>0.93, close</dd>" in html
-    assert "25.0 % of it lies in the outer tenth of each side; 36 % would be even." in html
+    assert "25.0\N{NO-BREAK SPACE}% of it lies in the outer tenth of each side; 36&nbsp;% would be even." in html
     assert (
         html.index("it reacts to what is marked.")
         < html.index("<summary>The numbers</summary>")

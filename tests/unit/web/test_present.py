@@ -16,7 +16,14 @@ from web import present
 
 @pytest.mark.parametrize(
     ("share", "words"),
-    [(0.5, "50.0 %"), (0.99961, "> 99.9 %"), (0.0004, "< 0.1 %"), (1.0, "100.0 %"), (0.0, "0.0 %"), (0.999, "99.9 %")],
+    [
+        (0.5, "50.0\N{NO-BREAK SPACE}%"),
+        (0.99961, ">\N{NO-BREAK SPACE}99.9\N{NO-BREAK SPACE}%"),
+        (0.0004, "<\N{NO-BREAK SPACE}0.1\N{NO-BREAK SPACE}%"),
+        (1.0, "100.0\N{NO-BREAK SPACE}%"),
+        (0.0, "0.0\N{NO-BREAK SPACE}%"),
+        (0.999, "99.9\N{NO-BREAK SPACE}%"),
+    ],
 )
 def test_a_probability_is_never_rounded_to_a_certainty(share: float, words: str) -> None:
     """One decimal, but neither 0 nor 100 unless the share is exactly that."""
@@ -47,8 +54,8 @@ def test_cautions_are_told_apart_from_what_prevents_a_verdict() -> None:
 @pytest.mark.parametrize(
     ("verdict", "labels", "words"),
     [
-        ("normal", [], "80.0 % among these three labels."),
-        ("normal", ["normal"], "80.0 % among these three labels."),
+        ("normal", [], "80.0\N{NO-BREAK SPACE}% among these three labels."),
+        ("normal", ["normal"], "80.0\N{NO-BREAK SPACE}% among these three labels."),
         ("uncertain", ["normal"], ""),
         ("uncertain", ["covid19", "normal"], "COVID-19 and Normal are both plausible."),
         (
@@ -69,14 +76,14 @@ def test_the_labels_are_counted_as_the_model_has_them(number: int, words: str) -
     """In words where they are few."""
     shares = {"normal": 0.8, **{f"label{at}": 0.0 for at in range(1, number)}}
     result = make_wire_result().model_copy(update={"probabilities": shares})
-    assert present.describe_set(result) == f"80.0 % among these {words} labels."
+    assert present.describe_set(result) == f"80.0\N{NO-BREAK SPACE}% among these {words} labels."
 
 
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [
-        (Verdict.NORMAL, "Normal, 80.0 %."),
-        (Verdict.UNCERTAIN, "Verdict Uncertain; Normal 80.0 %."),
+        (Verdict.NORMAL, "Normal, 80.0\N{NO-BREAK SPACE}%."),
+        (Verdict.UNCERTAIN, "Verdict Uncertain; Normal 80.0\N{NO-BREAK SPACE}%."),
         (Verdict.NOT_ASSESSABLE, "Verdict Not assessable."),
     ],
 )
