@@ -28,7 +28,7 @@ def verify() -> None:
     from shared.db.engine import lift_time_limit, open_database  # noqa: PLC0415
 
     try:
-        with open_database(load_settings()).read() as session:
+        with open_database(load_settings()) as database, database.read() as session:
             lift_time_limit(session)
             checked, found = audit.verify(session)
             agreed, difference = (0, None) if found else audit_rows.compare(session)

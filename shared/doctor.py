@@ -130,14 +130,13 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", is_fine=True, state="SQLite, made at the first start")
         return
     try:
-        database = build_database(settings)
-        found = schema.current_revision(database)
+        with build_database(settings) as database:
+            found = schema.current_revision(database)
+            yield _revision(found)
+            if found == schema.HEAD:
+                yield _films(settings, database)
     except AppError as error:
         yield Finding("database", is_fine=False, state=f"{explain(error)} Check PLAINFILM_DATABASE_URL.")
-        return
-    yield _revision(found)
-    if found == schema.HEAD:
-        yield _films(settings, database)
 
 
 def _films(settings: Settings, database: Database) -> Finding:

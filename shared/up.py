@@ -147,14 +147,12 @@ def _prepare_database(settings: Settings, say: Say) -> tuple[str, str]:
     from shared.db.engine import build_database  # noqa: PLC0415
     from shared.db.film_folder import FilmFolder  # noqa: PLC0415
 
-    database = build_database(settings)
-    migrate.upgrade(database)
-    FilmFolder(settings.blobs, database).open(may_mark=True)
-    key = _admin_key(settings, database, say)
-    with database.begin() as session:
-        token = keys.make_link(session, keys.get_principal(session, key).key_id, database.now(session))
-    database.close()
-    return key, token
+    with build_database(settings) as database:
+        migrate.upgrade(database)
+        FilmFolder(settings.blobs, database).open(may_mark=True)
+        key = _admin_key(settings, database, say)
+        with database.begin() as session:
+            return key, keys.make_link(session, keys.get_principal(session, key).key_id, database.now(session))
 
 
 def _admin_key(settings: Settings, database: Database, say: Say) -> str:

@@ -36,7 +36,8 @@ def is_alive(database: Database) -> bool:
 def main() -> int:
     """The exit status."""
     try:
-        return 0 if is_alive(build_database(load_settings())) else 1
+        with build_database(load_settings()) as database:
+            return 0 if is_alive(database) else 1
     except AppError as error:
         sys.stderr.write(f"{error.detail}\n")
         return 1

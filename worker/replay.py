@@ -96,16 +96,16 @@ def run(settings: Settings, job_id: str, echo: Callable[[str], object]) -> int:
     """
     set_up_logging("WARNING", "replay")
     try:
-        database = open_database(settings)
-        change = find_change(database, job_id)
-        if change:
-            echo(f"job {job_id} is not as the audit chain says: {change}")
-            return OTHER
-        record = read_record(database, job_id)
-        engine, golden = load(settings, record)
-        films = FilmFolder(settings.blobs, database)
-        films.open_to_look()
-        replayed = replay(LocalBlobs(settings.blobs, films.check), engine, golden, record)
+        with open_database(settings) as database:
+            change = find_change(database, job_id)
+            if change:
+                echo(f"job {job_id} is not as the audit chain says: {change}")
+                return OTHER
+            record = read_record(database, job_id)
+            engine, golden = load(settings, record)
+            films = FilmFolder(settings.blobs, database)
+            films.open_to_look()
+            replayed = replay(LocalBlobs(settings.blobs, films.check), engine, golden, record)
     except BlobMissing as error:
         echo(explain(error))
         return OTHER

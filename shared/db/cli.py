@@ -22,14 +22,15 @@ def upgrade(
     """Bring the database to this build's schema."""
     settings = load_settings()
     home.prepare(settings, partial(typer.echo, err=True))
-    database = build_database(settings)
-    migrate.upgrade(database, revision)
-    typer.echo(schema.current_revision(database))
+    with build_database(settings) as database:
+        migrate.upgrade(database, revision)
+        typer.echo(schema.current_revision(database))
 
 
 @cli.command()
 def current() -> None:
     """Print the database's revision and this build's; exit 1 where they differ."""
-    found = schema.current_revision(open_database(load_settings()))
+    with open_database(load_settings()) as database:
+        found = schema.current_revision(database)
     typer.echo(f"database {found or 'none'}, build {schema.HEAD}")
     raise typer.Exit(0 if found == schema.HEAD else 1)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Self, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
@@ -193,6 +193,13 @@ class Database:
     def close(self) -> None:
         """Close pooled connections."""
         self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        """For as long as a command takes."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def build_database(settings: Settings) -> Database:

@@ -22,15 +22,14 @@ def make(
     tenant: Annotated[str, typer.Option(help="whose films it sends and sees")] = DEFAULT_TENANT,
 ) -> None:
     """Make an API key and print it: the only time it is shown."""
-    database = open_database(load_settings())
-    with database.begin() as session:
+    with open_database(load_settings()) as database, database.begin() as session:
         typer.echo(keys.make_key(session, tenant, role, database.now(session)))
 
 
 @key.command("list")
 def list_keys() -> None:
     """Print all keys by their ids: tenant, role, when made, when revoked. No secret is kept that could be shown."""
-    with open_database(load_settings()).read() as session:
+    with open_database(load_settings()) as database, database.read() as session:
         for found in keys.list_keys(session):
             until = f"revoked {found.revoked_at:%Y-%m-%d %H:%M}" if found.revoked_at else "valid"
             typer.echo(f"{found.id}  {found.tenant}  {found.role}  made {found.created_at:%Y-%m-%d %H:%M}  {until}")
@@ -41,8 +40,7 @@ def revoke(
     key_id: Annotated[str, typer.Argument(help="the 12 hexadecimal digits after `pf_`; see `key list`")],
 ) -> None:
     """End a key for good, with the browser sessions and links that came of it. Films and webhooks of it stay."""
-    database = open_database(load_settings())
-    with database.begin() as session:
+    with open_database(load_settings()) as database, database.begin() as session:
         of_tenant = keys.revoke_key(session, key_id, database.now(session))
         told = [hook.url for hook in webhook_queries.list_webhooks(session, of_tenant).webhooks]
     typer.echo(f"{key_id} is revoked")
@@ -57,8 +55,7 @@ def link(
 ) -> None:
     """Print a one-time link into the pages; without an id for the key in PLAINFILM_KEY, else this home's admin key."""
     settings = load_settings()
-    database = open_database(settings)
-    with database.begin() as session:
+    with open_database(settings) as database, database.begin() as session:
         if key_id is None:
             principal = keys.get_principal(session, settings.client_key or "")
         else:
@@ -70,8 +67,7 @@ def link(
 @tenant.command("make")
 def make_tenant(name: Annotated[str, typer.Argument(help="lower-case letters, digits and hyphens")]) -> None:
     """Make a tenant; `plainfilm key make --tenant NAME` then makes its first key."""
-    database = open_database(load_settings())
-    with database.begin() as session:
+    with open_database(load_settings()) as database, database.begin() as session:
         keys.make_tenant(session, name, database.now(session))
     typer.echo(f"{name} is a tenant")
 
@@ -79,6 +75,6 @@ def make_tenant(name: Annotated[str, typer.Argument(help="lower-case letters, di
 @tenant.command("list")
 def list_tenants() -> None:
     """Print all tenants."""
-    with open_database(load_settings()).read() as session:
+    with open_database(load_settings()) as database, database.read() as session:
         for name in keys.list_tenants(session):
             typer.echo(name)

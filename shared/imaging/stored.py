@@ -9,6 +9,7 @@ import hashlib
 import io
 from collections.abc import Mapping
 from struct import Struct
+from tokenize import TokenError
 from types import MappingProxyType
 from typing import Final
 
@@ -73,7 +74,7 @@ def _from_npy(data: bytes) -> Pixels:
         shape, is_fortran, dtype = npy.read_array_header_1_0(file)
         flat = np.frombuffer(data, dtype, offset=file.tell())
         pixels: Pixels = flat.reshape(shape, order="F" if is_fortran else "C")
-    except ValueError as error:
+    except (ValueError, TokenError) as error:  # the second is what Python 3.12 and later say of a header with NULs
         raise StorageDown(_UNKNOWN) from error
     if version != (1, 0) or pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):  # noqa: PLR2004  height and width
         raise StorageDown(_UNKNOWN)
