@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from shared.errors import AppError
 
@@ -35,6 +35,45 @@ def run_in_thread(function: Callable[[], T]) -> T:
     if isinstance(found, AppError):
         raise found
     return found
+
+
+def run_beside_sql(function: Callable[[], T], *, is_sqlite: bool) -> T:
+    """Call what blocks by itself from where a database is spoken to: on SQLite that is in a thread already."""
+    return function() if is_sqlite else run_in_thread(function)
+
+
+class Shared(Generic[T]):
+    """A call in a real thread that all who ask meanwhile share: whatever it hangs on holds one thread, not one each.
+
+    Args:
+        function: called anew for the first who asks after it has ended.
+        limit_s: nobody waits for longer.
+    """
+
+    def __init__(self, function: Callable[[], T], limit_s: float) -> None:
+        self._function, self._limit_s = function, limit_s
+        self._pending: Any = None  # gevent's AsyncResult
+
+    def ask(self) -> T:
+        """Its result or exception.
+
+        Raises:
+            TimeoutError: it takes longer than that.
+        """
+        if not is_under_gevent():
+            return self._function()
+        import gevent  # noqa: PLC0415  only where gevent already runs
+
+        if self._pending is None or self._pending.ready():
+            self._pending = gevent.get_hub().threadpool.spawn(_returning_errors, self._function)
+        pending = self._pending
+        pending.wait(self._limit_s)
+        if not pending.ready():
+            raise TimeoutError
+        found: T | AppError = pending.get()
+        if isinstance(found, AppError):
+            raise found
+        return found
 
 
 def run_where_long(size_bytes: int, function: Callable[[], T]) -> T:

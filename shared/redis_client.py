@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from redis import Redis
+from redis import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from shared.errors import InvalidRequest
@@ -16,6 +16,12 @@ TAKEN: Final = frozenset({
 })  # fmt: skip
 """Parameters that an address may have, beside those that begin with `ssl_`. redis-py would take the name of any
 argument of its client, also of one that is no text, and fail at the client's first use."""
+
+
+MOST_CONNECTIONS: Final = 16
+WAIT_S: Final = 1.0
+"""A client has so many connections to the broker, and whoever finds all in use waits so long for one. redis-py's usual
+pool fails the 101st at once, as if the broker were away."""
 
 
 def make_client(url: str, **options: Any) -> Redis:  # Any: redis-py's own options
@@ -29,9 +35,9 @@ def make_client(url: str, **options: Any) -> Redis:  # Any: redis-py's own optio
         if name not in TAKEN and not name.startswith("ssl_"):
             raise InvalidRequest(f"PLAINFILM_REDIS_URL cannot be used: there is no parameter '{name}'; leave it out.")
     try:
-        client = Redis.from_url(url, **options)
-        pool = client.connection_pool
+        bounds = {"max_connections": MOST_CONNECTIONS, "timeout": WAIT_S}
+        pool = BlockingConnectionPool.from_url(url, **bounds, **options)
         pool.connection_class(**pool.connection_kwargs)
     except (TypeError, ValueError, RedisError) as error:
         raise InvalidRequest(f"PLAINFILM_REDIS_URL cannot be used: {error}") from error
-    return client
+    return Redis.from_pool(pool)

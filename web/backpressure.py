@@ -3,7 +3,8 @@
 The database is asked how many wait at most once a second by each web process; in between, the process adds what it
 accepted itself, and at any time the films that it is about to accept: each has a place from its admission on. So a
 limit may be passed by what the other processes accept within that second, and no more. A film that is accepted while
-the database is asked may count twice for that second.
+the database is asked may count twice for that second. The disk is asked as seldom, out of the loop: one that hangs
+would stall all requests.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from shared import home, wire
 from shared.db import queries
 from shared.db.engine import Database
 from shared.errors import QueueFull, StorageFull, TenantQueueFull
+from shared.greenlets import run_in_thread
 from shared.settings import Settings
 from web.offload import read
 
@@ -53,6 +55,8 @@ class Backpressure:
     clock: Callable[[], float] = time.monotonic
     _load: Load = field(default_factory=lambda: Load({}, 0.0))
     _asked_at: float = -math.inf
+    _free_bytes: float = math.inf
+    _measured_at: float = -math.inf
     _accepted: Counter[str] = field(default_factory=Counter)
     _admitted: Counter[str] = field(default_factory=Counter)
     _guard: threading.Lock = field(default_factory=threading.Lock)
@@ -67,7 +71,7 @@ class Backpressure:
             DatabaseDown: it does not say.
         """
         load = self._current()
-        check_room(self.settings)
+        self.check_room()
         with self._guard:
             self._check(load, tenant)
             self._admitted[tenant] += 1
@@ -82,6 +86,18 @@ class Backpressure:
         """An admitted film was not accepted: its place is free."""
         with self._guard:
             self._admitted[tenant] -= 1
+
+    def check_room(self) -> None:
+        """Return where the disk has room for more films.
+
+        Raises:
+            StorageFull: it has not.
+        """
+        if self.clock() - self._measured_at >= ASK_EVERY_S:
+            self._measured_at = self.clock()  # before the answer: the others go on with the last one meanwhile
+            self._free_bytes = run_in_thread(lambda: home.free_bytes(self.settings))
+        if self._free_bytes < self.settings.min_free_bytes:
+            raise StorageFull("The service has no room for more films; tell its operator, and try again later.")
 
     def places_left(self, tenant: str) -> int:
         """How many films more it may have waiting, by what was counted last: nothing is asked."""
@@ -133,13 +149,3 @@ def seconds_until_room(over: int, rate: float) -> int:
     if rate <= 0:
         return WAIT_WITHOUT_RATE_S
     return max(1, min(LONGEST_WAIT_S, math.ceil((over + 1) / rate)))
-
-
-def check_room(settings: Settings) -> None:
-    """Return where there is room for more films.
-
-    Raises:
-        StorageFull: there is not.
-    """
-    if home.free_bytes(settings) < settings.min_free_bytes:
-        raise StorageFull("The service has no room for more films; tell its operator, and try again later.")

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from shared import home
 from shared.db.gauges import Gauges, WorkerSeen, list_workers, read_gauges
+from shared.greenlets import run_in_thread
 from shared.version import CODE_VERSION
 from shared.wiring import Resources
 from web import security
@@ -54,5 +55,5 @@ def read_operations(resources: Resources) -> Operations:
         return now, read_gauges(sql, now), list_workers(sql, now)
 
     now, gauges, workers = read(database, ask)
-    free_bytes = home.free_bytes(resources.settings)
+    free_bytes = run_in_thread(lambda: home.free_bytes(resources.settings))
     return Operations(now, gauges, workers, resources.queue.is_up(), free_bytes)

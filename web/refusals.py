@@ -1,5 +1,7 @@
 """What gunicorn refuses before there is a request: as problem details, with nothing of what came told back or logged.
 
+And what it answers, in time (`web/sending.py`).
+
 Imported before gevent has patched this process, so what is ours is imported where it is needed.
 """
 
@@ -12,6 +14,8 @@ from typing import Final
 
 from gunicorn.http import errors
 from gunicorn.workers.ggevent import GeventWorker
+
+from web.sending import AnswersInTime
 
 BAD_REQUEST: Final = 400
 DRAIN_S: Final = 1.0
@@ -39,7 +43,19 @@ OURS: Final = (errors.ConfigurationProblem, errors.InvalidResponseHeader, errors
 
 
 class PlainWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's worker, with refusals of our own form."""
+    """gunicorn's worker, with refusals of our own form and answers that have to be taken in time."""
+
+    def handle_request(self, listener_name: object, req: object, sock: socket.socket, addr: object) -> bool:
+        """Answer one request of a connection; whether it may bring another one."""
+        try:
+            goes_on: bool = super().handle_request(listener_name, req, AnswersInTime(sock), addr)
+        except BrokenPipeError as error:
+            if isinstance(error.__cause__, TimeoutError):
+                from shared.log import get_logger  # noqa: PLC0415
+
+                get_logger(__name__).info("answer.not_taken")
+            raise
+        return goes_on
 
     def handle_error(self, _request: object, client: socket.socket, _address: object, error: BaseException) -> None:
         """Answer a request that could not be read, or not be answered; the connection ends with it."""

@@ -60,7 +60,8 @@ def is_in_clear(settings: Settings) -> bool:
 def count_connections() -> int:
     """How many connections a process keeps: half of its descriptors, so that unfinished heads leave room for films.
 
-    gunicorn's 1,000 are taken up by one client that sends a thousand beginnings of requests; each ends after 15 s.
+    gunicorn's 1,000 are taken up by one client that sends a thousand beginnings of requests; each ends after 15 s. One
+    whose answer is not read ends as well, see `web/sending.py`.
     """
     return max(100, min(MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2))
 

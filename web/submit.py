@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 
 from sqlalchemy.exc import IntegrityError
 
@@ -29,11 +29,11 @@ from shared.errors import (
     TooLarge,
 )
 from shared.faults import Fault
-from shared.greenlets import run_in_thread, run_where_long
+from shared.greenlets import run_beside_sql, run_in_thread, run_where_long
 from shared.imaging import stored
 from shared.ports import Notifier
 from shared.wiring import Resources
-from web.backpressure import Backpressure, check_room
+from web.backpressure import Backpressure
 from web.offload import read_row, run_sql, run_then_sql
 
 
@@ -87,6 +87,7 @@ def submit(resources: Resources, gate: Backpressure, who: Principal, upload: Upl
     _check_batch(resources.database, who, upload.batch_id)
     earlier, answered = _look_up(resources, who, upload)
     if earlier is None and answered is not None:
+        gate.check_room()
         earlier = _answer(resources, who, upload, answered)
     if earlier is not None:
         return Receipt(earlier, is_new=False)  # one accepted or answered before is answered however full it is
@@ -197,7 +198,6 @@ def _look_up(resources: Resources, who: Principal, upload: Upload) -> tuple[str 
 def _answer(resources: Resources, who: Principal, upload: Upload, answered: StoredFilm) -> str | None:
     """A job of its own with a film file of its own and a copy of the result; None where a worker has to answer."""
     job_id = resources.new_id()
-    check_room(resources.settings)
     try:
         ref = run_in_thread(lambda: resources.blobs.copy(answered.blob_ref, job_id))
     except BlobMissing:
@@ -299,5 +299,6 @@ def _write_row(resources: Resources, new: NewJob, write: Callable[[JobChanges], 
     except Exception as error:
         if not is_for_commit or isinstance(error, IntegrityError):
             with suppress(StorageDown):
-                resources.blobs.delete(new.blob_ref)
+                drop = partial(resources.blobs.delete, new.blob_ref)
+                run_beside_sql(drop, is_sqlite=resources.database.is_sqlite)
         raise

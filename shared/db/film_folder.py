@@ -16,6 +16,7 @@ from shared import private_files
 from shared.db.engine import Database
 from shared.db.tables import DatabaseIdentity
 from shared.errors import StorageDown
+from shared.greenlets import run_beside_sql
 
 MARK: Final = ".database"
 """Name of the file in the films' folder."""
@@ -51,9 +52,9 @@ class FilmFolder:
         """
         with self.database.begin() as session:
             identity = session.scalars(select(DatabaseIdentity).with_for_update()).one()
-            if may_mark and identity.marked_at is None and self._read() is None:
-                self._write(identity.id)
-            found = self._read()
+            marks = may_mark and identity.marked_at is None
+            own = identity.id
+            found = run_beside_sql(lambda: self._find(own, may_mark=marks), is_sqlite=self.database.is_sqlite)
             if found is None and identity.marked_at is None:
                 raise StorageDown(UNMARKED)
             _compare(found, identity.id)
@@ -82,6 +83,12 @@ class FilmFolder:
         if self._id is None:
             raise StorageDown("The films' folder is not open yet; try again shortly.")
         _compare(self._read(), self._id)
+
+    def _find(self, own: str, *, may_mark: bool) -> str | None:
+        """The mark; made where there is none and that is ours to do."""
+        if may_mark and self._read() is None:
+            self._write(own)
+        return self._read()
 
     def _read(self) -> str | None:
         try:

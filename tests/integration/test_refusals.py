@@ -55,6 +55,12 @@ def ask(web: WebAlone, sent: str) -> tuple[int, dict[str, str], bytes]:
     return int(status.split()[1]), {name.lower(): value for name, _, value in (x.partition(": ") for x in lines)}, body
 
 
+def read_all(client: socket.socket) -> None:
+    """As long as something comes."""
+    while client.recv(65_536):
+        pass
+
+
 def refused(web: WebAlone) -> list[dict[str, Any]]:
     """What the log says of requests that could not be read; a line still being written is left out."""
     whole = web.log.read_text().rpartition("\n")[0].splitlines()
@@ -133,3 +139,22 @@ def test_a_fault_of_the_service_is_no_fault_of_the_client() -> None:
         status, detail = refusals.find_refusal(error)
         assert status == 0
         assert refusals.answer(500, detail, "r").startswith(b"HTTP/1.1 500 Something went wrong on our side\r\n")
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_who_asks_and_reads_nothing_loses_the_connection(tmp_path: Path, processes: str) -> None:
+    """Sixty answers of a hundred kilobytes are more than a connection holds; nobody needs a key for them."""
+    web = WebAlone(tmp_path, "tests.hurried", PLAINFILM_WEB_WORKERS=processes)
+    web.wait()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", web.port))
+        client.sendall(b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 60)
+        wait_until(lambda: "answer.not_taken" in web.log.read_text(), "the connection to end")
+        client.settimeout(CLIENT_WAIT_S)
+        with pytest.raises(ConnectionResetError):
+            read_all(client)
+    assert web.is_alive()
+    status, said = web.end(signal.SIGTERM)
+    assert status == 0
+    assert "Traceback" not in said

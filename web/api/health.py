@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from flask import Blueprint, Response
 from sqlalchemy.orm import Session
 
 from shared.db import answers, queries, schema
 from shared.errors import AppError, StorageDown
-from shared.greenlets import run_in_thread
+from shared.greenlets import Shared
 from shared.health_wire import Readiness
 from shared.wiring import Resources
 from web.offload import read, run_sql
 
 Golden = Literal["passed", "absent", "no_worker"]
+
+FILMS_S: Final = 3.0
+"""A folder that does not answer in this time is down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Crew:
 def create_blueprint(resources: Resources) -> Blueprint:
     """The routes over `resources`."""
     health = Blueprint("health", __name__)
+    films = Shared(resources.blobs.check, FILMS_S)
 
     @health.get("/livez")
     def livez() -> Response:
@@ -38,13 +42,13 @@ def create_blueprint(resources: Resources) -> Blueprint:
 
     @health.get("/readyz")
     def readyz() -> Response:
-        state = readiness(resources)
+        state = readiness(resources, films)
         return Response(state.model_dump_json(), 200 if state.ready else 503, mimetype="application/json")
 
     return health
 
 
-def readiness(resources: Resources) -> Readiness:
+def readiness(resources: Resources, films_check: Shared[None]) -> Readiness:
     """Ready where the database answers at this build's schema and its films are there; the rest is told beside it."""
     broker = "up" if resources.queue.is_up() else "down"
     database = resources.database
@@ -56,7 +60,7 @@ def readiness(resources: Resources) -> Readiness:
         crew = read(database, lambda sql: _ask_workers(sql, database.now(sql)))
     except AppError as error:
         return Readiness(ready=False, database=error.code, schema_version="unknown", broker=broker, workers=0)
-    films = _films(resources)
+    films = _films(films_check)
     return Readiness(
         ready=films == "up",
         database="up",
@@ -69,11 +73,11 @@ def readiness(resources: Resources) -> Readiness:
     )
 
 
-def _films(resources: Resources) -> Literal["up", "down"]:
-    """Whether films can be stored and read."""
+def _films(check: Shared[None]) -> Literal["up", "down"]:
+    """Whether films can be stored and read; a volume that hangs is down."""
     try:
-        run_in_thread(resources.blobs.check)
-    except StorageDown:
+        check.ask()
+    except (StorageDown, TimeoutError):
         return "down"
     return "up"
 

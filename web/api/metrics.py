@@ -11,6 +11,7 @@ from flask import Blueprint, Response, g
 
 from shared import home
 from shared.db.gauges import Gauges, read_gauges
+from shared.greenlets import run_in_thread
 from shared.version import CODE_VERSION
 from shared.wiring import Resources
 from web import security
@@ -28,7 +29,7 @@ def create_blueprint(resources: Resources) -> Blueprint:
     def get_metrics() -> Response:
         security.check_operator(g.principal)
         found = read(resources.database, lambda sql: read_gauges(sql, resources.database.now(sql)))
-        free_bytes = home.free_bytes(resources.settings)
+        free_bytes = run_in_thread(lambda: home.free_bytes(resources.settings))
         return _answer([*_of_database(found), *_of_process(free_bytes, is_broker_up=resources.queue.is_up())])
 
     return metrics

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from shared import greenlets
 
 PROGRAM = """
@@ -56,3 +58,61 @@ print(type(make_native_lock()).__module__, type(threading.Lock()).__module__)
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout == "_thread gevent.thread\n"
     assert type(greenlets.make_native_lock()).__module__ == "_thread"
+
+
+SHARED = """
+from gevent import monkey
+monkey.patch_all()
+import gevent
+from shared.errors import StorageDown
+from shared.greenlets import Shared, make_native_lock
+
+lock, calls = make_native_lock(), []
+
+def hang():
+    calls.append(1)
+    with lock:
+        if len(calls) == 2:
+            raise StorageDown("away")
+        return len(calls)
+
+def ask():
+    try:
+        return shared.ask()
+    except (TimeoutError, StorageDown) as error:
+        return type(error).__name__
+
+shared = Shared(hang, 0.2)
+lock.acquire()
+print(*(task.get() for task in [gevent.spawn(ask) for _ in range(3)]), len(calls))
+lock.release()
+shared._pending.wait()
+print(ask(), ask(), len(calls))
+"""
+
+
+def test_who_asks_meanwhile_shares_one_call_and_waits_for_so_long() -> None:
+    """A volume that hangs holds one thread, however many ask whether it is there."""
+    found = subprocess.run([sys.executable, "-c", SHARED], capture_output=True, text=True, check=True)
+    assert found.stdout == "TimeoutError TimeoutError TimeoutError 1\nStorageDown 3 3\n"
+
+
+def test_without_gevent_it_is_just_called() -> None:
+    """Each time."""
+    assert greenlets.Shared(lambda: 7, 0.0).ask() == 7
+
+
+@pytest.mark.parametrize(("is_sqlite", "place"), [(True, "the loop"), (False, "a thread")])
+def test_what_blocks_leaves_the_loop_where_sql_does_not(*, is_sqlite: bool, place: str) -> None:
+    """On SQLite the caller has left it before."""
+    program = f"""
+from gevent import monkey
+monkey.patch_all()
+import threading
+from shared.greenlets import run_beside_sql
+ours = threading.get_native_id()
+where = run_beside_sql(threading.get_native_id, is_sqlite={is_sqlite})
+print("the loop" if where == ours else "a thread")
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == place

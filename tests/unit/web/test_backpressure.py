@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import event
 
+from shared import home
 from shared.db import jobs
 from shared.db.engine import Database
 from shared.errors import QueueFull, StorageFull, TenantQueueFull
@@ -65,6 +66,23 @@ def test_a_disk_that_is_nearly_full_takes_no_film(resources: Resources) -> None:
     gate(resources, min_free_bytes=0).admit("default")
     with pytest.raises(StorageFull):
         gate(resources, min_free_bytes=2**62).admit("default")
+
+
+def test_the_disk_is_asked_once_a_second(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what it said last holds meanwhile."""
+    clock, free = Seconds(), [5, 3, 9]
+    monkeypatch.setattr(home, "free_bytes", lambda _settings: free.pop(0))
+    narrow = gate(resources, clock, min_free_bytes=4)
+    said = []
+    for clock.now in (0.0, 0.9, 1.0, 1.9, 2.0):
+        try:
+            narrow.check_room()
+        except StorageFull:
+            said.append("full")
+        else:
+            said.append("room")
+    assert said == ["room", "room", "full", "full", "room"]
+    assert free == []
 
 
 def test_films_that_are_claimed_make_room(resources: Resources) -> None:
