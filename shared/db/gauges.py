@@ -107,7 +107,7 @@ def _per_s(counts: Iterable[int]) -> float:
 
 def _waiting(session: Session, priority: Priority, now: datetime) -> Backlog:
     """A job's id tells when it was made; the lowest is the oldest."""
-    queued = (tables.Job.state == JobState.QUEUED) & (tables.Job.priority == priority.rank)
+    queued = (tables.Job.state == JobState.QUEUED) & (tables.Job.priority == priority.rank) & tables.OF_ALL_TENANTS
     films, first = session.execute(select(func.count(), func.min(tables.Job.id)).where(queued)).one()
     return Backlog(films, max(0.0, (now - made_at(first)).total_seconds()) if first else 0.0)
 

@@ -125,7 +125,7 @@ _COUNTS = select(*map(_counted, JobState))
 
 def count_queued(session: Session) -> dict[str, int]:
     """How many films of each tenant wait."""
-    theirs = (tables.Job.tenant == tables.Tenant.id) & (tables.Job.state == JobState.QUEUED)
+    theirs = (tables.Job.tenant == tables.Tenant.id) & (tables.Job.state == JobState.QUEUED) & tables.OF_A_TENANT
     waiting = select(func.count()).select_from(tables.Job).where(theirs).scalar_subquery()  # by index, grouped not
     return {tenant: n for tenant, n in session.execute(select(tables.Tenant.id, waiting)).all() if n}
 
@@ -183,7 +183,7 @@ def has_due(sql: Sql, now: datetime, priorities: tuple[Priority, ...]) -> bool:
 
 _DUE_JOB = (
     select(tables.Job.id)
-    .where(tables.Job.state == JobState.QUEUED, tables.Job.not_before <= bindparam("now"))
+    .where(tables.Job.state == JobState.QUEUED, tables.Job.not_before <= bindparam("now"), tables.OF_ALL_TENANTS)
     .where(tables.Job.priority.in_(bindparam("ranks", expanding=True)))
     .limit(1)
 )
@@ -277,8 +277,8 @@ def _position(sql: Sql, job: JobRow) -> int:
 
 def _count_ahead(*which: ColumnElement[bool]) -> ScalarSelect[int]:
     """Films of a range of the index of due ones, gone through up to `MAX_POSITION`."""
-    found = select(tables.Job.id).where(tables.Job.state == JobState.QUEUED, *which).limit(MAX_POSITION).subquery()
-    return select(func.count()).select_from(found).scalar_subquery()
+    queued = select(tables.Job.id).where(tables.Job.state == JobState.QUEUED, tables.OF_ALL_TENANTS, *which)
+    return select(func.count()).select_from(queued.limit(MAX_POSITION).subquery()).scalar_subquery()
 
 
 _AHEAD = select(

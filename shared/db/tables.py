@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import ClassVar, cast
+from typing import ClassVar, Final, cast
 
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
+    ColumnElement,
     DateTime,
     Dialect,
     ForeignKey,
@@ -22,6 +24,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    literal_column,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -77,8 +80,10 @@ def _one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({listed})", name=column)
 
 
-def _partial_index(name: str, *columns: str, where: str) -> Index:
-    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+def _partial_index(name: str, *columns: str, where: str, only: str | None = None) -> Index:
+    """`only`: what a statement has to say besides, for PostgreSQL to take this index for it (DECISIONS 85)."""
+    told = f"{where} AND {only}" if only else where
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(told))
 
 
 class DatabaseIdentity(Base):
@@ -192,17 +197,25 @@ class Job(Base):
         CheckConstraint("priority IN (0, 1, 2)", name="priority"),
         CheckConstraint("attempt >= 0 AND attempt <= max_attempts", name="attempt"),
         CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="lease"),
-        _partial_index("ix_jobs_due", "priority", "not_before", "id", where="state = 'queued'"),
+        _partial_index("ix_jobs_due", "priority", "not_before", "id", where="state = 'queued'", only="id <> ''"),
         _partial_index("ix_jobs_leases", "lease_until", where="state = 'running'"),
-        _partial_index("ix_jobs_line", "tenant", "priority", "not_before", "id", where="state = 'queued'"),
+        _partial_index(
+            "ix_jobs_line", "tenant", "priority", "not_before", "id", where="state = 'queued'", only="tenant <> ''"
+        ),
         Index("ix_jobs_tenant_id", "tenant", "id"),
         Index("ix_jobs_state", "tenant", "state", "id"),
         _partial_index("ix_jobs_batch", "tenant", "batch_id", "id", where="batch_id IS NOT NULL"),
         _partial_index("ix_jobs_answered", "tenant", "input_sha256", "id", where="state = 'succeeded' AND attempt > 0"),
         _partial_index("ix_jobs_expiry", "expires_at", where="state = 'queued' AND expires_at IS NOT NULL"),
-        _partial_index("ix_jobs_unrung", "last_rung_at", where="state = 'queued'"),
+        _partial_index("ix_jobs_unrung", "last_rung_at", where="state = 'queued'", only="last_rung_at IS NOT NULL"),
         Index("ix_jobs_finished_at", "finished_at"),
     )
+
+
+OF_ALL_TENANTS: Final[ColumnElement[bool]] = literal_column("jobs.id <> ''", Boolean)
+OF_A_TENANT: Final[ColumnElement[bool]] = literal_column("jobs.tenant <> ''", Boolean)
+"""True of every job. Said of films that wait, the first lets PostgreSQL take `ix_jobs_due`, the second `ix_jobs_line`:
+by statistics of an empty queue all indexes of it cost alike, and a claim that goes by another one reads all films."""
 
 
 class Result(Base):
