@@ -17,14 +17,13 @@ from typing import Any
 
 import hypothesis
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, Pool, create_engine, event, text
 from sqlalchemy.engine import make_url
 
 from shared import broker, samples
 from shared.db import migrate
 from shared.db.engine import Database, make_engine
 from shared.db.film_folder import FilmFolder
-from shared.db.idle import IdleStack
 from shared.settings import Settings
 from shared.wiring import Resources, new_job_id
 from tests.fakes import FixedClock, LocalNotifier, MemoryBlobs, PlainDecoder, RecordingQueue
@@ -174,22 +173,22 @@ def database(database_url: str, clock: FixedClock) -> Iterator[Database]:
     opened.close()
 
 
-_stacks: set[IdleStack] = set()
+_pools: set[Pool] = set()
 
 
 @event.listens_for(Engine, "engine_connect")
-def _note_stack(connection: Connection) -> None:
+def _note_pool(connection: Connection) -> None:
     """Whose connections are there to be closed."""
-    if isinstance(connection.engine.pool, IdleStack):
-        _stacks.add(connection.engine.pool)
+    if connection.dialect.name == "sqlite":
+        _pools.add(connection.engine.pool)
 
 
 @pytest.fixture(autouse=True)
-def close_stacks() -> Iterator[None]:
+def close_pools() -> Iterator[None]:
     """SQLite connections that are idle behind a test: from Python 3.13 on one that is collected open is warned of."""
     yield
-    while _stacks:
-        _stacks.pop().dispose()
+    while _pools:
+        _pools.pop().dispose()
 
 
 @pytest.fixture
