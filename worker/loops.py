@@ -107,7 +107,7 @@ def purge_loop(runtime: Runtime) -> None:
     resources, worker = runtime.kitchen.resources, runtime.kitchen.who.worker
     while not runtime.ended.wait(sweep.PURGE_EVERY_S):
         with logging_faults(log, "retention.failed"):
-            retention.delete_old(resources, worker, runtime.ended.is_set)
+            retention.delete_old(resources, worker, runtime.ended.wait)
         with logging_faults(log, "purge.failed"):
             sweep.purge_orphans(resources, worker)
 

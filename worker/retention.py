@@ -13,6 +13,7 @@ from shared.db import deletions, jobs, locks
 from shared.db.deletions import Deleted
 from shared.log import get_logger
 from shared.wiring import Resources
+from worker.removal import remove_films
 
 log = get_logger(__name__)
 
@@ -23,12 +24,15 @@ TURN_S: Final = 60.0
 BATCH: Final = 100
 """Jobs of one transaction, so that films which come meanwhile wait for a few at the most."""
 
+REST_S: Final = 0.05
+"""Between two batches: SQLite gives its lock to whoever asks just then, and one who waits for it asks seldom."""
 
-def delete_old(resources: Resources, worker: str, is_ending: Callable[[], bool] = lambda: False) -> int:
+
+def delete_old(resources: Resources, worker: str, rest: Callable[[float], bool] = lambda _s: False) -> int:
     """Delete what has been kept for its time, batch by batch.
 
     Args:
-        is_ending: asked before each batch; then the next worker goes on.
+        rest: waits so long between two batches; True where the worker ends, and the next one goes on.
 
     Returns:
         How many jobs were deleted; 0 too where all is kept for good or another worker has the turn.
@@ -41,13 +45,12 @@ def delete_old(resources: Resources, worker: str, is_ending: Callable[[], bool] 
         return 0
     kept = timedelta(days=resources.settings.retain_days)
     deleted = 0
-    while not is_ending():
+    while True:
         resources.blobs.try_to_change()
         batch = _delete_batch(resources, worker, kept)
-        for job in batch:
-            resources.blobs.delete(job.blob_ref)
+        remove_films(resources.blobs, (job.blob_ref for job in batch))
         deleted += len(batch)
-        if len(batch) < BATCH:
+        if len(batch) < BATCH or rest(REST_S):
             break
     if deleted:
         log.info("jobs.deleted", n=deleted)

@@ -11,11 +11,12 @@ from itertools import islice
 from typing import Final
 
 from shared import faults
-from shared.db import explanation_queries, explanations, jobs, locks, queries
+from shared.db import deletions, explanation_queries, explanations, jobs, locks, queries
 from shared.domain import EXPLAIN_QUEUE, ExplanationState, JobState, Priority, made_at
 from shared.faults import Fault
 from shared.log import get_logger
 from shared.wiring import Resources
+from worker.removal import remove_films
 
 log = get_logger(__name__)
 
@@ -90,14 +91,15 @@ def _change_explanations(resources: Resources, worker: str) -> list[str]:
 def purge_orphans(resources: Resources, worker: str) -> int:
     """Remove stored films that no job row names: their web process died between the two steps.
 
-    None is removed where there are more than `MOST_ORPHANS`, and none that is older than the database: then it is the
-    rows that are missing, by a backup that was restored or another database beside the same films.
+    Those of deleted jobs go in any case. Of the others none is removed where there are more than `MOST_ORPHANS`, and
+    none that is older than the database: then it is the rows that are missing, by a backup that was restored or another
+    database beside the same films.
 
     Returns:
         How many were removed; 0 too where another worker has the turn.
 
     Raises:
-        StorageDown: the films' folder is not there, or is another database's.
+        StorageDown: the films' folder is not there, or is another database's, or one of them cannot be removed.
     """
     database = resources.database
     resources.blobs.check()
@@ -107,24 +109,31 @@ def purge_orphans(resources: Resources, worker: str) -> int:
             return 0
         born = queries.database_birth(sql)
     old = resources.blobs.older_than(now - timedelta(seconds=resources.settings.orphan_after_s))
+    promised: list[str] = []
     orphans: list[str] = []
     for refs in batched(old, PURGE_BATCH):
-        orphans += _find_orphans(resources, refs, born)
-        if len(orphans) > MOST_ORPHANS:
-            log.error("orphans.too_many", most=MOST_ORPHANS, advice="is this the database of these films?")
-            return 0
-    for ref in orphans:
-        resources.blobs.delete(ref)
-    if orphans:
-        log.info("orphans.purged", n=len(orphans))
-    return len(orphans)
+        of_deleted, others = _find_orphans(resources, refs, born)
+        promised += of_deleted
+        orphans = [*orphans, *others][: MOST_ORPHANS + 1]
+    if len(orphans) > MOST_ORPHANS:
+        log.error("orphans.too_many", most=MOST_ORPHANS, advice="is this the database of these films?")
+        orphans = []
+    gone = [*promised, *orphans]
+    remove_films(resources.blobs, gone)
+    if gone:
+        log.info("orphans.purged", n=len(gone))
+    return len(gone)
 
 
-def _find_orphans(resources: Resources, refs: Sequence[str], born: datetime) -> list[str]:
+def _find_orphans(resources: Resources, refs: Sequence[str], born: datetime) -> tuple[list[str], list[str]]:
+    """Those of deleted jobs, and those that nobody knows of."""
     job_ids = {ref: ref.split("/")[1] for ref in refs}
     with resources.database.read() as session:
         known = queries.known_jobs(session, list(job_ids.values()))
-    return [ref for ref, job_id in job_ids.items() if job_id not in known and made_at(job_id) > born]
+        unknown = {ref: job_id for ref, job_id in job_ids.items() if job_id not in known}
+        deleted = deletions.known_deleted(session, list(unknown.values())) if unknown else set()
+    promised = [ref for ref, job_id in unknown.items() if job_id in deleted]
+    return promised, [ref for ref, job_id in unknown.items() if job_id not in deleted and made_at(job_id) > born]
 
 
 def batched(refs: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -43,6 +43,11 @@ def may_delete(sql: Sql, who: Principal, job_id: str) -> bool:
     return who.may(Right.DELETE_OWN) and sent_by == who.key_id
 
 
+def known_deleted(sql: Sql, job_ids: Sequence[str]) -> set[str]:
+    """Which of these ids were jobs that are deleted."""
+    return set(sql.scalars(select(DeletedJob.id).where(DeletedJob.id.in_(job_ids))))
+
+
 def delete_job(changes: JobChanges, who: Principal, job_id: str) -> Deleted:
     """Delete one job; one that has not ended is cancelled first.
 

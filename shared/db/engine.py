@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 SQLITE_BUSY_S = 10.0
 """How long a writer waits for SQLite's single write lock before it gives up."""
 
+MOST_WAL_BYTES = 64 * 2**20
+"""To so much SQLite's write-ahead log is cut, once who read beside many writes has ended: else it stays as it grew."""
+
 STATEMENT_TIMEOUT_MS = 15_000
 """PostgreSQL ends a statement of ours after this: all are short by design."""
 
@@ -112,7 +115,7 @@ def _sqlite_engine(url: str) -> Engine:
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
     _use_wal(connection)
-    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", f"journal_size_limit={MOST_WAL_BYTES}"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 

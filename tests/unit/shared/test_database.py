@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, event, insert, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 
 from shared.db.engine import (
+    MOST_WAL_BYTES,
     Database,
     build_database,
     is_missing_file,
@@ -63,6 +64,32 @@ def test_a_reader_does_not_wait_for_the_writer(database: Database) -> None:
         session.flush()
         assert locks(database) == []
     assert locks(database) == ["x"]
+
+
+def test_the_log_shrinks_once_who_read_beside_many_writes_has_ended(tmp_path: Path) -> None:
+    """It takes room that the limit of free bytes does not see."""
+    file = tmp_path / "log.db"
+    with Database(make_engine(f"sqlite:///{file}")) as database:
+        run(database, "CREATE TABLE notes (body BLOB)")
+        with database.read() as session:
+            session.execute(text("SELECT count(*) FROM notes"))
+            for _ in range(80):
+                run(database, "INSERT INTO notes VALUES (zeroblob(1048576))")
+            assert log_bytes(file) > MOST_WAL_BYTES + 2**20
+        for _ in range(3):
+            run(database, "INSERT INTO notes VALUES (1)")
+        assert log_bytes(file) <= MOST_WAL_BYTES
+
+
+def run(database: Database, sql: str) -> None:
+    """In a transaction of its own."""
+    with database.begin() as session:
+        session.execute(text(sql))
+
+
+def log_bytes(file: Path) -> int:
+    """Of SQLite's write-ahead log beside its file."""
+    return file.with_name(f"{file.name}-wal").stat().st_size
 
 
 def test_an_error_says_nothing_of_what_was_written(database: Database) -> None:

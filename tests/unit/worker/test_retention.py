@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
@@ -31,6 +31,19 @@ def kept(resources: Resources, sqlite_url: str, clock: FixedClock) -> Iterator[R
     settings = resources.settings.model_copy(update={"retain_days": 1.0})
     yield replace(resources, database=database, settings=settings)
     database.close()
+
+
+@dataclass(slots=True)
+class Stuck(MemoryBlobs):
+    """Some of them cannot be removed."""
+
+    stuck: set[str] = field(default_factory=set)
+
+    def delete(self, ref: str) -> None:
+        """Unless it is one of those."""
+        if ref in self.stuck:
+            raise StorageDown("The film could not be removed.")
+        MemoryBlobs.delete(self, ref)
 
 
 def answer(resources: Resources) -> str:
@@ -86,9 +99,30 @@ def test_many_go_in_batches_until_the_worker_ends(
         answer(kept)
     clock.advance(2 * DAY_S)
     answers = iter([False, True])
-    assert delete_old(kept, "w1", lambda: next(answers)) == 2
-    assert [delete_old(kept, "w1") for _ in range(2)] == [3, 0]
+    rests: list[float] = []
+
+    def rest(seconds: float) -> bool:
+        rests.append(seconds)
+        return next(answers)
+
+    answer(kept)
+    clock.advance(2 * DAY_S)
+    assert delete_old(kept, "w1", rest) == 4
+    assert rests == [retention.REST_S] * 2
+    assert [delete_old(kept, "w1") for _ in range(2)] == [2, 0]
     assert films(kept) == set()
+
+
+def test_a_film_that_cannot_be_removed_keeps_none_of_the_others(kept: Resources, clock: FixedClock) -> None:
+    """Its row is gone with the others', so it is an orphan of a deleted job: whatever else there is, that one goes."""
+    blobs = Stuck()
+    stuck = replace(kept, blobs=blobs)
+    refs = [answer(stuck) for _ in range(3)]
+    clock.advance(2 * DAY_S)
+    blobs.stuck = {refs[1]}
+    with pytest.raises(StorageDown):
+        delete_old(stuck, "w1")
+    assert (films(stuck), jobs_left(stuck)) == ({refs[1]}, 0)
 
 
 def test_one_worker_at_a_time_deletes(kept: Resources, clock: FixedClock) -> None:

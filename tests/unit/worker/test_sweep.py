@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import event, select, update
 
-from shared.db import locks, migrate, queries
+from shared.db import deletions, jobs, locks, migrate, queries
 from shared.db.engine import Database, make_engine
 from shared.db.film_folder import FilmFolder
 from shared.db.tables import Explanation, Job
@@ -330,6 +330,25 @@ def test_more_orphans_than_there_can_be_are_spared(
     assert set(blobs.data) == refs
     blobs.delete(refs.pop())
     assert purge_orphans(resources, "w") == 4
+
+
+def test_films_of_deleted_jobs_go_however_many_others_there_are(
+    shelf: tuple[Resources, MemoryBlobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retention deleted their rows and could not remove them: that they go was promised."""
+    monkeypatch.setattr(sweeper, "MOST_ORPHANS", 4)
+    monkeypatch.setattr(sweeper, "PURGE_BATCH", 2)
+    resources, blobs = shelf
+    others = {put(blobs, new_job_id(), timedelta(hours=2)) for _ in range(5)}
+    deleted = [make_job(resources.database) for _ in range(6)]
+    for job_id in deleted:
+        put(blobs, job_id, timedelta(hours=2))
+        claim(resources.database)
+    with jobs.changing(resources.database) as changes:
+        changes.sql.execute(update(Job).values(state="failed", lease_until=None, finished_at=changes.now))
+        deletions.delete_ended_before(changes, changes.now + timedelta(seconds=1), 100)
+    assert purge_orphans(resources, "w") == 6
+    assert set(blobs.data) == others
 
 
 def test_nothing_is_removed_where_the_films_are_another_databases(resources: Resources, tmp_path: Path) -> None:
