@@ -109,7 +109,8 @@ class RecordingQueue:
             return None
         if EXPLAIN_QUEUE in queues:
             return len(self.explained)
-        return len(self.rings) if self.waiting is None else self.waiting
+        rung = sum(priority in queues for _, priority in self.rings)
+        return rung if self.waiting is None else self.waiting
 
     def is_up(self) -> bool:
         """As told."""

@@ -47,16 +47,18 @@ def sweep(resources: Resources, worker: str) -> bool:
         maps = explanation_queries.needs_sweep(session, now, settings.ring_after_s)
         if not (films or maps) or not locks.is_free(session, TURN, worker, now):
             return False
-    for job_id, priority in _change(resources, worker) if films else []:  # after the commit, best effort
+        served = queries.live_queues(session, now)
+    heard = [priority for priority in Priority if priority.value in served]
+    for job_id, priority in _change(resources, worker, heard) if films else []:  # after the commit, best effort
         resources.queue.classify(job_id, priority)
     for explanation_id in _change_explanations(resources, worker) if maps else []:
         resources.queue.explain(explanation_id)
     return True
 
 
-def _change(resources: Resources, worker: str) -> list[tuple[str, Priority]]:
-    """Rings for so many that no more than `RINGS_A_PASS` wait."""
-    room = _room(resources.queue.backlog())
+def _change(resources: Resources, worker: str, heard: Sequence[Priority]) -> list[tuple[str, Priority]]:
+    """Rings for so many that no more than `RINGS_A_PASS` wait, of classes that somebody takes from: others pile up."""
+    room = _room(resources.queue.backlog(heard)) if heard else 0
     with jobs.changing(resources.database) as changes:
         if not locks.take(changes.sql, TURN, worker, timedelta(seconds=TURN_S), changes.now):
             return []
@@ -68,7 +70,7 @@ def _change(resources: Resources, worker: str) -> list[tuple[str, Priority]]:
         faults.reach(Fault.LEASE_GIVEN_BACK)
         unrung = changes.mark_rung(resources.settings.ring_after_s, room) if room else []
     resources.notifier.publish([*(job_id for job_id, _ in requeued), *expired])
-    return unrung
+    return [(job_id, priority) for job_id, priority in unrung if priority in heard]
 
 
 def _room(backlog: int | None) -> int:

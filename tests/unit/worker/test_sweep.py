@@ -1,29 +1,24 @@
-"""The sweeper gives back, ends, rings and purges; one at a time, and idle passes only read."""
+"""The sweeper gives back, ends and rings; one at a time, and idle passes only read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from uuid import UUID
+from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import event, select
 
-from shared.db import deletions, jobs, locks, migrate, queries
+from shared.db import locks, queries
 from shared.db.engine import Database, make_engine
-from shared.db.film_folder import FilmFolder
-from shared.db.tables import Explanation, Job
+from shared.db.tables import Explanation, Job, WorkerHeartbeat
 from shared.domain import Priority
-from shared.errors import StorageDown
-from shared.storage.local import LocalBlobs
-from shared.wiring import Resources, new_job_id
+from shared.wiring import Resources
 from tests.explanations import add_explainer, make_explanation, make_result, take
-from tests.fakes import FixedClock, LocalNotifier, MemoryBlobs, RecordingQueue
-from tests.jobs import claim, make_job
+from tests.fakes import FixedClock, LocalNotifier, RecordingQueue
+from tests.jobs import claim, make_job, register_model
 from worker import sweep as sweeper
-from worker.sweep import purge_orphans, sweep
+from worker.sweep import sweep
 
 
 @dataclass(slots=True)
@@ -45,8 +40,19 @@ class WatchedQueue(RecordingQueue):
 def kitchen(resources: Resources, sqlite_url: str, clock: FixedClock) -> Iterator[Resources]:
     """Resources at a time that the test sets."""
     database = Database(make_engine(sqlite_url), clock)
+    listen(database, *Priority)
     yield replace(resources, database=database, queue=WatchedQueue(database=Database(make_engine(sqlite_url))))
     database.close()
+
+
+def listen(database: Database, *classes: Priority) -> None:
+    """A worker takes these for the next day, and no others."""
+    model_sha256 = register_model(database)
+    with database.begin() as session:
+        now = database.now(session)
+        row = WorkerHeartbeat(worker="w7", queues=",".join(classes), model_sha256=model_sha256, device="cpu",
+                              started_at=now, polled_at=now + timedelta(days=1))  # fmt: skip
+        session.merge(row)
 
 
 def rings(resources: Resources) -> list[tuple[str, Priority]]:
@@ -188,6 +194,31 @@ def test_a_film_whose_ring_was_lost_is_rung_again(kitchen: Resources, clock: Fix
     assert rings(kitchen) == [(job_id, Priority.BULK)] * 2
 
 
+def test_films_of_a_class_that_nobody_takes_are_not_rung_for(
+    kitchen: Resources, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their rings would pile up in the broker; those that lie there hold back none of the others."""
+    monkeypatch.setattr(sweeper, "RINGS_A_PASS", 3)
+    listen(kitchen.database, Priority.STAT)
+    rings(kitchen).extend((f"old {n}", Priority.BULK) for n in range(9))
+    made = [make_job(kitchen.database, priority=priority) for priority in (Priority.BULK, Priority.STAT)]
+    clock.advance(11)
+    assert sweep(kitchen, "w1")
+    assert rings(kitchen)[9:] == [(made[1], Priority.STAT)]
+
+
+def test_where_nobody_takes_films_none_is_rung_for(kitchen: Resources, clock: FixedClock) -> None:
+    """Nor marked: they are rung for once somebody does."""
+    listen(kitchen.database)
+    job_id = make_job(kitchen.database)
+    clock.advance(11)
+    sweep(kitchen, "w1")
+    assert rings(kitchen) == []
+    listen(kitchen.database, *Priority)
+    sweep(kitchen, "w1")
+    assert rings(kitchen) == [(job_id, Priority.ROUTINE)]
+
+
 def test_the_bell_rings_after_the_commit(kitchen: Resources, clock: FixedClock) -> None:
     """Another connection sees the mark, and can write: no transaction is open while the broker is asked."""
     make_job(kitchen.database)
@@ -249,171 +280,3 @@ def test_without_a_broker_nothing_is_marked_as_rung(kitchen: Resources, clock: F
     kitchen.queue.down = False
     sweep(kitchen, "w1")
     assert len(rings(kitchen)) == 1
-
-
-# -- orphans ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def shelf(resources: Resources) -> tuple[Resources, MemoryBlobs]:
-    """Resources by the real clock, and their blobs."""
-    assert isinstance(resources.blobs, MemoryBlobs)
-    return resources, resources.blobs
-
-
-def put(blobs: MemoryBlobs, job_id: str, age: timedelta) -> str:
-    """A blob of that age."""
-    ref = blobs.put("default", job_id, b"film")
-    blobs.written_at[ref] = datetime.now(UTC) - age
-    return ref
-
-
-def test_an_old_film_without_a_row_is_removed(shelf: tuple[Resources, MemoryBlobs]) -> None:
-    """Its web process died between the two steps."""
-    resources, blobs = shelf
-    put(blobs, new_job_id(), timedelta(hours=2))
-    assert purge_orphans(resources, "w") == 1
-    assert blobs.data == {}
-
-
-def test_a_young_film_without_a_row_is_spared(shelf: tuple[Resources, MemoryBlobs]) -> None:
-    """Its row may be about to be committed."""
-    resources, blobs = shelf
-    ref = put(blobs, new_job_id(), timedelta(minutes=30))
-    assert purge_orphans(resources, "w") == 0
-    assert set(blobs.data) == {ref}
-
-
-@pytest.mark.parametrize("state", ["queued", "running", "succeeded", "failed", "cancelled", "expired"])
-def test_the_film_of_a_known_job_is_spared(shelf: tuple[Resources, MemoryBlobs], state: str) -> None:
-    """Whatever its state and however old."""
-    resources, blobs = shelf
-    job_id = make_job(resources.database)
-    lease = {"lease_until": datetime.now(UTC)} if state == "running" else {}
-    with resources.database.begin() as session:
-        session.execute(update(Job).values(state=state, **lease))
-    ref = put(blobs, job_id, timedelta(days=400))
-    assert purge_orphans(resources, "w") == 0
-    assert set(blobs.data) == {ref}
-
-
-def test_orphans_among_many_films_are_found(
-    shelf: tuple[Resources, MemoryBlobs], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Asked about in portions, since a statement takes only so many parameters."""
-    monkeypatch.setattr(sweeper, "PURGE_BATCH", 4)
-    resources, blobs = shelf
-    known = {put(blobs, make_job(resources.database), timedelta(hours=2)) for _ in range(6)}
-    for _ in range(5):
-        put(blobs, new_job_id(), timedelta(hours=2))
-    assert purge_orphans(resources, "w") == 5
-    assert set(blobs.data) == known
-
-
-def test_films_beside_another_database_are_spared(shelf: tuple[Resources, MemoryBlobs]) -> None:
-    """Somebody tries another one, or starts a new one over the old home: its rows are missing, not the films."""
-    resources, blobs = shelf
-    ref = put(blobs, str(UUID(int=(1_700_000_000_000 << 80) | (7 << 76) | (2 << 62))), timedelta(hours=2))
-    assert purge_orphans(resources, "w") == 0
-    assert set(blobs.data) == {ref}
-
-
-def test_more_orphans_than_there_can_be_are_spared(
-    shelf: tuple[Resources, MemoryBlobs], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A backup was restored that does not know the newest films: not one is removed, and the log asks."""
-    monkeypatch.setattr(sweeper, "MOST_ORPHANS", 4)
-    monkeypatch.setattr(sweeper, "PURGE_BATCH", 2)
-    resources, blobs = shelf
-    refs = {put(blobs, new_job_id(), timedelta(hours=2)) for _ in range(5)}
-    assert purge_orphans(resources, "w") == 0
-    assert set(blobs.data) == refs
-    blobs.delete(refs.pop())
-    assert purge_orphans(resources, "w") == 4
-
-
-def test_films_of_deleted_jobs_go_however_many_others_there_are(
-    shelf: tuple[Resources, MemoryBlobs], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Retention deleted their rows and could not remove them: that they go was promised."""
-    monkeypatch.setattr(sweeper, "MOST_ORPHANS", 4)
-    monkeypatch.setattr(sweeper, "PURGE_BATCH", 2)
-    resources, blobs = shelf
-    others = {put(blobs, new_job_id(), timedelta(hours=2)) for _ in range(5)}
-    deleted = [make_job(resources.database) for _ in range(6)]
-    for job_id in deleted:
-        put(blobs, job_id, timedelta(hours=2))
-        claim(resources.database)
-    with jobs.changing(resources.database) as changes:
-        changes.sql.execute(update(Job).values(state="failed", lease_until=None, finished_at=changes.now))
-        deletions.delete_ended_before(changes, changes.now + timedelta(seconds=1), 100)
-    assert purge_orphans(resources, "w") == 6
-    assert set(blobs.data) == others
-
-
-def test_nothing_is_removed_where_the_films_are_another_databases(resources: Resources, tmp_path: Path) -> None:
-    """Even where they are young and few: with their own database there are none."""
-    theirs = FilmFolder(tmp_path / "films", resources.database)
-    theirs.open(may_mark=True)
-    ref = LocalBlobs(theirs.root, theirs.check).put("default", new_job_id(), b"film")
-    later = resources.settings.model_copy(update={"orphan_after_s": -3600.0})
-    ours = FilmFolder(theirs.root, _another_database(tmp_path))
-    beside = replace(
-        resources, settings=later, database=ours.database, films=ours, blobs=LocalBlobs(ours.root, ours.check)
-    )
-    with pytest.raises(StorageDown):
-        ours.open(may_mark=True)
-    with pytest.raises(StorageDown):
-        purge_orphans(beside, "w")
-    assert (theirs.root / ref).exists()
-    ours.database.close()
-
-
-def _another_database(folder: Path) -> Database:
-    """Migrated by itself, so not a copy of the template."""
-    made = Database(make_engine(f"sqlite:///{folder / 'another.db'}"))
-    migrate.upgrade(made)
-    return made
-
-
-def test_one_worker_purges_at_a_time(shelf: tuple[Resources, MemoryBlobs]) -> None:
-    """Each would go through all films."""
-    resources, blobs = shelf
-    assert purge_orphans(resources, "first") == 0
-    put(blobs, new_job_id(), timedelta(hours=2))
-    assert purge_orphans(resources, "second") == 0
-    assert purge_orphans(resources, "first") == 1
-
-
-def test_no_statement_grows_with_the_films(
-    shelf: tuple[Resources, MemoryBlobs], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """SQLite refuses 32,767 parameters, PostgreSQL 65,536: a year of films is more."""
-    monkeypatch.setattr(sweeper, "MOST_ORPHANS", 1200)
-    resources, blobs = shelf
-    for _ in range(1200):
-        put(blobs, new_job_id(), timedelta(hours=2))
-    counts: list[int] = []
-    event.listen(
-        resources.database.engine, "before_cursor_execute", lambda *arguments: counts.append(len(arguments[3]))
-    )
-    assert purge_orphans(resources, "w") == 1200
-    assert max(counts) <= 1000
-
-
-def test_no_transaction_is_open_while_the_disk_is_read(resources: Resources, tmp_path: Path) -> None:
-    """A walk through many files must not pin a snapshot."""
-    open_now: list[int] = []
-    engine = resources.database.engine
-    event.listen(engine, "begin", lambda _connection: open_now.append(1))
-    for name in ("commit", "rollback"):
-        event.listen(engine, name, lambda _connection: open_now.pop())
-
-    class Watched(LocalBlobs):
-        def older_than(self, moment: datetime) -> Iterator[str]:
-            assert open_now == []
-            return LocalBlobs.older_than(self, moment)
-
-    LocalBlobs(tmp_path / "films").put("default", new_job_id(), b"x")
-    later = resources.settings.model_copy(update={"orphan_after_s": -3600.0})
-    assert purge_orphans(replace(resources, settings=later, blobs=Watched(tmp_path / "films")), "w") == 1
