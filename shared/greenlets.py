@@ -45,6 +45,8 @@ def run_beside_sql(function: Callable[[], T], *, is_sqlite: bool) -> T:
 class Shared(Generic[T]):
     """A call in a real thread that all who ask meanwhile share: whatever it hangs on holds one thread, not one each.
 
+    That thread is its own, so that it is there where whatever hangs has taken all of the others.
+
     Args:
         function: called anew for the first who asks after it has ended.
         limit_s: nobody waits for longer.
@@ -52,7 +54,8 @@ class Shared(Generic[T]):
 
     def __init__(self, function: Callable[[], T], limit_s: float) -> None:
         self._function, self._limit_s = function, limit_s
-        self._pending: Any = None  # gevent's AsyncResult
+        self._thread: Any = None  # gevent's ThreadPool
+        self._pending: Any = None  # and AsyncResult
 
     def ask(self) -> T:
         """Its result or exception.
@@ -62,10 +65,11 @@ class Shared(Generic[T]):
         """
         if not is_under_gevent():
             return self._function()
-        import gevent  # noqa: PLC0415  only where gevent already runs
+        from gevent.threadpool import ThreadPool  # noqa: PLC0415  only where gevent already runs
 
+        self._thread = self._thread or ThreadPool(1)
         if self._pending is None or self._pending.ready():
-            self._pending = gevent.get_hub().threadpool.spawn(_returning_errors, self._function)
+            self._pending = self._thread.spawn(_returning_errors, self._function)
         pending = self._pending
         pending.wait(self._limit_s)
         if not pending.ready():

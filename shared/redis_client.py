@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,6 +20,11 @@ TAKEN: Final = frozenset({
 argument of its client, also of one that is no text, and fail at the client's first use."""
 
 
+BOUNDS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
+    {"max_connections": (1, 10_000), "timeout": (0, 60)}
+)
+"""Of values that redis-py takes as they are, and that a pool then cannot use, or fills the memory with."""
+
 MOST_CONNECTIONS: Final = 16
 WAIT_S: Final = 1.0
 """A client has so many connections to the broker, and whoever finds all in use waits so long for one. redis-py's usual
@@ -31,9 +38,12 @@ def make_client(url: str, **options: Any) -> Redis:  # Any: redis-py's own optio
         InvalidRequest: the address has parameters that none may have, or values that redis-py does not take; it would
             say so at each connection, in the words of a fault of ours.
     """
-    for name in parse_qs(urlsplit(url).query, keep_blank_values=True):
+    for name, values in parse_qs(urlsplit(url).query, keep_blank_values=True).items():
         if name not in TAKEN and not name.startswith("ssl_"):
             raise InvalidRequest(f"PLAINFILM_REDIS_URL cannot be used: there is no parameter '{name}'; leave it out.")
+        if name in BOUNDS and not all(_is_within(value, *BOUNDS[name]) for value in values):
+            least, most = BOUNDS[name]
+            raise InvalidRequest(f"PLAINFILM_REDIS_URL cannot be used: {name} is no number from {least} to {most}.")
     try:
         bounds = {"max_connections": MOST_CONNECTIONS, "timeout": WAIT_S}
         pool = BlockingConnectionPool.from_url(url, **bounds, **options)
@@ -41,3 +51,11 @@ def make_client(url: str, **options: Any) -> Redis:  # Any: redis-py's own optio
     except (TypeError, ValueError, RedisError) as error:
         raise InvalidRequest(f"PLAINFILM_REDIS_URL cannot be used: {error}") from error
     return Redis.from_pool(pool)
+
+
+def _is_within(value: str, least: float, most: float) -> bool:
+    """False for what is no number."""
+    try:
+        return least <= float(value) <= most
+    except ValueError:
+        return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from datetime import timedelta
 
 import numpy as np
 
@@ -105,6 +106,16 @@ def serve_model(database: Database) -> None:
         now = database.now(session)
         row = WorkerHeartbeat(worker="w1", queues="stat,routine,bulk", model_sha256=model_sha256, device="cpu",
                               golden="passed", started_at=now, polled_at=now)  # fmt: skip
+        session.merge(row)
+
+
+def listen(database: Database, *classes: Priority) -> None:
+    """A worker takes these for the next day, and no others."""
+    model_sha256 = register_model(database)
+    with database.begin() as session:
+        now = database.now(session)
+        row = WorkerHeartbeat(worker="w7", queues=",".join(classes), model_sha256=model_sha256, device="cpu",
+                              started_at=now, polled_at=now + timedelta(days=1))  # fmt: skip
         session.merge(row)
 
 

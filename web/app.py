@@ -78,9 +78,9 @@ def create_app(resources: Resources) -> Flask:
     app.register_blueprint(audit.create_blueprint(resources))
     app.register_blueprint(webhooks.create_blueprint(resources))
     app.register_blueprint(health.create_blueprint(resources))
-    app.register_blueprint(metrics.create_blueprint(resources))
+    app.register_blueprint(metrics.create_blueprint(resources, gate))
     app.register_blueprint(docs.create_blueprint())
-    app.register_blueprint(operations.create_blueprint(resources))
+    app.register_blueprint(operations.create_blueprint(resources, gate))
     app.register_blueprint(pages.create_blueprint(resources, gate))
     app.register_blueprint(again_page.create_blueprint(resources, gate))
 

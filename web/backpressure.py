@@ -22,12 +22,14 @@ from sqlalchemy.orm import Session
 from shared import home, wire
 from shared.db import queries
 from shared.db.engine import Database
-from shared.errors import QueueFull, StorageFull, TenantQueueFull
-from shared.greenlets import run_in_thread
+from shared.errors import QueueFull, StorageDown, StorageFull, TenantQueueFull
+from shared.greenlets import Shared
 from shared.settings import Settings
 from web.offload import read
 
 ASK_EVERY_S: Final = 1.0
+DISK_S: Final = 3.0
+"""A disk that does not say how much room it has in this time is one that is away."""
 LONGEST_WAIT_S: Final = 300
 WAIT_WITHOUT_RATE_S: Final = 30
 """What a client is told to wait where nothing was finished lately."""
@@ -55,11 +57,15 @@ class Backpressure:
     clock: Callable[[], float] = time.monotonic
     _load: Load = field(default_factory=lambda: Load({}, 0.0))
     _asked_at: float = -math.inf
-    _free_bytes: float = math.inf
+    _free_bytes: int = 0
     _measured_at: float = -math.inf
+    _disk: Shared[int] = field(init=False)
     _accepted: Counter[str] = field(default_factory=Counter)
     _admitted: Counter[str] = field(default_factory=Counter)
     _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._disk = Shared(lambda: home.free_bytes(self.settings), DISK_S)
 
     def admit(self, tenant: str) -> None:
         """Give one more film of this tenant a place, until `note_accepted` or `give_back` is called for it.
@@ -68,7 +74,7 @@ class Backpressure:
             TenantQueueFull: this tenant has too many waiting.
             QueueFull: all together have.
             StorageFull: the disk has too little room left.
-            DatabaseDown: it does not say.
+            StorageDown, DatabaseDown: it does not say.
         """
         load = self._current()
         self.check_room()
@@ -92,12 +98,24 @@ class Backpressure:
 
         Raises:
             StorageFull: it has not.
+            StorageDown: it does not say.
+        """
+        if self.free_bytes() < self.settings.min_free_bytes:
+            raise StorageFull("The service has no room for more films; tell its operator, and try again later.")
+
+    def free_bytes(self) -> int:
+        """Room on the disk, as it was within the last second.
+
+        Raises:
+            StorageDown: it does not say.
         """
         if self.clock() - self._measured_at >= ASK_EVERY_S:
-            self._measured_at = self.clock()  # before the answer: the others go on with the last one meanwhile
-            self._free_bytes = run_in_thread(lambda: home.free_bytes(self.settings))
-        if self._free_bytes < self.settings.min_free_bytes:
-            raise StorageFull("The service has no room for more films; tell its operator, and try again later.")
+            try:
+                self._free_bytes = self._disk.ask()
+            except (OSError, TimeoutError) as error:
+                raise StorageDown("The disk does not say how much room it has; try again shortly.") from error
+            self._measured_at = self.clock()
+        return self._free_bytes
 
     def places_left(self, tenant: str) -> int:
         """How many films more it may have waiting, by what was counted last: nothing is asked."""

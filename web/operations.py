@@ -8,12 +8,11 @@ from datetime import datetime
 from flask import Blueprint, g, render_template
 from sqlalchemy.orm import Session
 
-from shared import home
 from shared.db.gauges import Gauges, WorkerSeen, list_workers, read_gauges
-from shared.greenlets import run_in_thread
 from shared.version import CODE_VERSION
 from shared.wiring import Resources
 from web import security
+from web.backpressure import Backpressure
 from web.offload import read
 
 
@@ -29,24 +28,24 @@ class Operations:
     code_version: str = CODE_VERSION
 
 
-def create_blueprint(resources: Resources) -> Blueprint:
+def create_blueprint(resources: Resources, gate: Backpressure) -> Blueprint:
     """The page, and the part of it that is asked for again and again."""
     operations = Blueprint("operations", __name__)
 
     @operations.get("/operations")
     def show() -> str:
         security.check_operator(g.principal)
-        return render_template("operations.html", found=read_operations(resources))
+        return render_template("operations.html", found=read_operations(resources, gate))
 
     @operations.get("/operations/now")
     def show_now() -> str:
         security.check_operator(g.principal)
-        return render_template("operations_now.html", found=read_operations(resources), is_asked_again=True)
+        return render_template("operations_now.html", found=read_operations(resources, gate), is_asked_again=True)
 
     return operations
 
 
-def read_operations(resources: Resources) -> Operations:
+def read_operations(resources: Resources, gate: Backpressure) -> Operations:
     """All of it; one snapshot of the database."""
     database = resources.database
 
@@ -55,5 +54,4 @@ def read_operations(resources: Resources) -> Operations:
         return now, read_gauges(sql, now), list_workers(sql, now)
 
     now, gauges, workers = read(database, ask)
-    free_bytes = run_in_thread(lambda: home.free_bytes(resources.settings))
-    return Operations(now, gauges, workers, resources.queue.is_up(), free_bytes)
+    return Operations(now, gauges, workers, resources.queue.is_up(), gate.free_bytes())

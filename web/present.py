@@ -78,8 +78,8 @@ SPLITS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 
 NUMBERS: Final[Mapping[int, str]] = MappingProxyType({2: "two", 3: "three", 4: "four", 5: "five"})
 MINUTE_S, HOUR_S = 60, 3600
-NEARLY_ALL = 0.999
 NO_BREAK: Final = "\N{NO-BREAK SPACE}"
+NEARLY_ALL = 0.999
 """Beyond this, one decimal would round to a certainty that no model has."""
 
 

@@ -15,7 +15,7 @@ from typing import Final
 from gunicorn.http import errors
 from gunicorn.workers.ggevent import GeventWorker
 
-from web.sending import AnswersInTime
+from web.sending import AnswersInTime, hold_little
 
 BAD_REQUEST: Final = 400
 DRAIN_S: Final = 1.0
@@ -45,17 +45,21 @@ OURS: Final = (errors.ConfigurationProblem, errors.InvalidResponseHeader, errors
 class PlainWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn's worker, with refusals of our own form and answers that have to be taken in time."""
 
-    def handle_request(self, listener_name: object, req: object, sock: socket.socket, addr: object) -> bool:
-        """Answer one request of a connection; whether it may bring another one."""
+    def handle(self, listener: object, client: socket.socket, addr: object) -> None:
+        """Answer the requests of a connection."""
+        hold_little(client)
+        super().handle(listener, client, addr)
+
+    def handle_request(self, listener_name: object, req: object, sock: socket.socket, addr: object) -> None:
+        """Answer one of them."""
         try:
-            goes_on: bool = super().handle_request(listener_name, req, AnswersInTime(sock), addr)
+            super().handle_request(listener_name, req, AnswersInTime(sock), addr)
         except BrokenPipeError as error:
             if isinstance(error.__cause__, TimeoutError):
                 from shared.log import get_logger  # noqa: PLC0415
 
                 get_logger(__name__).info("answer.not_taken")
             raise
-        return goes_on
 
     def handle_error(self, _request: object, client: socket.socket, _address: object, error: BaseException) -> None:
         """Answer a request that could not be read, or not be answered; the connection ends with it."""

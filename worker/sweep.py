@@ -47,8 +47,7 @@ def sweep(resources: Resources, worker: str) -> bool:
         maps = explanation_queries.needs_sweep(session, now, settings.ring_after_s)
         if not (films or maps) or not locks.is_free(session, TURN, worker, now):
             return False
-        served = queries.live_queues(session, now)
-    heard = [priority for priority in Priority if priority.value in served]
+        heard = queries.live_classes(session, now)
     for job_id, priority in _change(resources, worker, heard) if films else []:  # after the commit, best effort
         resources.queue.classify(job_id, priority)
     for explanation_id in _change_explanations(resources, worker) if maps else []:
@@ -68,9 +67,9 @@ def _change(resources: Resources, worker: str, heard: Sequence[Priority]) -> lis
         for job_id in expired:
             log.info("job.expired", job_id=job_id)
         faults.reach(Fault.LEASE_GIVEN_BACK)
-        unrung = changes.mark_rung(resources.settings.ring_after_s, room) if room else []
+        unrung = changes.mark_rung(resources.settings.ring_after_s, room, heard) if room else []
     resources.notifier.publish([*(job_id for job_id, _ in requeued), *expired])
-    return [(job_id, priority) for job_id, priority in unrung if priority in heard]
+    return unrung
 
 
 def _room(backlog: int | None) -> int:

@@ -20,7 +20,7 @@ from shared.db.engine import Database
 from shared.db.leases import NO_LEASE, POISONED, Claim, Finding, LeasedChanges
 from shared.db.line import Claimant
 from shared.db.queries import missing
-from shared.db.tables import Job, Result, Tenant, table_of
+from shared.db.tables import Job, Result, Tenant, is_still, table_of
 from shared.domain import TRANSITIONS, FilmFacts, JobState, Priority
 from shared.errors import IllegalTransition, JobNotFound
 
@@ -246,7 +246,7 @@ class JobChanges(LeasedChanges[Connection]):
         )
         rows = self.sql.execute(
             update(Job)
-            .where(Job.id.in_(select(due.c.id)), Job.state == JobState.QUEUED)
+            .where(Job.id.in_(select(due.c.id)), is_still(JobState.QUEUED))
             .values(state=JobState.EXPIRED, finished_at=self.now)
             .returning(Job.id, Job.tenant)
         ).all()
@@ -300,16 +300,18 @@ class JobChanges(LeasedChanges[Connection]):
             self.record(tenant, actor, "cancelled", job_id)
         return cancelled
 
-    def mark_rung(self, silent_s: float, limit: int) -> list[tuple[str, Priority]]:
-        """Due films that had no ring for `silent_s`, now marked as rung.
+    def mark_rung(
+        self, silent_s: float, limit: int, heard: Sequence[Priority] = tuple(Priority)
+    ) -> list[tuple[str, Priority]]:
+        """Due films of the classes `heard` that had no ring for `silent_s`, now marked as rung.
 
         Returns:
             (job id, class) of at most `limit` films, the longest unrung first.
         """
-        silent = self.silent(silent_s, limit)
+        silent = self.silent(silent_s, limit, Job.priority.in_([priority.rank for priority in heard]))
         rows = self.sql.execute(
             update(Job)
-            .where(Job.id.in_(select(silent.c.id)), Job.state == JobState.QUEUED)
+            .where(Job.id.in_(select(silent.c.id)), is_still(JobState.QUEUED))
             .values(last_rung_at=self.now)
             .returning(Job.id, Job.priority)
         )
@@ -344,7 +346,7 @@ _OPEN = tuple(state for state in JobState if JobState.CANCELLED in TRANSITIONS[s
 
 _CLAIM = (
     update(Job)
-    .where(Job.id.in_(bindparam("films", expanding=True)), Job.state == JobState.QUEUED)
+    .where(Job.id.in_(bindparam("films", expanding=True)), is_still(JobState.QUEUED))
     .values(
         state=JobState.RUNNING,
         attempt=Job.attempt + 1,

@@ -116,12 +116,12 @@ class LeasedChanges(Generic[AnySql]):
         """The rows whose lease is over: their workers died."""
         return self.table.state == RUNNING, self.table.lease_until < self.now
 
-    def silent(self, silent_s: float, limit: int) -> CTE:
+    def silent(self, silent_s: float, limit: int, *which: ColumnElement[bool]) -> CTE:
         """Ids of at most `limit` due rows that had no ring for `silent_s`, the longest unrung first, locked."""
         table, before = self.table, self.now - timedelta(seconds=silent_s)
         return (
             select(table.id)
-            .where(table.state == QUEUED, table.last_rung_at < before, table.not_before <= self.now)
+            .where(table.state == QUEUED, table.last_rung_at < before, table.not_before <= self.now, *which)
             .order_by(table.last_rung_at)
             .limit(limit)
             .with_for_update(skip_locked=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -153,6 +153,12 @@ def live_queues(session: Session, now: datetime) -> dict[str, int]:
     return Counter(queue for queues in found for queue in queues.split(","))
 
 
+def live_classes(session: Session, now: datetime) -> list[Priority]:
+    """The classes of films that a living worker takes."""
+    served = live_queues(session, now)
+    return [priority for priority in Priority if priority.value in served]
+
+
 def count_live_workers(session: Session, now: datetime) -> int:
     """Workers that polled the database within `WORKER_ALIVE_S`; those that only explain do not count."""
     alive = takes_films(alive_since(now))
@@ -199,14 +205,20 @@ _QUEUED_JOB = select(tables.Job.id).where(tables.Job.id == bindparam("job_id"), 
 
 def needs_sweep(session: Session, now: datetime, ring_after_s: float) -> bool:
     """True where a lease is over, a job is past its time or a due film is unrung: a read before the sweep's write."""
-    queued = tables.Job.state == JobState.QUEUED
-    rules = (
-        (tables.Job.state == JobState.RUNNING) & (tables.Job.lease_until < now),
-        queued & (tables.Job.last_rung_at < now - timedelta(seconds=ring_after_s)) & (tables.Job.not_before <= now),
-    )  # asked one by one: of rules joined by OR no index is used
-    return is_overdue(session, now) or any(
-        session.scalar(select(tables.Job.id).where(rule).limit(1)) is not None for rule in rules
-    )
+    is_lapsed = (tables.Job.state == JobState.RUNNING) & (tables.Job.lease_until < now)
+    unrung = tables.Job.last_rung_at < now - timedelta(seconds=ring_after_s)
+    silent = (tables.Job.state == JobState.QUEUED) & unrung & (tables.Job.not_before <= now)
+    if _exists(session, is_lapsed) or is_overdue(session, now):  # one by one: of rules joined by OR no index is used
+        return True
+    return _exists(session, silent) and _exists(session, silent & _is_one_of(live_classes(session, now)))
+
+
+def _exists(session: Session, rule: ColumnElement[bool]) -> bool:
+    return session.scalar(select(tables.Job.id).where(rule).limit(1)) is not None
+
+
+def _is_one_of(classes: Sequence[Priority]) -> ColumnElement[bool]:
+    return tables.Job.priority.in_([priority.rank for priority in classes])
 
 
 def is_overdue(sql: Sql, now: datetime) -> bool:

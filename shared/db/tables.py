@@ -218,6 +218,11 @@ OF_A_TENANT: Final[ColumnElement[bool]] = literal_column("jobs.tenant <> ''", Bo
 by statistics of an empty queue all indexes of it cost alike, and a claim that goes by another one reads all films."""
 
 
+def is_still(state: JobState) -> ColumnElement[bool]:
+    """Of jobs that are found by their ids: as `state == `, and no index of states can be taken for it."""
+    return (Job.state + "") == state
+
+
 class Result(Base):
     """What one attempt found; at most one a job, by its primary key. `tenant` is the job's, for lists by verdict."""
 

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from shared.db import line, queries
 from shared.db.engine import Database, make_engine
 from shared.db.gauges import read_gauges
+from shared.db.jobs import JobChanges
 from shared.domain import Priority
 from tests.api import make_tenant
 from tests.jobs import claimant, make_job
@@ -38,7 +39,8 @@ def aged(postgres_url: str) -> Iterator[Database]:
     make_tenant(database, "clinic")
     make_tenant(database, "nobody")
     fill(database, "1", 20_000)
-    run(database, "UPDATE jobs SET state = 'succeeded', attempt = 1, started_at = now(), finished_at = now()")
+    ended = "state = 'succeeded', attempt = 1, started_at = created_at, finished_at = now() - interval '1 day'"
+    run(database, f"UPDATE jobs SET {ended}")  # noqa: S608  ours
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ALTER TABLE jobs SET (autovacuum_enabled = off)"))
         connection.execute(text("VACUUM ANALYZE jobs"))
@@ -77,8 +79,14 @@ def needs_sweep(sql: Session, database: Database) -> object:
     return queries.needs_sweep(sql, database.now(sql) - timedelta(hours=1), 10.0)
 
 
+def change(sql: Session, database: Database) -> JobChanges:
+    """As a sweeper does."""
+    return JobChanges(sql.connection(), database.now(sql))
+
+
 ASKED: Mapping[str, tuple[Callable[[Session, Database], object], set[str]]] = {
     "claim": (claim_next, {"ix_jobs_line"}),
+    "claim, all of it": (lambda sql, database: change(sql, database).claim(claimant(limit=16)), {"ix_jobs_line"}),
     "backlog": (lambda sql, _database: queries.count_queued(sql), {"ix_jobs_line"}),
     "poll": (
         lambda sql, database: queries.has_due(sql, database.now(sql), tuple(Priority)),
@@ -86,6 +94,8 @@ ASKED: Mapping[str, tuple[Callable[[Session, Database], object], set[str]]] = {
     ),
     "place": (find_place, {"ix_jobs_due"}),
     "sweep": (needs_sweep, {"ix_jobs_leases", "ix_jobs_expiry", "ix_jobs_unrung"}),
+    "sweep's rings": (lambda sql, database: change(sql, database).mark_rung(10.0, 100), {"ix_jobs_unrung"}),
+    "sweep's ends": (lambda sql, database: change(sql, database).expire_due(), {"ix_jobs_expiry"}),
     "gauges": (lambda sql, database: read_gauges(sql, database.now(sql)), {"ix_jobs_due", "ix_jobs_leases"}),
 }
 """What asks of films that wait, and the indexes of such films that it may go by."""
@@ -96,7 +106,7 @@ def test_a_stale_look_at_the_queue_leads_to_no_other_index(aged: Database) -> No
     plans: list[str] = []
 
     def explain(_connection: object, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
-        if "jobs" in statement and statement.startswith("SELECT"):
+        if "jobs" in statement and statement.startswith(("SELECT", "UPDATE", "WITH")):
             with cursor.connection.cursor() as beside:
                 plans.extend(row[0] for row in beside.execute(f"EXPLAIN {statement}", parameters))
 
@@ -108,3 +118,4 @@ def test_a_stale_look_at_the_queue_leads_to_no_other_index(aged: Database) -> No
         found = {index for plan in plans for index in INDEX.findall(plan)}
         assert found, name
         assert found <= indexes, (name, plans)
+        assert not [plan for plan in plans if "Seq Scan on jobs" in plan], (name, plans)

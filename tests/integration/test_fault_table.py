@@ -38,7 +38,7 @@ from shared.domain import JobState, Priority
 from shared.wiring import Resources, new_job_id
 from tests.chaos.keeper import Part
 from tests.fakes import FixedClock, RecordingQueue
-from tests.jobs import claim, claimant, make_facts, make_job
+from tests.jobs import claim, claimant, listen, make_facts, make_job
 from tests.rig import Rig, running
 from tests.waiting import LIMIT_S, wait_until
 from worker.sweep import sweep
@@ -259,6 +259,7 @@ def test_two_sweepers_at_once_do_everything_once(resources: Resources, database_
         for database in opened:
             stack.callback(database.close)
         both = [replace(resources, database=database, queue=RecordingQueue(waiting=0)) for database in opened]
+        listen(opened[0], *Priority)
         held = [make_job(opened[0]) for _ in range(60)]
         claim(opened[0], claimant(limit=60))
         late = [make_job(opened[0], expires_in_s=5) for _ in range(30)]

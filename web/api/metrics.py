@@ -9,19 +9,18 @@ from collections.abc import Iterable, Iterator
 
 from flask import Blueprint, Response, g
 
-from shared import home
 from shared.db.gauges import Gauges, read_gauges
-from shared.greenlets import run_in_thread
 from shared.version import CODE_VERSION
 from shared.wiring import Resources
 from web import security
+from web.backpressure import Backpressure
 from web.offload import read
 
 Sample = tuple[dict[str, str], float]
 """Labels and value."""
 
 
-def create_blueprint(resources: Resources) -> Blueprint:
+def create_blueprint(resources: Resources, gate: Backpressure) -> Blueprint:
     """The route over `resources`."""
     metrics = Blueprint("metrics", __name__)
 
@@ -29,7 +28,7 @@ def create_blueprint(resources: Resources) -> Blueprint:
     def get_metrics() -> Response:
         security.check_operator(g.principal)
         found = read(resources.database, lambda sql: read_gauges(sql, resources.database.now(sql)))
-        free_bytes = run_in_thread(lambda: home.free_bytes(resources.settings))
+        free_bytes = gate.free_bytes()
         return _answer([*_of_database(found), *_of_process(free_bytes, is_broker_up=resources.queue.is_up())])
 
     return metrics

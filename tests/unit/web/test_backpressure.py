@@ -10,7 +10,8 @@ from sqlalchemy import event
 from shared import home
 from shared.db import jobs
 from shared.db.engine import Database
-from shared.errors import QueueFull, StorageFull, TenantQueueFull
+from shared.errors import QueueFull, StorageDown, StorageFull, TenantQueueFull
+from shared.settings import Settings
 from shared.wiring import Resources
 from tests.api import Api, make_key, make_tenant
 from tests.api_answers import problem
@@ -83,6 +84,22 @@ def test_the_disk_is_asked_once_a_second(resources: Resources, monkeypatch: pyte
             said.append("room")
     assert said == ["room", "room", "full", "full", "room"]
     assert free == []
+
+
+def test_a_disk_that_does_not_say_takes_no_film(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is it taken for one with room afterwards: it is asked again."""
+
+    def fail(_settings: Settings) -> int:
+        asked.append(1)
+        raise OSError
+
+    asked: list[int] = []
+    monkeypatch.setattr(home, "free_bytes", fail)
+    away = gate(resources, min_free_bytes=0)
+    for _ in range(2):
+        with pytest.raises(StorageDown):
+            away.admit("default")
+    assert len(asked) == 2
 
 
 def test_films_that_are_claimed_make_room(resources: Resources) -> None:

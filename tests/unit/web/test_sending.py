@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import socket
 import threading
 from collections.abc import Iterator
@@ -57,25 +58,26 @@ def test_what_nobody_reads_ends_as_a_connection_that_broke(
     assert isinstance(caught.value.__cause__, TimeoutError)
 
 
-def test_a_slow_reader_has_its_time_with_each_piece(
-    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Longer in all than a piece may take."""
-    monkeypatch.setattr(sending, "PIECE_S", 1.0)
+def test_a_file_is_sent_by_the_same_pieces(ends: tuple[socket.socket, socket.socket]) -> None:
+    """As gunicorn asks for a static one: from there on, so much of it."""
     ours, theirs = ends
-    waits = threading.Event()
-
-    def read_slowly() -> None:
-        for _ in range(8):
-            waits.wait(0.3)
-            theirs.recv(2 * PIECE_BYTES, socket.MSG_WAITALL)
-        read_all(theirs, bytearray())
-
-    reader = threading.Thread(target=read_slowly)
+    answers, file, taken = AnswersInTime(ours), io.BytesIO(ANSWER), bytearray()
+    reader = threading.Thread(target=read_all, args=(theirs, taken))
     reader.start()
-    AnswersInTime(ours).sendall(ANSWER)
+    answers.sendfile(file, offset=5, count=PIECE_BYTES + 1)
+    answers.sendfile(file, offset=len(ANSWER) - 7)
     ours.shutdown(socket.SHUT_WR)
     reader.join()
+    assert bytes(taken) == ANSWER[5 : PIECE_BYTES + 6] + ANSWER[-7:]
+
+
+def test_a_file_that_nobody_reads_ends_the_connection(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Static files need no key."""
+    monkeypatch.setattr(sending, "PIECE_S", 0.1)
+    with pytest.raises(BrokenPipeError):
+        AnswersInTime(ends[0]).sendfile(io.BytesIO(ANSWER))
 
 
 def test_the_rest_is_the_sockets_own(ends: tuple[socket.socket, socket.socket]) -> None:
