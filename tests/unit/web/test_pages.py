@@ -25,7 +25,7 @@ from web import pages, worklist_page
 from web.app import create_app
 
 STATIC = Path(pages.__file__).parent / "static"
-VENDOR = STATIC / "vendor"
+VENDOR, PC = STATIC / "vendor", "\N{NO-BREAK SPACE}%"
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_a_row_tells_verdict_probability_priority_and_model(browser: FlaskClient
     """A finished film's row says all that the list promises, in words."""
     finish_as(resources, "normal")
     page = browser.get("/").text
-    for words in ("Normal", "80.0\N{NO-BREAK SPACE}%", "Routine", "fake", "Succeeded"):
+    for words in ("Normal", f"80.0{PC}", "Routine", "fake", "Succeeded"):
         assert words in page
 
 
@@ -156,8 +156,8 @@ def test_a_film_held_back_for_another_finding_shows_its_probability(browser: Fla
         resources, "uncertain", prediction_set=["normal"], reasons=["other_finding"], other_probability=0.413
     )
     row, page = browser.get("/").text, browser.get(f"/jobs/{job_id}").text
-    assert "41.3\N{NO-BREAK SPACE}% another finding" in row
-    assert "80.0\N{NO-BREAK SPACE}%" not in row.split("<tbody")[1]
+    assert f"41.3{PC} another finding" in row
+    assert f"80.0{PC}" not in row.split("<tbody")[1]
     assert re.search(r"Another finding</span><span[^>]*>41\.3\xa0%", page)
     assert "among these" not in page
     old = finish_as(resources, "uncertain", reasons=["other_finding"])
@@ -178,7 +178,7 @@ def test_a_film_that_cannot_be_assessed_shows_no_probability_in_its_row(
     finish_as(resources, "not_assessable", reasons=["low_contrast"])
     page = browser.get("/").text
     assert "hardly any contrast" in page
-    assert "80.0\N{NO-BREAK SPACE}%" not in page
+    assert f"80.0{PC}" not in page
 
 
 @pytest.mark.parametrize(
@@ -221,13 +221,7 @@ def test_older_films_are_on_linked_pages_each_film_once(browser: FlaskClient, re
 def test_the_film_page_tells_all_of_a_result(browser: FlaskClient, resources: Resources) -> None:
     """Each label's probability, the set in words, the model with its link and the heatmap with its caution."""
     page = browser.get(f"/jobs/{finish_as(resources, 'normal')}").text
-    for words in (
-        "80.0\N{NO-BREAK SPACE}%",
-        "10.0\N{NO-BREAK SPACE}%",
-        "80.0\N{NO-BREAK SPACE}% among these three labels.",
-        "COVID-19",
-        "Viral pneumonia",
-    ):
+    for words in (f"10.0{PC}", f"80.0{PC}", f"80.0{PC} among these three labels.", "COVID-19", "Viral pneumonia"):
         assert words in page
     assert re.search(r'<a href="/model">fake 1</a>', page)
     assert "not where disease is." in page
@@ -340,16 +334,9 @@ def test_the_model_page_shows_numbers_with_n_and_interval(browser: FlaskClient, 
         now = resources.database.now(session)
         session.add(Model(weights_sha256=manifest.weights_sha256, registered_at=now, **values))
     page = browser.get("/model").text
-    for words in (
-        "97.2\N{NO-BREAK SPACE}%",
-        ">689<",
-        "95.7 to 98.2",
-        ">291<",
-        "children of one hospital",
-        manifest.weights_sha256,
-    ):
+    for words in (f"97.2{PC}", ">689<", "95.7 to 98.2", ">291<", "children of one hospital", manifest.weights_sha256):
         assert words in page
-    assert "Of 121 films with other findings, 86.0\N{NO-BREAK SPACE}% (78.6 to 91.0) were given" in page
+    assert f"Of 121 films with other findings, 86.0{PC} (78.6 to 91.0) were given" in page
     assert page.index("What it is not for, and what it cannot tell") < page.index("What was measured")
 
 
