@@ -67,7 +67,8 @@ class Shared(Generic[T]):
             return self._function()
         from gevent.threadpool import ThreadPool  # noqa: PLC0415  only where gevent already runs
 
-        self._thread = self._thread or ThreadPool(1)
+        if self._thread is None:  # one that has nothing to do is false
+            self._thread = ThreadPool(1)
         if self._pending is None or self._pending.ready():
             self._pending = self._thread.spawn(_returning_errors, self._function)
         pending = self._pending

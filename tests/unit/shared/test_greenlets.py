@@ -100,6 +100,24 @@ def test_who_asks_meanwhile_shares_one_call_and_waits_for_so_long() -> None:
     assert found.stdout == "TimeoutError TimeoutError TimeoutError 1\nStorageDown 3 3\n"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_however_often_it_is_asked_it_has_one_thread() -> None:
+    """A pool of its own each time would leave a thread each second."""
+    program = """
+from gevent import monkey
+monkey.patch_all()
+import os
+from shared.greenlets import Shared
+shared, threads = Shared(os.getpid, 60.0), []
+for _ in range(20):
+    shared.ask()
+    threads.append(len(os.listdir("/proc/self/task")))
+print(threads[-1] - threads[0])
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout == "0\n"
+
+
 def test_without_gevent_it_is_just_called() -> None:
     """Each time."""
     assert greenlets.Shared(lambda: 7, 0.0).ask() == 7
