@@ -42,7 +42,7 @@ def run_beside_sql(function: Callable[[], T], *, is_sqlite: bool) -> T:
     return function() if is_sqlite else run_in_thread(function)
 
 
-class Shared(Generic[T]):
+class SingleFlight(Generic[T]):
     """A call in a real thread that all who ask meanwhile share: whatever it hangs on holds one thread, not one each.
 
     That thread is its own, so that it is there where whatever hangs has taken all of the others.

@@ -23,7 +23,7 @@ from shared import home, wire
 from shared.db import queries
 from shared.db.engine import Database
 from shared.errors import QueueFull, StorageDown, StorageFull, TenantQueueFull
-from shared.greenlets import Shared
+from shared.greenlets import SingleFlight
 from shared.settings import Settings
 from web.offload import read
 
@@ -59,13 +59,13 @@ class Backpressure:
     _asked_at: float = -math.inf
     _free_bytes: int = 0
     _measured_at: float = -math.inf
-    _disk: Shared[int] = field(init=False)
+    _disk: SingleFlight[int] = field(init=False)
     _accepted: Counter[str] = field(default_factory=Counter)
     _admitted: Counter[str] = field(default_factory=Counter)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self._disk = Shared(lambda: home.free_bytes(self.settings), DISK_S)
+        self._disk = SingleFlight(lambda: home.free_bytes(self.settings), DISK_S)
 
     def admit(self, tenant: str) -> None:
         """Give one more film of this tenant a place, until `note_accepted` or `give_back` is called for it.

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from shared.db import answers, queries, schema
 from shared.errors import AppError, StorageDown
-from shared.greenlets import Shared
+from shared.greenlets import SingleFlight
 from shared.health_wire import Readiness
 from shared.wiring import Resources
 from web.offload import read, run_sql
@@ -34,7 +34,7 @@ class Crew:
 def create_blueprint(resources: Resources) -> Blueprint:
     """The routes over `resources`."""
     health = Blueprint("health", __name__)
-    films = Shared(resources.blobs.check, FILMS_S)
+    films = SingleFlight(resources.blobs.check, FILMS_S)
 
     @health.get("/livez")
     def livez() -> Response:
@@ -48,7 +48,7 @@ def create_blueprint(resources: Resources) -> Blueprint:
     return health
 
 
-def readiness(resources: Resources, films_check: Shared[None]) -> Readiness:
+def readiness(resources: Resources, films_check: SingleFlight[None]) -> Readiness:
     """Ready where the database answers at this build's schema and its films are there; the rest is told beside it."""
     broker = "up" if resources.queue.is_up() else "down"
     database = resources.database
@@ -73,7 +73,7 @@ def readiness(resources: Resources, films_check: Shared[None]) -> Readiness:
     )
 
 
-def _films(check: Shared[None]) -> Literal["up", "down"]:
+def _films(check: SingleFlight[None]) -> Literal["up", "down"]:
     """Whether films can be stored and read; a volume that hangs is down."""
     try:
         check.ask()

@@ -65,7 +65,7 @@ from gevent import monkey
 monkey.patch_all()
 import gevent
 from shared.errors import StorageDown
-from shared.greenlets import Shared, make_native_lock
+from shared.greenlets import SingleFlight, make_native_lock
 
 lock, calls = make_native_lock(), []
 
@@ -82,7 +82,7 @@ def ask():
     except (TimeoutError, StorageDown) as error:
         return type(error).__name__
 
-shared = Shared(hang, 0.2)
+shared = SingleFlight(hang, 0.2)
 lock.acquire()
 pool = gevent.get_hub().threadpool
 taken = [pool.spawn(lock.acquire) for _ in range(pool.maxsize)]
@@ -107,8 +107,8 @@ def test_however_often_it_is_asked_it_has_one_thread() -> None:
 from gevent import monkey
 monkey.patch_all()
 import os
-from shared.greenlets import Shared
-shared, threads = Shared(os.getpid, 60.0), []
+from shared.greenlets import SingleFlight
+shared, threads = SingleFlight(os.getpid, 60.0), []
 for _ in range(20):
     shared.ask()
     threads.append(len(os.listdir("/proc/self/task")))
@@ -120,7 +120,7 @@ print(threads[-1] - threads[0])
 
 def test_without_gevent_it_is_just_called() -> None:
     """Each time."""
-    assert greenlets.Shared(lambda: 7, 0.0).ask() == 7
+    assert greenlets.SingleFlight(lambda: 7, 0.0).ask() == 7
 
 
 @pytest.mark.parametrize(("is_sqlite", "place"), [(True, "the loop"), (False, "a thread")])
