@@ -117,6 +117,13 @@ class Backpressure:
             self._measured_at = self.clock()
         return self._free_bytes
 
+    def find_free_bytes(self) -> int | None:
+        """`free_bytes`; None where the disk does not say."""
+        try:
+            return self.free_bytes()
+        except StorageDown:
+            return None
+
     def places_left(self, tenant: str) -> int:
         """How many films more it may have waiting, by what was counted last: nothing is asked."""
         with self._guard:

@@ -24,7 +24,7 @@ class Operations:
     gauges: Gauges
     workers: list[WorkerSeen]
     is_broker_up: bool
-    free_bytes: int
+    free_bytes: int | None
     code_version: str = CODE_VERSION
 
 
@@ -54,4 +54,4 @@ def read_operations(resources: Resources, gate: Backpressure) -> Operations:
         return now, read_gauges(sql, now), list_workers(sql, now)
 
     now, gauges, workers = read(database, ask)
-    return Operations(now, gauges, workers, resources.queue.is_up(), gate.free_bytes())
+    return Operations(now, gauges, workers, resources.queue.is_up(), gate.find_free_bytes())

@@ -17,6 +17,9 @@ log = get_logger(__name__)
 
 BEAT_EVERY_S = 4.0
 
+FIRST_PURGE_S: Final = 60.0
+"""Soon enough for workers that live for some minutes only, late enough for a start to be over."""
+
 LOOKS: Final = 2
 """Looks in a row that may find films due and none to claim: other workers have just taken them."""
 
@@ -105,7 +108,9 @@ def limit_loop(runtime: Runtime) -> None:
 def purge_loop(runtime: Runtime) -> None:
     """Delete what was kept for its time, and orphans, now and then: it takes long, and nobody waits for it."""
     resources, worker = runtime.kitchen.resources, runtime.kitchen.who.worker
-    while not runtime.ended.wait(sweep.PURGE_EVERY_S):
+    pause_s = FIRST_PURGE_S
+    while not runtime.ended.wait(pause_s):
+        pause_s = sweep.PURGE_EVERY_S
         with logging_faults(log, "retention.failed"):
             retention.delete_old(resources, worker, runtime.ended.wait)
         with logging_faults(log, "purge.failed"):

@@ -1,1 +1,1 @@
-"""A long run at half load that watches memory and file descriptors: `python -m tests.soak`."""
+"""A long run at half load that watches memory, threads and file descriptors: `python -m tests.soak`."""

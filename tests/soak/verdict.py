@@ -32,11 +32,15 @@ class Limit:
     most: float = inf
 
 
-LIMITS: Mapping[str, Limit] = {"memory_mib": Limit(4.0, 0.02), "descriptors": Limit(3.0, 0.02, most=100.0)}
+LIMITS: Mapping[str, Limit] = {
+    "memory_mib": Limit(4.0, 0.02),
+    "descriptors": Limit(3.0, 0.02, most=100.0),
+    "threads": Limit(3.0, 0.02, most=40.0),
+}
 """A byte too many a film is seen by nobody; half a kilobyte is, in 15 minutes at 20 films/s (9 MB).
 
-With four senders a web server holds 25 descriptors. What was left open before anything is judged, at full load, does
-not grow any more: it is seen by how much there is (DECISIONS 83).
+With four senders a web server holds 25 descriptors and 8 threads, a worker 17 and 12. What was left open before
+anything is judged, at full load, does not grow any more: it is seen by how much there is (DECISIONS 83).
 """
 
 

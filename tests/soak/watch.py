@@ -1,4 +1,4 @@
-"""Samples memory and file descriptors of web servers, decoders and workers from /proc. Linux only."""
+"""Samples memory, threads and file descriptors of web servers, decoders and workers from /proc. Linux only."""
 
 from __future__ import annotations
 
@@ -64,6 +64,7 @@ class Watch(threading.Thread):
             for role, pids in split(part.name, tree(running.pid)).items():
                 self.samples[role, "memory_mib"].append(Sample(at_s, sum(map(resident_mib, pids))))
                 self.samples[role, "descriptors"].append(Sample(at_s, sum(map(count_descriptors, pids))))
+                self.samples[role, "threads"].append(Sample(at_s, sum(map(count_threads, pids))))
 
     def died(self) -> list[str]:
         """Processes that were seen at two looks or more, and not at the last: whoever was put in their place."""
@@ -120,7 +121,16 @@ def resident_mib(pid: int) -> float:
 
 def count_descriptors(pid: int) -> int:
     """Open file descriptors; 0 for what has ended."""
+    return _count(pid, "fd")
+
+
+def count_threads(pid: int) -> int:
+    """0 for what has ended."""
+    return _count(pid, "task")
+
+
+def _count(pid: int, folder: str) -> int:
     try:
-        return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208  names only
+        return len(os.listdir(f"/proc/{pid}/{folder}"))  # noqa: PTH208  names only
     except OSError:
         return 0

@@ -28,7 +28,7 @@ def create_blueprint(resources: Resources, gate: Backpressure) -> Blueprint:
     def get_metrics() -> Response:
         security.check_operator(g.principal)
         found = read(resources.database, lambda sql: read_gauges(sql, resources.database.now(sql)))
-        free_bytes = gate.free_bytes()
+        free_bytes = gate.find_free_bytes()
         return _answer([*_of_database(found), *_of_process(free_bytes, is_broker_up=resources.queue.is_up())])
 
     return metrics
@@ -74,13 +74,14 @@ def _of_database(found: Gauges) -> Iterator[tuple[str, str, list[Sample]]]:
         yield name, told, [({}, value)]
 
 
-def _of_process(free_bytes: int, *, is_broker_up: bool) -> Iterator[tuple[str, str, list[Sample]]]:
+def _of_process(free_bytes: int | None, *, is_broker_up: bool) -> Iterator[tuple[str, str, list[Sample]]]:
     yield "broker_up", "1 where the broker answers.", [({}, float(is_broker_up))]
     yield (
         "disk_free_bytes",
         "Free on the disk of PLAINFILM_HOME, or on its films' where that has less.",
-        [({}, free_bytes)],
+        [] if free_bytes is None else [({}, free_bytes)],
     )
+    yield "disk_up", "1 where the disk says how much is free.", [({}, float(free_bytes is not None))]
     yield "build_info", "1, with the version that answers.", [({"version": CODE_VERSION}, 1)]
 
 

@@ -10,7 +10,7 @@ from itertools import repeat
 
 from tests.chaos.keeper import Part
 from tests.soak.__main__ import unseen
-from tests.soak.watch import Watch, count_descriptors, resident_mib, tree
+from tests.soak.watch import Watch, count_descriptors, count_threads, resident_mib, tree
 from tests.waiting import wait_until
 
 GONE = 2**22 + 1
@@ -20,13 +20,14 @@ HOLD = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import sy
 
 
 def test_a_part_is_seen_with_its_children() -> None:
-    """Memory and descriptors of both processes; nothing of one that ended."""
+    """Memory, threads and descriptors of both processes; nothing of one that ended."""
     with subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE) as process:
         wait_until(lambda: len(tree(process.pid)) == 2, "a child")
         watch = Watch([Part("web0", [], process=process), Part("worker0", [])], every_s=60)
         watch.look()
         process.stdin.close()
-    assert set(watch.samples) == {("web0", "memory_mib"), ("web0", "descriptors")}
+    assert set(watch.samples) == {("web0", "memory_mib"), ("web0", "descriptors"), ("web0", "threads")}
+    assert watch.samples["web0", "threads"][0].value == 2
     assert watch.samples["web0", "memory_mib"][0].value > 2 * 3
     assert watch.samples["web0", "descriptors"][0].value >= 2 * 3
 
@@ -67,7 +68,7 @@ def test_who_was_not_seen_was_not_judged() -> None:
     found = unseen(["web0"], ["worker0"], nothing)
     assert "no memory_mib of worker0 was seen" in found
     assert "no descriptors of web0 decoder was seen" in found
-    assert len(found) == 6
+    assert len(found) == 9
 
 
 def test_a_descriptor_that_is_opened_is_counted() -> None:
@@ -84,4 +85,4 @@ def test_a_descriptor_that_is_opened_is_counted() -> None:
 
 def test_what_has_ended_is_nothing() -> None:
     """No error: processes come and go."""
-    assert (resident_mib(GONE), count_descriptors(GONE), tree(GONE)) == (0.0, 0, [GONE])
+    assert (resident_mib(GONE), count_descriptors(GONE), count_threads(GONE), tree(GONE)) == (0.0, 0, 0, [GONE])

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 
+from shared import home
 from shared.db import jobs
 from shared.db.tables import Job, WorkerHeartbeat
 from shared.domain import Priority
@@ -46,9 +47,18 @@ def test_an_idle_service_shows_every_gauge(resources: Resources) -> None:
     assert {name for name, *_ in found} == named - {"failed_jobs_per_second"}  # its codes are those that were met
     free_bytes = shutil.disk_usage(resources.settings.home).free
     assert found.pop(("disk_free_bytes",)) == pytest.approx(free_bytes, rel=0.2)
-    assert found.pop(("broker_up",)) == found.pop(("build_info", CODE_VERSION)) == 1
+    assert found.pop(("broker_up",)) == found.pop(("disk_up",)) == found.pop(("build_info", CODE_VERSION)) == 1
     assert set(found.values()) == {0}
     assert {("queued_films", priority.value) for priority in Priority} < found.keys()
+
+
+def test_a_disk_that_does_not_say_keeps_no_other_gauge(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the disk is silent is when the others are looked at."""
+    monkeypatch.setattr(home, "free_bytes", lambda _settings: Path("/not/there").stat().st_size)
+    found = scrape(resources)
+    assert found["disk_up",] == 0
+    assert found["queued_films", "stat"] == 0
+    assert ("disk_free_bytes",) not in found
 
 
 def test_what_waits_is_counted_by_class_over_all_tenants(resources: Resources) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from shared import home
 from shared.db import jobs
 from shared.db.tables import WorkerHeartbeat
 from shared.domain import Priority
@@ -66,6 +68,13 @@ def test_what_stands_still_is_told_first(resources: Resources) -> None:
     told = page(resources, "/operations/now")
     assert told.index("Nobody takes routine") < told.index("The broker does not answer") < told.index("What waits")
     assert "None has given a sign of life" in told
+
+
+def test_a_disk_that_does_not_say_is_told(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of the page is what its operator needs then."""
+    assert "GiB free where films are stored" in page(resources)
+    monkeypatch.setattr(home, "free_bytes", lambda _settings: Path("/not/there").stat().st_size)
+    assert re.search(r"Disk\s+does not say how much is free\s+Version", page(resources))
 
 
 def test_alerts_stay_where_they_are_while_the_numbers_change(resources: Resources) -> None:

@@ -17,7 +17,7 @@ from shared.wiring import Resources
 from tests.fakes import FixedClock, MemoryBlobs
 from tests.jobs import claim, finish, make_job
 from tests.waiting import wait_until
-from worker import loops, retention, sweep
+from worker import loops, retention
 from worker.retention import delete_old
 from worker.runtime import Runtime
 
@@ -153,10 +153,31 @@ def test_a_workers_purge_deletes_what_was_kept_for_its_time(
     settings = resources.settings.model_copy(update={"retain_days": 1e-9})
     runtime.kitchen = replace(runtime.kitchen, resources=replace(resources, settings=settings))
     ref = answer(resources)
-    monkeypatch.setattr(sweep, "PURGE_EVERY_S", 0.01)
+    monkeypatch.setattr(loops, "FIRST_PURGE_S", 0.01)
     thread = threading.Thread(target=loops.purge_loop, args=(runtime,))
     thread.start()
     wait_until(lambda: ref not in films(resources), "the film to be deleted")
     runtime.ended.set()
     thread.join(60)
     assert jobs_left(resources) == 0
+
+
+class Turns(threading.Event):
+    """Set after so many waits, each of which is noted."""
+
+    def __init__(self, turns: int) -> None:
+        super().__init__()
+        self.turns = turns
+        self.waited_s: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """At once."""
+        self.waited_s.append(timeout)
+        return len(self.waited_s) > self.turns
+
+
+def test_a_worker_that_lives_for_minutes_only_purges_too(runtime: Runtime) -> None:
+    """The first time is soon after its start; then it is seldom."""
+    runtime.ended = Turns(2)
+    loops.purge_loop(runtime)
+    assert runtime.ended.waited_s == [60, 600, 600]
