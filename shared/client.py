@@ -13,7 +13,7 @@ from typing import Protocol, Self
 import httpx
 
 from shared import audit_wire, webhook_wire, wire
-from shared.errors import AppError, NotAllowed, Unavailable
+from shared.errors import AppError, NotAllowed, TenantWaitersFull, Unavailable, WaitersFull
 from shared.health_wire import Readiness
 from shared.settings import Settings
 
@@ -31,6 +31,9 @@ BEFORE = frozenset({429, 503, 507})
 
 ON_THE_WAY = frozenset({502, 504})
 """Something between says so; what became of the request is not known."""
+
+NO_PLACE_TO_WAIT = frozenset({WaitersFull.code, TenantWaitersFull.code})
+"""The service holds as many questions as it can: it is asked without `Prefer` then."""
 
 PAGE = 200
 """Jobs of one page of the list, as many as it has at most."""
@@ -184,7 +187,8 @@ class Client:
 
     def ping_webhook(self, webhook_id: str) -> webhook_wire.Delivery:
         """Have it sent something that says nothing."""
-        return webhook_wire.Delivery.model_validate_json(self._ask("POST", f"{WEBHOOKS}/{webhook_id}/test").content)
+        found = self._ask("POST", f"{WEBHOOKS}/{webhook_id}/test", is_once=True)
+        return webhook_wire.Delivery.model_validate_json(found.content)
 
     def list_deliveries(self, webhook_id: str, **query: str) -> webhook_wire.DeliveryList:
         """A page of its deliveries, newest first."""
@@ -193,26 +197,54 @@ class Client:
 
     def replay_delivery(self, webhook_id: str, delivery_id: str) -> webhook_wire.Delivery:
         """Have one sent again."""
-        found = self._ask("POST", f"{WEBHOOKS}/{webhook_id}/deliveries/{delivery_id}/replay")
+        found = self._ask("POST", f"{WEBHOOKS}/{webhook_id}/deliveries/{delivery_id}/replay", is_once=True)
         return webhook_wire.Delivery.model_validate_json(found.content)
 
     def replay_failed(self, webhook_id: str, since: str) -> int:
         """Have all sent again that failed since then (ISO 8601 with its zone); how many."""
-        found = self._ask("POST", f"{WEBHOOKS}/{webhook_id}/replay", json={"since": since})
+        found = self._ask("POST", f"{WEBHOOKS}/{webhook_id}/replay", is_once=True, json={"since": since})
         return webhook_wire.Replayed.model_validate_json(found.content).deliveries
 
     def wait(self, job_id: str, every_s: float = 0.25) -> wire.Job:
         """The job once it is done: the service holds the question until then; where it does not, polls."""
         while True:
-            response = self._ask("GET", f"/api/v1/jobs/{job_id}", headers={"Prefer": f"wait={HOLD_S}"})
+            response = self._ask_held(f"/api/v1/jobs/{job_id}")
             job = wire.Job.model_validate_json(response.content)
             if job.done:
                 return job
             if "Preference-Applied" not in response.headers:
                 time.sleep(every_s)
 
-    def _ask(self, method: str, path: str, *, is_once: bool = False, **arguments: object) -> httpx.Response:
-        """Again where no answer came, or none yet; what is to be done once alone, only where it was not begun."""
+    def _ask_held(self, path: str) -> httpx.Response:
+        """A GET that the service holds for up to `HOLD_S`, or answers at once where it holds too many already."""
+        try:
+            return self._ask("GET", path, final=NO_PLACE_TO_WAIT, headers={"Prefer": f"wait={HOLD_S}"})
+        except Refused as error:
+            if error.problem_code not in NO_PLACE_TO_WAIT:
+                raise
+            return self._ask("GET", path)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        is_once: bool = False,
+        final: frozenset[str] = frozenset(),
+        **arguments: object,
+    ) -> httpx.Response:
+        """Send a request; retry on transport errors, and on statuses that mean "not now" or come from a gateway.
+
+        Args:
+            is_once: the request must not be done twice: retry only where the server cannot have begun it.
+            final: problem codes that are not retried though their status would be.
+            arguments: of `httpx.Client.request`.
+
+        Raises:
+            Refused, NotAllowed: what the service says to it.
+            Unavailable: no answer within the patience, or with `is_once` one was lost.
+        """
+        again = BEFORE if is_once else BEFORE | ON_THE_WAY
         asked = time.monotonic()
         give_up_at = asked + self._patience_s
         while True:
@@ -228,10 +260,8 @@ class Client:
                     raise Unavailable(f"{self._http.base_url} does not answer. Is `plainfilm up` running?") from error
             else:
                 self._has_answered = True
-                if (
-                    response.status_code not in (BEFORE if is_once else BEFORE | ON_THE_WAY)
-                    or time.monotonic() >= give_up_at
-                ):
+                is_final = response.status_code not in again or _problem_code(response) in final
+                if is_final or time.monotonic() >= give_up_at:
                     return _checked(response)
                 pause = _pause_s(response, pause)
             time.sleep(min(pause, max(0.0, give_up_at - time.monotonic())))
@@ -264,13 +294,25 @@ def _pause_s(response: httpx.Response, default_s: float) -> float:
     return float(given) if given.isascii() and given.isdigit() else default_s
 
 
+def _find_problem(response: httpx.Response) -> wire.Problem | None:
+    """What the service says is wrong; None where it does not, or something between answered."""
+    try:
+        return wire.Problem.model_validate_json(response.content)
+    except ValueError:
+        return None
+
+
+def _problem_code(response: httpx.Response) -> str | None:
+    problem = _find_problem(response)
+    return problem.code if problem else None
+
+
 def _checked(response: httpx.Response) -> httpx.Response:
     if response.is_success:
         return response
-    try:
-        problem = wire.Problem.model_validate_json(response.content)
-    except ValueError:
-        raise Unavailable(f"The service answered {response.status_code} without a reason.") from None
+    problem = _find_problem(response)
+    if problem is None:
+        raise Unavailable(f"The service answered {response.status_code} without a reason.")
     if response.status_code == httpx.codes.UNAUTHORIZED:
         raise NotAllowed(problem.detail)
     raise Refused(problem.detail, problem.code)

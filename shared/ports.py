@@ -40,6 +40,7 @@ class BlobStore(Protocol):
         Raises:
             StorageFull: there is no room for them.
             StorageDown: the bytes could not be made durable, or the store is another database's.
+            BlobMissing: these bytes were stored before, and are damaged.
         """
 
     def copy(self, ref: str, job_id: str) -> str:

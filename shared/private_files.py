@@ -14,8 +14,7 @@ def read_or_make(path: Path, make: Callable[[], str]) -> str:
     """The file's text; made with mode 0600 where it is absent. Of two makers at once, the first wins."""
     if not path.exists():
         make_folder(path.parent)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        write(temporary, make())
+        temporary = _write_beside(path, make())
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -33,13 +32,23 @@ def make_folder(path: Path) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write `text` with mode 0600, on the disk when this returns, replacing what was there."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
+    """Write `text` with mode 0600, durably; a reader finds all of it, or what was there before."""
+    _write_beside(path, text).replace(path)
+
+
+def _write_beside(path: Path, text: str) -> Path:
+    """A new file in the same folder; where it cannot be written whole, none stays."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError:
+        temporary.unlink()
+        raise
+    return temporary
 
 
 def sync(path: Path) -> None:

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property, partial
 
 from sqlalchemy.exc import IntegrityError
@@ -27,6 +26,7 @@ from shared.errors import (
     StorageDown,
     StorageFull,
     TooLarge,
+    Unavailable,
 )
 from shared.faults import Fault
 from shared.greenlets import run_beside_sql, run_in_thread, run_where_long
@@ -113,7 +113,7 @@ def get_job(resources: Resources, who: Principal, job_id: str) -> wire.Job:
         JobNotFound: unknown, or of another tenant.
     """
     job = _read_job(resources.database, who, job_id)
-    if job.status is not JobState.QUEUED or job.expires_at is None or job.expires_at > datetime.now(UTC):
+    if job.status is not JobState.QUEUED or job.expires_at is None:
         return job
     end_overdue(resources.database, resources.notifier)
     return _read_job(resources.database, who, job_id)
@@ -263,6 +263,7 @@ def insert(
 
     Raises:
         DatabaseDown: try again later.
+        Unavailable: the earlier job is just being deleted; likewise.
         IdempotencyMismatch: as `find_earlier`.
     """
     try:
@@ -272,9 +273,7 @@ def insert(
         if earlier is None and new.idempotency_key is None:
             raise
         if earlier is None:  # that job was deleted meanwhile, and its key is free again
-            raise DatabaseDown(
-                "The job that this key had made is just being deleted; send the request again."
-            ) from error
+            raise Unavailable("The job that this key had made is just being deleted; send it again.") from error
         return earlier
     return new.id
 

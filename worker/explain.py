@@ -77,11 +77,12 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """No map: for good, or this time."""
+    """No map: for good, or this time; by the film's or the network's fault, or by the service's."""
 
     code: str
     detail: str
     is_permanent: bool
+    is_ours: bool = False
 
 
 def explain_next(desk: Desk) -> bool:
@@ -113,7 +114,7 @@ def _try_to_explain(desk: Desk, order: Order) -> Explained | Failed:
         return _explain(desk, order)
     except AppError as error:
         log.warning("explanation.failed", explanation=order.held.id, code=error.code)
-        return Failed(error.code, error.detail, is_permanent=not error.retryable)
+        return Failed(error.code, error.detail, is_permanent=not error.retryable, is_ours=error.retryable)
     except Exception as error:
         log.exception("explanation.failed", explanation=order.held.id, error=type(error).__name__)
         return Failed("explanation_failed", "The network failed on this explanation.", is_permanent=False)
@@ -158,7 +159,8 @@ def _store(desk: Desk, order: Order, outcome: Explained | Failed, duration_ms: i
             elif outcome.is_permanent:
                 changes.fail(held, actor, outcome.code, outcome.detail)
             else:
-                changes.retry(held, actor, outcome.code, retry_delay_s(held.attempt, desk.draw))
+                pause_s = retry_delay_s(held.attempt, desk.draw)
+                changes.retry(held, actor, outcome.code, pause_s, is_ours=outcome.is_ours)
     except LeaseLost:
         log.warning("lease.lost", explanation=held.id, attempt=held.attempt)
 

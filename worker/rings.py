@@ -15,7 +15,7 @@ MOST: Final = 4096
 """The oldest are forgotten beyond it; their rings cost a look."""
 
 LATE_S: Final = 8.0
-"""Less than after what time the sweeper rings again for a film that was queued anew (`worker/sweep.py`)."""
+"""Less than `ring_after_s` after the claim, before which the sweeper does not ring for a film that was put back."""
 
 
 class PendingRings:

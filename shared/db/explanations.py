@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
 from shared.db.explanation_queries import is_due
-from shared.db.leases import POISONED, Claim, Finding, LeasedChanges
+from shared.db.leases import POISONED, Claim, Finding, LeasedChanges, most_attempts
 from shared.db.tables import Explanation, Job, Result, table_of
 from shared.domain import ExplanationMethod, ExplanationState
 
@@ -166,17 +166,21 @@ class ExplanationChanges(LeasedChanges[Session]):
         self.record(held.tenant, actor, "explanation_failed", job_id, explanation=held.id,
                     attempt=held.attempt, error_code=code)  # fmt: skip
 
-    def retry(self, held: Claim, actor: str, code: str, delay_s: float) -> ExplanationState:
+    def retry(self, held: Claim, actor: str, code: str, delay_s: float, *, is_ours: bool = False) -> ExplanationState:
         """After a transient error: back to the queue in `delay_s`, or failed where the attempts are used up.
+
+        Args:
+            is_ours: the fault is of the service, not of the film: see `leases.most_attempts`.
 
         Raises:
             LeaseLost: another attempt owns it.
         """
-        if held.attempt >= held.max_attempts:
+        most = most_attempts(held, is_ours=is_ours)
+        if held.attempt >= most:
             self.fail(held, actor, POISONED, POISONED_DETAIL)
             return ExplanationState.FAILED
         due = self.now + timedelta(seconds=delay_s)
-        job_id = self.leave_running(held, state=ExplanationState.QUEUED, not_before=due)
+        job_id = self.leave_running(held, state=ExplanationState.QUEUED, not_before=due, max_attempts=most)
         self.record(held.tenant, actor, "explanation_requeued", job_id, explanation=held.id,
                     attempt=held.attempt, error_code=code)  # fmt: skip
         return ExplanationState.QUEUED

@@ -17,15 +17,12 @@ from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
 
 from shared.db import batches, line
 from shared.db.engine import Database
-from shared.db.leases import NO_LEASE, POISONED, Claim, Finding, LeasedChanges
+from shared.db.leases import NO_LEASE, POISONED, Claim, Finding, LeasedChanges, most_attempts
 from shared.db.line import Claimant
 from shared.db.queries import missing
 from shared.db.tables import Job, Result, Tenant, is_still, table_of
 from shared.domain import TRANSITIONS, FilmFacts, JobState, Priority
 from shared.errors import IllegalTransition, JobNotFound
-
-MOST_ATTEMPTS = 30
-"""Claims of one film after which even faults of the service's own count: 12.5 minutes of pauses on average."""
 
 CANCEL_STEP = 200
 """Films of a batch that are cancelled in one transaction."""
@@ -206,12 +203,12 @@ class JobChanges(LeasedChanges[Connection]):
         """After a transient error: back to the queue in `delay_s`, or failed where the attempts are used up.
 
         Args:
-            is_ours: the fault is of the service, not of the film: the attempt is given back, up to `MOST_ATTEMPTS`.
+            is_ours: the fault is of the service, not of the film: see `leases.most_attempts`.
 
         Raises:
             LeaseLost: another attempt owns the job, or it was cancelled.
         """
-        most = held.max_attempts + (is_ours and held.max_attempts < MOST_ATTEMPTS)
+        most = most_attempts(held, is_ours=is_ours)
         if held.attempt >= most:
             self.fail(held, actor, POISONED, POISONED_DETAIL)
             return JobState.FAILED
@@ -353,6 +350,7 @@ _CLAIM = (
         lease_owner=bindparam("worker"),
         lease_until=bindparam("until"),
         started_at=bindparam("now"),
+        last_rung_at=bindparam("now"),
     )
     .returning(Job.id, Job.tenant, Job.attempt, Job.max_attempts, Job.blob_ref, Job.request_id)
 )

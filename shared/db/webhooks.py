@@ -148,12 +148,13 @@ def replay(sql: Sql, who: Principal, webhook_id: str, delivery_id: str, now: dat
     """
     _check_enabled(_lock(sql, who, webhook_id))
     theirs = (Delivery.webhook_id == webhook_id) & (Delivery.id == delivery_id)
-    row = sql.execute(select(Delivery.lease_until).where(theirs).with_for_update()).first()
+    row = sql.execute(select(Delivery.lease_until, Delivery.job_id).where(theirs).with_for_update()).first()
     if row is None:
         raise DeliveryNotFound("There is no delivery with this id.")
     if row.lease_until is not None and row.lease_until > now:
         raise Conflict("It is just being sent.")
-    sql.execute(update(Delivery).where(theirs).values(**_again(now)))
+    tries = 1 if row.job_id is None else TRIES  # a ping is tried once
+    sql.execute(update(Delivery).where(theirs).values(**_again(now, tries)))
     _wake(sql, webhook_id, now)
     return webhook_queries.get_delivery(sql, webhook_id, delivery_id)
 
@@ -169,7 +170,9 @@ def replay_failed(sql: Sql, who: Principal, webhook_id: str, since: datetime, no
     failed = (Delivery.webhook_id == webhook_id) & (Delivery.state == DeliveryState.FAILED)
     of_jobs = failed & (Delivery.happened_at >= since) & Delivery.job_id.is_not(None)
     some = select(Delivery.id).where(of_jobs).limit(STEP).cte("some")
-    again = update(Delivery).where(Delivery.id.in_(select(some.c.id))).values(**_again(now)).returning(Delivery.id)
+    again = (
+        update(Delivery).where(Delivery.id.in_(select(some.c.id))).values(**_again(now, TRIES)).returning(Delivery.id)
+    )
     _wake(sql, webhook_id, now)
     return len(sql.execute(again).all())
 
@@ -180,10 +183,10 @@ def _wake(sql: Sql, webhook_id: str, now: datetime) -> None:
     sql.execute(update(Webhook).where(Webhook.id == webhook_id).values(tried_at=rested))
 
 
-def _again(now: datetime) -> dict[str, object]:
-    """As many tries more, the first of them now."""
+def _again(now: datetime, tries: int) -> dict[str, object]:
+    """So many tries more, the first of them now."""
     return {
-        "state": DeliveryState.PENDING, "max_attempts": Delivery.attempt + TRIES, "due_at": now, "ended_at": None,
+        "state": DeliveryState.PENDING, "max_attempts": Delivery.attempt + tries, "due_at": now, "ended_at": None,
         "lease_until": None,
     }  # fmt: skip
 

@@ -203,8 +203,8 @@ def _answer_and_exit(film: int, shared: int, limits: _Limits, read: ReadPixels) 
         _close_all_but(film)  # and the map's own descriptor: through one, its parent's writes could be led astray
         connection = socket.socket(fileno=film)  # closed by the exit: who reads its end there may ask how it ended
         connection.setblocking(True)  # gevent's sockets come here non-blocking
-        _confine(limits)
-        while _answer(connection, memory, read, limits.timeout_s):
+        is_confined = _confine(limits)
+        while _answer(connection, memory, read, limits.timeout_s, is_confined=is_confined):
             signal.setitimer(signal.ITIMER_REAL, limits.timeout_s)
     finally:
         os._exit(0)
@@ -217,8 +217,12 @@ def _close_all_but(film: int) -> None:
     os.closerange(film + 1, _MAX_DESCRIPTORS)
 
 
-def _confine(limits: _Limits) -> None:
-    """What the child cannot take back: no file, no process, no core, bounded memory and time, few system calls."""
+def _confine(limits: _Limits) -> bool:
+    """What the child cannot take back: no file, no process, no core, bounded memory and time, few system calls.
+
+    Returns:
+        False where the kernel does not bound its calls, see `seccomp.confine`.
+    """
     signal.setitimer(signal.ITIMER_REAL, limits.timeout_s)
     if _PRCTL:
         _PRCTL(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -236,10 +240,10 @@ def _confine(limits: _Limits) -> None:
         hard = resource.getrlimit(limit)[1]
         capped = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (capped, capped))
-    seccomp.confine()
+    return seccomp.confine()
 
 
-def _answer(film: socket.socket, memory: mmap.mmap, read: ReadPixels, timeout_s: float) -> bool:
+def _answer(film: socket.socket, memory: mmap.mmap, read: ReadPixels, timeout_s: float, *, is_confined: bool) -> bool:
     """Read one upload, decode it, and give its pixels, or its refusal: then False, since no other film follows it."""
     size = film.recv(UPLOAD_SIZE.size, socket.MSG_WAITALL)
     if len(size) < UPLOAD_SIZE.size:
@@ -261,6 +265,7 @@ def _answer(film: socket.socket, memory: mmap.mmap, read: ReadPixels, timeout_s:
         "bit_depth": decoded.pixels.dtype.itemsize * 8,
         "height_px": height_px,
         "width_px": width_px,
+        "is_confined": is_confined,
     }
     _say(film, header)
     return True

@@ -138,7 +138,10 @@ class LocalBlobs:
             path.parent.rmdir()
 
     def older_than(self, moment: datetime) -> Iterator[str]:
-        """References of blobs last written before `moment`; an older build's temporary files are removed."""
+        """References of blobs last written before `moment`; temporary files as old are removed on the way.
+
+        Those of an older build, and what `try_to_change` of a process that was killed left.
+        """
         for folder, _, names in os.walk(self.root):  # unlike glob, it tolerates folders that vanish meanwhile
             for path in (Path(folder, name) for name in names):
                 if not _is_older(path, moment):

@@ -130,6 +130,18 @@ def test_what_failed_is_sent_again_on_request(database: Database, dispatcher: Di
             webhooks.replay(sql, ADMIN, webhook_id, webhook_id, database.now(sql))
 
 
+def test_a_ping_is_tried_once_each_time(database: Database) -> None:
+    """Whoever has it sent again looks at what comes of it, as at the first time."""
+    webhook_id, _ = make_webhook(database, NOWHERE)
+    with database.begin_core() as sql:
+        ping = webhooks.ping(sql, ADMIN, webhook_id, new_job_id(), database.now(sql))
+    for _ in range(2):
+        (held,) = claim_all(database)
+        assert note(database, held, Answer(500, None, 1)) is DeliveryState.FAILED
+        with database.begin_core() as sql:
+            webhooks.replay(sql, ADMIN, webhook_id, ping.id, database.now(sql))
+
+
 def test_a_webhook_goes_with_its_deliveries(database: Database, dispatcher: Dispatcher) -> None:
     """While one of them is being sent, too; the audit stays."""
     webhook_id, _ = make_webhook(database, NOWHERE)

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event, insert, select
 
-from shared.db import jobs
+from shared.db import jobs, leases
 from shared.db.engine import Database, make_engine
 from shared.db.leases import POISONED
 from shared.db.tables import Job
@@ -198,7 +198,7 @@ def test_a_claim_asks_few_questions(database: Database) -> None:
 def test_a_fault_of_ours_gives_the_attempt_back(database: Database, clock: FixedClock) -> None:
     """A store that is away does not use a film's attempts up; thirty claims are enough all the same."""
     job_id = make_job(database, max_attempts=3)
-    for attempt in range(1, jobs.MOST_ATTEMPTS + 1):
+    for attempt in range(1, leases.MOST_ATTEMPTS + 1):
         (held,) = claim(database)
         assert held.attempt == attempt
         with jobs.changing(database) as changes:

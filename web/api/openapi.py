@@ -29,6 +29,7 @@ from shared.errors import (
     TenantQueueFull,
     TenantWaitersFull,
     TooManyPixels,
+    Unavailable,
     UnreadableImage,
     UnsupportedFormat,
     WaitersFull,
@@ -85,9 +86,9 @@ OF_WAITING = (TenantWaitersFull, WaitersFull)
 OF_ROOM = (TenantQueueFull, QueueFull, StorageFull, StorageDown)
 OF_SUBMISSION = (
     *OF_BODY, *OF_ROOM, Forbidden, BatchNotFound, JobDeleted, UnsupportedFormat, DigestMismatch, UnreadableImage,
-    TooManyPixels, NotFrontalFilm, DecodeLimit, DecoderBusy, IdempotencyMismatch,
+    TooManyPixels, NotFrontalFilm, DecodeLimit, DecoderBusy, IdempotencyMismatch, Unavailable,
 )  # fmt: skip
-OF_REPETITION = (*OF_JOB, *OF_ROOM, InvalidRequest, Forbidden, Conflict, IdempotencyMismatch, BlobMissing)
+OF_REPETITION = (*OF_JOB, *OF_ROOM, InvalidRequest, Forbidden, Conflict, IdempotencyMismatch, BlobMissing, Unavailable)
 APPLIED = text_header("`wait=N`, where that was heeded", is_sure=False)
 NEXT = {"Link": text_header('the next page, `rel="next"`, where there is one', is_sure=False)}
 UNCHANGED = {"description": "unchanged since the ETag in `If-None-Match`"}

@@ -107,12 +107,25 @@ def test_what_is_worth_it_is_asked_again(status: int) -> None:
         assert client.get("j").id == make_wire_job().id
 
 
+ONCE: dict[str, Callable[[Client], object]] = {
+    "add": lambda client: client.add_webhook("http://there"),
+    "rotate": lambda client: client.rotate_webhook("w"),
+    "remove": lambda client: client.remove_webhook("w"),
+    "ping": lambda client: client.ping_webhook("w"),
+    "replay": lambda client: client.replay_delivery("w", "d"),
+    "replay failed": lambda client: client.replay_failed("w", "2026-11-30T00:00:00Z"),
+}
+
+
+@pytest.mark.parametrize("act", ONCE.values(), ids=ONCE)
 @pytest.mark.parametrize("answer", [httpx.ReadError("lost"), problem_answer(502), problem_answer(504)])
-def test_what_is_done_once_is_not_repeated_where_it_may_have_been_done(answer: httpx.Response | Exception) -> None:
-    """A second rotation would end the secret that the receiver has."""
+def test_what_is_done_once_is_not_repeated_where_it_may_have_been_done(
+    answer: httpx.Response | Exception, act: Callable[[Client], object]
+) -> None:
+    """A second rotation would end the secret that the receiver has; a second replay would be refused."""
     service = Service(answer)
     with service.client() as client, pytest.raises((Unavailable, Refused)):
-        client.rotate_webhook("w")
+        act(client)
     assert len(service.requests) == 1
 
 
@@ -165,6 +178,24 @@ def test_an_answer_without_a_reason_is_no_crash() -> None:
         pytest.raises(Unavailable, match="500"),
     ):
         client.get("j")
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, "waiters_full"), (429, "tenant_waiters_full")])
+def test_a_service_that_holds_no_more_questions_is_polled(status: int, code: str) -> None:
+    """As it says itself: the question is asked again at once, without `Prefer`, however short the patience is."""
+    full = problem_answer(status, code, **{"Retry-After": "30"})
+    service = Service(full, job_answer(status="queued"), full, job_answer(status="succeeded"))
+    with service.client(patience_s=0) as client:
+        assert client.wait("j", every_s=0).status.value == "succeeded"
+    assert ["Prefer" in request.headers for request in service.requests] == [True, False, True, False]
+
+
+def test_waiting_says_what_else_is_wrong() -> None:
+    """After one question."""
+    service = Service(problem_answer(404, code="job_not_found"))
+    with service.client() as client, pytest.raises(Refused):
+        client.wait("j")
+    assert len(service.requests) == 1
 
 
 def test_waiting_ends_with_the_job() -> None:

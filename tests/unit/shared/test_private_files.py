@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import stat
 import subprocess
 import sys
@@ -59,6 +60,17 @@ def test_a_link_in_the_way_is_replaced_not_followed(tmp_path: Path) -> None:
     private_files.write(tmp_path / "secret", "new")
     assert target.read_text() == "kept"
     assert not (tmp_path / "secret").is_symlink()
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole, under its name, and nothing beside it: who reads meanwhile, or after a crash, finds one of the two."""
+    path = tmp_path / "url"
+    private_files.write(path, "before")
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: Path("/not/there").stat())
+    with pytest.raises(FileNotFoundError):
+        private_files.write(path, "after")
+    assert path.read_text() == "before"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["url"]
 
 
 def test_threads_that_start_together_get_one_secret(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def test_a_key_whose_job_is_deleted_just_now_is_to_be_sent_again(api: Api, monke
     job_of(api.submit(headers=key), 202)
     with monkeypatch.context() as patch:
         patch.setattr(submit, "_find_earlier", lambda *_: None)
-        problem(api.submit(headers=key | {"Cache-Control": "no-cache"}), 503, "database_down")
+        problem(api.submit(headers=key | {"Cache-Control": "no-cache"}), 503, "unavailable")
     assert stored(api.resources) == (1, 1)
 
 

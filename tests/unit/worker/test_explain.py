@@ -15,6 +15,7 @@ from shared import wire
 from shared.arrays import FloatArray
 from shared.db import audit, explanation_queries, explanations
 from shared.db.engine import Database
+from shared.db.leases import MOST_ATTEMPTS
 from shared.db.tables import AuditEvent, Explanation, Model
 from shared.domain import ExplanationState
 from shared.errors import BadChecksum
@@ -238,12 +239,12 @@ def test_a_film_that_is_gone_fails_at_once(make_setting: Callable[..., Setting])
     assert setting.get_map(job_id, "grad_cam").shape == (7, 7)
 
 
-def test_a_store_that_is_away_is_waited_for_within_the_attempts(make_setting: Callable[..., Setting]) -> None:
-    """Put back with a pause each time; after the last attempt it is given up, until somebody asks again."""
+def test_a_store_that_is_away_is_waited_for(make_setting: Callable[..., Setting]) -> None:
+    """Put back with a pause each time, as films are; given up after thirty attempts, until somebody asks again."""
     setting = make_setting(blobs=UnmountedBlobs())
     job_id = setting.film()
     make_explanation(setting.database, job_id)
-    for attempt in (1, 2, 3):
+    for attempt in range(1, MOST_ATTEMPTS + 1):
         assert explain_next(setting.desk)
         assert setting.get(job_id).attempt == attempt
         assert not explain_next(setting.desk)
@@ -251,7 +252,7 @@ def test_a_store_that_is_away_is_waited_for_within_the_attempts(make_setting: Ca
     found = setting.get(job_id)
     assert found.error is not None
     assert (found.status, found.error.code) == (ExplanationState.FAILED, "poisoned")
-    assert [action for action, _ in setting.events(job_id)].count("explanation_requeued") == 2
+    assert [action for action, _ in setting.events(job_id)].count("explanation_requeued") == MOST_ATTEMPTS - 1
     assert not explain_next(setting.desk)
 
 

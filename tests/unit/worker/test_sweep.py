@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import event, select
 
-from shared.db import locks, queries
+from shared.db import jobs, locks, queries
 from shared.db.engine import Database, make_engine
 from shared.db.tables import Explanation, Job
 from shared.domain import Priority
@@ -182,6 +182,20 @@ def test_a_film_whose_ring_was_lost_is_rung_again(kitchen: Resources, clock: Fix
     clock.advance(11)
     assert sweep(kitchen, "w1")
     assert rings(kitchen) == [(job_id, Priority.BULK)] * 2
+
+
+def test_a_film_that_was_put_back_is_not_rung_for_at_once(kitchen: Resources, clock: FixedClock) -> None:
+    """However long it had waited without a ring: its worker takes one that comes soon for that of the claim."""
+    make_job(kitchen.database)
+    clock.advance(60)
+    (held,) = claim(kitchen.database)
+    with jobs.changing(kitchen.database) as changes:
+        changes.retry(held, "worker:w1", "storage_down", 0.0)
+    sweep(kitchen, "w1")
+    assert rings(kitchen) == []
+    clock.advance(11)
+    sweep(kitchen, "w1")
+    assert [job_id for job_id, _ in rings(kitchen)] == [held.id]
 
 
 def test_films_of_a_class_that_nobody_takes_are_not_rung_for(

@@ -22,7 +22,7 @@ from shared.imaging.decoder_process import HEADER_SIZE, PIXELS_AT
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
-GOOD = {"kind": "png", "mode": "L", "bit_depth": 8, "height_px": 40, "width_px": 40}
+GOOD = {"kind": "png", "mode": "L", "bit_depth": 8, "height_px": 40, "width_px": 40, "is_confined": True}
 
 
 @pytest.fixture
@@ -66,6 +66,7 @@ def answer_of(header: bytes) -> socket.socket:
                 {"height_px": "40"},
                 {"width_px": None},
                 {"width_px": True},
+                {"is_confined": 1},
                 {"surprise": 1},
             )
         ),

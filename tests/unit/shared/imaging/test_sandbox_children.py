@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 
 TIMEOUT_S, SHORT_S = 60.0, 3.0
 
-ANSWER = b'{"kind": "png", "mode": "L", "bit_depth": 8, "height_px": 40, "width_px": 40}'
+ANSWER = b'{"kind": "png", "mode": "L", "bit_depth": 8, "height_px": 40, "width_px": 40, "is_confined": true}'
 WITHOUT_ALARM = EVIL.replace("def sleep():", "def sleep():\n    signal.alarm(0)").replace(
     "decoder_process.main", "decoder_process.CHECK_S = 0.1\ndecoder_process.main"
 )

@@ -22,6 +22,7 @@ from shared.errors import (
     DecodeLimit,
     DecoderBusy,
 )
+from shared.imaging import decoder_client
 from shared.imaging.decoder_client import DecoderProcess
 from shared.imaging.sandbox import Sandbox, _Line
 from tests.decoders import (
@@ -95,6 +96,26 @@ def test_a_decoder_that_cannot_start_is_busy() -> None:
     """When the decoder dies again and again, the answer is 503: the film is not at fault."""
     with Sandbox(command=("/bin/false",)) as sandbox, pytest.raises(DecoderBusy, match="restarted"):
         sandbox.decode(make_png())
+
+
+UNCONFINED = """
+from shared.imaging import decoder_process, seccomp
+seccomp.confine = lambda: False
+decoder_process.main()
+"""
+
+
+def test_a_kernel_that_bounds_no_child_is_logged() -> None:
+    """Once a process, not a film: films are read under the other limits."""
+    decoder_client._tell_unconfined.cache_clear()
+    with capture_logs() as logs, Sandbox(workers=1, command=(sys.executable, "-I", "-c", UNCONFINED)) as sandbox:
+        for _ in range(2):
+            sandbox.decode(make_png())
+    assert [entry["event"] for entry in logs] == ["decoder.unconfined"]
+    with capture_logs() as logs, Sandbox(workers=1) as sandbox:
+        decoder_client._tell_unconfined.cache_clear()
+        sandbox.decode(make_png())
+    assert logs == []
 
 
 def test_the_end_of_a_decoder_is_logged() -> None:
