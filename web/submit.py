@@ -279,24 +279,23 @@ def insert(
 
 
 def _write_row(resources: Resources, new: NewJob, write: Callable[[JobChanges], None]) -> None:
-    """Where it fails before the commit, the film goes: who sends it again does not leave one each time.
+    """Delete the stored film if the transaction fails before the COMMIT, so that retries leave no files behind.
 
-    Whether a commit that failed was one is not known; the sweep removes what has no row.
+    After a failed COMMIT the film is kept: the row may be there. If it is not, the sweep removes the orphan.
     """
-    is_for_commit = False
+    transaction: JobChanges | None = None
 
-    def inside(changes: JobChanges) -> None:
+    def write_noting(changes: JobChanges) -> None:
+        nonlocal transaction
+        transaction = changes
         write(changes)
         faults.reach(Fault.JOB_INSERTED)
 
-    def note_commit() -> None:
-        nonlocal is_for_commit
-        is_for_commit = True
-
     try:
-        jobs.change_together(resources.database, inside, note_commit)
+        jobs.change_together(resources.database, write_noting)
     except Exception as error:
-        if not is_for_commit or isinstance(error, IntegrityError):
+        may_be_committed = transaction is not None and transaction.is_for_commit
+        if not may_be_committed or isinstance(error, IntegrityError):
             with suppress(StorageDown):
                 drop = partial(resources.blobs.delete, new.blob_ref)
                 run_beside_sql(drop, is_sqlite=resources.database.is_sqlite)

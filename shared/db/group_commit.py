@@ -1,7 +1,7 @@
 """Group commit: writes of one process that want SQLite's write lock at the same time share one transaction.
 
-SQLite lets one write at a time; the others ask again after pauses that grow. Here they stand in line, and whoever is
-first takes all who wait along: one commit, and one sync of the disk, for several films (DECISIONS 75).
+SQLite lets one write at a time; the others ask again after pauses that grow. Here they queue, and the first of them
+does the writes of all that wait with its own: one commit, and one sync of the disk, for several films (DECISIONS 75).
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from shared.errors import Unavailable
 from shared.greenlets import make_native_lock
@@ -18,9 +19,16 @@ from shared.greenlets import make_native_lock
 MOST: Final = 16
 """Writes in one transaction; gevent's pool has fewer threads."""
 
-Write = Callable[[Any], None]  # Any: what the transaction gives to each write, see `GroupCommit.run`
-ChangeAll = Callable[[Sequence[Write], Callable[[], None]], None]
-"""Does writes in one transaction; calls its second argument when only the commit is left."""
+
+class Transaction(Protocol):
+    """An open transaction, which is committed at the end of its block."""
+
+    is_for_commit: bool
+    """True once only the COMMIT is left: if that fails, the transaction may have been committed or not."""
+
+
+Write = Callable[[Any], None]  # Any: the transaction, as its database gives it
+Begin = Callable[[], AbstractContextManager[Transaction]]
 
 
 def _make_closed() -> threading.Lock:
@@ -30,91 +38,87 @@ def _make_closed() -> threading.Lock:
 
 
 @dataclass(slots=True, eq=False)
-class _Turn:
-    """One write. Its thread waits at `gate` until the write is done, or it is this thread's turn to do what waits."""
+class _PendingWrite:
+    """One write. Its thread waits for `done_or_leading`, which is released when the write is done or the thread leads.
+
+    Attributes:
+        error: raised to its thread, once it is done.
+    """
 
     write: Write
-    note_commit: Callable[[], None]
-    gate: threading.Lock = field(default_factory=_make_closed)
+    done_or_leading: threading.Lock = field(default_factory=_make_closed)
     is_done: bool = False
     error: BaseException | None = None
 
 
 class GroupCommit:
-    """The line of those who want to write; one for each database of a process. For real threads, not for greenlets."""
+    """The queue of writes; one for each database of a process. For real threads, not for greenlets."""
 
     def __init__(self) -> None:
         self._guard = make_native_lock()
-        self._waiting: deque[_Turn] = deque()
+        self._waiting: deque[_PendingWrite] = deque()
         self._is_led = False
 
-    def run(self, write: Write, change_all: ChangeAll, note_commit: Callable[[], None]) -> None:
-        """Do `write` in a transaction, with what else waits; returns when that is committed.
+    def run(self, write: Write, begin: Begin) -> None:
+        """Do `write` in a transaction, together with the writes that wait; return when that is committed.
 
-        Where one of several writes fails before the commit nothing is committed, and each has a transaction of its own:
-        `write` may be called twice. A commit that failed may have been one, and is not tried again.
-
-        Args:
-            note_commit: called when only the commit is left, so that what fails after it may have been committed.
+        If one write of the group fails before the COMMIT, the group is rolled back and each write is done again in its
+        own transaction, so `write` may run twice, and in another thread. A failed COMMIT is not tried again.
 
         Raises:
-            What `write` raises, or the commit; where the database is away, all who waited raise that.
+            Exception: what `write` or the COMMIT raised; if the database is away, every waiting write raises that.
         """
-        own = _Turn(write, note_commit)
+        own = _PendingWrite(write)
         with self._guard:
             self._waiting.append(own)
             is_first, self._is_led = not self._is_led, True
         if not is_first:
-            own.gate.acquire()
+            own.done_or_leading.acquire()
         if not own.is_done:
-            self._lead(own, change_all)
+            self._lead(own, begin)
         if own.error is not None:
             raise own.error
 
-    def _lead(self, own: _Turn, change_all: ChangeAll) -> None:
-        """Do what waits, `own` first; then let those go on whose writes were done, and the next one lead."""
+    def _lead(self, own: _PendingWrite, begin: Begin) -> None:
+        """Do the waiting writes, `own` first; then release their threads, and the next one to lead."""
         with self._guard:
-            turns = [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
-        _change(turns, change_all)
+            group = [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
+        _change(group, begin)
         with self._guard:
-            following = self._waiting[0] if self._waiting else None
-            self._is_led = following is not None
-        for turn in (*turns, *([following] if following else [])):
-            if turn is not own:
-                turn.gate.release()
+            next_leader = self._waiting[0] if self._waiting else None
+            self._is_led = next_leader is not None
+        for pending in (*group, *([next_leader] if next_leader else [])):
+            if pending is not own:
+                pending.done_or_leading.release()
 
 
-def _change(turns: Sequence[_Turn], change_all: ChangeAll) -> None:
-    """Each turn is done after it, with its own end."""
-    is_for_commit = False
-
-    def note_commit() -> None:
-        nonlocal is_for_commit
-        is_for_commit = True
-        for turn in turns:
-            turn.note_commit()
-
+def _change(group: Sequence[_PendingWrite], begin: Begin) -> None:
+    """Do these in one transaction, or if one of them fails each in its own; each is done afterwards."""
+    transaction: Transaction | None = None
     try:
-        change_all([turn.write for turn in turns], note_commit)
+        with begin() as transaction:
+            for pending in group:
+                pending.write(transaction)
     except BaseException as error:  # noqa: BLE001  each thread raises its own
-        is_of_one = isinstance(error, Exception) and not isinstance(error, Unavailable) and not is_for_commit
-        if is_of_one and len(turns) > 1:
-            _change_each(turns, change_all)
-            return
-        _end(turns, error)
+        is_for_commit = transaction is not None and transaction.is_for_commit
+        can_retry_alone = isinstance(error, Exception) and not isinstance(error, Unavailable) and not is_for_commit
+        if can_retry_alone and len(group) > 1:
+            _change_each(group, begin)
+        else:
+            _end(group, error)
     else:
-        _end(turns, None)
+        _end(group, None)
 
 
-def _change_each(turns: Sequence[_Turn], change_all: ChangeAll) -> None:
-    """One after the other. Where the database goes away meanwhile the rest is told: each would wait for it in vain."""
-    for place, turn in enumerate(turns):
-        _change([turn], change_all)
-        if isinstance(turn.error, Unavailable):
-            _end(turns[place + 1 :], turn.error)
+def _change_each(group: Sequence[_PendingWrite], begin: Begin) -> None:
+    """One after the other. If the database goes away meanwhile, the rest fail too: each would wait for it in vain."""
+    for place, pending in enumerate(group):
+        _change([pending], begin)
+        if isinstance(pending.error, Unavailable):
+            _end(group[place + 1 :], pending.error)
             return
 
 
-def _end(turns: Sequence[_Turn], error: BaseException | None) -> None:
-    for turn in turns:
-        turn.is_done, turn.error = True, error
+def _end(group: Sequence[_PendingWrite], error: BaseException | None) -> None:
+    for pending in group:
+        pending.is_done, pending.error = True, error

@@ -52,36 +52,24 @@ class NewJob:
 
 
 @contextmanager
-def changing(database: Database, note_commit: Callable[[], None] = lambda: None) -> Iterator[JobChanges]:
-    """One writing transaction on jobs; commits, with its audit events, when the block ends.
-
-    Args:
-        note_commit: called when only the commit is left, so that what fails after it may have been committed.
-    """
+def changing(database: Database) -> Iterator[JobChanges]:
+    """One writing transaction on jobs; commits, with its audit events, when the block ends."""
     with database.begin_core() as sql:
         changes = JobChanges(sql, database.now(sql))
         yield changes
         changes.chain_events()
-        note_commit()
 
 
-def change_together(
-    database: Database, write: Callable[[JobChanges], None], note_commit: Callable[[], None] = lambda: None
-) -> None:
-    """As a block of `changing` that holds `write`; on SQLite it shares the transaction of others that wait for one.
+def change_together(database: Database, write: Callable[[JobChanges], None]) -> None:
+    """Do `write` in a block of `changing`; on SQLite it shares the transaction of writes that wait at the same time.
 
-    `write` may be called twice then, and in another thread. Arguments and errors as of `GroupCommit.run`.
+    `write` may then be called twice, and in another thread; errors as of `GroupCommit.run`.
     """
-
-    def change_all(writes: Sequence[Callable[[JobChanges], None]], note: Callable[[], None]) -> None:
-        with changing(database, note) as changes:
-            for each in writes:
-                each(changes)
-
-    if database.group is None:
-        change_all([write], note_commit)
-    else:
-        database.group.run(write, change_all, note_commit)
+    if database.group is not None:
+        database.group.run(write, lambda: changing(database))
+        return
+    with changing(database) as changes:
+        write(changes)
 
 
 class JobChanges(LeasedChanges[Connection]):

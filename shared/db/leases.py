@@ -67,6 +67,7 @@ class LeasedChanges(Generic[AnySql]):
     Attributes:
         table: whose rows are leased.
         job_id: the column that names its job; events are recorded of that.
+        is_for_commit: True once only the COMMIT is left: if that fails, the changes may have been committed or not.
     """
 
     table: Leased
@@ -75,6 +76,7 @@ class LeasedChanges(Generic[AnySql]):
     def __init__(self, sql: AnySql, now: datetime) -> None:
         self.sql: AnySql = sql
         self.now = now
+        self.is_for_commit = False
         self._events: dict[str, list[audit.Event]] = defaultdict(list)
 
     def record(self, tenant: str, actor: str, action: str, job_id: str, **facts: object) -> None:
@@ -85,6 +87,7 @@ class LeasedChanges(Generic[AnySql]):
         """Append what was recorded, stream by stream in a fixed order; called once, last."""
         for tenant in sorted(self._events):
             audit.append(self.sql, tenant, self._events[tenant], self.now)
+        self.is_for_commit = True
 
     def renew(self, claims: Sequence[Claim], lease_s: float) -> list[Claim]:
         """Extend the leases that are still ours; the others were cancelled or given to another attempt.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -17,54 +19,58 @@ from tests.waiting import wait_until
 WRITERS = 4
 
 
+@dataclass(slots=True)
+class Rows:
+    """An open transaction."""
+
+    written: list[int] = field(default_factory=list)
+    is_for_commit: bool = False
+
+
 class Store:
     """What is committed, transaction by transaction; the first one waits until all the others stand in line."""
 
     def __init__(self, group: GroupCommit) -> None:
         self.committed: list[list[int]] = []
         self.tried: list[int] = []
-        self.noted: list[int] = []
         self.at_commit: Callable[[], None] = lambda: None
         self.at_begin: Callable[[], None] = lambda: None
         self._group = group
         self.has_begun = threading.Event()
 
-    def change_all(self, writes: Sequence[Write], note_commit: Callable[[], None]) -> None:
+    @contextmanager
+    def begin(self) -> Iterator[Rows]:
         """A transaction: what it was given is there in the end, or nothing of it."""
         if self.has_begun.is_set():
             self.at_begin()
         else:
             self.has_begun.set()
             wait_until(lambda: len(self._group._waiting) == WRITERS - 1, "all the others stand in line")
-        rows: list[int] = []
-        for write in writes:
-            write(rows)
-        note_commit()
-        if len(writes) > 1:
+        rows = Rows()
+        yield rows
+        rows.is_for_commit = True
+        if len(rows.written) > 1:
             self.at_commit()
-        self.committed.append(rows)
+        self.committed.append(rows.written)
 
 
 def run_all(store: Store, group: GroupCommit, fails: dict[int, BaseException] | None = None) -> list[Any]:
     """What each of the writers got: 0 is first and alone, the others wait behind it."""
 
     def write_of(number: int) -> Write:
-        def write(rows: list[int]) -> None:
+        def write(rows: Rows) -> None:
             store.tried.append(number)
             if fails and number in fails:
                 raise fails[number]
-            rows.append(number)
+            rows.written.append(number)
 
         return write
 
-    def note_of(number: int) -> Callable[[], None]:
-        return lambda: store.noted.append(number)
-
     with ThreadPoolExecutor(WRITERS) as pool:
-        handed = [pool.submit(group.run, write_of(0), store.change_all, note_of(0))]
+        handed = [pool.submit(group.run, write_of(0), store.begin)]
         wait_until(store.has_begun.is_set, "the first writes")
         for number in range(1, WRITERS):
-            handed.append(pool.submit(group.run, write_of(number), store.change_all, note_of(number)))
+            handed.append(pool.submit(group.run, write_of(number), store.begin))
             wait_until(lambda so_many=number: len(group._waiting) == so_many or len(handed) == WRITERS, "its place")
     return [one.exception() for one in handed]
 
@@ -85,7 +91,6 @@ def test_those_who_wait_share_one_transaction(group: GroupCommit, store: Store) 
     """In the order in which they came."""
     assert run_all(store, group) == [None] * WRITERS
     assert store.committed == [[0], [1, 2, 3]]
-    assert store.noted == [0, 1, 2, 3]
 
 
 def test_one_that_fails_fails_alone(group: GroupCommit, store: Store) -> None:
@@ -93,7 +98,6 @@ def test_one_that_fails_fails_alone(group: GroupCommit, store: Store) -> None:
     error = JobNotFound("No such job.")
     assert run_all(store, group, {2: error}) == [None, None, error, None]
     assert store.committed == [[0], [1], [3]]
-    assert store.noted == [0, 1, 3], "only what was about to be committed"
     assert store.tried == [0, 1, 2, 1, 2, 3]
 
 
@@ -106,7 +110,7 @@ def test_a_commit_that_fails_is_not_tried_again(group: GroupCommit, store: Store
 
     store.at_commit = fail
     assert run_all(store, group) == [None, error, error, error]
-    assert (store.committed, store.tried, store.noted) == ([[0]], [0, 1, 2, 3], [0, 1, 2, 3])
+    assert (store.committed, store.tried) == ([[0]], [0, 1, 2, 3])
 
 
 def test_a_database_that_is_away_is_asked_once(group: GroupCommit, store: Store) -> None:
@@ -148,9 +152,9 @@ def test_who_is_done_waits_for_no_later_transaction(group: GroupCommit, store: S
 
     store.at_begin = begin
     with ThreadPoolExecutor(WRITERS) as pool:
-        first = pool.submit(group.run, lambda _: None, store.change_all, lambda: None)
+        first = pool.submit(group.run, lambda _: None, store.begin)
         wait_until(store.has_begun.is_set, "the first writes")
-        others = [pool.submit(group.run, lambda _: None, store.change_all, lambda: None) for _ in range(WRITERS - 1)]
+        others = [pool.submit(group.run, lambda _: None, store.begin) for _ in range(WRITERS - 1)]
         wait_until(is_second.is_set, "the second transaction")
         wait_until(first.done, "the first writer to be told")
         assert not any(other.done() for other in others)
@@ -162,9 +166,9 @@ def test_whoever_ends_the_thread_leaves_nobody_waiting(group: GroupCommit, store
     """Those behind are told what it was, and the line goes on."""
     error = SystemExit(1)
     assert run_all(store, group, {1: error}) == [None, error, error, error]
-    rows: list[list[int]] = []
-    group.run(lambda _: None, lambda writes, _: rows.append([len(writes)]), lambda: None)
-    assert rows == [[1]]
+    assert store.committed == [[0]]
+    group.run(lambda rows: rows.written.append(7), store.begin)
+    assert store.committed == [[0], [7]]
 
 
 def test_a_transaction_is_bounded(group: GroupCommit, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
