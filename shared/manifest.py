@@ -17,7 +17,7 @@ from shared.errors import ManifestMismatch
 MANIFEST_FILE = "manifest.json"
 WEIGHTS_FILE = "weights.npz"
 
-SAID: Final = frozenset({
+SEALED_FIELDS: Final = frozenset({
     "architecture", "labels", "other_label", "input_shape", "preprocessing", "target_layer", "gate_layer",
     "temperature", "thresholds",
 })  # fmt: skip
@@ -149,16 +149,17 @@ class ModelManifest(BaseModel):
 
 def seals_of(manifest: ModelManifest) -> frozenset[str]:
     """What weights may be sealed with: as now, or as builds before 0.1 did, which wrote absent limits as nulls."""
-    said = manifest.model_dump_json(include=set(SAID))
+    said = manifest.model_dump_json(include=set(SEALED_FIELDS))
     return frozenset({seal_of(manifest), hashlib.sha256(said.encode()).hexdigest()})
 
 
 def seal_of(manifest: ModelManifest) -> str:
-    """SHA-256, in hex, of what a manifest makes of its model's arrays; `weights.npz` repeats it, so its own tells both.
+    """Return the SHA-256, in hex, of the manifest's fields that affect answers.
 
-    The version and the date play no part: two runs that learn the same write the same bytes.
+    `weights.npz` holds it too, so that the weights' own SHA-256 identifies weights and thresholds together. Version and
+    date play no part: two runs that learn the same write the same bytes.
     """
-    said = manifest.model_dump_json(include=set(SAID), exclude_none=True)
+    said = manifest.model_dump_json(include=set(SEALED_FIELDS), exclude_none=True)
     return hashlib.sha256(said.encode()).hexdigest()
 
 

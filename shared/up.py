@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 PAUSE_S = 1.0
-"""Of worker and web process, at the most: what kills one, three times if it is a film, should not make others wait."""
+"""Longest restart pause of web and workers: a bad film may kill a worker three times while others wait."""
 
 
 def up(settings: Settings, say: Say) -> None:

@@ -1,16 +1,19 @@
 """The decoder process: the only one that ever looks into uploaded bytes.
 
-`Sandbox` starts it by exec, with no secret in its environment and one descriptor of its own: a control socket as
-standard input. It imports the image libraries once. A message on the control socket brings one connected socket, for
-which a child is forked under resource limits; the child answers one film after the other, as long as its client
-gives it some, all of one tenant. When the control socket closes or the parent changes, the decoder ends its children
-and itself.
+`Sandbox` starts it by exec, with no secret in its environment and one descriptor: a control socket as standard input.
+It imports the image libraries once, and forks children under resource limits. A child decodes one film after the other,
+all of one tenant, as long as its client sends some. When the control socket closes or the parent changes, the decoder
+kills its children and exits.
 
-On the control socket: a child's number, `>I`; with two descriptors it is a new child's, without it is one that is given
-another film, so its time starts again; with one, the child is given up, and how it ended is told there, `>i`. The two
-descriptors are the child's socket and a file in memory that it shares with its client: in it the upload's bytes go in,
-from its start, and raw pixels come out, from `PIXELS_AT`. On the socket the upload's size goes in, `>Q`; `>I` size and
-a JSON header come out, or nothing where a limit ended the child.
+Each message on the control socket is a child's number, `>I`; the descriptors that come with it say what is wanted:
+
+* two, the child's socket and a memory file that it shares with its client: fork this child;
+* none: the child is given another film, so its deadline starts anew;
+* one: the client has given the child up; write its exit status there, `>i`.
+
+In the memory file the upload lies at the start, and the raw pixels are written at `PIXELS_AT`. Over the child's socket
+the client sends the upload's size, `>Q`; the child answers with a JSON header behind its size, `>I`, or with nothing if
+a limit ended it.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class DicomSource:
         return apply(grey_table(self.file.elements, layout, is_inverted=self.is_inverted), pixels, layout)
 
     def _layout(self, pixels: Pixels, told: int | None) -> Layout:
-        """Which bits of `pixels` are the value: as the file says, or a frame that has more of them than that."""
+        """Which bits of `pixels` hold the value: as the header says, unless the frame declares and uses more bits."""
         allocated, stored, high = self.bits
         if told is None or (told == allocated and high + 1 > stored):
             return Layout(stored, high + 1 - stored, is_signed=self.is_signed)

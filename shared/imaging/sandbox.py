@@ -4,10 +4,10 @@ The web process hands bytes in and gets a `Film` or a refusal; it never parses a
 locks, so that greenlets take turns under gevent and threads without it. Below it, `decoder_client` holds one
 decoder process and checks its answers; `decoder_process` is the other side.
 
-A child decodes films of one tenant only, and no other film after one that it refused; so a film that takes over its
-child reaches nobody else's. What a child that had other films before says against a film does not count: the film is
-given to a new one, unless it took all of its time. Nor does SIGKILL, which comes from outside: where memory is short,
-the kernel kills whom it likes.
+A child decodes films of one tenant only, and no other film after one that it refused, so a film that takes over its
+child reaches no other tenant's films. A refusal or crash of a child that had other films before is not held against the
+film: it is tried again in a new child, unless it used up its time. Nor is SIGKILL: when memory runs out, the kernel may
+kill any process.
 """
 
 from __future__ import annotations
