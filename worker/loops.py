@@ -20,8 +20,11 @@ BEAT_EVERY_S = 4.0
 FIRST_PURGE_S: Final = 60.0
 """Soon enough for workers that live for some minutes only, late enough for a start to be over."""
 
-LOOKS: Final = 2
-"""Looks in a row that may find films due and none to claim: other workers have just taken them."""
+CHECKS: Final = 2
+"""Checks in a row that may find films due but none to claim, because other workers have just claimed them."""
+
+FINAL_CHECKS: Final = 1
+"""The same, after this worker has announced idle: from then on films are rung for."""
 
 
 def poll_loop(runtime: Runtime) -> None:
@@ -33,7 +36,7 @@ def poll_loop(runtime: Runtime) -> None:
             if time.monotonic() - last_beat >= BEAT_EVERY_S:
                 runtime.beat()
                 last_beat = time.monotonic()
-            runtime.note_idle(anew=True)
+            runtime.announce_idle(force=True)
             drain(runtime)
             sweep.sweep(runtime.kitchen.resources, runtime.kitchen.who.worker)
         rest(runtime)
@@ -49,27 +52,31 @@ def rest(runtime: Runtime) -> None:
 
 
 def drain(runtime: Runtime) -> None:
-    """Process batches while films are due; reads before it takes a write lock.
+    """Process batches until no film is due, then announce this worker as idle and check once more.
 
-    A look that found nothing to claim is taken once more: a film that came in between may not have been rung for. So
-    is the last one, where rings were not needed until then.
+    Films that arrived while this worker was busy were not rung for; see `Availability`.
     """
-    looks = LOOKS
     try:
-        while not runtime.stop.is_set():
-            if looks and _has_due(runtime.kitchen):
-                looks = LOOKS if runtime.work().claimed else looks - 1
-                if not runtime.stop.is_set():
-                    runtime.tend()
-            elif runtime.note_idle():
-                looks = 1
-            else:
-                return
-    finally:  # what failed may fail again: the next look is at the next poll, or at a ring
-        runtime.note_idle()
+        _work_while_due(runtime, CHECKS)
+        while runtime.announce_idle():
+            _work_while_due(runtime, FINAL_CHECKS)
+    finally:  # after a failure, which may repeat: wait for the next poll or ring
+        runtime.announce_idle()
+
+
+def _work_while_due(runtime: Runtime, checks: int) -> None:
+    """Process batches until no film is due, or until so many checks found only films that other workers claimed first.
+
+    Each batch that was claimed allows `CHECKS` more. Reads before it takes a write lock.
+    """
+    while checks and not runtime.stop.is_set() and _has_due(runtime.kitchen):
+        checks = CHECKS if runtime.work().claimed else checks - 1
+        if not runtime.stop.is_set():
+            runtime.tend()
 
 
 def _has_due(kitchen: Kitchen) -> bool:
+    """Return whether a film of this worker's classes is due."""
     database = kitchen.resources.database
     with database.read_core() as sql:
         return queries.has_due(sql, database.now(sql), kitchen.who.priorities)

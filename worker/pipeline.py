@@ -20,8 +20,8 @@ BATCHES: Final = 4
 def process(kitchen: Kitchen, batches: int = BATCHES) -> BatchReport:
     """Take batches through to their results until nothing is due, at most so many.
 
-    With more than one film in hand it notes that it is busy: after it somebody has to note that the worker is idle, and
-    to look once more.
+    Announces the worker as busy if it holds more than one film; the caller must announce idle afterwards and check
+    once more (`Availability`).
 
     Returns:
         A report on all of them; `claimed` 0 where nothing was due.
@@ -39,12 +39,6 @@ def process(kitchen: Kitchen, batches: int = BATCHES) -> BatchReport:
             batch.hold.close()
 
 
-def note_idle(kitchen: Kitchen) -> None:
-    """From now on rings are needed; a look at what is due has to follow."""
-    kitchen.busy.clear()
-    kitchen.resources.queue.note_idle(kitchen.who.worker, kitchen.who.priorities)
-
-
 def _process(kitchen: Kitchen, batches: int, taken: list[Batch], handed: list[Future[Any]]) -> BatchReport:
     """Fill `taken` and `handed` on the way."""
 
@@ -55,9 +49,8 @@ def _process(kitchen: Kitchen, batches: int, taken: list[Batch], handed: list[Fu
         return batch
 
     report, storing, batch = BatchReport(), None, take_next()
-    if batch is not None and len(batch.loaded) > 1:  # for a film alone it costs more than the ring that it spares
-        kitchen.busy.set()
-        kitchen.resources.queue.note_busy(kitchen.who.worker)
+    if batch is not None and len(batch.loaded) > 1:
+        kitchen.availability.announce_busy()
     while batch is not None:
         batches -= 1
         if batch.is_suspect and storing:  # what was answered is stored before a film is computed that may end us

@@ -48,7 +48,7 @@ class Runtime:
     has_films: bool = True
 
     def work(self) -> BatchReport:
-        """Process some batches, unless the other thread is long at it. A drain of the poll loop has to follow."""
+        """Process some batches, unless the other thread is long at it. `loops.drain` must follow."""
         if not self.has_films or not self.turn.acquire(timeout=TURN_WAIT_S):
             return BatchReport()
         try:
@@ -56,19 +56,19 @@ class Runtime:
         finally:
             self.turn.release()
 
-    def note_idle(self, *, anew: bool = False) -> bool:
-        """Note that rings are needed where none were; a look has to follow. `anew` notes it in any case.
+    def announce_idle(self, *, force: bool = False) -> bool:
+        """Announce that this worker is idle, if it had announced busy; the caller must then check for due films.
+
+        Args:
+            force: announce anyway, which renews the Redis entry.
 
         Returns:
-            False where nothing was noted: they are needed already, or the other thread is at work, and notes it.
+            True if it was announced. False too while the other thread processes a batch: that thread announces it.
         """
         if not self.turn.acquire(blocking=False):
             return False
         try:
-            if not anew and not self.kitchen.busy.is_set():
-                return False
-            pipeline.note_idle(self.kitchen)
-            return True
+            return self.kitchen.availability.announce_idle(force=force)
         finally:
             self.turn.release()
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from shared.imaging.preprocess import NetworkInput
 from shared.log import get_logger
 from shared.version import CODE_VERSION
 from shared.wiring import Resources
+from worker.availability import Availability
 from worker.backoff import retry_delay_s
 from worker.engine import quality
 from worker.engine.base import Engine
@@ -50,7 +50,16 @@ def _make_hands() -> ThreadPoolExecutor:
 
 @dataclass(frozen=True, slots=True)
 class Kitchen:
-    """What a worker works with; `busy` is set while it has noted that it needs no ring."""
+    """The resources, engine and state that a worker processes batches with.
+
+    Attributes:
+        who: the name of the worker, and the limits of its claims.
+        draw: draws the delays of retries.
+        turns: counts the claims.
+        hands: the threads that load and store beside the computation.
+        rings: the rings still expected for claimed films.
+        availability: what the worker last announced, busy or idle.
+    """
 
     resources: Resources
     engine: Engine
@@ -60,7 +69,11 @@ class Kitchen:
     turns: Iterator[int] = field(default_factory=count)
     hands: ThreadPoolExecutor = field(default_factory=_make_hands)
     rings: PendingRings = field(default_factory=PendingRings)
-    busy: threading.Event = field(default_factory=threading.Event)
+    availability: Availability = field(init=False)
+
+    def __post_init__(self) -> None:
+        availability = Availability(self.resources.queue, self.who.worker, self.who.priorities)
+        object.__setattr__(self, "availability", availability)  # frozen, and the announcements go to this queue
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,11 @@ def register(app: Celery) -> None:
         if is_waiting:
             try:
                 runtime.work()
-            except BaseException:  # as in `loops.drain`
-                runtime.note_idle()
+            except BaseException:  # no drain follows a failure: the next poll or ring does
+                runtime.announce_idle()
                 raise
-            runtime.kitchen.rings.settle(job_id)  # it rang before it was claimed
-            if runtime.kitchen.busy.is_set():  # the poll loop goes on, and notes when it is idle: Celery waits for us
+            runtime.kitchen.rings.settle(job_id)  # this ring arrived before its film was claimed
+            if runtime.kitchen.availability.is_busy:  # the poll loop drains: Celery waits for tasks when it shuts down
                 runtime.woken.set()
 
     @app.task(name=EXPLAIN, ignore_result=True, trail=False, shared=False)

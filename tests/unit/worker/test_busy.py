@@ -71,12 +71,17 @@ def test_a_worker_stays_busy_while_films_are_due(
     for _ in range(turns * pipeline.BATCHES * runtime.kitchen.who.limit):
         make_film(resources)
     happened: list[str] = []
-    note_idle, has_due = pipeline.note_idle, loops._has_due
-    monkeypatch.setattr(pipeline, "note_idle", lambda kitchen: happened.append("idle") or note_idle(kitchen))
+    note_idle, has_due = RecordingQueue.note_idle, loops._has_due
+
+    def record(queue: RecordingQueue, worker: str, classes: Sequence[Priority]) -> bool:
+        happened.append("idle" if classes else "busy")
+        return note_idle(queue, worker, classes)
+
+    monkeypatch.setattr(RecordingQueue, "note_idle", record)
     monkeypatch.setattr(loops, "_has_due", lambda kitchen: happened.append("look") or has_due(kitchen))
     loops.drain(runtime)
     assert set(states(resources)) == {"succeeded"}
-    assert happened == ["look"] * (turns + 1) + ["idle", "look"]
+    assert happened == ["look", "busy"] * turns + ["look", "idle", "look"]
 
 
 def test_a_film_that_comes_as_a_worker_gets_idle_is_found(
@@ -86,14 +91,14 @@ def test_a_film_that_comes_as_a_worker_gets_idle_is_found(
     for _ in range(2):
         make_film(resources)
     came: list[str] = []
-    note_idle = pipeline.note_idle
+    note_idle = RecordingQueue.note_idle
 
-    def note_late(kitchen: Kitchen) -> None:
-        if not came:
+    def note_late(queue: RecordingQueue, worker: str, classes: Sequence[Priority]) -> bool:
+        if classes and not came:
             came.append(make_film(resources))
-        note_idle(kitchen)
+        return note_idle(queue, worker, classes)
 
-    monkeypatch.setattr(pipeline, "note_idle", note_late)
+    monkeypatch.setattr(RecordingQueue, "note_idle", note_late)
     loops.drain(runtime)
     assert set(states(resources)) == {"succeeded"}
 
@@ -123,4 +128,4 @@ def test_films_that_others_hold_do_not_keep_a_worker_looking(
     looks: list[BatchReport] = []
     monkeypatch.setattr(pipeline, "process", lambda _: looks.append(BatchReport()) or looks[-1])
     loops.drain(runtime)
-    assert len(looks) == loops.LOOKS
+    assert len(looks) == loops.CHECKS
