@@ -21,8 +21,8 @@ from shared.queueing import KEY_PREFIX
 from shared.redis_client import make_client
 from shared.settings import Settings, load_settings
 from worker import tasks
-from worker.ending import Ending
 from worker.serving import Serving
+from worker.shutdown import SharedFlag
 
 if TYPE_CHECKING:
     app: Celery
@@ -96,15 +96,19 @@ def create_celery(settings: Settings) -> Celery:
     return celery
 
 
-def work_in_children(settings: Settings, serving: Serving = ALL, ending: Ending | None = None) -> None:
-    """Have each child of the pool start, and end, as a worker that serves these queues."""
+def work_in_children(settings: Settings, serving: Serving = ALL, announced: SharedFlag | None = None) -> None:
+    """Start each child of the pool as a worker that serves these queues, and end it as one.
+
+    Args:
+        announced: set when Celery receives SIGTERM; the children share it.
+    """
 
     def start_child(**_sent: object) -> None:
         try:
             from worker import boot  # noqa: PLC0415  only the child pays for numpy and SQL
 
             die_with_parent()
-            boot.start(settings, serving, ending)
+            boot.start(settings, serving, announced)
         except BaseException:  # Celery would log it and keep a child that can do nothing
             log.exception("worker.not_started")
             os._exit(EXIT_NO_START)

@@ -19,8 +19,8 @@ from shared.exits import end_plainly
 from shared.log import set_up_logging
 from shared.processes import die_with_parent
 from shared.settings import Settings, load_settings
-from worker.ending import Ending
 from worker.serving import Serving, model_folder
+from worker.shutdown import SharedFlag
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -56,7 +56,7 @@ def _work_here(settings: Settings, serving: Serving) -> None:
 
     celery = create_celery(settings)
     try:
-        boot.start(settings, serving, _hear_the_end())
+        boot.start(settings, serving, _announce_shutdown())
         _listen(celery, settings, serving, "solo")
     finally:
         boot.stop()
@@ -69,17 +69,17 @@ def _work_in_child(settings: Settings, serving: Serving) -> None:
         from worker.app import create_celery, work_in_children  # noqa: PLC0415  Celery loads meanwhile
 
         checked.result()
-    work_in_children(settings, serving, _hear_the_end())
+    work_in_children(settings, serving, _announce_shutdown())
     _listen(create_celery(settings), settings, serving, "prefork")
 
 
-def _hear_the_end() -> Ending:
-    """Heard when Celery is told to end, which is some time before it does: it waits for the task in hand."""
+def _announce_shutdown() -> SharedFlag:
+    """Return a flag that is set when Celery receives SIGTERM; Celery then waits for the running task before it ends."""
     from celery.signals import worker_shutting_down  # noqa: PLC0415  Celery loads only where it runs
 
-    ending = Ending()
-    worker_shutting_down.connect(ending.tell, weak=False)
-    return ending
+    announced = SharedFlag()
+    worker_shutting_down.connect(announced.set, weak=False)
+    return announced
 
 
 def _listen(celery: Celery, settings: Settings, serving: Serving, pool: Pool) -> None:

@@ -32,7 +32,7 @@ def register(app: Celery) -> None:
                 raise
             runtime.kitchen.rings.settle(job_id)  # this ring arrived before its film was claimed
             if runtime.kitchen.availability.is_busy:  # the poll loop drains: Celery waits for tasks when it shuts down
-                runtime.woken.set()
+                runtime.films_wanted.set()
 
     @app.task(name=EXPLAIN, ignore_result=True, trail=False, shared=False)
     def explain(explanation_id: str) -> None:
@@ -44,4 +44,4 @@ def register(app: Celery) -> None:
         with runtime.kitchen.resources.database.read_core() as sql:
             is_waiting = explanation_queries.is_queued(sql, explanation_id)
         if is_waiting:
-            runtime.asked.set()
+            runtime.explanations_wanted.set()

@@ -33,7 +33,7 @@ def test_a_film_that_nobody_rang_for_is_answered_by_whoever_was_busy(
     monkeypatch.setattr(pipeline, "finish", finish_while_one_comes)
     classify(films[0])
     assert resources.queue.rings == []
-    assert runtime.woken.is_set(), "the poll loop looks at once"
+    assert runtime.films_wanted.is_set(), "the poll loop looks at once"
     loops.drain(runtime)
     assert runtime.kitchen.engine.batches == [2, 1]
     assert set(states(resources)) == {"succeeded"}
@@ -42,7 +42,7 @@ def test_a_film_that_nobody_rang_for_is_answered_by_whoever_was_busy(
 def test_a_film_alone_wakes_no_loop(runtime: Runtime, classify: Celery, resources: Resources) -> None:
     """Its worker never noted that it is busy, so whatever comes meanwhile rings."""
     classify(make_film(resources))
-    assert not runtime.woken.is_set()
+    assert not runtime.films_wanted.is_set()
 
 
 def test_a_worker_notes_that_it_is_busy_when_films_come_together(
@@ -117,7 +117,7 @@ def test_a_worker_that_failed_is_rung_for(
     with pytest.raises(DatabaseDown):
         classify(films[0]) if is_task else loops.drain(runtime)
     assert resources.queue.noted == {"w1": tuple(Priority)}
-    assert not runtime.woken.is_set()
+    assert not runtime.films_wanted.is_set()
 
 
 def test_films_that_others_hold_do_not_keep_a_worker_looking(
