@@ -32,7 +32,7 @@ from worker.engine.golden import GoldenState, read_golden
 from worker.engine.weights import Weights, load_weights
 from worker.explain import Desk
 from worker.lease import LeaseKeeper
-from worker.load import choose_batch_limit, load_engine
+from worker.load import choose_batch_limit, load_serving_engine
 from worker.loops import LOOPS
 from worker.runtime import Runtime
 from worker.serving import Serving, model_folder
@@ -105,7 +105,7 @@ def build(settings: Settings, serving: Serving, announced: SharedFlag | None = N
     resources = build_resources(settings)
     wait_for_database(resources.database)
     wait_for_films(resources.films)
-    engine, golden = load_engine(settings, manifest, weights, read_golden(folder))
+    engine, golden = load_serving_engine(settings, manifest, weights, read_golden(folder))
     batch_limit = choose_batch_limit(settings, engine)
     warm_up(engine, batch_limit)
     if golden is GoldenState.ABSENT:

@@ -130,7 +130,7 @@ def test_one_worker_at_a_time_deletes(kept: Resources, clock: FixedClock) -> Non
     answer(kept)
     clock.advance(2 * DAY_S)
     with kept.database.begin() as session:
-        assert locks.take(session, retention.TURN, "w2", timedelta(seconds=retention.TURN_S), clock.now)
+        assert locks.take(session, retention.LOCK, "w2", timedelta(seconds=retention.LOCK_S), clock.now)
     assert delete_old(kept, "w1") == 0
     assert delete_old(kept, "w2") == 1
 
