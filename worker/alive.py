@@ -1,7 +1,7 @@
-"""`python -m worker.alive`: exit 0 where a worker of this host polled the database lately, else 1.
+"""`python -m worker.alive`: exits with 0 if a worker of this host polled the database recently, else with 1.
 
-The health check of worker containers. Celery's own ping answers for the master only: a worker can hear its broker
-and still take no film.
+The health check of worker containers. Celery's own ping is answered by the parent process only: a worker can be
+connected to its broker and still process no film.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from shared.settings import load_settings
 
 
 def is_alive(database: Database) -> bool:
-    """True where a heartbeat of this host is younger than `WORKER_ALIVE_S`.
+    """Return whether a heartbeat of this host is younger than `WORKER_ALIVE_S`.
 
     Raises:
-        DatabaseDown: it cannot be asked.
+        DatabaseDown: the database is unavailable.
     """
     host = socket.gethostname()[:64]  # as `worker.boot.worker_name` begins; importing that module costs twice the time
     beat = tables.WorkerHeartbeat
     with database.read() as session:
         since = database.now(session) - timedelta(seconds=WORKER_ALIVE_S)
-        ours = beat.worker.startswith(f"{host}:", autoescape=True)
-        return session.scalar(select(beat.worker).where(ours, beat.polled_at > since).limit(1)) is not None
+        is_local = beat.worker.startswith(f"{host}:", autoescape=True)
+        return session.scalar(select(beat.worker).where(is_local, beat.polled_at > since).limit(1)) is not None
 
 
 def main() -> int:
-    """The exit status."""
+    """Return the exit status."""
     try:
         with build_database(load_settings()) as database:
             return 0 if is_alive(database) else 1

@@ -1,7 +1,7 @@
 """`create_celery(settings)`: every Celery setting, each with its reason. `celery -A worker.app` works too.
 
-Celery carries rings and, in a prefork pool, keeps the child; it decides nothing about a film. Its own retries, results
-and redelivery are off or harmless, since the job row is the truth.
+Celery carries rings and, in a prefork pool, restarts the child; it decides nothing about a film. Its own retries,
+results and redelivery are off or harmless, since the job row is the truth.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from shared.queueing import KEY_PREFIX
 from shared.redis_client import make_client
 from shared.settings import Settings, load_settings
 from worker import tasks
-from worker.ending import Ending
 from worker.serving import Serving
+from worker.shutdown import SharedFlag
 
 if TYPE_CHECKING:
     app: Celery
@@ -37,24 +37,25 @@ log = get_logger(__name__)
 
 
 def task_queues() -> tuple[Queue, ...]:
-    """One queue a class, and one for explanations; separate queues, since Redis priorities reorder across prefetch.
+    """Return one queue for each priority class, and one for explanations.
 
-    Each has an exchange of its own: on Celery's default one a ring would reach all of them.
+    Separate queues, since Celery's priorities on Redis are not kept across the prefetched messages. Each has an
+    exchange of its own: by Celery's default exchange a ring would reach all queues.
     """
     return tuple(Queue(name, Exchange(name), routing_key=name) for name in (*Priority, EXPLAIN_QUEUE))
 
 
 def create_celery(settings: Settings) -> Celery:
-    """The worker's Celery app.
+    """Create the Celery app of a worker.
 
     Raises:
-        QueueDown: no broker is known.
-        InvalidRequest: its address cannot be used.
+        QueueDown: no broker is set.
+        InvalidRequest: the address of the broker cannot be used.
     """
     broker_url = settings.broker_url
     if broker_url is None:
         raise QueueDown("No broker is known: set PLAINFILM_REDIS_URL, or start everything with `plainfilm up`.")
-    make_client(broker_url).close()  # an address that cannot be used is told here, not by each attempt to connect
+    make_client(broker_url).close()  # raises for an invalid address here, instead of at each attempt to connect
     celery = Celery("plainfilm", broker=broker_url)
     celery.conf.update(
         task_ignore_result=True,  # the job row is the result
@@ -96,16 +97,20 @@ def create_celery(settings: Settings) -> Celery:
     return celery
 
 
-def work_in_children(settings: Settings, serving: Serving = ALL, ending: Ending | None = None) -> None:
-    """Have each child of the pool start, and end, as a worker that serves these queues."""
+def work_in_children(settings: Settings, serving: Serving = ALL, announced: SharedFlag | None = None) -> None:
+    """Start each child of the pool as a worker that serves these queues, and end it as one.
+
+    Args:
+        announced: set when Celery receives SIGTERM; the children share it.
+    """
 
     def start_child(**_sent: object) -> None:
         try:
             from worker import boot  # noqa: PLC0415  only the child pays for numpy and SQL
 
             die_with_parent()
-            boot.start(settings, serving, ending)
-        except BaseException:  # Celery would log it and keep a child that can do nothing
+            boot.start(settings, serving, announced)
+        except BaseException:  # Celery would log the error and keep a child that cannot work
             log.exception("worker.not_started")
             os._exit(EXIT_NO_START)
 
@@ -119,7 +124,7 @@ def work_in_children(settings: Settings, serving: Serving = ALL, ending: Ending 
 
 
 def __getattr__(name: str) -> Celery:
-    """Make `app` when Celery's own command asks for it: nothing happens at import."""
+    """Create `app` when Celery's own command reads it: importing this module has no effects."""
     if name in {"app", "celery"}:
         settings = load_settings()
         work_in_children(settings)

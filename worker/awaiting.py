@@ -1,4 +1,4 @@
-"""What a worker waits for before it loads its engine: a database at this build's schema, and the films of it."""
+"""The waits of a worker before it loads its engine: for a database at the schema of this build, and for its films."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from shared.log import get_logger
 log = get_logger(__name__)
 
 DATABASE_PATIENCE_S = 90.0
-"""Less than the 120 s after which Celery kills a prefork child that has not reported."""
+"""Less than the 120 s after which Celery kills a prefork child that has not started."""
 
 FILMS_PAUSE_S = 1.0
 FILMS_PATIENCE_S = 20.0
-"""The rest of those 120 s is for the model."""
+"""The rest of those 120 s is for loading the model."""
 
 
 def wait_for_database(database: Database, patience_s: float = DATABASE_PATIENCE_S) -> None:
-    """Return once the database answers at this build's schema; asked with growing pauses, before the engine loads.
+    """Return once the database answers at the schema of this build; retries with growing pauses.
 
     Raises:
-        DatabaseDown: not within `patience_s`; who starts this process again has it wait again.
+        DatabaseDown: it did not within `patience_s`.
     """
     give_up_at, pause_s = time.monotonic() + patience_s, 0.5
     while True:
         try:
-            found = schema.current_revision(database)
+            revision = schema.current_revision(database)
             why = None
         except DatabaseDown as error:
-            found, why = "unreachable", error.facts.get("why")
-        if found == schema.HEAD:
+            revision, why = "unreachable", error.facts.get("why")
+        if revision == schema.HEAD:
             return
         if time.monotonic() + pause_s > give_up_at:
-            raise DatabaseDown(f"The database is {found or 'not migrated'}; this build needs {schema.HEAD}.")
-        log.warning("database.awaited", found=found, needed=schema.HEAD, why=why)
+            raise DatabaseDown(f"The database is {revision or 'not migrated'}; this build needs {schema.HEAD}.")
+        log.warning("database.awaited", found=revision, needed=schema.HEAD, why=why)
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, 8.0)
 
 
 def wait_for_films(films: FilmFolder, patience_s: float = FILMS_PATIENCE_S) -> None:
-    """Return once the folder of this database's films is there: a web process marks it at its first start.
+    """Return once the film folder of this database is available: a web process marks it at its first start.
 
     Raises:
-        StorageDown: not within `patience_s`; who starts this process again has it wait again.
-        DatabaseDown: the database cannot be asked.
+        StorageDown: it was not within `patience_s`.
+        DatabaseDown: the database is unavailable.
     """
     give_up_at = time.monotonic() + patience_s
     while True:

@@ -1,4 +1,7 @@
-"""How long a film waits after a transient error: full jitter, so that what failed together does not return together."""
+"""The delay of a retry after a transient error.
+
+Full jitter: films that failed together are retried at different times.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ LONGEST_S: Final = 60.0
 
 
 def retry_delay_s(attempt: int, draw: random.Random) -> float:
-    """Between 0 and 2, 4, 8, ... seconds, at most a minute.
+    """Draw the delay in seconds: between 0 and 2, 4, 8, ..., at most 60.
 
     Args:
         attempt: 1 after the first claim.

@@ -1,8 +1,8 @@
-"""The start of the process that computes: logging, wiring, the engine loaded once and warm, then threads, `LOOPS`.
+"""Start and end of the process that computes: logging, wiring, the engine loaded once and warm, the threads of `LOOPS`.
 
-In a prefork pool that is the pool's child, and the model is loaded here, after the fork: loaded before it, the child
-hangs. A process that cannot start ends, instead of living on without a model; it first waits for a database, or films,
-that are away.
+In a prefork pool this process is the child of the pool. The model is loaded here, after the fork: if it were loaded
+before, the child would hang. The start waits for an unavailable database or film folder; if it then fails, the process
+ends instead of running without a model.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from shared.settings import Settings
 from shared.wiring import build_resources
 from worker import heartbeat
 from worker.awaiting import wait_for_database, wait_for_films
-from worker.ending import Ending
 from worker.engine.base import Engine
 from worker.engine.explain import Explainer
 from worker.engine.golden import GoldenState, read_golden
 from worker.engine.weights import Weights, load_weights
 from worker.explain import Desk
 from worker.lease import LeaseKeeper
-from worker.load import choose_batch_limit, load_engine
+from worker.load import choose_batch_limit, load_serving_engine
 from worker.loops import LOOPS
 from worker.runtime import Runtime
 from worker.serving import Serving, model_folder
+from worker.shutdown import SharedFlag, Shutdown
 from worker.stages import Kitchen
 
 log = get_logger(__name__)
@@ -45,7 +45,7 @@ _runtime: Runtime | None = None
 
 
 def current() -> Runtime:
-    """This process's runtime.
+    """Return the runtime of this process.
 
     Raises:
         RuntimeError: the process was not started by `start`.
@@ -55,14 +55,20 @@ def current() -> Runtime:
     return _runtime
 
 
-def start(settings: Settings, serving: Serving, ending: Ending | None = None) -> Runtime:
-    """Start this process as the one that computes; what goes wrong is raised, and then it must end."""
+def start(settings: Settings, serving: Serving, announced: SharedFlag | None = None) -> Runtime:
+    """Start this process as the one that computes; on any error the caller must end it.
+
+    Args:
+        announced: set when Celery receives SIGTERM.
+
+    Raises:
+        ManifestMismatch, QueueDown, DatabaseDown, StorageDown: as `build` does.
+    """
     global _runtime  # noqa: PLW0603  one runtime a process, set once
     keep_freed_memory()
     set_up_logging(settings.log_level, "worker")
-    _runtime = build(settings, serving)
-    _runtime.ending = ending or _runtime.ending
-    gc.freeze()  # what is built stays: looking through it for garbage would stop this process for 50 ms now and then
+    _runtime = build(settings, serving, announced)
+    gc.freeze()  # these objects stay: collections that traverse them would pause this process for 50 ms each
     for name, loop in LOOPS.items():
         threading.Thread(target=loop, args=(_runtime,), name=name, daemon=True).start()
     log.info("worker.started", worker=_runtime.kitchen.who.worker, device=_runtime.kitchen.engine.device)
@@ -70,7 +76,7 @@ def start(settings: Settings, serving: Serving, ending: Ending | None = None) ->
 
 
 def stop() -> None:
-    """End the worker's threads: what is in hand is finished first, and the sign of life taken back."""
+    """End the threads of the worker once the films and explanations in hand are done, and delete its heartbeat."""
     if _runtime is None:
         return
     _runtime.end()
@@ -82,13 +88,15 @@ def stop() -> None:
     _runtime.kitchen.resources.close()
 
 
-def build(settings: Settings, serving: Serving) -> Runtime:
-    """Everything but the threads; the model is registered and warm. A wrong one is told before anything is waited for.
+def build(settings: Settings, serving: Serving, announced: SharedFlag | None = None) -> Runtime:
+    """Build the runtime without its threads, with its model registered and warm.
+
+    The model folder is checked first, before the waits for the database and the films.
 
     Raises:
         ManifestMismatch: the model's folder cannot be used.
         QueueDown: no broker is known.
-        DatabaseDown, StorageDown: away for as long as is waited for them.
+        DatabaseDown, StorageDown: still unavailable after the wait for them.
     """
     folder = model_folder(settings)
     manifest = read_manifest(folder)
@@ -97,7 +105,7 @@ def build(settings: Settings, serving: Serving) -> Runtime:
     resources = build_resources(settings)
     wait_for_database(resources.database)
     wait_for_films(resources.films)
-    engine, golden = load_engine(settings, manifest, weights, read_golden(folder))
+    engine, golden = load_serving_engine(settings, manifest, weights, read_golden(folder))
     batch_limit = choose_batch_limit(settings, engine)
     warm_up(engine, batch_limit)
     if golden is GoldenState.ABSENT:
@@ -107,11 +115,11 @@ def build(settings: Settings, serving: Serving) -> Runtime:
     keeper = LeaseKeeper(resources.database, settings.lease_s, settings.run_limit_s)
     kitchen = Kitchen(resources, engine, who, keeper)
     desk = make_desk(kitchen, weights) if serving.explains else None
-    return Runtime(kitchen, desk=desk, golden=golden)
+    return Runtime(kitchen, serving, desk, golden, Shutdown(announced))
 
 
 def make_desk(kitchen: Kitchen, weights: Weights) -> Desk:
-    """Where explanations are made beside the kitchen, by the weights it serves; the explainer is built at the first."""
+    """Return the desk that explains with the weights the kitchen serves; its explainer is built at first use."""
     manifest = kitchen.engine.manifest
 
     def load() -> Explainer:
@@ -125,7 +133,7 @@ def make_desk(kitchen: Kitchen, weights: Weights) -> Desk:
 
 
 def find_report(folder: Path, manifest: ModelManifest) -> ModelReport | None:
-    """What was measured on this model; a report that is broken, or of other weights, is left out and logged."""
+    """Return the report of this model; None, and a log line, if it is broken or belongs to other weights."""
     try:
         return read_report(folder, manifest.weights_sha256)
     except ManifestMismatch as error:
@@ -134,10 +142,10 @@ def find_report(folder: Path, manifest: ModelManifest) -> ModelReport | None:
 
 
 def check_labels(manifest: ModelManifest) -> None:
-    """Every label must be a verdict that results and pages know.
+    """Check that each label of the model is a verdict of this build.
 
     Raises:
-        ManifestMismatch: names the label that is not.
+        ManifestMismatch: names the unknown label.
     """
     unknown = [label for label in manifest.labels if label not in set(Verdict)]
     if unknown:
@@ -145,11 +153,11 @@ def check_labels(manifest: ModelManifest) -> None:
 
 
 def worker_name() -> str:
-    """Host and process id: unique among the living."""
+    """Return host and process id, which are unique among the workers alive."""
     return f"{socket.gethostname()[:64]}:{os.getpid()}"
 
 
 def warm_up(engine: Engine, batch_limit: int) -> None:
-    """One film and one full batch: the first real film should not pay for the trace."""
+    """Infer one film and one full batch, so that the engine is traced before the first real film."""
     for n in (1, batch_limit):
         engine.infer(np.zeros((n, *engine.manifest.input_shape), np.float32))

@@ -1,7 +1,7 @@
 """The use case "explain one film": claim, load, preprocess, explain, judge, store. One at a time, beside the films.
 
 Called by a thread of its own, which begins none while a film is due. The explainer costs memory, so it is loaded at
-the first explanation. No transaction is open while it computes; what is lost in the middle is given back by its lease.
+the first explanation. No transaction is open while it computes; the lease gives back an explanation lost midway.
 """
 
 from __future__ import annotations
@@ -36,12 +36,14 @@ PATIENCE = 5.0
 
 @dataclass(slots=True)
 class Desk:
-    """What a worker explains with.
+    """The resources and state that a worker makes explanations with.
 
     Attributes:
-        worker: its name.
-        model_sha256: of the weights that it classifies with.
-        load: makes the explainer; called once, at the first explanation.
+        worker: the name of the worker.
+        model_sha256: the weights that the worker classifies with.
+        lease_s: duration of a lease.
+        load: builds the explainer; called once, at the first explanation.
+        draw: draws the delays of retries.
     """
 
     resources: Resources
@@ -54,10 +56,10 @@ class Desk:
     _explainer: Explainer | None = None
 
     def explainer(self) -> Explainer:
-        """The loaded explainer.
+        """Return the explainer; load it at the first call.
 
         Raises:
-            ModelProblem: the model folder cannot be loaded any more.
+            ModelProblem: the explainer cannot be built.
         """
         if self._explainer is None:
             started = time.monotonic()
@@ -68,7 +70,7 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A map with what it is worth: `values` (h, w) float32 in [0, 1]."""
+    """A saliency map and its quality: `values` (h, w) float32 in [0, 1]."""
 
     values: FloatArray
     quality: MapQuality
@@ -77,7 +79,12 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """No map: for good, or this time; by the film's or the network's fault, or by the service's."""
+    """An explanation without a map.
+
+    Attributes:
+        is_permanent: the explanation fails; otherwise it is retried.
+        is_ours: the service is at fault, not the film or the network.
+    """
 
     code: str
     detail: str
@@ -86,10 +93,10 @@ class Failed:
 
 
 def explain_next(desk: Desk) -> bool:
-    """Take the explanation that waits longest through to its map.
+    """Make the explanation that has waited longest.
 
     Returns:
-        False where none was due.
+        False if none was due.
 
     Raises:
         Unavailable: the database went away; the lease gives the explanation back.
@@ -109,7 +116,7 @@ def explain_next(desk: Desk) -> bool:
 
 
 def _try_to_explain(desk: Desk, order: Order) -> Explained | Failed:
-    """Whatever goes wrong is this explanation's failure, not the worker's."""
+    """Explain; any error fails this explanation, not the worker."""
     try:
         return _explain(desk, order)
     except AppError as error:
@@ -121,7 +128,9 @@ def _try_to_explain(desk: Desk, order: Order) -> Explained | Failed:
 
 
 def _explain(desk: Desk, order: Order) -> Explained:
-    """The map of the very tensor and model of the result; the verdict's own map is judged as it is stored.
+    """Return the map of the tensor that was classified, by the model of the result, and its quality.
+
+    The Grad-CAM map of the verdict is not made again: the stored one is judged.
 
     Raises:
         ModelReplaced: the loaded model is not the one that classified the film.
@@ -142,7 +151,7 @@ def _explain(desk: Desk, order: Order) -> Explained:
 
 
 def _make_map(explainer: Explainer, order: Order, x: FloatArray, label: int) -> FloatArray:
-    """(h, w) float32 in [0, 1] of x: (H, W, C) float32."""
+    """Return the map (h, w) float32 in [0, 1] of x: (H, W, C) float32; that of the verdict is stored already."""
     if order.verdict_map is not None:
         return stored.saliency_from_bytes(order.verdict_map)
     values: FloatArray = explainer.explain(x[np.newaxis], order.method.value, np.array([label]), order.seed)[0]
@@ -150,7 +159,7 @@ def _make_map(explainer: Explainer, order: Order, x: FloatArray, label: int) -> 
 
 
 def _store(desk: Desk, order: Order, outcome: Explained | Failed, duration_ms: int) -> None:
-    """The outcome in one transaction; a lost lease leaves the other attempt's."""
+    """Store the outcome in one transaction; write nothing if the lease is lost."""
     held, actor = order.held, f"worker:{desk.worker}"
     try:
         with explanations.changing(desk.resources.database) as changes:
@@ -166,7 +175,7 @@ def _store(desk: Desk, order: Order, outcome: Explained | Failed, duration_ms: i
 
 
 def _finding(order: Order, explained: Explained, duration_ms: int) -> Finding:
-    """The row's columns, and of them what the audit event repeats."""
+    """Return the columns of the row, and those that the audit event repeats."""
     raw = stored.saliency_to_bytes(explained.values)
     judged = to_json(explained.quality)
     recorded = {

@@ -1,4 +1,4 @@
-"""What a worker writes about itself: the model it has loaded, and its sign of life. Called by `boot`."""
+"""The rows that a worker writes about itself: its model and its heartbeat. Called by `boot` and `runtime`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from worker.stages import Kitchen
 
 
 def register_model(database: Database, manifest: ModelManifest, report: ModelReport | None = None) -> None:
-    """Make the model known to results and pages, as the newest one: also where it is known, and a newer one was since.
+    """Upsert the model and set registered_at to now.
+
+    It then counts as the newest model, even if another was registered meanwhile.
 
     Args:
-        report: what was measured; a known model that comes without one keeps what was stored.
+        report: the measurements of the model; None keeps those that are stored.
     """
     insert = sqlite.insert if database.is_sqlite else postgresql.insert
     with database.begin() as session:
@@ -31,13 +33,13 @@ def register_model(database: Database, manifest: ModelManifest, report: ModelRep
             "registered_at": database.now(session),
         }
         statement = insert(tables.Model).values(row)
-        known = [tables.Model.weights_sha256]
-        newer = {name: row[name] for name in ("manifest", "registered_at", *(["report"] if report else []))}
-        session.execute(statement.on_conflict_do_update(index_elements=known, set_=newer))
+        key = [tables.Model.weights_sha256]
+        changes = {name: row[name] for name in ("manifest", "registered_at", *(["report"] if report else []))}
+        session.execute(statement.on_conflict_do_update(index_elements=key, set_=changes))
 
 
 def beat(kitchen: Kitchen, serving: Serving, golden: GoldenState = GoldenState.ABSENT) -> None:
-    """Write this worker's sign of life, and what the golden films said; forget those silent for an hour."""
+    """Write the heartbeat of this worker, with the result of its golden films; delete heartbeats older than an hour."""
     database = kitchen.resources.database
     with database.begin() as session:
         now = database.now(session)
@@ -48,11 +50,11 @@ def beat(kitchen: Kitchen, serving: Serving, golden: GoldenState = GoldenState.A
         row.queues = ",".join(serving.queues)
         row.model_sha256, row.device = kitchen.engine.manifest.weights_sha256, kitchen.engine.device
         row.golden, row.polled_at = golden.value, now
-        silent = tables.WorkerHeartbeat.polled_at < queries.an_hour_before(now)
-        session.execute(delete(tables.WorkerHeartbeat).where(silent))
+        is_expired = tables.WorkerHeartbeat.polled_at < queries.an_hour_before(now)
+        session.execute(delete(tables.WorkerHeartbeat).where(is_expired))
 
 
 def retire(database: Database, worker: str) -> None:
-    """Take this worker's sign of life back: it ends in order."""
+    """Delete the heartbeat of this worker, which shuts down in order."""
     with database.begin() as session:
         session.execute(delete(tables.WorkerHeartbeat).where(tables.WorkerHeartbeat.worker == worker))

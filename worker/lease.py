@@ -1,7 +1,7 @@
-"""Keeps the leases of what is in hand: a thread that renews them, and ends a process that computes too long.
+"""The lease keeper: renews the leases of films and explanations in hand, and ends a process that computes too long.
 
-Celery's time limits do not reach solo and threads pools, and a hung computation holds the interpreter's attention;
-so past the run limit the process ends itself and the lease does the rest.
+Celery's time limits do not apply to its solo and threads pools. Native code that hangs never returns to the
+interpreter, so no exception can stop it; past the run limit we call os._exit, and the leases give the films back.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from shared.log import get_logger
 log = get_logger(__name__)
 
 EXIT_RUN_LIMIT = 75
-"""The process's exit status past the run limit (EX_TEMPFAIL of sysexits.h)."""
+"""Exit status of the process past the run limit (EX_TEMPFAIL of sysexits.h)."""
 
 
 WATCH_EVERY_S = 1.0
 
 
 def end_process() -> None:
-    """End this process at once, without cleaning up: what it held is given back by the lease."""
+    """End this process at once, without cleanup; the leases of its films and explanations expire."""
     os._exit(EXIT_RUN_LIMIT)
 
 
 class Renewing(Protocol):
-    """Changes of rows that are leased: of jobs, or of explanations."""
+    """Changes of leased rows: of jobs, or of explanations."""
 
     def renew(self, claims: Sequence[Claim], lease_s: float) -> list[Claim]:
-        """Extend the leases that are still ours; return those."""
+        """Extend the leases that this worker still holds; return those."""
 
 
 Changing = Callable[[Database], AbstractContextManager[Renewing]]
@@ -46,7 +46,7 @@ Changing = Callable[[Database], AbstractContextManager[Renewing]]
 
 @dataclass(slots=True, eq=False)
 class _Holding:
-    """Leases that are kept together: those of a batch, or of an explanation."""
+    """Leases that are renewed together: those of a batch, or of an explanation."""
 
     claims: list[Claim]
     changing: Changing
@@ -55,11 +55,11 @@ class _Holding:
 
 @dataclass(slots=True)
 class LeaseKeeper:
-    """Renews every `lease_s` / 3 what is held: a batch in hand, and the next one where it is claimed already.
+    """Renews the held leases every `lease_s` / 3: of the batches in hand and of an explanation.
 
     Attributes:
-        lease_s: how long a renewed lease lasts, by the database's clock.
-        run_limit_s: how long one batch may take before `give_up` is called.
+        lease_s: duration of a renewed lease, by the clock of the database.
+        run_limit_s: duration of a batch after which `give_up` is called.
     """
 
     database: Database
@@ -73,24 +73,29 @@ class LeaseKeeper:
     def holding(
         self, claims: Sequence[Claim], changing: Changing = jobs.changing, patience: float = 1.0
     ) -> Iterator[None]:
-        """Keep these leases, of jobs unless told otherwise, until the block ends; for `patience` run limits at most."""
-        mine = _Holding(list(claims), changing, time.monotonic() + patience * self.run_limit_s)
+        """Renew these leases until the block ends.
+
+        Args:
+            changing: opens the transaction that renews them; that of jobs by default.
+            patience: the most run limits that the block may take before `give_up` is called.
+        """
+        holding = _Holding(list(claims), changing, time.monotonic() + patience * self.run_limit_s)
         with self._guard:
-            self._holdings.append(mine)
+            self._holdings.append(holding)
         try:
             yield
         finally:
             with self._guard:
-                self._holdings.remove(mine)
+                self._holdings.remove(holding)
 
     def tick(self) -> None:
-        """One renewal; called by `run`, and by tests."""
+        """Renew all leases once, unless a run limit is passed; called by `run`, and by tests."""
         if not self.enforce():
             for holding in self._held():
                 self._renew(holding)
 
     def enforce(self) -> bool:
-        """Give up where a run limit is passed, of a batch whose leases are all lost too; True where one was."""
+        """Call `give_up` if a run limit is passed, even of a batch whose leases are all lost; return whether one is."""
         holdings = self._held()
         is_over = any(time.monotonic() > holding.deadline for holding in holdings)
         if is_over:
@@ -103,6 +108,7 @@ class LeaseKeeper:
             return list(self._holdings)
 
     def _renew(self, holding: _Holding) -> None:
+        """Renew these leases and drop the lost ones; if the database is unavailable, the next tick retries."""
         if not holding.claims:
             return
         try:
@@ -120,6 +126,6 @@ class LeaseKeeper:
                 log.exception("lease.failed")
 
     def watch(self, stop: threading.Event) -> None:
-        """Enforce the run limit until `stop` is set; asks no database, whose silence would hold it up."""
+        """Enforce the run limit until `stop` is set; uses no database, since one that hangs would block this thread."""
         while not stop.wait(WATCH_EVERY_S):
             self.enforce()

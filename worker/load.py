@@ -1,4 +1,4 @@
-"""The engine that a worker serves with: built, in the precision that its golden films speak for, and asked."""
+"""The engine that a worker serves with: in the chosen precision if its golden films pass in it, else in float32."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from worker.engine.weights import Weights
 log = get_logger(__name__)
 
 CPU_BATCH: Final = 8
-"""More gains nothing on a CPU, where films are computed one by one, and makes an urgent film wait longer."""
+"""A larger batch is no faster on a CPU, where films are computed one by one, and makes an urgent film wait longer."""
 
 
 def choose_batch_limit(settings: Settings, engine: Engine) -> int:
-    """Films claimed at once: as set, else by the engine's device."""
+    """Return how many films to claim at once: the setting, else the default of the engine's device."""
     return settings.batch_limit or (GPU_BATCH if engine.device.startswith("gpu/") else CPU_BATCH)
 
 
-def load_engine(
+def load_serving_engine(
     settings: Settings, manifest: ModelManifest, weights: Weights, golden: Golden | None
 ) -> tuple[Engine, GoldenState]:
-    """The engine that the settings name, and what its golden films said; its library loads here, after the fork.
+    """Return the engine that the settings name, checked against its golden set, and the result of that check.
 
-    In another precision than f32 only where the golden films, which must be there, say the same in it.
+    Uses a precision below float32 only if a golden set exists and passes in it; else float32. The library of the
+    engine is imported here, after the fork.
 
     Raises:
-        ModelProblem: it cannot be built, or the golden films are answered otherwise than recorded.
+        ModelProblem: the engine cannot be built, or its answers to the golden films differ from the recorded ones.
     """
 
     def build(precision: Precision) -> Engine:
         return build_engine(settings.engine, manifest, weights, settings.engine_threads, precision)
 
-    precision = _wanted(settings, manifest, weights, golden)
+    precision = _choose_precision(settings, manifest, weights, golden)
     if precision != "f32":
         try:
             coarse = build(precision)
@@ -52,8 +53,10 @@ def load_engine(
     return engine, check_golden(engine, golden)
 
 
-def _wanted(settings: Settings, manifest: ModelManifest, weights: Weights, golden: Golden | None) -> Precision:
-    """The precision that is set, else the device's usual one; without golden films nobody could speak for that."""
+def _choose_precision(
+    settings: Settings, manifest: ModelManifest, weights: Weights, golden: Golden | None
+) -> Precision:
+    """Return the precision that is set; else the default of the device, or float32 if there is no golden set."""
     if settings.precision != "auto":
         return settings.precision
     return usual_precision(settings.engine, manifest, weights) if golden else "f32"

@@ -1,4 +1,4 @@
-"""A worker's threads, beside the one that Celery gives its tasks: each is a loop that outlives a fault in one turn."""
+"""The threads of a worker, besides the one that runs Celery tasks: each is a loop that outlives errors in one pass."""
 
 from __future__ import annotations
 
@@ -18,101 +18,110 @@ log = get_logger(__name__)
 BEAT_EVERY_S = 4.0
 
 FIRST_PURGE_S: Final = 60.0
-"""Soon enough for workers that live for some minutes only, late enough for a start to be over."""
+"""Early enough for workers that live only for minutes, late enough not to slow down a start."""
 
-LOOKS: Final = 2
-"""Looks in a row that may find films due and none to claim: other workers have just taken them."""
+CHECKS: Final = 2
+"""Checks in a row that may find films due but none to claim, because other workers have just claimed them."""
+
+FINAL_CHECKS: Final = 1
+"""The same, after this worker has announced idle: from then on films are rung for."""
 
 
 def poll_loop(runtime: Runtime) -> None:
-    """Look for due films without a ring, beat and sweep, until told to stop."""
+    """Process due films without a ring, beat and sweep, until the shutdown is requested."""
     last_beat = 0.0
-    while not runtime.stop.is_set():
+    while not runtime.shutdown.is_requested:
         with logging_faults(log, "poll.failed"):
-            runtime.look_for_films()
+            runtime.check_film_folder()
             if time.monotonic() - last_beat >= BEAT_EVERY_S:
                 runtime.beat()
                 last_beat = time.monotonic()
-            runtime.note_idle(anew=True)
+            runtime.announce_idle(force=True)
             drain(runtime)
             sweep.sweep(runtime.kitchen.resources, runtime.kitchen.who.worker)
         rest(runtime)
 
 
 def rest(runtime: Runtime) -> None:
-    """Wait for the next poll; woken by a task, look for films meanwhile."""
+    """Wait for the next poll; drain each time a task wakes this loop meanwhile."""
     poll_at = time.monotonic() + runtime.kitchen.resources.settings.poll_s
-    while (left_s := poll_at - time.monotonic()) > 0 and runtime.woken.wait(left_s) and not runtime.stop.is_set():
-        runtime.woken.clear()
+    while (left_s := poll_at - time.monotonic()) > 0 and runtime.films_wanted.wait(left_s):
+        if runtime.shutdown.is_requested:
+            return
+        runtime.films_wanted.clear()
         with logging_faults(log, "poll.failed"):
             drain(runtime)
 
 
 def drain(runtime: Runtime) -> None:
-    """Process batches while films are due; reads before it takes a write lock.
+    """Process batches until no film is due, then announce this worker as idle and check once more.
 
-    A look that found nothing to claim is taken once more: a film that came in between may not have been rung for. So
-    is the last one, where rings were not needed until then.
+    Films that arrived while this worker was busy were not rung for; see `Availability`.
     """
-    looks = LOOKS
     try:
-        while not runtime.stop.is_set():
-            if looks and _has_due(runtime.kitchen):
-                looks = LOOKS if runtime.work().claimed else looks - 1
-                if not runtime.stop.is_set():
-                    runtime.tend()
-            elif runtime.note_idle():
-                looks = 1
-            else:
-                return
-    finally:  # what failed may fail again: the next look is at the next poll, or at a ring
-        runtime.note_idle()
+        _work_while_due(runtime, CHECKS)
+        while runtime.announce_idle():
+            _work_while_due(runtime, FINAL_CHECKS)
+    finally:  # after a failure, which may repeat: wait for the next poll or ring
+        runtime.announce_idle()
+
+
+def _work_while_due(runtime: Runtime, checks: int) -> None:
+    """Process batches until no film is due, or until so many checks found only films that other workers claimed first.
+
+    Each batch that was claimed allows `CHECKS` more. Reads before it takes a write lock.
+    """
+    while checks and not runtime.shutdown.is_requested and _has_due(runtime.kitchen):
+        checks = CHECKS if runtime.work().claimed else checks - 1
+        if not runtime.shutdown.is_requested:
+            runtime.beat_and_sweep()
 
 
 def _has_due(kitchen: Kitchen) -> bool:
+    """Return whether a film of this worker's classes is due."""
     database = kitchen.resources.database
     with database.read_core() as sql:
         return queries.has_due(sql, database.now(sql), kitchen.who.priorities)
 
 
 def explain_loop(runtime: Runtime) -> None:
-    """Make the explanations that are asked for, beside the films: none of those waits for one."""
+    """Make the requested explanations in this thread, so that no film waits for one."""
     if runtime.desk is None:
         return
-    while not runtime.stop.is_set():
+    while not runtime.shutdown.is_requested:
         with logging_faults(log, "explain.failed"):
             while runtime.explain():
                 pass
-        runtime.asked.wait(runtime.kitchen.resources.settings.poll_s)
-        runtime.asked.clear()
+        runtime.explanations_wanted.wait(runtime.kitchen.resources.settings.poll_s)
+        runtime.explanations_wanted.clear()
 
 
 def beat_loop(runtime: Runtime) -> None:
-    """Beat while a batch is in hand: it may take longer than a silent worker counts as alive."""
-    while not runtime.ended.wait(BEAT_EVERY_S):
+    """Beat while a batch is processed, which may take longer than a worker without a heartbeat counts as alive."""
+    while not runtime.shutdown.finished.wait(BEAT_EVERY_S):
         with logging_faults(log, "beat.failed"):
-            if runtime.turn.locked() and not runtime.stop.is_set():
+            if runtime.batch_lock.locked() and not runtime.shutdown.is_requested:
                 runtime.beat()
 
 
 def lease_loop(runtime: Runtime) -> None:
-    """Renew the leases of what is in hand."""
-    runtime.kitchen.keeper.run(runtime.ended)
+    """Renew the leases of the films and explanations in hand."""
+    runtime.kitchen.keeper.run(runtime.shutdown.finished)
 
 
 def limit_loop(runtime: Runtime) -> None:
-    """End the process past the run limit, whatever the database does."""
-    runtime.kitchen.keeper.watch(runtime.ended)
+    """End the process past the run limit, even if the database does not answer."""
+    runtime.kitchen.keeper.watch(runtime.shutdown.finished)
 
 
 def purge_loop(runtime: Runtime) -> None:
-    """Delete what was kept for its time, and orphans, now and then: it takes long, and nobody waits for it."""
+    """Delete jobs past their retention, and orphaned films, periodically: it takes long, so it has a thread."""
     resources, worker = runtime.kitchen.resources, runtime.kitchen.who.worker
     pause_s = FIRST_PURGE_S
-    while not runtime.ended.wait(pause_s):
+    while not runtime.shutdown.finished.wait(pause_s):
         pause_s = sweep.PURGE_EVERY_S
         with logging_faults(log, "retention.failed"):
-            retention.delete_old(resources, worker, runtime.ended.wait)
+            retention.delete_old(resources, worker, runtime.shutdown.finished.wait)
         with logging_faults(log, "purge.failed"):
             sweep.purge_orphans(resources, worker)
 

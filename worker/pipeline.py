@@ -1,74 +1,99 @@
 """The use case "process": batch after batch through its stages, overlapping.
 
-While the network computes on a batch, the next one is claimed and loaded and the one before is stored, so that a core
-waits for neither disk nor database. Beside a film that may have killed a worker nothing else is in hand.
-Called by the task and by the poll loop: a ring and a poll do the same thing. Whatever is lost in the middle is given
-back by its lease.
+While the network computes on a batch, the next one is claimed and loaded and the previous one is stored, so that no
+core waits for the disk or the database. A film that may have killed a worker is computed with no other film in hand.
+Called by the Celery task and by the poll loop, which do the same. The leases give back all films that are lost midway.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from typing import Any, Final
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, Final, ParamSpec, TypeVar
 
-from worker.stages import Batch, BatchReport, Kitchen, answer, finish, take
+from worker.stages import Batch, BatchReport, Kitchen, Outcome, answer, finish, take
 
 BATCHES: Final = 4
-"""Most batches one after the other; then others have their turn: explanations, the sweeper, a worker's end."""
+"""The most batches of one call; between calls the sweeper runs, and the worker can shut down."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def process(kitchen: Kitchen, batches: int = BATCHES) -> BatchReport:
-    """Take batches through to their results until nothing is due, at most so many.
+    """Take at most `batches` batches through to their results, until no film is due.
 
-    With more than one film in hand it notes that it is busy: after it somebody has to note that the worker is idle, and
-    to look once more.
+    Announces the worker as busy if it holds more than one film; the caller must announce idle afterwards and check
+    once more (`Availability`).
 
     Returns:
-        A report on all of them; `claimed` 0 where nothing was due.
+        A report on all of them; `claimed` is 0 if nothing was due.
 
     Raises:
         Unavailable: the database went away; the leases give the films back.
     """
-    taken: list[Batch] = []
-    handed: list[Future[Any]] = []
-    try:
-        return _process(kitchen, batches, taken, handed)
-    finally:
-        wait(handed)
-        for batch in taken:
-            batch.hold.close()
+    with closing(_Run(kitchen)) as run:
+        batch = run.take()
+        if batch is not None and len(batch.loaded) > 1:
+            kitchen.availability.announce_busy()
+        while batch is not None:
+            batches -= 1
+            if batch.is_suspect:  # this film may kill the process: store the previous answers first
+                run.settle()
+            following = run.prefetch(batch) if batches > 0 else None
+            run.store(batch, answer(kitchen, batch))
+            batch = following.result() if following else None
+        return run.settle()
 
 
-def note_idle(kitchen: Kitchen) -> None:
-    """From now on rings are needed; a look at what is due has to follow."""
-    kitchen.busy.clear()
-    kitchen.resources.queue.note_idle(kitchen.who.worker, kitchen.who.priorities)
+@dataclass(slots=True)
+class _Run:
+    """The batches of one call of `process`: at most one is being taken and one stored while another is computed."""
 
+    kitchen: Kitchen
+    report: BatchReport = field(default_factory=BatchReport)
+    batches: list[Batch] = field(default_factory=list)
+    futures: list[Future[Any]] = field(default_factory=list)  # Any: each stage returns its own type
+    storing: Future[BatchReport] | None = None
 
-def _process(kitchen: Kitchen, batches: int, taken: list[Batch], handed: list[Future[Any]]) -> BatchReport:
-    """Fill `taken` and `handed` on the way."""
-
-    def take_next() -> Batch | None:
-        batch = take(kitchen)
+    def take(self) -> Batch | None:
+        """Claim and load the next batch; its leases are kept until it is stored, or until `close`."""
+        batch = take(self.kitchen)
         if batch is not None:
-            taken.append(batch)
+            self.batches.append(batch)
         return batch
 
-    report, storing, batch = BatchReport(), None, take_next()
-    if batch is not None and len(batch.loaded) > 1:  # for a film alone it costs more than the ring that it spares
-        kitchen.busy.set()
-        kitchen.resources.queue.note_busy(kitchen.who.worker)
-    while batch is not None:
-        batches -= 1
-        if batch.is_suspect and storing:  # what was answered is stored before a film is computed that may end us
-            report, storing = report + storing.result(), None
-        is_full = len(batch.loaded) == kitchen.who.limit  # what is not was all there was
-        is_more = batches > 0 and is_full and not batch.is_suspect
-        taking = kitchen.hands.submit(take_next) if is_more else None
-        handed += [taking] if taking else []
-        outcomes = answer(kitchen, batch)
-        report += storing.result() if storing else BatchReport()
-        storing = kitchen.hands.submit(finish, kitchen, batch, outcomes)
-        handed.append(storing)
-        batch = taking.result() if taking else None
-    return report + (storing.result() if storing else BatchReport())
+    def prefetch(self, batch: Batch) -> Future[Batch | None] | None:
+        """Start to take the batch after `batch`; None if no more films are due, or if `batch` must be alone in hand."""
+        is_full = len(batch.loaded) == self.kitchen.who.limit  # otherwise it held all films that were due
+        return self._submit(self.take) if is_full and not batch.is_suspect else None
+
+    def store(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
+        """Start to store the outcomes of `batch`, once the previous batch is stored."""
+        self.settle()
+        self.storing = self._submit(finish, self.kitchen, batch, outcomes)
+
+    def settle(self) -> BatchReport:
+        """Wait until the batch handed to `store` is stored; return the report on all batches stored so far.
+
+        Raises:
+            Unavailable: the batch could not be stored.
+        """
+        if self.storing is not None:
+            storing, self.storing = self.storing, None
+            self.report += storing.result()
+        return self.report
+
+    def close(self) -> None:
+        """Wait for the other threads, then let all leases go."""
+        wait(self.futures)
+        for batch in self.batches:
+            batch.hold.close()
+
+    def _submit(self, stage: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run a stage in another thread."""
+        future = self.kitchen.hands.submit(stage, *args, **kwargs)
+        self.futures.append(future)
+        return future

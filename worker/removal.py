@@ -1,4 +1,4 @@
-"""Many stored films are removed: one that cannot be keeps none of the others."""
+"""Removal of many stored films: a film that cannot be removed does not keep the others."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from shared.ports import BlobStore
 
 
 def remove_films(blobs: BlobStore, refs: Iterable[str]) -> None:
-    """Try each.
+    """Remove these films; after an error go on with the next.
 
     Raises:
-        StorageDown: the last that could not be removed; what stays is an orphan, for a later pass.
+        StorageDown: the error of the last film that could not be removed. Such films are orphans, which a later purge
+            removes.
     """
     failed: StorageDown | None = None
     for ref in refs:

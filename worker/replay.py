@@ -1,7 +1,7 @@
-"""The use case "replay": does this machine still say of a stored film what its record says? Changes nothing.
+"""The use case "replay": recompute the answer of a stored film on this machine, compare it with the record. Read-only.
 
-The record is the job's rows, held against its audit events first. The film, the model by its SHA-256 and the engine are
-those that a worker here would work with; nothing is claimed, and no broker or other part of the service is needed.
+The record is the rows of the job, first compared with its audit events. The film, the model (by its SHA-256) and the
+engine are those that a worker on this machine would use; no job is claimed, and no broker is needed.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from shared.version import CODE_VERSION
 from worker.engine.base import Engine, look
 from worker.engine.golden import SAME_TOLERANCE, Golden, build_name, is_alike, read_golden
 from worker.engine.weights import load_weights
-from worker.load import load_engine
+from worker.load import load_serving_engine
 from worker.serving import model_folder
 
 SAME, OTHER, NOT_TRIED = 0, 1, 2
 """Exit statuses."""
 
 OTHER_FINDING: Final = "other finding"
-"""What its probability is called; records of builds before schema 0011 lack it, and say nothing against it."""
+"""The name of its probability; records of builds before schema 0011 lack it and are compared without it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is on record of one answer, and of what it was made with.
+    """One answer, recorded or recomputed, with the model, device and processor that computed it.
 
     Attributes:
-        numbers: calibrated probabilities by label, and of an other finding where the model knows one.
-        build: the processor that computed it; None where the event does not say.
+        numbers: calibrated probabilities by label, and that of an other finding if the model has that output.
+        build: the processor; None if the audit event does not name it.
     """
 
     job_id: str
@@ -68,31 +68,32 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """Record and answer side by side.
+    """The recorded answer and the recomputed one.
 
     Attributes:
-        difference: the largest of any number.
-        tolerance: how large it may be here.
-        is_alike: device and processor are those on record.
+        difference: the largest absolute difference of their numbers; NaN if their labels differ.
+        tolerance: the largest difference accepted on this device and processor.
+        is_alike: device and processor are the recorded ones.
     """
 
     record: Record
-    found: Record
+    answer: Record
     difference: float
     tolerance: float
     is_alike: bool
 
     @property
     def is_same(self) -> bool:
-        """The same verdict, by numbers that are near enough; none that is no number is."""
-        return self.found.verdict == self.record.verdict and self.difference <= self.tolerance
+        """True if the verdicts are equal and the numbers agree within the tolerance. False if the difference is NaN."""
+        return self.answer.verdict == self.record.verdict and self.difference <= self.tolerance
 
 
 def run(settings: Settings, job_id: str, echo: Callable[[str], object]) -> int:
-    """Replay, say what came of it, and return the exit status.
+    """Replay a job, print the comparison, and return the exit status.
 
     Returns:
-        0 the same, 1 not the same, or row or film are not as recorded, 2 it could not be tried.
+        0 if the answer is the same; 1 if it is not, or if rows or film differ from the record; 2 if the replay could
+        not be tried.
     """
     set_up_logging("WARNING", "replay")
     try:
@@ -112,30 +113,30 @@ def run(settings: Settings, job_id: str, echo: Callable[[str], object]) -> int:
     except AppError as error:
         echo(f"not replayed: {explain(error)}")
         return NOT_TRIED
-    for line in tell(replayed):
+    for line in format_lines(replayed):
         echo(line)
     return SAME if replayed.is_same else OTHER
 
 
 def find_change(database: Database, job_id: str) -> str | None:
-    """What of the job's rows is otherwise than its audit events say, if anything; None where there is no such job."""
+    """Return how the rows of the job differ from its audit events; None if they agree, or if there is no such job."""
     with database.read() as session:
         job = session.get(Job, job_id)
         return audit_rows.compare_one(session, job) if job else None
 
 
 def read_record(database: Database, job_id: str) -> Record:
-    """What is on record of a job's answer.
+    """Return the recorded answer of a job.
 
     Raises:
-        JobNotFound: no such job, or it was deleted (`JobDeleted`), film and result with it.
-        Conflict: it has no answer.
+        JobNotFound: there is no such job, or it was deleted with film and result (`JobDeleted`).
+        Conflict: the job has no answer.
     """
     with database.read() as session:
         job = session.get(Job, job_id)
         if job is None:
-            gone = session.get(DeletedJob, job_id)
-            raise missing(session, gone.tenant if gone else "", job_id)
+            deleted = session.get(DeletedJob, job_id)
+            raise missing(session, deleted.tenant if deleted else "", job_id)
         result = session.get(Result, job_id)
         if result is None:
             raise Conflict(f"The job is {job.state} and has no answer that could be replayed.")
@@ -158,11 +159,11 @@ def read_record(database: Database, job_id: str) -> Record:
 
 
 def load(settings: Settings, record: Record) -> tuple[Engine, Golden | None]:
-    """The engine that a worker here serves with, and its golden set.
+    """Return the engine that a worker on this machine serves with, and its golden set.
 
     Raises:
-        ModelReplaced: another model gave the answer.
-        ModelProblem: the model here cannot be used.
+        ModelReplaced: the recorded answer is of another model.
+        ModelProblem: the model on this machine cannot be used.
     """
     folder = model_folder(settings)
     manifest = read_manifest(folder)
@@ -172,39 +173,39 @@ def load(settings: Settings, record: Record) -> tuple[Engine, Golden | None]:
             f"{manifest.version} ({manifest.weights_sha256}). Set PLAINFILM_MODEL_DIR to the folder of the former."
         )
     golden = read_golden(folder)
-    engine, _ = load_engine(settings, manifest, load_weights(folder, manifest), golden)
+    engine, _ = load_serving_engine(settings, manifest, load_weights(folder, manifest), golden)
     return engine, golden
 
 
 def replay(blobs: BlobStore, engine: Engine, golden: Golden | None, record: Record) -> Replayed:
-    """Compute the answer anew and compare.
+    """Recompute the answer and compare it with the record.
 
     Raises:
-        BlobMissing: the film is gone, or is not the one that was accepted.
+        BlobMissing: the stored film is missing, or is not the one that was accepted.
     """
     pixels = stored.from_bytes(blobs.get(record.blob_ref))
     if stored.digests(pixels)[0] != record.pixels_sha256:
         raise BlobMissing("The stored film is not the one that was accepted: its pixels have another SHA-256.")
     (evidence,) = look(engine, [pixels])
-    found = _as_record(record, engine, assess(evidence, engine.manifest))
+    answer = _as_record(record, engine, assess(evidence, engine.manifest))
     alike = record.build is not None and is_alike(engine, record.device, record.build)
     tolerance = SAME_TOLERANCE if alike or golden is None else golden.tolerance
-    return Replayed(record, found, difference(record.numbers, found.numbers), tolerance, alike)
+    return Replayed(record, answer, difference(record.numbers, answer.numbers), tolerance, alike)
 
 
-def tell(replayed: Replayed) -> Iterator[str]:
-    """Record and answer as a table, and what is concluded."""
-    record, found = replayed.record, replayed.found
+def format_lines(replayed: Replayed) -> Iterator[str]:
+    """Yield the lines of a table of record and answer, and of the conclusion."""
+    record, answer = replayed.record, replayed.answer
     yield f"job {record.job_id}, model {record.model}, film and record as they were accepted"
-    rows = [("", "recorded", "now"), ("verdict", record.verdict, found.verdict)]
-    names = {**record.numbers, **found.numbers}
-    rows += [(name, _show(record.numbers, name, "not recorded"), _show(found.numbers, name, "-")) for name in names]
+    rows = [("", "recorded", "now"), ("verdict", record.verdict, answer.verdict)]
+    names = {**record.numbers, **answer.numbers}
+    rows += [(name, _show(record.numbers, name, "not recorded"), _show(answer.numbers, name, "-")) for name in names]
     rows += [
-        ("set", " ".join(record.prediction_set) or "-", " ".join(found.prediction_set) or "-"),
-        ("reasons", " ".join(record.reasons) or "-", " ".join(found.reasons) or "-"),
-        ("device", record.device, found.device),
-        ("processor", record.build or "not recorded", found.build or ""),
-        ("code", record.code_version, found.code_version),
+        ("set", " ".join(record.prediction_set) or "-", " ".join(answer.prediction_set) or "-"),
+        ("reasons", " ".join(record.reasons) or "-", " ".join(answer.reasons) or "-"),
+        ("device", record.device, answer.device),
+        ("processor", record.build or "not recorded", answer.build or ""),
+        ("code", record.code_version, answer.code_version),
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     yield from (f"{name:{widths[0]}}  {then:{widths[1]}}  {now}".rstrip() for name, then, now in rows)
@@ -214,11 +215,12 @@ def tell(replayed: Replayed) -> Iterator[str]:
 
 
 def _show(numbers: Mapping[str, float], name: str, absent: str) -> str:
+    """Format the number of this name; return `absent` if there is none."""
     return f"{numbers[name]:.7f}" if name in numbers else absent
 
 
 def _find_build(session: Session, job_id: str) -> str | None:
-    """The processor by the event of the answer; of a copied answer by that of the job which it was copied from."""
+    """Return the processor named by the audit event of the answer; of a copied answer, by that of the original job."""
     bodies = select(AuditEvent.body).where(AuditEvent.subject == job_id, AuditEvent.action == "succeeded")
     body = session.scalars(bodies.order_by(AuditEvent.seq)).first()
     facts = json.loads(body)["facts"] if body else {}
@@ -226,30 +228,31 @@ def _find_build(session: Session, job_id: str) -> str | None:
     return _find_build(session, source) if source else facts.get("build")
 
 
-def _as_record(record: Record, engine: Engine, found: Assessment) -> Record:
-    other = {} if found.other is None else {OTHER_FINDING: found.other}
+def _as_record(record: Record, engine: Engine, assessment: Assessment) -> Record:
+    """Return the recomputed answer in the form of a record."""
+    other = {} if assessment.other is None else {OTHER_FINDING: assessment.other}
     return Record(
         job_id=record.job_id,
         pixels_sha256=record.pixels_sha256,
         blob_ref=record.blob_ref,
         model_sha256=engine.manifest.weights_sha256,
         model=record.model,
-        verdict=found.verdict.value,
-        numbers={**found.probabilities, **other},
-        prediction_set=found.prediction_set,
-        reasons=found.reasons,
+        verdict=assessment.verdict.value,
+        numbers={**assessment.probabilities, **other},
+        prediction_set=assessment.prediction_set,
+        reasons=assessment.reasons,
         device=engine.device,
         build=build_name(),
         code_version=CODE_VERSION,
     )
 
 
-def difference(recorded: Mapping[str, float], found: Mapping[str, float]) -> float:
-    """The largest; no number where one of them lacks a label, which is near nothing.
+def difference(recorded: Mapping[str, float], computed: Mapping[str, float]) -> float:
+    """Largest absolute difference; NaN if the labels differ, which no tolerance accepts.
 
     A record without `OTHER_FINDING` is compared without it.
     """
-    compared = {name: number for name, number in found.items() if name in recorded or name != OTHER_FINDING}
+    compared = {name: number for name, number in computed.items() if name in recorded or name != OTHER_FINDING}
     if recorded.keys() != compared.keys():
         return float("nan")
     return float(np.abs([compared[name] - number for name, number in recorded.items()]).max())

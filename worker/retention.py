@@ -1,6 +1,6 @@
-"""What has been kept for its time is deleted: jobs that ended `PLAINFILM_RETAIN_DAYS` ago, with film, result and maps.
+"""Retention: deletes jobs that ended `PLAINFILM_RETAIN_DAYS` ago, with film, result and explanations.
 
-Any worker's purge loop calls it; one at a time does the work.
+The purge loop of each worker calls it; a lock lets one worker at a time do the work.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from worker.removal import remove_films
 
 log = get_logger(__name__)
 
-TURN: Final = "retention"
-TURN_S: Final = 60.0
-"""A worker that dies at it leaves its turn free after this; each batch takes the turn anew."""
+LOCK: Final = "retention"
+LOCK_S: Final = 60.0
+"""The lock of a worker that died expires after this; each batch extends it."""
 
 BATCH: Final = 100
-"""Jobs of one transaction, so that films which come meanwhile wait for a few at the most."""
+"""Jobs in one transaction: so few that a film submitted meanwhile does not wait long."""
 
 REST_S: Final = 0.05
-"""Between two batches: SQLite gives its lock to whoever asks just then, and one who waits for it asks seldom."""
+"""Between two batches: SQLite has no queue for its lock, and waiting connections retry only seldom."""
 
 
 def delete_old(resources: Resources, worker: str, rest: Callable[[float], bool] = lambda _s: False) -> int:
-    """Delete what has been kept for its time, batch by batch.
+    """Delete the jobs past their retention, batch by batch.
 
     Args:
-        rest: waits so long between two batches; True where the worker ends, and the next one goes on.
+        rest: waits for so many seconds between two batches; returns True to stop because the worker shuts down.
 
     Returns:
-        How many jobs were deleted; 0 too where all is kept for good or another worker has the turn.
+        The number of jobs deleted; 0 too if no retention is set, or if another worker holds the lock.
 
     Raises:
-        StorageDown: the films' folder is not there, is another database's, or takes no changes; no batch is begun then.
-            Films of a batch whose rows are deleted by then are orphans, and removed as such.
+        StorageDown: the film folder is unavailable, belongs to another database, or is read-only; no other batch is
+            begun. If the rows of a batch are deleted already, its films are orphans and are purged later.
     """
     if resources.settings.retain_days is None:
         return 0
@@ -58,7 +58,8 @@ def delete_old(resources: Resources, worker: str, rest: Callable[[float], bool] 
 
 
 def _delete_batch(resources: Resources, worker: str, kept: timedelta) -> list[Deleted]:
+    """Delete the rows of one batch, if this worker gets the lock; return the deleted jobs."""
     with jobs.changing(resources.database) as changes:
-        if not locks.take(changes.sql, TURN, worker, timedelta(seconds=TURN_S), changes.now):
+        if not locks.take(changes.sql, LOCK, worker, timedelta(seconds=LOCK_S), changes.now):
             return []
         return deletions.delete_ended_before(changes, changes.now - kept, BATCH)

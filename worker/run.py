@@ -1,6 +1,6 @@
-"""A worker's process: Celery, which hears rings, and what computes, in the same process or in a child of it.
+"""A worker process: Celery, which receives rings, and the computation, in the same process or in a child of it.
 
-`python -m worker.run` is `plainfilm worker run --pool solo` for all queues, less the command line's imports.
+`python -m worker.run` is `plainfilm worker run --pool solo` for all queues, without the imports of the command line.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from shared.exits import end_plainly
 from shared.log import set_up_logging
 from shared.processes import die_with_parent
 from shared.settings import Settings, load_settings
-from worker.ending import Ending
 from worker.serving import Serving, model_folder
+from worker.shutdown import SharedFlag
 
 if TYPE_CHECKING:
     from celery import Celery
 
 Pool = Literal["prefork", "solo"]
-"""Names of Celery's."""
+"""Names of pools of Celery."""
 
 
 def run(settings: Settings, serving: Serving, pool: Pool = "prefork") -> None:
-    """Work until told to stop.
+    """Run a worker until it is told to stop.
 
     Args:
-        pool: 'prefork' computes in a child, which Celery replaces where it dies; 'solo' in this process, where somebody
-            else starts it again then: a fifth less memory.
+        pool: 'prefork' computes in a child, which Celery replaces if it dies; 'solo' computes in this process, which
+            a supervisor must restart, and takes a fifth less memory.
 
     Raises:
-        ManifestMismatch: the model's folder cannot be used.
-        QueueDown: no broker is known.
-        DatabaseDown, StorageDown: solo, and what it needs was away for long.
+        ManifestMismatch: the model folder cannot be used.
+        QueueDown: no broker is set.
+        DatabaseDown, StorageDown: with 'solo', after the waits for database and films.
     """
     set_up_logging(settings.log_level, "worker")
     home.prepare(settings, partial(print, file=sys.stderr))
@@ -56,7 +56,7 @@ def _work_here(settings: Settings, serving: Serving) -> None:
 
     celery = create_celery(settings)
     try:
-        boot.start(settings, serving, _hear_the_end())
+        boot.start(settings, serving, _announce_shutdown())
         _listen(celery, settings, serving, "solo")
     finally:
         boot.stop()
@@ -64,35 +64,39 @@ def _work_here(settings: Settings, serving: Serving) -> None:
 
 def _work_in_child(settings: Settings, serving: Serving) -> None:
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork"), die_with_parent, (os.getpid(),)) as apart:
-        # apart, so that its numpy and arrays end with it
+        # in a child of its own, which frees numpy and the arrays when it ends
         checked = apart.submit(_check_weights, model_folder(settings))
         from worker.app import create_celery, work_in_children  # noqa: PLC0415  Celery loads meanwhile
 
         checked.result()
-    work_in_children(settings, serving, _hear_the_end())
+    work_in_children(settings, serving, _announce_shutdown())
     _listen(create_celery(settings), settings, serving, "prefork")
 
 
-def _hear_the_end() -> Ending:
-    """Heard when Celery is told to end, which is some time before it does: it waits for the task in hand."""
+def _announce_shutdown() -> SharedFlag:
+    """Return a flag that is set when Celery receives SIGTERM; Celery then waits for the running task before it ends."""
     from celery.signals import worker_shutting_down  # noqa: PLC0415  Celery loads only where it runs
 
-    ending = Ending()
-    worker_shutting_down.connect(ending.tell, weak=False)
-    return ending
+    announced = SharedFlag()
+    worker_shutting_down.connect(announced.set, weak=False)
+    return announced
 
 
 def _listen(celery: Celery, settings: Settings, serving: Serving, pool: Pool) -> None:
-    """Hear rings until told to stop. Without Celery's heartbeat: nobody hears it, and it waits for a broker that hangs.
+    """Receive rings until told to stop.
+
+    Without Celery's heartbeat: no process reads it, and it blocks while the broker hangs.
 
     Raises:
-        SystemExit: Celery gave up, with its status.
+        SystemExit: Celery failed, with its exit status.
     """
     names = ",".join(serving.queues)
     from celery.signals import worker_shutdown  # noqa: PLC0415  Celery loads only where it runs
 
     statuses: list[int] = []
-    worker_shutdown.connect(lambda sender, **_: statuses.append(sender.exitcode or 0), weak=False)  # it is not returned
+    worker_shutdown.connect(
+        lambda sender, **_: statuses.append(sender.exitcode or 0), weak=False
+    )  # worker_main does not return it
     celery.worker_main([
         "worker", f"--pool={pool}", "--concurrency=1", f"--queues={names}", "--without-gossip", "--without-mingle",
         "--without-heartbeat", f"--hostname=plainfilm-{os.getpid()}@%h", f"--loglevel={settings.log_level}",
@@ -102,7 +106,7 @@ def _listen(celery: Celery, settings: Settings, serving: Serving, pool: Pool) ->
 
 
 def _check_weights(folder: Path) -> None:
-    """Broken weights are refused before a worker starts that would fail, and its next one, for ever."""
+    """Refuse broken weights before Celery starts, which would restart the failing child for ever."""
     from shared.manifest import read_manifest  # noqa: PLC0415
     from worker.engine.weights import load_weights  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""A started worker as its threads and tasks see it: what it works with, whose turn it is, and whether it is to end."""
+"""A started worker as its threads and tasks see it: the kitchen, the events that wake its threads, and its shutdown."""
 
 from __future__ import annotations
 
@@ -8,128 +8,132 @@ from dataclasses import dataclass, field
 
 from shared.db import explanation_queries, queries
 from worker import heartbeat, pipeline, sweep
-from worker.ending import Ending
 from worker.engine.golden import GoldenState
 from worker.explain import Desk, explain_next
 from worker.serving import Serving
+from worker.shutdown import Shutdown
 from worker.stages import BatchReport, Kitchen
 
-TEND_EVERY_S = 1.0
-"""While films are due; the sweeper's turn, 3 s, is what a dead worker's films may wait longer."""
+SWEEP_EVERY_S = 1.0
+"""While films are due; films of a dead worker may wait this long in addition to the lock of the sweeper, 3 s."""
 
-TURN_WAIT_S = 30.0
+BATCH_LOCK_WAIT_S = 30.0
 
 END_WAIT_S = 25.0
-"""For what is in hand, when the worker is to end. A supervisor kills it after 28 s, a container's engine after 30; the
-leases give back what takes longer."""
+"""For the batch and the explanation in hand at a shutdown. A supervisor kills the worker after 28 s, a container engine
+after 30; the leases give back films that take longer."""
 
 
 @dataclass(slots=True)
 class Runtime:
-    """A started worker: its kitchen, the turn that task and poll loop share, and that of whoever explains.
+    """A started worker.
 
-    `stop` ends the poll loop, `woken` makes it look for films at once, `asked` the explaining one for explanations;
-    `ended` is set when the last batch is done, and with it the other loops; `beating` is held by who writes the sign of
-    life or takes it back. Without a `desk` it makes no explanations, and where `has_films` is not set it claims none.
+    Attributes:
+        serving: the queues it serves.
+        desk: makes explanations; None if it makes none.
+        golden: the result of its golden films.
+        shutdown: how far its shutdown has come.
+        batch_lock: held while batches are processed, by the Celery task or by the poll loop.
+        explain_lock: held while an explanation is made.
+        heartbeat_lock: held while the heartbeat is written or deleted.
+        films_wanted: wakes the poll loop, which then checks for due films.
+        explanations_wanted: wakes the loop that explains, which then checks for due explanations.
+        has_film_folder: False while the film folder is unavailable: then no film and no explanation is claimed.
     """
 
     kitchen: Kitchen
-    turn: threading.Lock = field(default_factory=threading.Lock)
-    explaining: threading.Lock = field(default_factory=threading.Lock)
-    stop: threading.Event = field(default_factory=threading.Event)
-    woken: threading.Event = field(default_factory=threading.Event)
-    asked: threading.Event = field(default_factory=threading.Event)
-    ended: threading.Event = field(default_factory=threading.Event)
-    beating: threading.Lock = field(default_factory=threading.Lock)
-    ending: Ending = field(default_factory=Ending)
+    serving: Serving
     desk: Desk | None = None
     golden: GoldenState = GoldenState.ABSENT
-    tended_at: float = 0.0
-    has_films: bool = True
+    shutdown: Shutdown = field(default_factory=Shutdown)
+    batch_lock: threading.Lock = field(default_factory=threading.Lock)
+    explain_lock: threading.Lock = field(default_factory=threading.Lock)
+    heartbeat_lock: threading.Lock = field(default_factory=threading.Lock)
+    films_wanted: threading.Event = field(default_factory=threading.Event)
+    explanations_wanted: threading.Event = field(default_factory=threading.Event)
+    swept_at: float = 0.0
+    has_film_folder: bool = True
 
     def work(self) -> BatchReport:
-        """Process some batches, unless the other thread is long at it. A drain of the poll loop has to follow."""
-        if not self.has_films or not self.turn.acquire(timeout=TURN_WAIT_S):
+        """Process some batches, unless the other thread holds the batch lock for long; `loops.drain` must follow."""
+        if not self.has_film_folder or not self.batch_lock.acquire(timeout=BATCH_LOCK_WAIT_S):
             return BatchReport()
         try:
             return pipeline.process(self.kitchen)
         finally:
-            self.turn.release()
+            self.batch_lock.release()
 
-    def note_idle(self, *, anew: bool = False) -> bool:
-        """Note that rings are needed where none were; a look has to follow. `anew` notes it in any case.
+    def announce_idle(self, *, force: bool = False) -> bool:
+        """Announce that this worker is idle, if it had announced busy; the caller must then check for due films.
+
+        Args:
+            force: announce anyway, which renews the Redis entry.
 
         Returns:
-            False where nothing was noted: they are needed already, or the other thread is at work, and notes it.
+            True if it was announced. False too while the other thread processes a batch: that thread announces it.
         """
-        if not self.turn.acquire(blocking=False):
+        if not self.batch_lock.acquire(blocking=False):
             return False
         try:
-            if not anew and not self.kitchen.busy.is_set():
-                return False
-            pipeline.note_idle(self.kitchen)
-            return True
+            return self.kitchen.availability.announce_idle(force=force)
         finally:
-            self.turn.release()
+            self.batch_lock.release()
 
-    @property
-    def is_to_end(self) -> bool:
-        """True once Celery heard it, or whoever started the threads said so."""
-        return self.stop.is_set() or self.ending.has_come
+    def beat_and_sweep(self) -> None:
+        """Check the film folder, beat and sweep between batches, at most every `SWEEP_EVERY_S`.
 
-    def tend(self) -> None:
-        """Beat, and sweep: a long queue must not hide what dead workers held. Not after every batch."""
-        if time.monotonic() - self.tended_at >= TEND_EVERY_S:
-            self.tended_at = time.monotonic()
-            self.look_for_films()
+        Films of dead workers come back this way however long the queue is.
+        """
+        if time.monotonic() - self.swept_at >= SWEEP_EVERY_S:
+            self.swept_at = time.monotonic()
+            self.check_film_folder()
             self.beat()
             sweep.sweep(self.kitchen.resources, self.kitchen.who.worker)
 
-    def look_for_films(self) -> None:
-        """Is their folder still there? Until it is, nothing is claimed, and this worker does not count as alive.
+    def check_film_folder(self) -> None:
+        """Set `has_film_folder`; while it is False nothing is claimed, and by the error its caller writes no heartbeat.
 
         Raises:
-            StorageDown: it is not.
+            StorageDown: the folder is unavailable.
         """
-        is_there = False  # it is noted once: a ring that comes meanwhile finds what was so before
+        is_available = False  # assigned once, below: a ring that arrives during the check uses the previous value
         try:
             self.kitchen.resources.blobs.check()
-            is_there = True
+            is_available = True
         finally:
-            self.has_films = is_there
+            self.has_film_folder = is_available
 
     def beat(self) -> None:
-        """Write this worker's sign of life, until it has ended."""
-        serving = Serving(self.kitchen.who.priorities, explains=self.desk is not None)
-        with self.beating:
-            if not self.ended.is_set():
-                heartbeat.beat(self.kitchen, serving, self.golden)
+        """Write the heartbeat, unless the shutdown is finished."""
+        with self.heartbeat_lock:
+            if not self.shutdown.is_finished:
+                heartbeat.beat(self.kitchen, self.serving, self.golden)
 
     def retire(self) -> None:
-        """Take it back once this worker has ended: a beat that was under way is not written after it."""
-        with self.beating:
+        """Delete the heartbeat, once the shutdown is finished; waits for a beat in progress, and none follows."""
+        with self.heartbeat_lock:
             heartbeat.retire(self.kitchen.resources.database, self.kitchen.who.worker)
 
     def explain(self) -> bool:
-        """Make one explanation, beside the films; False where none is due, or a film is: that goes first."""
-        if self.desk is None or not self.has_films:
+        """Make one explanation; return False if none is due, or if a film is due, which goes first."""
+        if self.desk is None or not self.has_film_folder:
             return False
-        with self.explaining:
-            return not self.is_to_end and is_map_next(self.kitchen) and explain_next(self.desk)
+        with self.explain_lock:
+            return not self.shutdown.is_coming and is_map_next(self.kitchen) and explain_next(self.desk)
 
     def end(self) -> None:
-        """No other batch or explanation is begun from now on; returns once those in hand are done, or it took long."""
-        self.stop.set()
-        self.woken.set()
-        self.asked.set()
+        """Begin no other batch or explanation; return when those in hand are done, after `END_WAIT_S` at the latest."""
+        self.shutdown.request()
+        self.films_wanted.set()
+        self.explanations_wanted.set()
         give_up_at = time.monotonic() + END_WAIT_S
-        for lock in (self.turn, self.explaining):
+        for lock in (self.batch_lock, self.explain_lock):
             lock.acquire(timeout=max(0.0, give_up_at - time.monotonic()))
-        self.ended.set()
+        self.shutdown.finish()
 
 
 def is_map_next(kitchen: Kitchen) -> bool:
-    """True where a map is due, and no film."""
+    """Return whether an explanation is due and no film is."""
     database, model_sha256 = kitchen.resources.database, kitchen.engine.manifest.weights_sha256
     with database.read_core() as sql:
         now = database.now(sql)

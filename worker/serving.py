@@ -1,4 +1,4 @@
-"""What one worker serves: which model, and which queues. Films always come before explanations.
+"""The model and the queues that one worker serves. Films always come before explanations.
 
 Imported before a pool child is forked, so without numpy.
 """
@@ -16,22 +16,22 @@ from worker.engine import SHIPPED_MODEL
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """Which queues a worker serves: classes of films, and whether it explains."""
+    """The queues that a worker serves: priority classes of films, and whether it makes explanations."""
 
     priorities: tuple[Priority, ...] = tuple(Priority)
     explains: bool = True
 
     @property
     def queues(self) -> tuple[str, ...]:
-        """Their names."""
+        """The names of the queues."""
         return (*(priority.value for priority in self.priorities), *((EXPLAIN_QUEUE,) if self.explains else ()))
 
 
 def parse_queues(text: str) -> Serving:
-    """'routine,stat,explain' to what is served; classes in the order of their rank, explanations after all films.
+    """Parse names such as 'routine,stat,explain'; classes are sorted by rank.
 
     Raises:
-        InvalidRequest: a name is unknown or none is given.
+        InvalidRequest: a name is unknown, or none is given.
     """
     known = Serving().queues
     named = {name.strip() for name in text.split(",") if name.strip()}
@@ -42,5 +42,5 @@ def parse_queues(text: str) -> Serving:
 
 
 def model_folder(settings: Settings) -> Path:
-    """The set model, else the shipped one."""
+    """Return the model folder of the settings, else that of the shipped model."""
     return settings.model_dir or SHIPPED_MODEL

@@ -1,13 +1,13 @@
-"""The stages of a batch: take (claim and load), answer (infer and conclude), finish (store and tell).
+"""The stages of a batch: take (claim and load), answer (infer and conclude), finish (store and notify).
 
-One bad film never fails its batch. No transaction is open while the network computes. Called by `worker/pipeline.py`.
+A film that cannot be processed never fails the others of its batch. No transaction is open while the network computes.
+Called by `worker/pipeline.py`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +27,7 @@ from shared.imaging.preprocess import NetworkInput
 from shared.log import get_logger
 from shared.version import CODE_VERSION
 from shared.wiring import Resources
+from worker.availability import Availability
 from worker.backoff import retry_delay_s
 from worker.engine import quality
 from worker.engine.base import Engine
@@ -37,20 +38,29 @@ from worker.rings import PendingRings
 log = get_logger(__name__)
 
 AGED_EVERY = 4
-"""Every fourth claim begins with what has waited too long in a less urgent class."""
-
+"""Every fourth claim begins with films that have waited too long in a less urgent class."""
 
 STORE_PAUSES_S = (0.1, 0.5, 1.0, 2.0, 4.0)
+"""Between attempts to store a batch; one attempt follows the last pause."""
 
 
 def _make_hands() -> ThreadPoolExecutor:
-    """Two threads: one claims and loads, the other stores."""
+    """Return two threads: one claims and loads, the other stores."""
     return ThreadPoolExecutor(2, thread_name_prefix="hand")
 
 
 @dataclass(frozen=True, slots=True)
 class Kitchen:
-    """What a worker works with; `busy` is set while it has noted that it needs no ring."""
+    """The resources, engine and state that a worker processes batches with.
+
+    Attributes:
+        who: the name of the worker, and the limits of its claims.
+        draw: draws the delays of retries.
+        turns: counts the claims.
+        hands: the threads that load and store beside the computation.
+        rings: the rings still expected for claimed films.
+        availability: what the worker last announced, busy or idle.
+    """
 
     resources: Resources
     engine: Engine
@@ -60,7 +70,11 @@ class Kitchen:
     turns: Iterator[int] = field(default_factory=count)
     hands: ThreadPoolExecutor = field(default_factory=_make_hands)
     rings: PendingRings = field(default_factory=PendingRings)
-    busy: threading.Event = field(default_factory=threading.Event)
+    availability: Availability = field(init=False)
+
+    def __post_init__(self) -> None:
+        availability = Availability(self.resources.queue, self.who.worker, self.who.priorities)
+        object.__setattr__(self, "availability", availability)  # frozen, and the announcements go to this queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +87,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Claimed films, loaded or not loadable; their leases are kept until `hold` is closed."""
+    """Claimed films, loaded or failed to load; their leases are renewed until `hold` is closed."""
 
     loaded: Sequence[Prepared | Failed]
     hold: ExitStack
@@ -81,7 +95,7 @@ class Batch:
 
     @property
     def is_suspect(self) -> bool:
-        """It is a film whose last attempt ended without an answer; such a one is claimed alone."""
+        """True for a film whose previous attempt ended without an answer; such a film is claimed alone."""
         return any(item.held.attempt > 1 for item in self.loaded)
 
 
@@ -96,7 +110,12 @@ class Concluded:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A film that cannot be answered: for good, or this time; by its own fault, or by the service's."""
+    """A film without an answer.
+
+    Attributes:
+        is_permanent: the job fails; otherwise the film is retried.
+        is_ours: the service is at fault, not the film.
+    """
 
     held: Claim
     code: str
@@ -110,7 +129,7 @@ Outcome = Concluded | Failed
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """How many films were taken and what became of them."""
+    """The number of films claimed, and of those answered, failed (or retried) and lost to an expired lease."""
 
     claimed: int = 0
     succeeded: int = 0
@@ -127,12 +146,12 @@ class BatchReport:
 
 
 def take(kitchen: Kitchen) -> Batch | None:
-    """Claim the next batch and load its films; None where nothing is due."""
+    """Claim the next batch and load its films; return None if none is due."""
     started = time.monotonic()
     claims = _claim(kitchen)
     if not claims:
         return None
-    with ExitStack() as hold:  # let go where anything fails from here on
+    with ExitStack() as hold:  # stops the renewals if an error occurs in this block
         hold.enter_context(kitchen.keeper.holding(claims))
         loaded = [_prepare(kitchen, held) for held in claims]
         faults.reach(Fault.FILM_LOADED)
@@ -140,7 +159,7 @@ def take(kitchen: Kitchen) -> Batch | None:
 
 
 def answer(kitchen: Kitchen, batch: Batch) -> list[Outcome]:
-    """What becomes of each film."""
+    """Return the outcome of each film of the batch."""
     prepared = [item for item in batch.loaded if isinstance(item, Prepared)]
     outcomes: list[Outcome] = [item for item in batch.loaded if isinstance(item, Failed)]
     outcomes += _conclude(kitchen.engine, prepared)
@@ -149,7 +168,7 @@ def answer(kitchen: Kitchen, batch: Batch) -> list[Outcome]:
 
 
 def finish(kitchen: Kitchen, batch: Batch, outcomes: Sequence[Outcome]) -> BatchReport:
-    """Store, let the leases go, tell who waits."""
+    """Store the outcomes, stop renewing the leases, notify the waiting requests."""
     with batch.hold:
         report = _store_patiently(kitchen, outcomes, round(1000 * (time.monotonic() - batch.started)))
     kitchen.resources.notifier.publish([item.held.id for item in outcomes])  # after the commit, best effort
@@ -170,7 +189,7 @@ def _claim(kitchen: Kitchen) -> list[Claim]:
 
 
 def _prepare(kitchen: Kitchen, held: Claim) -> Prepared | Failed:
-    """Read the stored film; one that is missing, damaged, or like none before fails that job alone."""
+    """Read and preprocess the stored film; any error fails this film alone."""
     manifest = kitchen.engine.manifest
     try:
         pixels = stored.from_bytes(kitchen.resources.blobs.get(held.blob_ref, is_last=True))
@@ -184,7 +203,7 @@ def _prepare(kitchen: Kitchen, held: Claim) -> Prepared | Failed:
 
 
 def _conclude(engine: Engine, prepared: Sequence[Prepared]) -> list[Outcome]:
-    """Infer on the batch; where that fails, film by film, so that the faulty one is found."""
+    """Infer on the batch; if that fails, film by film, to isolate the film at fault."""
     if not prepared:
         return []
     try:
@@ -199,7 +218,11 @@ def _conclude(engine: Engine, prepared: Sequence[Prepared]) -> list[Outcome]:
 
 
 def _infer(engine: Engine, prepared: Sequence[Prepared]) -> list[Outcome]:
-    """One call for all; an answer that holds no numbers is a fault like any other."""
+    """Infer on all films in one call.
+
+    Raises:
+        ModelProblem: the answer is not finite.
+    """
     inference = engine.infer(preprocess.stack([item.film.values for item in prepared]))
     if not inference.is_finite:
         raise ModelProblem("The network's answer is not finite.")
@@ -214,7 +237,7 @@ def _infer(engine: Engine, prepared: Sequence[Prepared]) -> list[Outcome]:
 
 
 def _store_patiently(kitchen: Kitchen, outcomes: Sequence[Outcome], duration_ms: int) -> BatchReport:
-    """Store, again where the database is away or full: the answers are here, and the films need no new attempt."""
+    """Store the outcomes; retry while the database is unavailable or full, so that no film is computed again."""
     for pause_s in STORE_PAUSES_S:
         try:
             return _store(kitchen, outcomes, duration_ms=duration_ms)
@@ -225,25 +248,27 @@ def _store_patiently(kitchen: Kitchen, outcomes: Sequence[Outcome], duration_ms:
 
 
 def _store(kitchen: Kitchen, outcomes: Sequence[Outcome], *, duration_ms: int) -> BatchReport:
-    """All outcomes in one transaction; of a film whose lease is lost nothing is written."""
-    found = [
+    """Store all outcomes in one transaction; write nothing for a film whose lease is lost."""
+    findings = [
         (item.held, _finding(kitchen.engine, item, duration_ms)) for item in outcomes if isinstance(item, Concluded)
     ]
-    faulty = [item for item in outcomes if isinstance(item, Failed)]
+    failures = [item for item in outcomes if isinstance(item, Failed)]
     with jobs.changing(kitchen.resources.database) as changes:
-        if found and faulty:  # two walks through the same rows as `renew`'s one
+        if findings and failures:
+            # finish() and fail()/retry() lock rows in two passes, renew() in one: lock all rows by id first, or they
+            # can deadlock
             changes.lock([item.held.id for item in outcomes])
-        lost = changes.finish(kitchen.who.worker, found)
-        late = [item.held for item in faulty if not _give_up(kitchen, changes, item)]
+        lost = changes.finish(kitchen.who.worker, findings)
+        late = [item.held for item in failures if not _give_up(kitchen, changes, item)]
         faults.reach(Fault.RESULT_WRITTEN)
     faults.reach(Fault.RESULT_COMMITTED)
     for held in (*lost, *late):
         log.warning("lease.lost", job_id=held.id, request_id=held.request_id, attempt=held.attempt)
-    return BatchReport(len(outcomes), len(found) - len(lost), len(faulty) - len(late), len(lost) + len(late))
+    return BatchReport(len(outcomes), len(findings) - len(lost), len(failures) - len(late), len(lost) + len(late))
 
 
 def _give_up(kitchen: Kitchen, changes: jobs.JobChanges, item: Failed) -> bool:
-    """Fail the film, or let it be tried again; False where its lease is lost, which wrote nothing."""
+    """Fail the job, or queue it for a retry; return False, with nothing written, if its lease is lost."""
     actor = f"worker:{kitchen.who.worker}"
     try:
         if item.is_permanent:
@@ -257,7 +282,7 @@ def _give_up(kitchen: Kitchen, changes: jobs.JobChanges, item: Failed) -> bool:
 
 
 def _finding(engine: Engine, concluded: Concluded, duration_ms: int) -> Finding:
-    """The result's columns, and of them what the audit event repeats."""
+    """Return the columns of the result, and those that the audit event repeats."""
     manifest, assessment, saliency = engine.manifest, concluded.assessment, concluded.saliency
     raw = stored.saliency_to_bytes(saliency.values)
     recorded = {

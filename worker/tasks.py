@@ -1,6 +1,6 @@
-"""The Celery tasks: a ring comes in, work is done. No arguments but an id, no result, no retries here.
+"""The Celery tasks: a ring arrives, films are processed. A task takes an id only, returns nothing and is not retried.
 
-What they need is imported where they run: the process that forks a pool child runs none of them (DECISIONS 29).
+Imports are inside the tasks: the process that forks the children of a pool runs none of them (DECISIONS 29).
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from shared.queueing import CLASSIFY, EXPLAIN
 
 
 def register(app: Celery) -> None:
-    """Bind the tasks to `app` under the names of `shared.queueing`."""
+    """Register the tasks with `app` under the names of `shared.queueing`."""
 
-    @app.task(name=CLASSIFY, ignore_result=True, trail=False, shared=False)  # of this app, not of every one
+    @app.task(name=CLASSIFY, ignore_result=True, trail=False, shared=False)  # registered with this app only
     def classify(job_id: str) -> None:
-        """Work some batches if the film that rang still waits; a ring behind a full batch costs one read at most."""
+        """Process some batches if the film still waits; a ring for a film already claimed costs one read at most."""
         from shared.db import queries  # noqa: PLC0415  see the module
         from worker import boot  # noqa: PLC0415
 
@@ -27,16 +27,16 @@ def register(app: Celery) -> None:
         if is_waiting:
             try:
                 runtime.work()
-            except BaseException:  # as in `loops.drain`
-                runtime.note_idle()
+            except BaseException:  # no drain follows a failure: the next poll or ring does
+                runtime.announce_idle()
                 raise
-            runtime.kitchen.rings.settle(job_id)  # it rang before it was claimed
-            if runtime.kitchen.busy.is_set():  # the poll loop goes on, and notes when it is idle: Celery waits for us
-                runtime.woken.set()
+            runtime.kitchen.rings.settle(job_id)  # this ring arrived before its film was claimed
+            if runtime.kitchen.availability.is_busy:  # the poll loop drains: Celery waits for tasks when it shuts down
+                runtime.films_wanted.set()
 
     @app.task(name=EXPLAIN, ignore_result=True, trail=False, shared=False)
     def explain(explanation_id: str) -> None:
-        """Wake the thread that explains, where this one still waits: films are heard of meanwhile."""
+        """Wake the thread that explains if the explanation still waits; this thread stays free for films."""
         from shared.db import explanation_queries  # noqa: PLC0415
         from worker import boot  # noqa: PLC0415
 
@@ -44,4 +44,4 @@ def register(app: Celery) -> None:
         with runtime.kitchen.resources.database.read_core() as sql:
             is_waiting = explanation_queries.is_queued(sql, explanation_id)
         if is_waiting:
-            runtime.asked.set()
+            runtime.explanations_wanted.set()

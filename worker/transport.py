@@ -1,6 +1,6 @@
-"""Celery's way to the broker, which drops what is no message of Celery's instead of ending the worker.
+"""Celery's transport to the broker, which drops malformed messages instead of ending the worker.
 
-Whoever may write to the broker's queues could else end every worker with a byte. A ring that is lost does no harm.
+Otherwise any client that may write to the queues could end all workers with one byte. A lost ring does no harm.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from shared.log import get_logger
 log = get_logger(__name__)
 
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, DataError)
-"""What comes of bytes that are no JSON, of JSON that is no message or nested without end, and of a message that lacks a
-part or has one that the broker cannot keep."""
+"""Raised for bytes that are not JSON, for JSON that is not a message or is nested too deeply, and for a message that
+lacks a part or has one that the broker cannot store."""
 
 
 def _place(error: BaseException) -> str:
-    """Where it was raised: a fault of ours would look like theirs without it."""
+    """Return the file and line of the error, which tell a bug of this service from a malformed message."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
 
 
 class Channel(redis.Channel):  # type: ignore[misc]  # kombu has no types
-    """kombu's channel; its hook for one item of a queue is private, so a test of whole workers watches it."""
+    """The channel of kombu; this hook for one message is private, so a test with real workers checks its use."""
 
     def _brpop_read(self, **options: Any) -> bool | None:  # Any: kombu's own
         try:
-            found: bool | None = super()._brpop_read(**options)
+            is_delivered: bool | None = super()._brpop_read(**options)
         except UNREADABLE as error:
             log.warning("ring.unreadable", kind=type(error).__name__, at=_place(error))
             return None
-        return found
+        return is_delivered
 
 
 class Transport(redis.Transport):  # type: ignore[misc]  # kombu has no types
-    """kombu's transport, by such channels."""
+    """The transport of kombu, with this channel."""
 
     Channel = Channel

@@ -23,7 +23,7 @@ from tests.chaos.monkey import Freeze, Hit, Strike
 from tests.chaos.plan import Blow
 from tests.chaos.proc import Process
 from tests.chaos.stack import LEASE_S, Stack
-from worker.sweep import TURN
+from worker.sweep import LOCK
 
 HOLDER_WAIT_S = 1.5
 """So long a worker is looked for that has a film in hand, or the sweeper's turn."""
@@ -197,7 +197,7 @@ class Targets:
         """Who had the sweeper's turn last, and whether it still runs."""
         try:
             with self._stack.database.read() as session:
-                lock = session.get(Lock, TURN)
+                lock = session.get(Lock, LOCK)
                 return (None, False) if lock is None else (lock.owner, lock.until > self._stack.database.now(session))
         except DatabaseDown:
             return None, False

@@ -1,4 +1,4 @@
-"""The engine port: what the pipeline and training may ask of a loaded model. Imports no TensorFlow."""
+"""The engine port: the interface of a loaded model, for the pipeline and training. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class Inference:
 
     @property
     def is_finite(self) -> bool:
-        """Whether all that a verdict rests on are numbers."""
+        """True if all numbers that a verdict is derived from are finite."""
         return all(
             np.isfinite(each).all()
             for each in (self.probabilities, self.other, self.film_distance, self.feature_distance)
         )
 
     def evidence(self, index: int, film: NetworkInput) -> Evidence:
-        """What was seen of the film at `index`, whose input was `film`."""
+        """Return the evidence on the film at `index`, whose input was `film`."""
         return Evidence(
             probabilities=self.probabilities[index],
             other=float(self.other[index]),
@@ -56,18 +56,18 @@ class Inference:
 
 
 class Engine(Protocol):
-    """A model that is loaded, traced and warm."""
+    """A loaded, traced and warm model."""
 
     @property
     def manifest(self) -> ModelManifest:
-        """What the loaded weights promise."""
+        """The manifest of the loaded weights."""
 
     @property
     def device(self) -> str:
-        """Where it runs and in which build, e.g. 'cpu/tensorflow-2.21.0'; stored with each result."""
+        """Kind of device and build of the library, e.g. 'cpu/tensorflow-2.21.0'; stored with each result."""
 
     def infer(self, x: FloatArray) -> Inference:
-        """Scores and Grad-CAM for x: (N, H, W, C) float32 in [0, 1], N >= 1; one call at a time.
+        """Compute scores and Grad-CAM for x: (N, H, W, C) float32 in [0, 1], N >= 1; not thread-safe.
 
         Raises:
             WrongShape: x is not of the manifest's input shape.
@@ -75,7 +75,7 @@ class Engine(Protocol):
 
 
 def look(engine: Engine, films: Iterable[Pixels]) -> list[Evidence]:
-    """What the engine sees of films (H, W) uint8 or uint16 of any sizes, one or more, in one call."""
+    """Return the evidence on one or more films, (H, W) uint8 or uint16 of any sizes, from one call of the engine."""
     manifest = engine.manifest
     inputs = [prepare(pixels, manifest.preprocessing, manifest.input_shape) for pixels in films]
     inference = engine.infer(stack([film.values for film in inputs]))
@@ -83,10 +83,10 @@ def look(engine: Engine, films: Iterable[Pixels]) -> list[Evidence]:
 
 
 def check_input(x: FloatArray, shape: tuple[int, int, int]) -> None:
-    """Return where x is (N, *shape) float32 with N >= 1.
+    """Check that x is (N, *shape) float32 with N >= 1.
 
     Raises:
-        WrongShape: says what it is instead.
+        WrongShape: names the actual shape or type.
     """
     if x.shape[1:] != shape:
         raise WrongShape(f"The network takes (N, *{shape}), it was given {x.shape}.")

@@ -1,8 +1,8 @@
-"""Convolutions in eight bits: `int8.npz` beside the float weights, checked as they are, and only a way to round those.
+"""int8 quantisation: per convolution, how to round the float weights. Verified by SHA-256, like the weights.
 
-For each row it holds the step of each filter, which way each weight is rounded to a multiple of it, the bias that
-makes up for what rounding does to the mean, and the range of the row's input. `training/quantize.py` writes it;
-engines that compute in integers read it (DECISIONS 52). No TensorFlow.
+For each row `int8.npz` holds the scale of each filter, one bit for each weight (rounded up or down to a multiple of the
+scale), the bias that corrects the mean for rounding errors, and the range of the row's input. `training/quantize.py`
+writes it; engines that compute in integers read it (DECISIONS 52). No TensorFlow.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from tests.kitchens import LongPause, Setting
 from worker import boot, heartbeat, tasks
 from worker.lease import LeaseKeeper
 from worker.runtime import Runtime
+from worker.serving import Serving
 from worker.stages import Kitchen
 
 
@@ -48,12 +49,13 @@ def runtime(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> Iterator[R
     who = Claimant("w1", tuple(Priority), 8, 20.0)
     quick = replace(resources, settings=resources.settings.model_copy(update={"poll_s": 0.01}))
     kitchen = Kitchen(quick, FakeEngine(), who, LeaseKeeper(resources.database, 20.0, 60.0))
-    made = Runtime(kitchen)
+    made = Runtime(kitchen, Serving(explains=False))
     heartbeat.register_model(resources.database, kitchen.engine.manifest)
     monkeypatch.setattr(boot, "_runtime", made)
     yield made
-    for told in (made.stop, made.woken, made.asked, made.ended):  # whatever loop a test that failed left behind
-        told.set()
+    shutdown = made.shutdown
+    for event in (shutdown.requested, made.films_wanted, made.explanations_wanted, shutdown.finished):
+        event.set()  # whatever loop a test that failed left behind
 
 
 def registered(name: str) -> Iterator[Celery]:
@@ -80,5 +82,6 @@ def explain() -> Iterator[Celery]:
 def explainer(runtime: Runtime) -> RuleExplainer:
     """What the child explains with."""
     made = RuleExplainer()
+    runtime.serving = Serving()
     runtime.desk = replace(boot.make_desk(runtime.kitchen, None), load=lambda: made)
     return made

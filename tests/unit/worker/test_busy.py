@@ -33,7 +33,7 @@ def test_a_film_that_nobody_rang_for_is_answered_by_whoever_was_busy(
     monkeypatch.setattr(pipeline, "finish", finish_while_one_comes)
     classify(films[0])
     assert resources.queue.rings == []
-    assert runtime.woken.is_set(), "the poll loop looks at once"
+    assert runtime.films_wanted.is_set(), "the poll loop looks at once"
     loops.drain(runtime)
     assert runtime.kitchen.engine.batches == [2, 1]
     assert set(states(resources)) == {"succeeded"}
@@ -42,7 +42,7 @@ def test_a_film_that_nobody_rang_for_is_answered_by_whoever_was_busy(
 def test_a_film_alone_wakes_no_loop(runtime: Runtime, classify: Celery, resources: Resources) -> None:
     """Its worker never noted that it is busy, so whatever comes meanwhile rings."""
     classify(make_film(resources))
-    assert not runtime.woken.is_set()
+    assert not runtime.films_wanted.is_set()
 
 
 def test_a_worker_notes_that_it_is_busy_when_films_come_together(
@@ -71,12 +71,17 @@ def test_a_worker_stays_busy_while_films_are_due(
     for _ in range(turns * pipeline.BATCHES * runtime.kitchen.who.limit):
         make_film(resources)
     happened: list[str] = []
-    note_idle, has_due = pipeline.note_idle, loops._has_due
-    monkeypatch.setattr(pipeline, "note_idle", lambda kitchen: happened.append("idle") or note_idle(kitchen))
+    note_idle, has_due = RecordingQueue.note_idle, loops._has_due
+
+    def record(queue: RecordingQueue, worker: str, classes: Sequence[Priority]) -> bool:
+        happened.append("idle" if classes else "busy")
+        return note_idle(queue, worker, classes)
+
+    monkeypatch.setattr(RecordingQueue, "note_idle", record)
     monkeypatch.setattr(loops, "_has_due", lambda kitchen: happened.append("look") or has_due(kitchen))
     loops.drain(runtime)
     assert set(states(resources)) == {"succeeded"}
-    assert happened == ["look"] * (turns + 1) + ["idle", "look"]
+    assert happened == ["look", "busy"] * turns + ["look", "idle", "look"]
 
 
 def test_a_film_that_comes_as_a_worker_gets_idle_is_found(
@@ -86,14 +91,14 @@ def test_a_film_that_comes_as_a_worker_gets_idle_is_found(
     for _ in range(2):
         make_film(resources)
     came: list[str] = []
-    note_idle = pipeline.note_idle
+    note_idle = RecordingQueue.note_idle
 
-    def note_late(kitchen: Kitchen) -> None:
-        if not came:
+    def note_late(queue: RecordingQueue, worker: str, classes: Sequence[Priority]) -> bool:
+        if classes and not came:
             came.append(make_film(resources))
-        note_idle(kitchen)
+        return note_idle(queue, worker, classes)
 
-    monkeypatch.setattr(pipeline, "note_idle", note_late)
+    monkeypatch.setattr(RecordingQueue, "note_idle", note_late)
     loops.drain(runtime)
     assert set(states(resources)) == {"succeeded"}
 
@@ -112,7 +117,7 @@ def test_a_worker_that_failed_is_rung_for(
     with pytest.raises(DatabaseDown):
         classify(films[0]) if is_task else loops.drain(runtime)
     assert resources.queue.noted == {"w1": tuple(Priority)}
-    assert not runtime.woken.is_set()
+    assert not runtime.films_wanted.is_set()
 
 
 def test_films_that_others_hold_do_not_keep_a_worker_looking(
@@ -123,4 +128,4 @@ def test_films_that_others_hold_do_not_keep_a_worker_looking(
     looks: list[BatchReport] = []
     monkeypatch.setattr(pipeline, "process", lambda _: looks.append(BatchReport()) or looks[-1])
     loops.drain(runtime)
-    assert len(looks) == loops.LOOKS
+    assert len(looks) == loops.CHECKS

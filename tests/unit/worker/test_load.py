@@ -16,7 +16,7 @@ from training.golden import write_golden
 from worker.engine import choose
 from worker.engine.golden import Golden, GoldenState, read_golden
 from worker.engine.weights import Weights, load_weights
-from worker.load import choose_batch_limit, load_engine
+from worker.load import choose_batch_limit, load_serving_engine
 
 COARSE = {"keras": "bf16", "openvino": "int8"}
 """Engine to its coarser arithmetic."""
@@ -47,7 +47,7 @@ def model(folder: Path, **changes: object) -> tuple[ModelManifest, Weights, Gold
 @pytest.mark.parametrize("engine", COARSE)
 def test_coarse_arithmetic_serves_where_the_films_say_the_same(tmp_path: Path, folder: Path, engine: str) -> None:
     """Within the set's tolerance; each result then names the precision."""
-    loaded, said = load_engine(make_settings(tmp_path, engine), *model(folder, tolerance=10.0))
+    loaded, said = load_serving_engine(make_settings(tmp_path, engine), *model(folder, tolerance=10.0))
     assert said is GoldenState.PASSED
     assert loaded.device.endswith(f" {COARSE[engine]}")
     assert " " not in choose.build_engine(engine, *model(folder)[:2]).device  # type: ignore[arg-type]
@@ -57,7 +57,9 @@ def test_coarse_arithmetic_serves_where_the_films_say_the_same(tmp_path: Path, f
 def test_coarse_arithmetic_is_refused_where_they_do_not(tmp_path: Path, folder: Path, engine: str) -> None:
     """It moves scores by more than f32 may anywhere: f32 serves, and a line of the log names the film."""
     with capture_logs() as logs:
-        loaded, said = load_engine(make_settings(tmp_path, engine), *model(folder, tolerance=1e-6, device="cpu/other"))
+        loaded, said = load_serving_engine(
+            make_settings(tmp_path, engine), *model(folder, tolerance=1e-6, device="cpu/other")
+        )
     assert said is GoldenState.PASSED
     assert " " not in loaded.device
     assert [line["event"] for line in logs] == ["worker.precision_refused"]
@@ -71,17 +73,17 @@ def test_the_processor_chooses_the_arithmetic_unless_it_is_set(
     """int8 where it has instructions for it and OpenVINO serves, if the golden films say the same in it."""
     monkeypatch.setattr(choose, "computes_int8", lambda: has_int8)
     settings = make_settings(tmp_path, engine, "auto")
-    loaded, said = load_engine(settings, *model(folder, tolerance=10.0))
+    loaded, said = load_serving_engine(settings, *model(folder, tolerance=10.0))
     assert said is GoldenState.PASSED
     assert loaded.device.endswith(" int8") is (has_int8 and engine == "openvino")
-    loaded, _ = load_engine(settings, *model(folder, tolerance=1e-6, device="cpu/other"))
+    loaded, _ = load_serving_engine(settings, *model(folder, tolerance=1e-6, device="cpu/other"))
     assert " " not in loaded.device
 
 
 def test_arithmetic_that_the_engine_has_not_is_told(tmp_path: Path, folder: Path) -> None:
     """f32 serves, and a line of the log says why."""
     with capture_logs() as logs:
-        loaded, said = load_engine(make_settings(tmp_path, "openvino", "bf16"), *model(folder))
+        loaded, said = load_serving_engine(make_settings(tmp_path, "openvino", "bf16"), *model(folder))
     assert said is GoldenState.PASSED
     assert " " not in loaded.device
     assert [(line["event"], line["precision"]) for line in logs] == [("worker.precision_refused", "bf16")]
@@ -95,7 +97,7 @@ def test_without_golden_films_the_usual_arithmetic_is_f32(
     monkeypatch.setattr(choose, "computes_int8", lambda: True)
     manifest, weights, _ = model(folder)
     with capture_logs() as logs:
-        loaded, said = load_engine(make_settings(tmp_path, "openvino", "auto"), manifest, weights, None)
+        loaded, said = load_serving_engine(make_settings(tmp_path, "openvino", "auto"), manifest, weights, None)
     assert said is GoldenState.ABSENT
     assert " " not in loaded.device
     assert logs == []
@@ -112,6 +114,6 @@ def test_the_device_chooses_the_batch_unless_it_is_set(tmp_path: Path, device: s
 def test_coarse_arithmetic_needs_golden_films(tmp_path: Path, folder: Path) -> None:
     """Without any, nobody can say what it does to the scores."""
     manifest, weights, _ = model(folder)
-    loaded, said = load_engine(make_settings(tmp_path, "openvino"), manifest, weights, None)
+    loaded, said = load_serving_engine(make_settings(tmp_path, "openvino"), manifest, weights, None)
     assert said is GoldenState.ABSENT
     assert " " not in loaded.device

@@ -223,7 +223,7 @@ def test_how_far_numbers_may_be_off_goes_by_what_is_on_record(
     assert found.difference == pytest.approx(off_by, abs=1e-6, nan_ok=True)
     is_elsewhere = bool(where.keys() & {"device", "build"})
     assert (found.tolerance, found.is_same) == (TOLERANCE if is_elsewhere else SAME_TOLERANCE, is_same)
-    assert list(replay.tell(found))[-1] == ("the same answer" if is_same else "NOT the same answer")
+    assert list(replay.format_lines(found))[-1] == ("the same answer" if is_same else "NOT the same answer")
 
 
 def test_a_label_that_only_one_of_them_has_is_a_difference(shop: Shop, record: Record) -> None:
@@ -242,7 +242,7 @@ def test_what_an_earlier_build_did_not_record_is_not_held_against_its_record(sho
     assert math.isnan(replay.difference(labels, {**now, "another": 0.0}))
     engine, golden = replay.load(shop.settings, record)
     found = replay.replay(shop.kitchen.resources.blobs, engine, golden, record)
-    told = list(replay.tell(replace(found, found=replace(found.found, numbers=now))))
+    told = list(replay.format_lines(replace(found, answer=replace(found.answer, numbers=now))))
     assert any(line.split() == ["other", "finding", "not", "recorded", "0.2500000"] for line in told)
 
 

@@ -130,7 +130,7 @@ def test_one_worker_at_a_time_deletes(kept: Resources, clock: FixedClock) -> Non
     answer(kept)
     clock.advance(2 * DAY_S)
     with kept.database.begin() as session:
-        assert locks.take(session, retention.TURN, "w2", timedelta(seconds=retention.TURN_S), clock.now)
+        assert locks.take(session, retention.LOCK, "w2", timedelta(seconds=retention.LOCK_S), clock.now)
     assert delete_old(kept, "w1") == 0
     assert delete_old(kept, "w2") == 1
 
@@ -157,7 +157,7 @@ def test_a_workers_purge_deletes_what_was_kept_for_its_time(
     thread = threading.Thread(target=loops.purge_loop, args=(runtime,))
     thread.start()
     wait_until(lambda: ref not in films(resources), "the film to be deleted")
-    runtime.ended.set()
+    runtime.shutdown.finish()
     thread.join(60)
     assert jobs_left(resources) == 0
 
@@ -178,6 +178,6 @@ class Turns(threading.Event):
 
 def test_a_worker_that_lives_for_minutes_only_purges_too(runtime: Runtime) -> None:
     """The first time is soon after its start; then it is seldom."""
-    runtime.ended = Turns(2)
+    runtime.shutdown.finished = Turns(2)
     loops.purge_loop(runtime)
-    assert runtime.ended.waited_s == [60, 600, 600]
+    assert runtime.shutdown.finished.waited_s == [60, 600, 600]

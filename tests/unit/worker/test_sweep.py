@@ -249,7 +249,7 @@ def test_a_dead_broker_does_not_stop_the_sweep(kitchen: Resources, clock: FixedC
 def test_one_sweeps_at_a_time(kitchen: Resources, clock: FixedClock) -> None:
     """Who has the turn keeps it for a while; the others do nothing, not even a write, until it is over."""
     with kitchen.database.begin() as session:
-        assert locks.take(session, sweeper.TURN, "w1", timedelta(seconds=60), clock.now)
+        assert locks.take(session, sweeper.LOCK, "w1", timedelta(seconds=60), clock.now)
     job_id = make_job(kitchen.database)
     clock.advance(11)
     seen = statements(kitchen)

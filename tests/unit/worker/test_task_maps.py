@@ -41,13 +41,13 @@ def test_a_ring_for_a_map_that_waits_wakes_its_thread(
     """It makes none itself, so that films are heard of meanwhile; rings for what is done, or no id, only look."""
     waiting = map_of_a_film(resources, runtime)
     assert explain(waiting) is None
-    assert runtime.asked.is_set()
+    assert runtime.explanations_wanted.is_set()
     assert (map_states(resources), explainer.asked) == (["queued"], [])
-    runtime.asked.clear()
+    runtime.explanations_wanted.clear()
     assert runtime.explain()
     for explanation_id in (waiting, new_job_id(), "", "x" * 10_000):
         explain(explanation_id)
-    assert not runtime.asked.is_set()
+    assert not runtime.explanations_wanted.is_set()
 
 
 def test_films_come_before_maps(runtime: Runtime, explainer: RuleExplainer, resources: Resources) -> None:
@@ -88,11 +88,11 @@ def test_a_film_that_came_while_another_map_was_made_goes_first(
 ) -> None:
     """Looked at when the turn is had, not when it is asked for."""
     map_of_a_film(resources, runtime)
-    runtime.explaining.acquire()
+    runtime.explain_lock.acquire()
     waiting = threading.Thread(target=runtime.explain)
     waiting.start()
     make_film(resources)
-    runtime.explaining.release()
+    runtime.explain_lock.release()
     waiting.join()
     assert (map_states(resources), explainer.asked) == (["queued"], [])
 
@@ -103,7 +103,7 @@ def test_the_loop_makes_all_maps_without_a_ring(
     """The broker may be away."""
     for _ in range(2):
         map_of_a_film(resources, runtime)
-    explainer.meddle = lambda: runtime.stop.set() if map_states(resources).count("done") else None
+    explainer.meddle = lambda: runtime.shutdown.request() if map_states(resources).count("done") else None
     loops.explain_loop(runtime)
     assert map_states(resources) == ["done", "done"]
 
@@ -121,7 +121,7 @@ def test_a_woken_loop_looks_before_its_next_poll(
         map_of_a_film(resources, runtime)
         loop.start()
         assert broken.wait(60)
-    runtime.asked.set()
+    runtime.explanations_wanted.set()
     wait_until(lambda: map_states(resources) == ["done"], "the map to be made")
     runtime.end()
     loop.join(60)
@@ -161,7 +161,7 @@ def broken_desk(_desk: Desk) -> bool:
 def test_a_worker_told_to_end_begins_no_map(resources: Resources, runtime: Runtime) -> None:
     """As soon as Celery hears it, whatever waits."""
     map_of_a_film(resources, runtime)
-    runtime.ending.tell(sig="SIGTERM")
-    assert not runtime.stop.is_set()
+    runtime.shutdown.announced.set(sig="SIGTERM")
+    assert not runtime.shutdown.is_requested
     assert not runtime.explain()
     assert map_states(resources) == ["queued"]

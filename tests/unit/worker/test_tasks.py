@@ -91,9 +91,9 @@ def test_a_ring_in_a_process_without_a_kitchen_is_a_fault(classify: Celery, monk
 
 def test_task_and_poll_take_turns(runtime: Runtime, resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the one works, the other gives up after its wait, with nothing claimed."""
-    monkeypatch.setattr(turns, "TURN_WAIT_S", 0.01)
+    monkeypatch.setattr(turns, "BATCH_LOCK_WAIT_S", 0.01)
     make_film(resources)
-    with runtime.turn:
+    with runtime.batch_lock:
         assert runtime.work() == BatchReport()
     assert runtime.work().succeeded == 1
 
@@ -168,10 +168,10 @@ def test_a_woken_loop_looks_before_its_next_poll(
     loop.start()
     wait_until(lambda: polls, "the first poll")
     make_film(resources)
-    runtime.woken.set()
+    runtime.films_wanted.set()
     wait_until(lambda: states(resources) == ["succeeded"], "the film to be answered")
-    runtime.stop.set()
-    runtime.woken.set()
+    runtime.shutdown.request()
+    runtime.films_wanted.set()
     loop.join(60)
     assert not loop.is_alive()
     assert polls == ["poll"]
@@ -180,7 +180,7 @@ def test_a_woken_loop_looks_before_its_next_poll(
 def test_draining_stops_when_told(runtime: Runtime, resources: Resources) -> None:
     """Even with films waiting."""
     make_film(resources)
-    runtime.stop.set()
+    runtime.shutdown.request()
     loops.drain(runtime)
     assert states(resources) == ["queued"]
 
@@ -197,7 +197,7 @@ def test_the_loop_polls_beats_and_stops(runtime: Runtime, resources: Resources) 
     loop = threading.Thread(target=loops.poll_loop, args=(runtime,))
     loop.start()
     wait_until(lambda: states(resources) == ["succeeded"], "the film to be answered")
-    runtime.stop.set()
+    runtime.shutdown.request()
     loop.join(60)
     assert not loop.is_alive()
     with resources.database.read() as session:
@@ -216,15 +216,15 @@ def test_a_child_whose_films_are_away_claims_none(
     blobs.away = True
     loop = threading.Thread(target=loops.poll_loop, args=(runtime,))
     loop.start()
-    wait_until(lambda: not runtime.has_films, "the first poll")
+    wait_until(lambda: not runtime.has_film_folder, "the first poll")
     classify(job_id)
     assert states(resources) == ["queued"]
     with resources.database.read() as session:
         assert session.scalars(select(WorkerHeartbeat.worker)).all() == []
     blobs.away = False
     wait_until(lambda: states(resources) == ["succeeded"], "the films")
-    runtime.stop.set()
-    runtime.woken.set()
+    runtime.shutdown.request()
+    runtime.films_wanted.set()
     loop.join(60)
     assert not loop.is_alive()
 
@@ -278,16 +278,16 @@ def test_a_model_with_a_foreign_label_is_refused_before_it_serves() -> None:
         boot.check_labels(manifest.model_copy(update={"labels": ("normal", "fracture")}))
 
 
-@pytest.mark.parametrize("lock", ["turn", "explaining"])
+@pytest.mark.parametrize("lock", ["batch_lock", "explain_lock"])
 def test_the_lease_is_kept_until_what_is_in_hand_is_done(runtime: Runtime, lock: str) -> None:
     """Told to stop in mid-batch or with a map in hand, the child keeps renewing: only its end ends the lease loop."""
     stopping = threading.Thread(target=boot.stop)
     with getattr(runtime, lock):
         stopping.start()
-        assert runtime.stop.wait(30)
-        assert not runtime.ended.wait(0.1)
+        assert runtime.shutdown.requested.wait(30)
+        assert not runtime.shutdown.finished.wait(0.1)
     stopping.join()
-    assert runtime.ended.is_set()
+    assert runtime.shutdown.is_finished
 
 
 def test_no_sign_of_life_is_left_by_a_worker_that_has_ended(
@@ -306,7 +306,7 @@ def test_no_sign_of_life_is_left_by_a_worker_that_has_ended(
     both[0].start()
     assert begun.wait(60)
     both[1].start()
-    assert runtime.ended.wait(60)
+    assert runtime.shutdown.finished.wait(60)
     both[1].join(0.3)
     go_on.set()
     for thread in both:
@@ -322,11 +322,11 @@ def test_a_child_gives_signs_of_life_while_it_computes(
     monkeypatch.setattr(loops, "BEAT_EVERY_S", 0.01)
     beating = threading.Thread(target=loops.beat_loop, args=(runtime,))
     beating.start()
-    runtime.ended.wait(0.2)
+    runtime.shutdown.finished.wait(0.2)
     assert beats(resources) == []
-    with runtime.turn:
+    with runtime.batch_lock:
         wait_until(lambda: beats(resources), "a beat")
-    runtime.ended.set()
+    runtime.shutdown.finish()
     beating.join(60)
     assert not beating.is_alive()
     assert beats(resources) == ["stat,routine,bulk,explain"]
