@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from sqlalchemy.exc import IntegrityError
 
 from shared import faults, wire
-from shared.db import again, answers, batches, jobs, queries
+from shared.db import again, answers, batches, jobs, queries, queue_queries
 from shared.db.answers import StoredFilm
 from shared.db.engine import Database
 from shared.db.jobs import JobChanges, NewJob
@@ -134,7 +134,7 @@ def end_overdue(database: Database, notifier: Notifier) -> None:
             return changes.expire_due()
 
     with suppress(DatabaseDown, StorageFull):
-        if read_row(database, lambda sql: queries.is_overdue(sql, database.now(sql))):
+        if read_row(database, lambda sql: queue_queries.has_overdue(sql, database.now(sql))):
             notifier.publish(run_sql(database, change))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import delete
 from sqlalchemy.dialects import postgresql, sqlite
 
-from shared.db import queries, tables
+from shared.db import tables, worker_queries
 from shared.db.engine import Database
 from shared.manifest import ModelManifest
 from shared.model_report import ModelReport
@@ -37,7 +37,7 @@ def register_model(database: Database, manifest: ModelManifest, report: ModelRep
 
 
 def beat(kitchen: Kitchen, serving: Serving, golden: GoldenState = GoldenState.ABSENT) -> None:
-    """Write this worker's sign of life, and what the golden films said; forget those silent for an hour."""
+    """Write this worker's heartbeat with its golden state; delete those of workers silent for `FORGET_AFTER`."""
     database = kitchen.resources.database
     with database.begin() as session:
         now = database.now(session)
@@ -48,7 +48,7 @@ def beat(kitchen: Kitchen, serving: Serving, golden: GoldenState = GoldenState.A
         row.queues = ",".join(serving.queues)
         row.model_sha256, row.device = kitchen.engine.manifest.weights_sha256, kitchen.engine.device
         row.golden, row.polled_at = golden.value, now
-        silent = tables.WorkerHeartbeat.polled_at < queries.an_hour_before(now)
+        silent = tables.WorkerHeartbeat.polled_at < now - worker_queries.FORGET_AFTER
         session.execute(delete(tables.WorkerHeartbeat).where(silent))
 
 

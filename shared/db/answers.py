@@ -13,8 +13,8 @@ from typing import Any, Final
 from sqlalchemy import Row, ScalarSelect, bindparam, func, literal_column, select
 
 from shared.db.engine import Sql
-from shared.db.queries import alive_since, takes_films
 from shared.db.tables import Job, Model, Result, WorkerHeartbeat
+from shared.db.worker_queries import alive_since, takes_films
 from shared.domain import FilmFacts
 from shared.version import CODE_VERSION
 

@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 from shared import wire
 from shared.db import tables
 from shared.db.engine import Sql
-from shared.db.queries import alive_since, missing
+from shared.db.queries import missing
 from shared.db.tables import Explanation
+from shared.db.worker_queries import alive_since
 from shared.domain import EXPLAIN_QUEUE, ExplanationMethod, ExplanationState, JobState
 from shared.errors import NotFound
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from shared.db import explanation_queries, queries, tables, webhook_queries
+from shared.db import explanation_queries, queue_queries, tables, webhook_queries, worker_queries
 from shared.domain import EXPLAIN_QUEUE, DeliveryState, ExplanationState, JobState, Priority, made_at
 
 
@@ -71,7 +71,7 @@ def list_workers(session: Session, now: datetime) -> list[WorkerSeen]:
             tables.Model, tables.Model.weights_sha256 == tables.WorkerHeartbeat.model_sha256
         )
     )
-    since = queries.alive_since(now)
+    since = worker_queries.alive_since(now)
     found = [
         WorkerSeen(
             row.worker, tuple(row.queues.split(",")), row.device, f"{name} {version}", row.golden, row.started_at,
@@ -84,16 +84,16 @@ def list_workers(session: Session, now: datetime) -> list[WorkerSeen]:
 
 def read_gauges(session: Session, now: datetime) -> Gauges:
     """All of them; each statement reads what waits, runs or ended lately by its index."""
-    ended = queries.ended_lately(session, now)
-    serving = queries.live_queues(session, now)
+    ended = queue_queries.ended_lately(session, now)
+    serving = worker_queries.live_queues(session, now)
     return Gauges(
         waiting={priority: _waiting(session, priority, now) for priority in Priority},
         running=_running(session),
-        finished_per_s=queries.finish_rate(session, now),
+        finished_per_s=queue_queries.finish_rate(session, now),
         ended_per_s={end: _per_s(n for state, _, n in ended if state == end) for end in JobState if end.is_terminal},
         failed_per_s={code: _per_s([n]) for state, code, n in ended if state == JobState.FAILED and code},
         queue_workers={queue: serving.get(queue, 0) for queue in (*Priority, EXPLAIN_QUEUE)},
-        workers=queries.count_live_workers(session, now),
+        workers=worker_queries.count_live_workers(session, now),
         explainers=explanation_queries.count_live_explainers(session, now),
         explanations=_explanations(session),
         pending_deliveries=webhook_queries.count_deliveries(session, DeliveryState.PENDING),
@@ -102,12 +102,12 @@ def read_gauges(session: Session, now: datetime) -> Gauges:
 
 
 def _per_s(counts: Iterable[int]) -> float:
-    return sum(counts) / queries.RATE_WINDOW_S
+    return sum(counts) / queue_queries.RATE_WINDOW_S
 
 
 def _waiting(session: Session, priority: Priority, now: datetime) -> Backlog:
     """A job's id tells when it was made; the lowest is the oldest."""
-    queued = (tables.Job.state == JobState.QUEUED) & (tables.Job.priority == priority.rank) & tables.OF_ALL_TENANTS
+    queued = (tables.Job.state == JobState.QUEUED) & (tables.Job.priority == priority.rank) & tables.USES_DUE_INDEX
     films, first = session.execute(select(func.count(), func.min(tables.Job.id)).where(queued)).one()
     return Backlog(films, max(0.0, (now - made_at(first)).total_seconds()) if first else 0.0)
 

@@ -20,7 +20,7 @@ from shared.db.engine import Database
 from shared.db.leases import NO_LEASE, POISONED, Claim, Finding, LeasedChanges, most_attempts
 from shared.db.line import Claimant
 from shared.db.queries import missing
-from shared.db.tables import Job, Result, Tenant, is_still, table_of
+from shared.db.tables import Job, Result, Tenant, has_state_unindexed, table_of
 from shared.domain import TRANSITIONS, FilmFacts, JobState, Priority
 from shared.errors import IllegalTransition, JobNotFound
 
@@ -231,7 +231,7 @@ class JobChanges(LeasedChanges[Connection]):
         )
         rows = self.sql.execute(
             update(Job)
-            .where(Job.id.in_(select(due.c.id)), is_still(JobState.QUEUED))
+            .where(Job.id.in_(select(due.c.id)), has_state_unindexed(JobState.QUEUED))
             .values(state=JobState.EXPIRED, finished_at=self.now)
             .returning(Job.id, Job.tenant)
         ).all()
@@ -296,7 +296,7 @@ class JobChanges(LeasedChanges[Connection]):
         silent = self.silent(silent_s, limit, Job.priority.in_([priority.rank for priority in heard]))
         rows = self.sql.execute(
             update(Job)
-            .where(Job.id.in_(select(silent.c.id)), is_still(JobState.QUEUED))
+            .where(Job.id.in_(select(silent.c.id)), has_state_unindexed(JobState.QUEUED))
             .values(last_rung_at=self.now)
             .returning(Job.id, Job.priority)
         )
@@ -331,7 +331,7 @@ _OPEN = tuple(state for state in JobState if JobState.CANCELLED in TRANSITIONS[s
 
 _CLAIM = (
     update(Job)
-    .where(Job.id.in_(bindparam("films", expanding=True)), is_still(JobState.QUEUED))
+    .where(Job.id.in_(bindparam("films", expanding=True)), has_state_unindexed(JobState.QUEUED))
     .values(
         state=JobState.RUNNING,
         attempt=Job.attempt + 1,

@@ -16,7 +16,7 @@ from itertools import groupby, zip_longest
 from sqlalchemy import BindParameter, ColumnElement, Row, Select, bindparam, literal, or_, select, true, union_all
 
 from shared.db.engine import Sql
-from shared.db.tables import OF_A_TENANT, Job, Tenant
+from shared.db.tables import USES_LINE_INDEX, Job, Tenant
 from shared.domain import JobState, Priority
 
 
@@ -128,7 +128,7 @@ def _find_waiting(priorities: tuple[Priority, ...]) -> Select[str, int, datetime
 
 def _is_due() -> tuple[ColumnElement[bool], ...]:
     in_time = Job.not_before <= _NOW, or_(Job.expires_at.is_(None), Job.expires_at > _NOW)
-    return Job.state == JobState.QUEUED, OF_A_TENANT, *in_time
+    return Job.state == JobState.QUEUED, USES_LINE_INDEX, *in_time
 
 
 _DUE: Select[str, str, int] = (

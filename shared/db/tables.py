@@ -81,9 +81,13 @@ def _one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
 
 
 def _partial_index(name: str, *columns: str, where: str, only: str | None = None) -> Index:
-    """`only`: what a statement has to say besides, for PostgreSQL to take this index for it (DECISIONS 85)."""
-    told = f"{where} AND {only}" if only else where
-    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(told))
+    """Return an index of the rows where `where` holds.
+
+    Args:
+        only: an extra predicate that a query must repeat for PostgreSQL to consider this partial index (DECISIONS 85).
+    """
+    postgresql_where = f"{where} AND {only}" if only else where
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(postgresql_where))
 
 
 class DatabaseIdentity(Base):
@@ -212,14 +216,14 @@ class Job(Base):
     )
 
 
-OF_ALL_TENANTS: Final[ColumnElement[bool]] = literal_column("jobs.id <> ''", Boolean)
-OF_A_TENANT: Final[ColumnElement[bool]] = literal_column("jobs.tenant <> ''", Boolean)
-"""True of every job. Said of films that wait, the first lets PostgreSQL take `ix_jobs_due`, the second `ix_jobs_line`:
-by statistics of an empty queue all indexes of it cost alike, and a claim that goes by another one reads all films."""
+USES_DUE_INDEX: Final[ColumnElement[bool]] = literal_column("jobs.id <> ''", Boolean)
+USES_LINE_INDEX: Final[ColumnElement[bool]] = literal_column("jobs.tenant <> ''", Boolean)
+"""Always true. Adding one of these to a query on queued jobs pins the partial index (`ix_jobs_due`, `ix_jobs_line`) on
+PostgreSQL, because with statistics of an empty queue the planner may choose one that reads the whole queue."""
 
 
-def is_still(state: JobState) -> ColumnElement[bool]:
-    """Of jobs that are found by their ids: as `state == `, and no index of states can be taken for it."""
+def has_state_unindexed(state: JobState) -> ColumnElement[bool]:
+    """Return `state == x`, written so that no index on state is used; the rows are already selected by id."""
     return (Job.state + "") == state
 
 
