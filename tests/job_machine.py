@@ -16,9 +16,9 @@ from sqlalchemy import Row, event, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from shared.db.audit import GENESIS
+from shared.db.claim_order import Claimant
 from shared.db.engine import Database
 from shared.db.leases import Claim
-from shared.db.line import Claimant
 from shared.db.tables import AuditEvent, AuditHead, Job, Result, Tenant
 from shared.domain import DEFAULT_TENANT, TRANSITIONS, JobState, Priority
 from tests.jobs import register_model

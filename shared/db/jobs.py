@@ -15,10 +15,10 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
 
-from shared.db import batches, line
+from shared.db import batches, claim_order
+from shared.db.claim_order import Claimant
 from shared.db.engine import Database
 from shared.db.leases import NO_LEASE, POISONED, Claim, Finding, LeasedChanges, most_attempts
-from shared.db.line import Claimant
 from shared.db.queries import missing
 from shared.db.tables import Job, Result, Tenant, has_state_unindexed, table_of
 from shared.domain import TRANSITIONS, FilmFacts, JobState, Priority
@@ -130,7 +130,7 @@ class JobChanges(LeasedChanges[Connection]):
                      priority=new.priority.value, request_id=new.request_id)  # fmt: skip
 
     def claim(self, who: Claimant, *, aged_first: bool = False) -> list[Claim]:
-        """Take the films that are next, see `line`: one batch, each with a lease.
+        """Take the films that are next, see `claim_order`: one batch, each with a lease.
 
         Args:
             aged_first: begin with what has waited too long in a less urgent class.
@@ -138,7 +138,7 @@ class JobChanges(LeasedChanges[Connection]):
         Returns:
             Up to `who.limit` claims; empty where nothing is due.
         """
-        films = line.pick(self.sql, who, self.now, aged_first=aged_first)
+        films = claim_order.pick(self.sql, who, self.now, aged_first=aged_first)
         if not films:
             return []
         until = self.now + timedelta(seconds=who.lease_s)
@@ -327,7 +327,7 @@ _OPEN = tuple(state for state in JobState if JobState.CANCELLED in TRANSITIONS[s
 """The states in which a job may be cancelled."""
 
 
-# Statements with bound parameters, put together once: see `line`.
+# Statements with bound parameters, built once: see `claim_order`.
 
 _CLAIM = (
     update(Job)

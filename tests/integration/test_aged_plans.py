@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
-from shared.db import line, queries, queue_queries
+from shared.db import claim_order, queries, queue_queries
 from shared.db.engine import Database, make_engine
 from shared.db.gauges import read_gauges
 from shared.db.jobs import JobChanges
@@ -64,7 +64,7 @@ def run(database: Database, sql: str) -> None:
 
 def claim_next(sql: Session, database: Database) -> object:
     """The films that a worker would be given."""
-    return line.pick(sql, claimant(limit=16), database.now(sql))
+    return claim_order.pick(sql, claimant(limit=16), database.now(sql))
 
 
 def find_place(sql: Session, _database: Database) -> object:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from shared.db import queue_queries
+from shared.db.claim_order import Claimant
 from shared.db.engine import Database
 from shared.db.keys import Principal
-from shared.db.line import Claimant
 from shared.domain import Film, Priority
 from shared.imaging import stored
 from shared.imaging.decode import make_film, read_pixels

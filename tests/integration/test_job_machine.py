@@ -28,10 +28,10 @@ from hypothesis.stateful import (
 from sqlalchemy.exc import IntegrityError
 
 from shared.db import audit, jobs, queue_queries
+from shared.db.claim_order import Claimant
 from shared.db.engine import Database
 from shared.db.jobs import JobChanges, NewJob
 from shared.db.leases import Claim
-from shared.db.line import Claimant
 from shared.domain import JobState, Priority
 from shared.errors import AppError, IllegalTransition, JobNotFound, LeaseLost
 from tests.fakes import FixedClock, make_manifest
