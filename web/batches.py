@@ -87,7 +87,7 @@ def cancel(resources: Resources, who: Principal, batch_id: str) -> None:
     Raises:
         BatchNotFound: unknown, or of another tenant.
     """
-    read_row(resources.database, lambda sql: batches.check(sql, who.tenant, batch_id))
+    read_row(resources.database, lambda sql: batches.get_created_at(sql, who.tenant, batch_id))
     cancelled = _cancel_step(resources, who, batch_id, "")
     while len(cancelled) == jobs.CANCEL_STEP:
         time.sleep(REST_S)

@@ -103,7 +103,7 @@ def _check(upload: Upload, limit_bytes: int) -> None:
 
 def _check_batch(database: Database, who: Principal, batch_id: str | None) -> None:
     if batch_id is not None:  # none is ever deleted, so it is still there when the job is inserted
-        read_row(database, lambda sql: batches.check(sql, who.tenant, batch_id))
+        read_row(database, lambda sql: batches.get_created_at(sql, who.tenant, batch_id))
 
 
 def get_job(resources: Resources, who: Principal, job_id: str) -> wire.Job:

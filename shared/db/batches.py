@@ -36,8 +36,8 @@ def find_by_idempotency_key(sql: Sql, tenant: str, key: str) -> str | None:
     return sql.scalar(select(Batch.id).where(Batch.tenant == tenant, Batch.idempotency_key == key))
 
 
-def check(sql: Sql, tenant: str, batch_id: str) -> datetime:
-    """When this batch of the tenant was made.
+def get_created_at(sql: Sql, tenant: str, batch_id: str) -> datetime:
+    """Return the time at which this batch of the tenant was made.
 
     Raises:
         BatchNotFound: unknown, or of another tenant.
@@ -54,7 +54,7 @@ def get_batch(sql: Sql, tenant: str, batch_id: str) -> wire.Batch:
     Raises:
         BatchNotFound: unknown, or of another tenant.
     """
-    created_at = check(sql, tenant, batch_id)
+    created_at = get_created_at(sql, tenant, batch_id)
     found = sql.execute(_COUNTS, {"tenant": tenant, "batch_id": batch_id}).all()
     counts, verdicts = dict.fromkeys(JobState, 0), dict.fromkeys(Verdict, 0)
     for state, verdict, number in found:

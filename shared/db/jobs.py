@@ -184,7 +184,7 @@ class JobChanges(LeasedChanges[Connection]):
         Raises:
             LeaseLost: another attempt owns the job, or it was cancelled.
         """
-        self._leave_running(held, JobState.FAILED, finished_at=self.now, error_code=code, error_detail=detail)
+        self.leave_running(held, state=JobState.FAILED, finished_at=self.now, error_code=code, error_detail=detail)
         self.record(held.tenant, actor, "failed", held.id, attempt=held.attempt, error_code=code)
 
     def retry(self, held: Claim, actor: str, code: str, delay_s: float, *, is_ours: bool = False) -> JobState:
@@ -201,7 +201,7 @@ class JobChanges(LeasedChanges[Connection]):
             self.fail(held, actor, POISONED, POISONED_DETAIL)
             return JobState.FAILED
         due = self.now + timedelta(seconds=delay_s)
-        self._leave_running(held, JobState.QUEUED, not_before=due, max_attempts=most)
+        self.leave_running(held, state=JobState.QUEUED, not_before=due, max_attempts=most)
         self.record(held.tenant, actor, "requeued", held.id, attempt=held.attempt, error_code=code)
         return JobState.QUEUED
 
@@ -309,11 +309,6 @@ class JobChanges(LeasedChanges[Connection]):
         """Their turn was now. One by one in order, so that two claims cannot wait for each other."""
         for tenant in sorted(tenants):
             self.sql.execute(_SERVE, {"served": tenant, "now": self.now})
-
-    def _leave_running(self, held: Claim, to: JobState, **values: object) -> None:
-        if to not in TRANSITIONS[JobState.RUNNING]:
-            raise IllegalTransition(f"A running job cannot become {to.value}.")
-        self.leave_running(held, state=to, **values)
 
 
 _OF_ITS_JOB = ("job_id", "attempt", "created_at")
