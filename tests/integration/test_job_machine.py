@@ -251,7 +251,7 @@ class JobMachine(RuleBasedStateMachine):
         check_claim(self.model, who, claims, self.clock.now)
         for claim in claims:
             self.made.append(claim)
-            self.model[claim.id].start(self.clock.now + timedelta(seconds=who.lease_s))
+            self.model[claim.id].start(self.clock.now, self.clock.now + timedelta(seconds=who.lease_s))
         return claims
 
     def _overtaken(self) -> list[Claim]:
