@@ -24,14 +24,14 @@ WIDTH: Final = 110
 @cli.command()
 def verify() -> None:
     """Walk the chain, and hold all jobs against it: exit 0 where both hold, 1 where not, 2 where it cannot be read."""
-    from shared.db import audit, audit_rows  # noqa: PLC0415  `show` does without
+    from shared.db import audit, audit_comparison  # noqa: PLC0415  `show` does without
     from shared.db.engine import lift_time_limit, open_database  # noqa: PLC0415
 
     try:
         with open_database(load_settings()) as database, database.read() as session:
             lift_time_limit(session)
             checked, found = audit.verify(session)
-            agreed, difference = (0, None) if found else audit_rows.compare(session)
+            agreed, difference = (0, None) if found else audit_comparison.compare(session)
     except AppError as error:
         typer.echo(f"the chain cannot be read: {explain(error)}", err=True)
         raise typer.Exit(2) from error

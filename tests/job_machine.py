@@ -16,9 +16,9 @@ from sqlalchemy import Row, event, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from shared.db.audit import GENESIS
+from shared.db.claim_order import Claimant
 from shared.db.engine import Database
 from shared.db.leases import Claim
-from shared.db.line import Claimant
 from shared.db.tables import AuditEvent, AuditHead, Job, Result, Tenant
 from shared.domain import DEFAULT_TENANT, TRANSITIONS, JobState, Priority
 from tests.jobs import register_model
@@ -94,9 +94,9 @@ class Film:
         """The claim is the one that owns it."""
         return self.state is JobState.RUNNING and self.attempt == held.attempt
 
-    def start(self, lease_until: datetime) -> None:
-        """Claimed."""
-        self.state, self.lease_until = JobState.RUNNING, lease_until
+    def start(self, now: datetime, lease_until: datetime) -> None:
+        """Claimed; a film that comes back to the queue was rung for then."""
+        self.state, self.lease_until, self.rung_at = JobState.RUNNING, lease_until, now
         self.attempt += 1
         self.trail.append("claimed")
 

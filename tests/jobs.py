@@ -10,10 +10,10 @@ import numpy as np
 
 from shared.db import jobs
 from shared.db.batches import NewBatch, insert_batch
+from shared.db.claim_order import Claimant
 from shared.db.engine import Database
 from shared.db.jobs import NewJob
 from shared.db.leases import Claim, Finding
-from shared.db.line import Claimant
 from shared.db.tables import Model, WorkerHeartbeat
 from shared.domain import FilmFacts, Priority
 from shared.errors import LeaseLost

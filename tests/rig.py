@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from shared import wire
 from shared.db import audit
-from shared.db.audit_rows import compare
+from shared.db.audit_comparison import compare
 from shared.db.tables import AuditEvent, Job, Result
 from shared.domain import Priority
 from shared.faults import Fault

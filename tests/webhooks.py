@@ -15,7 +15,7 @@ from sqlalchemy import select
 from standardwebhooks import Webhook as Verifier
 
 from shared import webhook_wire as wire
-from shared.db import audit, audit_rows, deliveries, jobs, webhook_queries, webhooks
+from shared.db import audit, audit_comparison, deliveries, jobs, webhook_queries, webhooks
 from shared.db.deliveries import Answer, DeliveryClaim
 from shared.db.engine import Database
 from shared.db.keys import Principal
@@ -194,6 +194,6 @@ def actions(database: Database, subject: str) -> list[str]:
     """What the audit has of it; chain and rows hold."""
     with database.read() as session:
         assert audit.verify(session)[1] is None
-        assert audit_rows.compare(session)[1] is None
+        assert audit_comparison.compare(session)[1] is None
         rows = select(AuditEvent.action).where(AuditEvent.subject == subject).order_by(AuditEvent.seq)
         return list(session.scalars(rows))

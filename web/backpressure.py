@@ -20,7 +20,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from shared import home, wire
-from shared.db import queries
+from shared.db import queries, queue_queries
 from shared.db.engine import Database
 from shared.errors import QueueFull, StorageDown, StorageFull, TenantQueueFull
 from shared.greenlets import SingleFlight
@@ -166,7 +166,7 @@ class Backpressure:
 
     def _ask(self, session: Session) -> Load:
         now = self.database.now(session)
-        return Load(queries.count_queued(session), queries.finish_rate(session, now))
+        return Load(queue_queries.count_queued(session), queue_queries.finish_rate(session, now))
 
 
 def seconds_until_room(over: int, rate: float) -> int:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from shared import wire
-from shared.db import batches, jobs, queries
+from shared.db import batches, jobs, queue_queries
 from shared.db.batches import NewBatch
 from shared.db.keys import Principal
 from shared.wiring import Resources
@@ -76,7 +76,7 @@ def get(resources: Resources, who: Principal, batch_id: str) -> Progress:
 
     def query(sql: Session) -> Progress:
         batch = batches.get_batch(sql, who.tenant, batch_id)
-        return Progress(batch, 0.0 if batch.done else queries.finish_rate(sql, database.now(sql)))
+        return Progress(batch, 0.0 if batch.done else queue_queries.finish_rate(sql, database.now(sql)))
 
     return read(database, query)
 
@@ -87,7 +87,7 @@ def cancel(resources: Resources, who: Principal, batch_id: str) -> None:
     Raises:
         BatchNotFound: unknown, or of another tenant.
     """
-    read_row(resources.database, lambda sql: batches.check(sql, who.tenant, batch_id))
+    read_row(resources.database, lambda sql: batches.get_created_at(sql, who.tenant, batch_id))
     cancelled = _cancel_step(resources, who, batch_id, "")
     while len(cancelled) == jobs.CANCEL_STEP:
         time.sleep(REST_S)

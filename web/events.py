@@ -8,7 +8,7 @@ from typing import Final
 
 from shared import wire
 from shared.db import event_queries
-from shared.db.event_queries import Trail
+from shared.db.event_queries import JobEvents
 from shared.db.keys import Principal
 from shared.errors import InvalidRequest
 from shared.wiring import Resources
@@ -38,8 +38,8 @@ def follow(resources: Resources, room: WaitingRoom, who: Principal, job_id: str,
     """
     stream = EventStream(room, room.join(who.tenant, job_id, after))  # before the look, so that nothing falls between
     try:
-        trail = read(resources.database, lambda sql: event_queries.get_trail(sql, who.tenant, job_id))
-        has_more = stream.begin(trail, after)
+        past = read(resources.database, lambda sql: event_queries.get_events(sql, who.tenant, job_id))
+        has_more = stream.begin(past, after)
     except BaseException:
         stream.close()
         raise
@@ -63,17 +63,17 @@ class EventStream:
         self._ends_at = clock() + LONGEST_STREAM_S
         self._is_open = self._is_over = False
 
-    def begin(self, trail: Trail, after: int) -> bool:
+    def begin(self, past: JobEvents, after: int) -> bool:
         """Take what happened so far; False where the job's last event is not after number `after`.
 
         Raises:
             InvalidRequest: no event has that number yet.
         """
-        if after > trail.newest_seq:
+        if after > past.newest_seq:
             told = "is the number of an event that is yet to come"
             raise InvalidRequest(f"Last-Event-ID {told}.", [("Last-Event-ID", told)])
-        self._waiter.give(trail.events)
-        last = trail.events[-1]
+        self._waiter.give(past.events)
+        last = past.events[-1]
         return not last.done or last.seq > after
 
     def __iter__(self) -> Iterator[bytes]:

@@ -27,7 +27,7 @@ def add_routes(pages: Blueprint, resources: Resources) -> None:
 
 def get_model(session: Session, tenant: str) -> tuple[KnownModel | None, Readings]:
     """The newest model, and what this tenant's readers said of its films."""
-    found = model_queries.newest_model(session)
+    found = model_queries.find_newest_model(session)
     if found is None:
         return None, NOTHING
     return found, review_queries.count_readings(session, tenant, found.weights_sha256)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from shared import wire
-from shared.db import explanation_queries, jobs, model_queries, queries
+from shared.db import explanation_queries, jobs, model_queries, worker_queries
 from shared.db.keys import Principal
 from shared.db.leases import POISONED
 from shared.domain import ExplanationMethod
@@ -264,7 +264,7 @@ def read_manifest(resources: Resources, job: wire.Job) -> ModelManifest | None:
 def read_live_workers(resources: Resources, job: wire.Job) -> int:
     """How many workers may take a job that is not done; not asked for one that is."""
     database = resources.database
-    return 0 if job.done else read(database, lambda sql: queries.count_live_workers(sql, database.now(sql)))
+    return 0 if job.done else read(database, lambda sql: worker_queries.count_live_workers(sql, database.now(sql)))
 
 
 def list_errors() -> list[tuple[type[AppError], str]]:

@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from sqlalchemy.exc import IntegrityError
 
 from shared import faults, wire
-from shared.db import again, answers, batches, jobs, queries
+from shared.db import again, answers, batches, jobs, queries, queue_queries
 from shared.db.answers import StoredFilm
 from shared.db.engine import Database
 from shared.db.jobs import JobChanges, NewJob
@@ -103,7 +103,7 @@ def _check(upload: Upload, limit_bytes: int) -> None:
 
 def _check_batch(database: Database, who: Principal, batch_id: str | None) -> None:
     if batch_id is not None:  # none is ever deleted, so it is still there when the job is inserted
-        read_row(database, lambda sql: batches.check(sql, who.tenant, batch_id))
+        read_row(database, lambda sql: batches.get_created_at(sql, who.tenant, batch_id))
 
 
 def get_job(resources: Resources, who: Principal, job_id: str) -> wire.Job:
@@ -134,7 +134,7 @@ def end_overdue(database: Database, notifier: Notifier) -> None:
             return changes.expire_due()
 
     with suppress(DatabaseDown, StorageFull):
-        if read_row(database, lambda sql: queries.is_overdue(sql, database.now(sql))):
+        if read_row(database, lambda sql: queue_queries.has_overdue(sql, database.now(sql))):
             notifier.publish(run_sql(database, change))
 
 

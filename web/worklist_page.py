@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from shared import wire
-from shared.db import batches, queries, review_queries
+from shared.db import batches, queries, review_queries, worker_queries
 from shared.domain import JobState, Verdict
 from shared.errors import JobNotFound
 from shared.wiring import Resources
@@ -129,7 +129,7 @@ def get_worklist(session: Session, now: datetime, tenant: str, query: WorklistQu
         page=queries.list_jobs(session, tenant, query.to_list_query()),
         batch=batch,
         counts=batch.counts if batch else queries.count_by_state(session, tenant),
-        live_workers=queries.count_live_workers(session, now),
+        live_workers=worker_queries.count_live_workers(session, now),
     )
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from shared.db import tables
 from shared.db.engine import Database, build_database
-from shared.db.queries import WORKER_ALIVE_S
+from shared.db.worker_queries import WORKER_ALIVE_S
 from shared.errors import AppError
 from shared.settings import load_settings
 

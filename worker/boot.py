@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.db.line import Claimant
+from shared.db.claim_order import Claimant
 from shared.domain import Verdict
 from shared.errors import AppError, ManifestMismatch
 from shared.log import get_logger, set_up_logging

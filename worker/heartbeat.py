@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import delete
 from sqlalchemy.dialects import postgresql, sqlite
 
-from shared.db import queries, tables
+from shared.db import tables, worker_queries
 from shared.db.engine import Database
 from shared.manifest import ModelManifest
 from shared.model_report import ModelReport
@@ -39,7 +39,7 @@ def register_model(database: Database, manifest: ModelManifest, report: ModelRep
 
 
 def beat(kitchen: Kitchen, serving: Serving, golden: GoldenState = GoldenState.ABSENT) -> None:
-    """Write the heartbeat of this worker, with the result of its golden films; delete heartbeats older than an hour."""
+    """Write the heartbeat of this worker, with the result of its golden films; delete those of workers long silent."""
     database = kitchen.resources.database
     with database.begin() as session:
         now = database.now(session)
@@ -50,8 +50,8 @@ def beat(kitchen: Kitchen, serving: Serving, golden: GoldenState = GoldenState.A
         row.queues = ",".join(serving.queues)
         row.model_sha256, row.device = kitchen.engine.manifest.weights_sha256, kitchen.engine.device
         row.golden, row.polled_at = golden.value, now
-        is_expired = tables.WorkerHeartbeat.polled_at < queries.an_hour_before(now)
-        session.execute(delete(tables.WorkerHeartbeat).where(is_expired))
+        silent = tables.WorkerHeartbeat.polled_at < now - worker_queries.FORGET_AFTER
+        session.execute(delete(tables.WorkerHeartbeat).where(silent))
 
 
 def retire(database: Database, worker: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from shared.db import queries
+from shared.db import queue_queries
 from shared.log import get_logger, logging_faults
 from worker import retention, sweep
 from worker.runtime import Runtime
@@ -81,7 +81,7 @@ def _has_due(kitchen: Kitchen) -> bool:
     """Return whether a film of this worker's classes is due."""
     database = kitchen.resources.database
     with database.read_core() as sql:
-        return queries.has_due(sql, database.now(sql), kitchen.who.priorities)
+        return queue_queries.has_due(sql, database.now(sql), kitchen.who.priorities)
 
 
 def explain_loop(runtime: Runtime) -> None:

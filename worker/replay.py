@@ -15,7 +15,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from shared.db import audit_rows
+from shared.db import audit_comparison
 from shared.db.engine import Database, open_database
 from shared.db.film_folder import FilmFolder
 from shared.db.queries import missing
@@ -122,7 +122,7 @@ def find_change(database: Database, job_id: str) -> str | None:
     """Return how the rows of the job differ from its audit events; None if they agree, or if there is no such job."""
     with database.read() as session:
         job = session.get(Job, job_id)
-        return audit_rows.compare_one(session, job) if job else None
+        return audit_comparison.compare_one(session, job) if job else None
 
 
 def read_record(database: Database, job_id: str) -> Record:

@@ -6,7 +6,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from shared.db import explanation_queries, queries
+from shared.db import explanation_queries, queue_queries
 from worker import heartbeat, pipeline, sweep
 from worker.engine.golden import GoldenState
 from worker.explain import Desk, explain_next
@@ -138,4 +138,4 @@ def is_map_next(kitchen: Kitchen) -> bool:
     with database.read_core() as sql:
         now = database.now(sql)
         is_due = explanation_queries.has_due(sql, now, model_sha256)
-        return is_due and not queries.has_due(sql, now, kitchen.who.priorities)
+        return is_due and not queue_queries.has_due(sql, now, kitchen.who.priorities)

@@ -17,8 +17,8 @@ from itertools import count
 
 from shared import faults, verdict
 from shared.db import jobs
+from shared.db.claim_order import Claimant
 from shared.db.leases import Claim, Finding
-from shared.db.line import Claimant
 from shared.domain import Assessment, SaliencyMap
 from shared.errors import AppError, LeaseLost, ModelProblem, Unavailable
 from shared.faults import Fault

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Final
 
 from shared import faults
-from shared.db import deletions, explanation_queries, explanations, jobs, locks, queries
+from shared.db import deletions, explanation_queries, explanations, jobs, locks, queries, queue_queries, worker_queries
 from shared.domain import EXPLAIN_QUEUE, ExplanationState, JobState, Priority, made_at
 from shared.faults import Fault
 from shared.log import get_logger
@@ -43,11 +43,11 @@ def sweep(resources: Resources, worker: str) -> bool:
     database, settings = resources.database, resources.settings
     with database.read() as session:
         now = database.now(session)
-        films = queries.needs_sweep(session, now, settings.ring_after_s)
+        films = queue_queries.needs_sweep(session, now, settings.ring_after_s)
         maps = explanation_queries.needs_sweep(session, now, settings.ring_after_s)
         if not (films or maps) or not locks.is_free(session, LOCK, worker, now):
             return False
-        classes = queries.live_classes(session, now)
+        classes = worker_queries.live_classes(session, now)
     for job_id, priority in _change(resources, worker, classes) if films else []:  # after the commit, best effort
         resources.queue.classify(job_id, priority)
     for explanation_id in _change_explanations(resources, worker) if maps else []:
@@ -113,7 +113,7 @@ def purge_orphans(resources: Resources, worker: str) -> int:
         now = database.now(sql)
         if not locks.take(sql, PURGE_LOCK, worker, timedelta(seconds=PURGE_EVERY_S), now):
             return 0
-        born = queries.database_birth(sql)
+        born = queries.get_database_created_at(sql)
     old = resources.blobs.older_than(now - timedelta(seconds=resources.settings.orphan_after_s))
     deleted: list[str] = []
     orphans: list[str] = []

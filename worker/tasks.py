@@ -16,14 +16,14 @@ def register(app: Celery) -> None:
     @app.task(name=CLASSIFY, ignore_result=True, trail=False, shared=False)  # registered with this app only
     def classify(job_id: str) -> None:
         """Process some batches if the film still waits; a ring for a film already claimed costs one read at most."""
-        from shared.db import queries  # noqa: PLC0415  see the module
+        from shared.db import queue_queries  # noqa: PLC0415  see the module
         from worker import boot  # noqa: PLC0415
 
         runtime = boot.current()
         if runtime.kitchen.rings.settle(job_id):
             return
         with runtime.kitchen.resources.database.read_core() as sql:
-            is_waiting = queries.is_queued(sql, job_id)
+            is_waiting = queue_queries.is_queued(sql, job_id)
         if is_waiting:
             try:
                 runtime.work()

@@ -1,7 +1,7 @@
-"""A film that is classified again: the job that it is taken from, and which job a job is of. Reads only.
+"""Films that are classified again: the film of an ended job, and the origin of a job made from another. Reads only.
 
-That a job is of another one is told by the event that accepted it, and by no column: both name the same film by its
-digest, and the other job may be deleted while this one stays (DECISIONS 64).
+The origin stands in the job's 'accepted' event and in no column: both jobs name the same film by its digest, and the
+origin may be deleted while the later job stays (DECISIONS 64).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shared.errors import Conflict
 
 
 def get_ended_film(sql: Sql, tenant: str, job_id: str) -> StoredFilm:
-    """The film of a job that has ended, whatever its end was.
+    """Return the film of an ended job, in whichever state it ended.
 
     Raises:
         JobNotFound: unknown, of another tenant, or deleted (`JobDeleted`).
@@ -34,7 +34,7 @@ def get_ended_film(sql: Sql, tenant: str, job_id: str) -> StoredFilm:
 
 
 def find_origin(sql: Sql, job_id: str) -> str | None:
-    """The id of the job whose film this one classifies again; None for one that was sent."""
+    """Return the id of the job whose film this one classifies again; None for a job whose film was uploaded."""
     accepted = (AuditEvent.subject == job_id) & (AuditEvent.action == "accepted")
     body = sql.scalar(select(AuditEvent.body).where(accepted))
     origin: str | None = json.loads(body)["facts"].get("again_of") if body else None
@@ -42,7 +42,7 @@ def find_origin(sql: Sql, job_id: str) -> str | None:
 
 
 def find_waiting(sql: Sql, tenant: str, input_sha256: str, job_id: str) -> str | None:
-    """The newest job after this one of the same film that has not ended, if any."""
-    on_the_way = Job.state.in_([state.value for state in JobState if not state.is_terminal])  # few: as the index has it
+    """Return the id of the newest job of the same film that came after this one and has not ended, if any."""
+    has_not_ended = Job.state.in_([state.value for state in JobState if not state.is_terminal])  # few: uses the index
     same = (Job.tenant == tenant) & (Job.input_sha256 == input_sha256) & (Job.id > job_id)
-    return sql.scalar(select(Job.id).where(on_the_way, same).order_by(Job.id.desc()).limit(1))
+    return sql.scalar(select(Job.id).where(has_not_ended, same).order_by(Job.id.desc()).limit(1))

@@ -21,7 +21,7 @@ from shared.db.engine import Sql
 from shared.db.tables import AuditEvent, AuditHead, table_of
 
 EVENTS_AT_ONCE: Final = 1000
-"""In memory, of a chain that is walked through."""
+"""Events in memory at a time while a chain is verified."""
 
 GENESIS: Final = "0" * 64
 """The previous hash of a stream's first event."""
@@ -29,12 +29,12 @@ GENESIS: Final = "0" * 64
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened, before it is chained.
+    """An event before it is chained.
 
     Attributes:
-        actor: who: 'key:<id>', 'worker:<name>', 'sweeper' or 'system'.
+        actor: 'key:<id>', 'worker:<name>', 'sweeper' or 'system'.
         action: e.g. 'accepted', 'claimed', 'succeeded'.
-        subject: what it happened to; a job id, mostly.
+        subject: the id of the object changed; mostly a job's.
         facts: JSON values only; digests rather than content.
     """
 
@@ -54,7 +54,7 @@ class Break:
 
 
 def append(sql: Sql, stream: str, events: Sequence[Event], now: datetime) -> None:
-    """Chain `events` to `stream` in order.
+    """Append `events` to the chain of `stream`, in order.
 
     Args:
         stream: the tenant.
@@ -88,12 +88,12 @@ _MOVE_HEAD = (
 
 
 def timestamp(moment: datetime) -> str:
-    """ISO 8601, UTC, microseconds: one form, so that equal times are equal texts."""
+    """Return a time as ISO 8601 in UTC with microseconds: one form, so that equal times are equal texts."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def canonical(event: Event, at: str) -> str:
-    """The event as RFC 8785 JSON."""
+    """Return the event as RFC 8785 JSON."""
     body: dict[str, Any] = {  # Any: rfc8785's own type is recursive and private
         "at": at,
         "actor": event.actor,
@@ -105,12 +105,12 @@ def canonical(event: Event, at: str) -> str:
 
 
 def link(stream: str, seq: int, previous: str, body: str) -> str:
-    """The hash that binds an event to its place."""
+    """Return the hash that binds an event to its place in the chain."""
     return hashlib.sha256("\n".join((stream, str(seq), previous, body)).encode()).hexdigest()
 
 
 def verify(session: Session) -> tuple[int, Break | None]:
-    """Walk every stream from its genesis to its head.
+    """Verify every stream from its genesis to its head.
 
     Returns:
         The number of events that hold, and the first break, if any.
@@ -120,10 +120,10 @@ def verify(session: Session) -> tuple[int, Break | None]:
     for head in heads:
         events = select(AuditEvent).where(AuditEvent.stream == head.stream).order_by(AuditEvent.seq)
         with closing(session.scalars(events.execution_options(yield_per=EVENTS_AT_ONCE))) as rows:
-            held, found = _verify_stream(head, rows)
-        checked += held
-        if found:
-            return checked, found
+            stream_checked, broken = _verify_stream(head, rows)
+        checked += stream_checked
+        if broken:
+            return checked, broken
     stray = session.scalars(
         select(AuditEvent).where(AuditEvent.stream.not_in([head.stream for head in heads])).limit(1)
     ).first()
@@ -155,7 +155,7 @@ def _problem(row: AuditEvent, seq: int, previous: str) -> str | None:
 
 
 def _columns_agree(row: AuditEvent) -> bool:
-    """The readable columns must be those of the hashed body."""
+    """Return whether the readable columns are those of the hashed body."""
     prefix = rfc8785.dumps({"action": row.action, "actor": row.actor, "at": row.at}).decode("utf-8")[:-1]
     suffix = rfc8785.dumps({"subject": row.subject}).decode("utf-8")[1:]
     return row.body.startswith(prefix) and row.body.endswith(suffix)

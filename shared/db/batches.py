@@ -1,4 +1,4 @@
-"""Films that are sent together: a batch's row, and what has become of its jobs. Jobs are changed by `jobs` alone."""
+"""Batches: films that are sent together. A batch's row, and the counts of its jobs, which `jobs` alone changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared.errors import BatchNotFound
 
 @dataclass(frozen=True, slots=True)
 class NewBatch:
-    """A batch that is about to be made."""
+    """A batch to be inserted."""
 
     id: str
     tenant: str
@@ -26,38 +26,38 @@ class NewBatch:
 
 
 def insert_batch(sql: Sql, new: NewBatch, now: datetime) -> None:
-    """Make it; of two with one key the later insert violates the table's unique constraint."""
+    """Insert a batch; of two with the same key the later insert violates the table's unique constraint."""
     values = {"id": new.id, "tenant": new.tenant, "owner": new.owner, "idempotency_key": new.idempotency_key}
     sql.execute(insert(table_of(Batch)), [values | {"created_at": now}])
 
 
 def find_by_idempotency_key(sql: Sql, tenant: str, key: str) -> str | None:
-    """The id of the batch that was first made under `key`, if any."""
+    """Return the id of the batch that was first made under `key`, if any."""
     return sql.scalar(select(Batch.id).where(Batch.tenant == tenant, Batch.idempotency_key == key))
 
 
-def check(sql: Sql, tenant: str, batch_id: str) -> datetime:
-    """When this batch of the tenant was made.
+def get_created_at(sql: Sql, tenant: str, batch_id: str) -> datetime:
+    """Return the time at which this batch of the tenant was made.
 
     Raises:
         BatchNotFound: unknown, or of another tenant.
     """
-    created_at = sql.scalar(_MADE_AT, {"tenant": tenant, "batch_id": batch_id})
+    created_at = sql.scalar(_CREATED_AT, {"tenant": tenant, "batch_id": batch_id})
     if created_at is None:
         raise BatchNotFound("There is no batch with this id.")
     return created_at
 
 
 def get_batch(sql: Sql, tenant: str, batch_id: str) -> wire.Batch:
-    """A batch with its jobs counted; 10,000 of them take 10 to 25 ms (DECISIONS 58).
+    """Return a batch with its jobs counted; 10,000 of them take 10 to 25 ms (DECISIONS 58).
 
     Raises:
         BatchNotFound: unknown, or of another tenant.
     """
-    created_at = check(sql, tenant, batch_id)
-    found = sql.execute(_COUNTS, {"tenant": tenant, "batch_id": batch_id}).all()
+    created_at = get_created_at(sql, tenant, batch_id)
+    rows = sql.execute(_COUNTS, {"tenant": tenant, "batch_id": batch_id}).all()
     counts, verdicts = dict.fromkeys(JobState, 0), dict.fromkeys(Verdict, 0)
-    for state, verdict, number in found:
+    for state, verdict, number in rows:
         counts[JobState(state)] += number
         if verdict is not None:
             verdicts[Verdict(verdict)] += number
@@ -73,7 +73,7 @@ def get_batch(sql: Sql, tenant: str, batch_id: str) -> wire.Batch:
 
 
 def passing(query: wire.ListQuery) -> list[ColumnElement[bool]]:
-    """The jobs of the batch that a list asks for, by status and verdict: those of the batch are gone through."""
+    """Return the conditions of a list within a batch, by status and verdict; only the batch's jobs are scanned."""
     rules = [Job.batch_id == query.batch]
     if query.status:
         rules.append(in_state(query.status))
@@ -83,14 +83,14 @@ def passing(query: wire.ListQuery) -> list[ColumnElement[bool]]:
 
 
 def in_state(*states: JobState) -> ColumnElement[bool]:
-    """Whether a job is in one of these states."""
+    """Return the condition that a job is in one of these states, written so that no index on state is used."""
     return _STATE.in_(states)
 
 
 def _has_verdict(verdict: Verdict) -> ColumnElement[bool]:
-    """Looked up job by job: in a join PostgreSQL would go through all newer results."""
-    found = aliased(Result)
-    return select(found.verdict).where(found.job_id == Job.id).correlate(Job).scalar_subquery() == verdict
+    """Look the verdict up job by job: in a join PostgreSQL would scan all newer results."""
+    result = aliased(Result)
+    return select(result.verdict).where(result.job_id == Job.id).correlate(Job).scalar_subquery() == verdict
 
 
 def _links(batch_id: str) -> wire.BatchLinks:
@@ -106,9 +106,10 @@ def _links(batch_id: str) -> wire.BatchLinks:
 
 
 _STATE = func.coalesce(Job.state, "")
-"""A job's state, so that no index by state is taken: they hold all of a tenant's films, that of batches the batch's."""
+"""A job's state, written so that no index on state is used: it holds all films of a tenant, `ix_jobs_batch` only those
+of the batch."""
 
-_MADE_AT = select(Batch.created_at).where(Batch.id == bindparam("batch_id"), Batch.tenant == bindparam("tenant"))
+_CREATED_AT = select(Batch.created_at).where(Batch.id == bindparam("batch_id"), Batch.tenant == bindparam("tenant"))
 
 _COUNTS = (
     select(_STATE, Result.verdict, func.count())

@@ -31,6 +31,6 @@ def upgrade(
 def current() -> None:
     """Print the database's revision and this build's; exit 1 where they differ."""
     with open_database(load_settings()) as database:
-        found = schema.current_revision(database)
-    typer.echo(f"database {found or 'none'}, build {schema.HEAD}")
-    raise typer.Exit(0 if found == schema.HEAD else 1)
+        revision = schema.current_revision(database)
+    typer.echo(f"database {revision or 'none'}, build {schema.HEAD}")
+    raise typer.Exit(0 if revision == schema.HEAD else 1)

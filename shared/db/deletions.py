@@ -1,7 +1,7 @@
-"""Deleting jobs: rows, result, maps and reviews go for good; the audit stays, and a note that there was such a job.
+"""Deletion of jobs: row, result, explanations and reviews; the audit trail stays, and a row of `deleted_jobs`.
 
-Whoever calls removes the film after the commit. One that stays, since its process died in between, has no row any
-more, and so the sweep of orphans removes it.
+The caller removes the film after the commit. Where its process dies in between, the purge of orphans removes the film,
+which then has no row.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DELETED: Final = "deleted"
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """A job that is gone, whose it was, and the film that is to be removed."""
+    """A deleted job, its tenant, and the blob of its film, which the caller is to remove."""
 
     id: str
     tenant: str
@@ -36,7 +36,7 @@ class Deleted:
 
 
 def may_delete(sql: Sql, who: Principal, job_id: str) -> bool:
-    """Whether this key may delete a job of its tenant: one that it sent, or any where it is an admin's."""
+    """Return whether this key may delete a job of its tenant: an admin's key any, another one those that it sent."""
     if who.may(Right.DELETE_ANY):
         return True
     sent_by = sql.scalar(select(Job.owner).where(Job.id == job_id, Job.tenant == who.tenant))
@@ -44,7 +44,7 @@ def may_delete(sql: Sql, who: Principal, job_id: str) -> bool:
 
 
 def known_deleted(sql: Sql, job_ids: Sequence[str]) -> set[str]:
-    """Which of these ids were jobs that are deleted."""
+    """Return those of these ids that are deleted jobs."""
     return set(sql.scalars(select(DeletedJob.id).where(DeletedJob.id.in_(job_ids))))
 
 
@@ -55,8 +55,8 @@ def delete_job(changes: JobChanges, who: Principal, job_id: str) -> Deleted:
         JobNotFound: unknown, of another tenant, or deleted (`JobDeleted`).
         Forbidden: this key may not.
     """
-    mine = (Job.id == job_id) & (Job.tenant == who.tenant)
-    row = changes.sql.execute(select(Job.state, Job.blob_ref).where(mine).with_for_update()).first()
+    is_job = (Job.id == job_id) & (Job.tenant == who.tenant)
+    row = changes.sql.execute(select(Job.state, Job.blob_ref).where(is_job).with_for_update()).first()
     if row is None:
         raise missing(changes.sql, who.tenant, job_id)
     if not may_delete(changes.sql, who, job_id):
@@ -64,9 +64,9 @@ def delete_job(changes: JobChanges, who: Principal, job_id: str) -> Deleted:
     actor = f"key:{who.key_id}"
     if not JobState(row.state).is_terminal:
         changes.cancel(who.tenant, job_id, actor)
-    gone = Deleted(job_id, who.tenant, row.blob_ref)
-    _delete(changes, [gone], actor, "asked for")
-    return gone
+    deleted = Deleted(job_id, who.tenant, row.blob_ref)
+    _delete(changes, [deleted], actor, "asked for")
+    return deleted
 
 
 def delete_ended_before(changes: JobChanges, moment: datetime, limit: int) -> list[Deleted]:
@@ -78,19 +78,19 @@ def delete_ended_before(changes: JobChanges, moment: datetime, limit: int) -> li
         .limit(limit)
         .with_for_update(skip_locked=True)
     ).all()
-    gone = [Deleted(*row) for row in rows]
-    if gone:
-        _delete(changes, gone, "retention", "kept for its time")
-    return gone
+    ended = [Deleted(*row) for row in rows]
+    if ended:
+        _delete(changes, ended, "retention", "kept for its time")
+    return ended
 
 
-def _delete(changes: JobChanges, gone: Sequence[Deleted], actor: str, why: str) -> None:
-    """The result is locked first: nobody can ask for another map of it, or review it, meanwhile."""
-    sql, ids = changes.sql, [job.id for job in gone]
+def _delete(changes: JobChanges, jobs: Sequence[Deleted], actor: str, why: str) -> None:
+    """Delete the rows, with the results locked first, so that no explanation or review of them is added meanwhile."""
+    sql, ids = changes.sql, [job.id for job in jobs]
     sql.execute(select(Result.job_id).where(Result.job_id.in_(ids)).with_for_update())
-    for theirs in (Explanation.job_id, Review.job_id, Result.job_id, Job.id):
-        sql.execute(delete(theirs.class_).where(theirs.in_(ids)))
-    rows = [{"id": job.id, "tenant": job.tenant, "deleted_at": changes.now} for job in gone]
+    for column in (Explanation.job_id, Review.job_id, Result.job_id, Job.id):
+        sql.execute(delete(column.class_).where(column.in_(ids)))
+    rows = [{"id": job.id, "tenant": job.tenant, "deleted_at": changes.now} for job in jobs]
     sql.execute(insert(table_of(DeletedJob)), rows)
-    for job in gone:
+    for job in jobs:
         changes.record(job.tenant, actor, DELETED, job.id, why=why)

@@ -1,8 +1,8 @@
-"""Deliveries: what is told to which webhook. Derived from the audit chain, claimed with a lease, noted with an answer.
+"""Deliveries of webhooks: derived from the audit chain, claimed with a lease, noted with the receiver's answer.
 
-Nothing here is on a job's path. Each webhook remembers up to which number of its tenant's audit chain was looked at for
-it; numbers are given under the lock of the chain's head, so none appears after a higher one was seen. What is found
-and how far was looked are written in one transaction, so a crash loses no delivery and doubles none.
+Nothing here is on a job's path. Each webhook stores the number of the last event of its tenant's chain that was read
+for it (`seen_seq`); numbers are assigned under the lock of the chain's head, so a lower one never appears later. The
+deliveries and the new `seen_seq` are written in one transaction, so a crash loses no delivery and doubles none.
 """
 
 from __future__ import annotations
@@ -25,32 +25,34 @@ from shared.db.webhook_tables import Delivery, Webhook
 from shared.domain import STATE_AFTER, DeliveryState
 
 RETRY_AFTER_S: Final = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
-"""After each try that failed, as Standard Webhooks 1.0 proposes."""
+"""The delay after each failed try, as Standard Webhooks 1.0 proposes."""
 
 TRIES: Final = len(RETRY_AFTER_S) + 1
 
 LEASE_S: Final = 60.0
-"""A delivery whose dispatcher went silent is tried again after this; a try takes a quarter of it (`webhooks.post`)."""
+"""A delivery whose dispatcher died is tried again after this; a try takes a quarter of it (`webhooks.post`)."""
 
 LOOK_EVENTS: Final = 1000
-"""Events of the chain that are looked at in one transaction."""
+"""Events of a chain that are read for a webhook in one transaction."""
 
 AT_ONCE: Final = 4
-"""Deliveries of one webhook that are sent at a time; one where the last try failed: who hangs takes one sender."""
+"""Deliveries of one webhook that are sent at a time; one where the last try failed, so that a receiver that hangs
+occupies one sender."""
 
 TENANT_AT_ONCE: Final = 6
 """Deliveries of one tenant that a process sends at a time, of eight: its slow receivers leave some to the others."""
 
 RESTS: Final = ((8, timedelta(minutes=1)), (30, timedelta(minutes=5)))
-"""Between two tries of a webhook, after so many that failed: a dead receiver's backlog costs others little."""
+"""(failed tries in a row, pause between two tries of the webhook): a dead receiver's backlog delays others little."""
 
 WAITS_AT_MOST: Final = timedelta(days=4)
-"""A delivery that was due for so long without a try is given up: its webhook takes less than happens."""
+"""A delivery that was due for this long without a try is given up: its webhook is slower than its events."""
 
 KEPT: Final = timedelta(days=30)
-"""How long a delivery that ended is kept, with its log."""
+"""The retention of an ended delivery, with its log."""
 
 PURGE_STEP: Final = 500
+"""Deliveries that one transaction fails or deletes at a time."""
 
 NewId = Callable[[], str]
 AnyRow = Row[*tuple[Any, ...]]  # Any: each column of its own type
@@ -58,7 +60,7 @@ AnyRow = Row[*tuple[Any, ...]]  # Any: each column of its own type
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What one webhook is to be told: events after `seen_seq`, up to `upto_seq`."""
+    """Deliveries to be made for one webhook, of the events after `seen_seq` up to `upto_seq`; `rows` may be empty."""
 
     webhook_id: str
     seen_seq: int
@@ -68,12 +70,12 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryClaim:
-    """A delivery that this dispatcher holds, and all that it takes to send it.
+    """A delivery that this dispatcher holds, with all fields needed to send it.
 
     Attributes:
         secrets: those that sign, the newest first.
         attempt: the token its note is fenced by.
-        tries: how often it was tried since it was last begun, this time included.
+        tries: the number of tries since it was made or replayed, this one included.
         now: when it was claimed, by the database's clock.
     """
 
@@ -93,7 +95,7 @@ class DeliveryClaim:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a try: the receiver's status, or why there is none."""
+    """The outcome of a try: the receiver's HTTP status, or the error for which there is none."""
 
     status: int | None
     error: str | None
@@ -101,18 +103,21 @@ class Answer:
 
     @property
     def is_taken(self) -> bool:
-        """The receiver has it: 2xx and nothing else."""
+        """Whether the receiver accepted the delivery: any 2xx."""
         return self.status is not None and self.status // 100 == 2  # noqa: PLR2004  success
 
     @property
     def is_gone(self) -> bool:
-        """The receiver wants no more."""
+        """Whether the receiver wants no further deliveries."""
         return self.status == 410  # noqa: PLR2004  gone
 
 
 def find_news(sql: Sql) -> list[News]:
-    """What each webhook has not been told of; a read. Without events it comes only once much was looked at in vain."""
-    return [found for row in sql.execute(_BEHIND).all() if (found := _look(sql, *row)) is not None]
+    """Return the deliveries to be made for each webhook that is behind its chain; a read.
+
+    A webhook without new deliveries is included only after `LOOK_EVENTS` events, to move its `seen_seq` on.
+    """
+    return [news for row in sql.execute(_BEHIND).all() if (news := _look(sql, *row)) is not None]
 
 
 def _look(sql: Sql, webhook_id: str, tenant: str, seen_seq: int, newest_seq: int) -> News | None:
@@ -131,9 +136,13 @@ def _look(sql: Sql, webhook_id: str, tenant: str, seen_seq: int, newest_seq: int
 
 
 def keep(sql: Sql, news: News, now: datetime, new_id: NewId) -> int:
-    """Make the deliveries of `news`; how many: 0 too where another dispatcher came first, or the webhook is gone."""
-    theirs = (Webhook.id == news.webhook_id) & (Webhook.seen_seq == news.seen_seq) & Webhook.disabled_at.is_(None)
-    moved = update(Webhook).where(theirs).values(seen_seq=news.upto_seq).returning(Webhook.id)
+    """Insert the deliveries of `news` and move the webhook's `seen_seq` on.
+
+    Returns:
+        The number of deliveries; 0 also where another dispatcher came first, or the webhook is gone or disabled.
+    """
+    is_unmoved = (Webhook.id == news.webhook_id) & (Webhook.seen_seq == news.seen_seq) & Webhook.disabled_at.is_(None)
+    moved = update(Webhook).where(is_unmoved).values(seen_seq=news.upto_seq).returning(Webhook.id)
     if sql.execute(moved).first() is None:
         return 0
     fixed = {
@@ -146,31 +155,34 @@ def keep(sql: Sql, news: News, now: datetime, new_id: NewId) -> int:
 
 
 def has_due(sql: Sql, now: datetime) -> bool:
-    """A read, so that idle dispatchers never take a write lock."""
-    found = select(Webhook.id).where(*_is_its_turn(now)).limit(1)
-    return sql.scalar(found) is not None
+    """Return whether a webhook has a due delivery; a read, so that idle dispatchers never take a write lock."""
+    ready = select(Webhook.id).where(*_is_ready(now)).limit(1)
+    return sql.scalar(ready) is not None
 
 
-def claim(sql: Sql, now: datetime, room: int, in_hand: Mapping[str, int] = MappingProxyType({})) -> list[DeliveryClaim]:
-    """Take up to `room` due deliveries, each with a lease: of the webhooks in turn, of each so many at a time.
+def claim(
+    sql: Sql, now: datetime, limit: int, in_hand: Mapping[str, int] = MappingProxyType({})
+) -> list[DeliveryClaim]:
+    """Lease up to `limit` due deliveries, of the least recently tried webhook first, of each up to `AT_ONCE`.
 
     Args:
-        in_hand: by tenant, deliveries that the caller is sending: of one tenant it is given `TENANT_AT_ONCE` at most.
+        in_hand: by tenant, the number of deliveries that the caller is sending; with the new ones it is at most
+            `TENANT_AT_ONCE`.
     """
-    turns = sql.execute(
-        select(*_OF_A_WEBHOOK)
-        .where(*_is_its_turn(now))
+    hooks = sql.execute(
+        select(*_WEBHOOK_COLUMNS)
+        .where(*_is_ready(now))
         .order_by(Webhook.tried_at, Webhook.id)
         .with_for_update(skip_locked=True, of=Webhook)
     ).all()
-    _give_up(sql, now)
+    _fail_abandoned(sql, now)
     being_sent = select(Delivery.webhook_id).where(Delivery.lease_until >= now)
-    busy = Counter(sql.scalars(being_sent))  # counted here: grouped by SQLite, all deliveries would be gone through
+    busy = Counter(sql.scalars(being_sent))  # counted here: with GROUP BY SQLite would scan all deliveries
     claims: list[DeliveryClaim] = []
     of_tenant = Counter(in_hand)
-    for hook in turns:
+    for hook in hooks:
         allowed = (1 if hook.failures else AT_ONCE) - busy[hook.id]
-        rows = _take(sql, hook.id, now, min(allowed, TENANT_AT_ONCE - of_tenant[hook.tenant], room - len(claims)))
+        rows = _take(sql, hook.id, now, min(allowed, TENANT_AT_ONCE - of_tenant[hook.tenant], limit - len(claims)))
         of_tenant[hook.tenant] += len(rows)
         signing = [hook.secret, hook.old_secret] if hook.old_secret and hook.old_secret_until > now else [hook.secret]
         claims += [
@@ -207,37 +219,37 @@ def _take(sql: Sql, webhook_id: str, now: datetime, limit: int) -> Sequence[AnyR
     ).all()  # fmt: skip
 
 
-def _give_up(sql: Sql, now: datetime) -> None:
-    """The last try of these ended with its dispatcher."""
+def _fail_abandoned(sql: Sql, now: datetime) -> None:
+    """Fail deliveries whose dispatcher died during the last try."""
     _fail(sql, select(Delivery.id).where(Delivery.lease_until < now, Delivery.attempt >= Delivery.max_attempts), now)
 
 
 def _fail(sql: Sql, which: Select[str], now: datetime) -> int:
-    """Give these up; how many. What another transaction holds is left to the next time."""
+    """Fail up to `PURGE_STEP` of these deliveries and return their number; rows locked elsewhere are skipped."""
     some = which.limit(PURGE_STEP).with_for_update(skip_locked=True, of=Delivery).cte("some")
     over = update(Delivery).where(Delivery.id.in_(select(some.c.id))).returning(Delivery.id)
     return len(sql.execute(over.values(state=DeliveryState.FAILED, ended_at=now, lease_until=None)).all())
 
 
 def note(sql: Sql, held: DeliveryClaim, answer: Answer, retry_in_s: float, now: datetime) -> DeliveryState | None:
-    """Write down what came of a try, and what follows from it.
+    """Record the outcome of a try, and set the delivery's next state.
 
     Args:
-        retry_in_s: when to try again, where it failed and tries are left.
+        retry_in_s: the delay before the next try, where this one failed and tries are left.
 
     Returns:
-        Its state; None where it is no longer this attempt's: tried by another, given up or removed meanwhile.
+        The new state; None where the delivery no longer belongs to this attempt: leased again, failed or deleted.
     """
     hook = sql.execute(select(Webhook.failures).where(Webhook.id == held.webhook_id).with_for_update()).first()
-    mine = (Delivery.id == held.id) & (Delivery.attempt == held.attempt) & _WAITS
-    row = sql.execute(select(Delivery.log, Delivery.max_attempts).where(mine).with_for_update()).first()
+    fence = (Delivery.id == held.id) & (Delivery.attempt == held.attempt) & _IS_PENDING
+    row = sql.execute(select(Delivery.log, Delivery.max_attempts).where(fence).with_for_update()).first()
     if hook is None or row is None:
         return None
     state = _state_after(answer, held.attempt, row.max_attempts)
-    told = {"at": audit.timestamp(held.now), "status": answer.status, "error": answer.error,
-            "duration_ms": answer.duration_ms}  # fmt: skip
+    entry = {"at": audit.timestamp(held.now), "status": answer.status, "error": answer.error,
+             "duration_ms": answer.duration_ms}  # fmt: skip
     due = {"due_at": now + timedelta(seconds=retry_in_s)} if state is DeliveryState.PENDING else {"ended_at": now}
-    sql.execute(update(Delivery).where(mine).values(state=state, lease_until=None, log=[*row.log, told], **due))
+    sql.execute(update(Delivery).where(fence).values(state=state, lease_until=None, log=[*row.log, entry], **due))
     failures = 0 if answer.is_taken else hook.failures + 1
     if failures != hook.failures:
         sql.execute(update(Webhook).where(Webhook.id == held.webhook_id).values(failures=failures))
@@ -253,21 +265,25 @@ def _state_after(answer: Answer, attempt: int, max_attempts: int) -> DeliverySta
 
 
 def _disable(sql: Sql, held: DeliveryClaim, now: datetime) -> None:
-    """Nothing more is sent: what waits has failed, where it is much by and by (`purge`)."""
-    mine = (Webhook.id == held.webhook_id) & Webhook.disabled_at.is_(None)
-    disabled = update(Webhook).where(mine).values(disabled_at=now).returning(Webhook.id)
+    """Disable the webhook. Fails the pending deliveries; those beyond one step are failed by later `purge` runs."""
+    is_enabled = (Webhook.id == held.webhook_id) & Webhook.disabled_at.is_(None)
+    disabled = update(Webhook).where(is_enabled).values(disabled_at=now).returning(Webhook.id)
     if sql.execute(disabled).first() is None:
         return
-    _fail(sql, select(Delivery.id).where(Delivery.webhook_id == held.webhook_id, _WAITS), now)
+    _fail(sql, select(Delivery.id).where(Delivery.webhook_id == held.webhook_id, _IS_PENDING), now)
     audit.append(sql, held.tenant, [audit.Event("system", "webhook_disabled", held.webhook_id)], now)
 
 
 def purge(sql: Sql, now: datetime) -> int:
-    """Give up what nobody will take, remove what ended longer ago than `KEPT`, `PURGE_STEP` of each; how many."""
-    waiting = select(Delivery.id).join(Webhook, Webhook.id == Delivery.webhook_id).where(_WAITS)
-    changed = _fail(sql, waiting.where(Webhook.disabled_at.is_not(None)), now)
-    of_jobs = waiting.where(Delivery.due_at < now - WAITS_AT_MOST, Delivery.job_id.is_not(None))
-    changed += _fail(sql, of_jobs.where(_is_free(now)), now)
+    """Fail pending deliveries of disabled webhooks and overdue ones; delete those that ended longer ago than `KEPT`.
+
+    Returns:
+        The number of deliveries changed or deleted, at most `PURGE_STEP` of each kind.
+    """
+    pending = select(Delivery.id).join(Webhook, Webhook.id == Delivery.webhook_id).where(_IS_PENDING)
+    changed = _fail(sql, pending.where(Webhook.disabled_at.is_not(None)), now)
+    overdue = pending.where(Delivery.due_at < now - WAITS_AT_MOST, Delivery.job_id.is_not(None))
+    changed += _fail(sql, overdue.where(_is_free(now)), now)
     old = (
         select(Delivery.id)
         .where(Delivery.ended_at < now - KEPT)
@@ -281,25 +297,25 @@ def purge(sql: Sql, now: datetime) -> int:
 
 
 def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    return _WAITS, Delivery.due_at <= now, _is_free(now)
+    return _IS_PENDING, Delivery.due_at <= now, _is_free(now)
 
 
 def _is_free(now: datetime) -> ColumnElement[bool]:
-    """Nobody is sending it."""
+    """Return the condition that no dispatcher holds the delivery."""
     return Delivery.lease_until.is_(None) | (Delivery.lease_until < now)
 
 
-def _is_its_turn(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    """Webhooks that are to be told something and do not rest."""
+def _is_ready(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions that a webhook is enabled, not in a pause after failures, and has a due delivery."""
     rests = [(Webhook.failures >= failures) & (Webhook.tried_at > now - rest) for failures, rest in RESTS]
     is_any_due = exists().where(Delivery.webhook_id == Webhook.id, *_due(now))
     return Webhook.disabled_at.is_(None), not_(or_(*rests)), is_any_due
 
 
-_WAITS: ColumnElement[bool] = Delivery.state == literal(DeliveryState.PENDING.value, literal_execute=True)
-"""Written out in the statement, so that the index of what waits is taken whatever is known of its parameters."""
+_IS_PENDING: ColumnElement[bool] = Delivery.state == literal(DeliveryState.PENDING.value, literal_execute=True)
+"""The value is a literal in the statement: with a parameter the planner may not use the partial index."""
 
-_OF_A_WEBHOOK = (
+_WEBHOOK_COLUMNS = (
     Webhook.id, Webhook.tenant, Webhook.url, Webhook.secret, Webhook.old_secret, Webhook.old_secret_until,
     Webhook.failures,
 )  # fmt: skip
@@ -323,4 +339,4 @@ _ENDS = (
     )
     .order_by(AuditEvent.seq)
 )
-"""By the chain alone, so that a job which was deleted since is told as well: its batch is named by `accepted`."""
+"""Read from the chain alone, so that a job deleted since is delivered too; its batch stands in its 'accepted' event."""

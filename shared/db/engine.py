@@ -32,22 +32,22 @@ SQLITE_BUSY_S = 10.0
 """How long a writer waits for SQLite's single write lock before it gives up."""
 
 MOST_WAL_BYTES = 64 * 2**20
-"""To so much SQLite's write-ahead log is cut, once who read beside many writes has ended: else it stays as it grew."""
+"""journal_size_limit: the WAL file is truncated to this size after a checkpoint; otherwise it keeps its peak size."""
 
 STATEMENT_TIMEOUT_MS = 15_000
-"""PostgreSQL ends a statement of ours after this: all are short by design."""
+"""PostgreSQL cancels a statement after this: all are short by design."""
 
 DISK_FULL, READ_ONLY, NOT_MIGRATED = "53100", "25006", frozenset({"42P01", "42703"})
-"""SQLSTATE, PostgreSQL only: no room; no writing, as on a standby; a table, or a column, that is not there."""
+"""SQLSTATEs of PostgreSQL: disk full; read-only transaction, as on a standby; undefined table or column."""
 
 Sql = Session | Connection
-"""What statements are given to; a query that loads no mapped object takes either."""
+"""An open transaction; a query that loads no mapped object takes either type."""
 
 Clock = Callable[[Sql], datetime]
 
 
 def database_clock(sql: Sql) -> datetime:
-    """The database's own time, aware, UTC. SQLite's is the machine's, which it would ask for as we do here."""
+    """Return the database's own time, aware, UTC; SQLite has no clock but the machine's, so that is read directly."""
     if dialect_of(sql) == "sqlite":
         return datetime.now(UTC)
     now: datetime = sql.execute(text("SELECT clock_timestamp()")).scalar_one()
@@ -55,12 +55,12 @@ def database_clock(sql: Sql) -> datetime:
 
 
 def dialect_of(sql: Sql) -> str:
-    """'sqlite' or 'postgresql'."""
+    """Return the name of the dialect, 'sqlite' or 'postgresql'."""
     return (sql if isinstance(sql, Connection) else sql.get_bind()).dialect.name
 
 
 def lift_time_limit(sql: Sql) -> None:
-    """Let this transaction's statements, and what is done between them, take their time: for walks through tables."""
+    """Lift the time limits of this transaction's statements and of the pauses between them, to scan whole tables."""
     if dialect_of(sql) == "postgresql":
         connection = sql if isinstance(sql, Connection) else sql.connection()
         cast("BoundedConnection", connection.connection.driver_connection).limit_s = None
@@ -69,7 +69,7 @@ def lift_time_limit(sql: Sql) -> None:
 
 
 def make_engine(url: str) -> Engine:
-    """An engine for either database; connects at first use only.
+    """Return an engine for either database; it connects at first use only.
 
     Raises:
         InvalidRequest: the URL has a parameter that PostgreSQL does not know.
@@ -89,7 +89,7 @@ def make_engine(url: str) -> Engine:
         connect_args={
             "connect_timeout": 3,
             "keepalives_idle": 10,
-            "tcp_user_timeout": 20_000,  # ms; a host that vanished without a word is noticed
+            "tcp_user_timeout": 20_000,  # ms; detects a host that vanished without closing the connection
             "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=30000",
         },
     )
@@ -113,14 +113,14 @@ def _sqlite_engine(url: str) -> Engine:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves
+    connection.isolation_level = None  # `_begin_sqlite` issues BEGIN
     _use_wal(connection)
     for pragma in ("synchronous=FULL", "foreign_keys=ON", f"journal_size_limit={MOST_WAL_BYTES}"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Two processes that open a new file at one moment: SQLite fails one of them at once, without its usual wait."""
+    """Switch to WAL, with retries: of two processes that open a new file at once SQLite fails one without waiting."""
     give_up_at = time.monotonic() + SQLITE_BUSY_S
     while True:
         try:
@@ -137,7 +137,7 @@ def _begin_sqlite(connection: Connection) -> None:
     """Take the write lock at once in writing transactions: a later upgrade could not wait for it."""
     if connection.get_execution_options().get("plainfilm_read", False):
         driver = cast("sqlite3.Connection", connection.connection.driver_connection)
-        driver.execute("BEGIN").close()  # it waits for nothing yet; by SQLAlchemy it would take longer than the query
+        driver.execute("BEGIN").close()  # takes no lock yet; through SQLAlchemy it would take longer than the query
     else:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -147,10 +147,10 @@ class Database:
 
     Args:
         engine: from `make_engine`.
-        clock: tells the time inside a transaction; tests pass their own.
+        clock: returns the time inside a transaction; tests pass their own.
 
     Attributes:
-        group: of small writes that may share a transaction; None on PostgreSQL, which lets them write side by side.
+        group: lets small writes share a transaction; None on PostgreSQL, which runs them concurrently.
     """
 
     def __init__(self, engine: Engine, clock: Clock = database_clock) -> None:
@@ -162,34 +162,34 @@ class Database:
 
     @property
     def is_sqlite(self) -> bool:
-        """True on the embedded database, whose calls block their thread."""
+        """Whether this is the embedded database, whose calls block their thread."""
         return self.engine.dialect.name == "sqlite"
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
-        """A writing transaction: committed at the end of the block, rolled back by an exception.
+        """Open a writing transaction: committed at the end of the block, rolled back by an exception.
 
         Raises:
-            DatabaseDown: the database cannot be reached or its lock was not had in time.
+            DatabaseDown: the database cannot be reached, or its write lock was not free in time.
         """
         with _translated(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def begin_core(self) -> Iterator[Connection]:
-        """As `begin`, without SQLAlchemy's session, which takes longer than SQLite: for what each film asks."""
+        """As `begin`, without SQLAlchemy's session, which takes longer than SQLite: for the statements of each film."""
         with _translated(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def read_core(self) -> Iterator[Connection]:
-        """As `read`, likewise."""
+        """As `read`, without SQLAlchemy's session: see `begin_core`."""
         with _translated(), self._reader.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A reading transaction on one snapshot; never waits for SQLite's writer."""
+        """Open a reading transaction on one snapshot; never waits for SQLite's writer."""
         with _translated(), Session(self._reader, expire_on_commit=False) as session, session.begin():
             yield session
 
@@ -198,7 +198,7 @@ class Database:
         self.engine.dispose()
 
     def __enter__(self) -> Self:
-        """For as long as a command takes."""
+        """Return the database; the end of the block closes it."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -206,10 +206,10 @@ class Database:
 
 
 def build_database(settings: Settings) -> Database:
-    """The database that the settings name.
+    """Return the database that the settings name.
 
     Raises:
-        InvalidRequest: they name none that can be understood.
+        InvalidRequest: its URL cannot be parsed.
     """
     try:
         return Database(make_engine(settings.sql_url))
@@ -218,11 +218,11 @@ def build_database(settings: Settings) -> Database:
 
 
 def open_database(settings: Settings) -> Database:
-    """The same for a command that uses a database and makes none: an SQLite file must be there.
+    """Return the database for a command that must not create one: an SQLite file must exist.
 
     Raises:
-        NotFound: it is not.
-        InvalidRequest: as above.
+        NotFound: it does not exist.
+        InvalidRequest: as of `build_database`.
     """
     if is_missing_file(settings.sql_url):
         if settings.database_url is not None:
@@ -232,25 +232,25 @@ def open_database(settings: Settings) -> Database:
 
 
 def is_missing_file(url: str) -> bool:
-    """True for an SQLite file that is not there: to look inside would make it."""
+    """Return whether the URL names an SQLite file that does not exist, which connecting would create."""
     file = sqlite_file(url)
     return file is not None and not file.exists()
 
 
 def sqlite_file(url: str) -> Path | None:
-    """The file of an SQLite database, however its URL says so; None for any other."""
+    """Return the file of an SQLite database, from any form of its URL; None for any other database."""
     try:
         parsed = make_url(url)
-    except ArgumentError:  # whoever connects is told
+    except ArgumentError:  # `build_database` raises for it
         return None
     return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn a connection that is lost, refused or awaited in vain to `DatabaseDown`, and so what is not migrated yet.
+    """Raise `DatabaseDown` for a connection that is lost, refused or timed out, and for a schema not migrated yet.
 
-    Faults of ours stay as they are.
+    Other errors are bugs of this code and pass unchanged.
     """
     try:
         yield
@@ -258,8 +258,8 @@ def _translated() -> Iterator[None]:
         if _is_full(error):
             raise StorageFull("The database has no room left; tell its operator, and try again later.") from error
         why = why_down(error)
-        told = NOT_SET_UP if why == NO_TABLES else "The database does not answer; try again shortly."
-        raise DatabaseDown(told, why=why) from error
+        detail = NOT_SET_UP if why == NO_TABLES else "The database does not answer; try again shortly."
+        raise DatabaseDown(detail, why=why) from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseDown("The database connection was lost; try again shortly.") from error
@@ -295,25 +295,26 @@ REASONS: Final = {
     "has no column named": NO_TABLES,
     "due to lock timeout": "another session holds what is asked for: stop what still runs on it, and try again",
 }
-"""By what the driver says: there is no SQLSTATE before a connection stands. Nothing of the address is repeated."""
+"""Reasons by a part of the driver's message: before a connection is established there is no SQLSTATE. No reason repeats
+any part of the address."""
 
 
 def why_down(error: Exception) -> str | None:
-    """For the operator: what stands between us and the database; None where the driver does not say it plainly."""
-    said = str(getattr(error, "orig", None) or "")
-    return next((why for words, why in REASONS.items() if words in said), None)
+    """Return the reason why the database is down, for the operator; None where the driver's message is not known."""
+    message = str(getattr(error, "orig", None) or "")
+    return next((why for words, why in REASONS.items() if words in message), None)
 
 
 def _is_full(error: Exception) -> bool:
-    """SQLite says SQLITE_FULL (13), PostgreSQL disk_full."""
+    """Return whether the disk is full: SQLITE_FULL (13), or PostgreSQL's disk_full."""
     return _sqlite_code(error) == sqlite3.SQLITE_FULL or _sqlstate(error) == DISK_FULL
 
 
 def _sqlite_code(error: Exception) -> int:
-    """SQLite's own number of what went wrong; 0 elsewhere."""
+    """Return SQLite's error code; 0 on PostgreSQL."""
     return int(getattr(getattr(error, "orig", None), "sqlite_errorcode", 0))
 
 
 def _sqlstate(error: Exception) -> str:
-    """PostgreSQL's five letters of what went wrong; '' elsewhere."""
+    """Return PostgreSQL's SQLSTATE; '' on SQLite."""
     return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")

@@ -1,7 +1,7 @@
-"""The read side of what happened to jobs: the audit events that changed a state, by their numbers in the chain.
+"""The read side of jobs' events: the audit events that changed a state, by their numbers in the chain.
 
-Those numbers are given under the lock of the chain's head, so none appears after a higher one was seen: who has seen
-all up to one misses nothing by asking for what comes after it.
+Numbers are assigned under the lock of the chain's head, so a lower one never appears after a higher one was seen: a
+reader that has seen all events up to a number misses none by asking for those after it.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from shared.domain import STATE_AFTER
 
 
 @dataclass(frozen=True, slots=True)
-class Trail:
-    """What happened to one job so far, in order, and the number of the newest event of its tenant's chain."""
+class JobEvents:
+    """The events of one job so far, in order, and the number of the newest event of its tenant's chain."""
 
     events: Sequence[wire.JobEvent]
     newest_seq: int
 
 
-def get_trail(session: Session, tenant: str, job_id: str) -> Trail:
-    """The events of one job.
+def get_events(session: Session, tenant: str, job_id: str) -> JobEvents:
+    """Return the events of one job.
 
     Raises:
         JobNotFound: unknown, or of another tenant.
@@ -40,16 +40,16 @@ def get_trail(session: Session, tenant: str, job_id: str) -> Trail:
     )
     if newest is None:
         raise missing(session, tenant, job_id)
-    return Trail(list_events(session, [job_id]).get(job_id, []), newest)
+    return JobEvents(list_events(session, [job_id]).get(job_id, []), newest)
 
 
 def list_events(sql: Sql, job_ids: Collection[str]) -> Mapping[str, list[wire.JobEvent]]:
-    """The events of each of these jobs, in one statement; whose they are is for the caller to know."""
-    found: dict[str, list[wire.JobEvent]] = defaultdict(list)
+    """Return the events of each of these jobs, in one statement. The caller has checked that they are of its tenant."""
+    events: dict[str, list[wire.JobEvent]] = defaultdict(list)
     rows = sql.execute(_EVENTS, {"job_ids": list(job_ids)})
     for seq, job_id, action, at in rows:
         state = STATE_AFTER[action]
-        found[job_id].append(
+        events[job_id].append(
             wire.JobEvent(
                 seq=seq,
                 job_id=job_id,
@@ -59,7 +59,7 @@ def list_events(sql: Sql, job_ids: Collection[str]) -> Mapping[str, list[wire.Jo
                 at=datetime.fromisoformat(at),
             )
         )
-    return found
+    return events
 
 
 _EVENTS = (

@@ -1,4 +1,4 @@
-"""The read side of explanations: the verdict's own map and those asked for as wire models. Changes nothing."""
+"""The read side of explanations: the map of the verdict and the requested ones, as wire models. Changes nothing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 from shared import wire
 from shared.db import tables
 from shared.db.engine import Sql
-from shared.db.queries import alive_since, missing
+from shared.db.queries import missing
 from shared.db.tables import Explanation
+from shared.db.worker_queries import alive_since
 from shared.domain import EXPLAIN_QUEUE, ExplanationMethod, ExplanationState, JobState
 from shared.errors import NotFound
 
@@ -22,7 +23,7 @@ _NO_MAP = "This job has no explanation by that method, or none yet."
 
 @dataclass(frozen=True, slots=True)
 class Explainable:
-    """A job as far as an explanation cares: its state, and what its result says most probably."""
+    """The facts of a job that a request for an explanation needs: its state, its most probable label, its model."""
 
     state: JobState
     label: str | None
@@ -30,7 +31,7 @@ class Explainable:
 
 
 def get_explainable(session: Session, tenant: str, job_id: str) -> Explainable:
-    """What there is to explain of a job; label and model are None without a result.
+    """Return the facts of a job that a request needs; label and model are None without a result.
 
     Raises:
         JobNotFound: unknown, or of another tenant.
@@ -42,36 +43,36 @@ def get_explainable(session: Session, tenant: str, job_id: str) -> Explainable:
 
 
 def list_explanations(session: Session, tenant: str, job_id: str) -> wire.ExplanationList:
-    """All of a job, in the order of the methods; none before there is a result.
+    """Return all explanations of a job, in the order of the methods; none before there is a result.
 
     Raises:
         JobNotFound: unknown, or of another tenant.
     """
     _, result = _job_and_result(session, tenant, job_id)
     rows = session.scalars(select(Explanation).where(Explanation.job_id == job_id, Explanation.tenant == tenant))
-    found = {ExplanationMethod(row.method): _to_wire(row) for row in rows}
+    by_method = {ExplanationMethod(row.method): _to_wire(row) for row in rows}
     if result is not None:
-        own = _of_verdict(result)
-        asked = found.get(own.method)
-        found[own.method] = own if asked is None else _judged(own, asked)
-    return wire.ExplanationList(explanations=[found[method] for method in ExplanationMethod if method in found])
+        of_verdict = _of_verdict(result)
+        requested = by_method.get(of_verdict.method)
+        by_method[of_verdict.method] = of_verdict if requested is None else _judged(of_verdict, requested)
+    return wire.ExplanationList(explanations=[by_method[method] for method in ExplanationMethod if method in by_method])
 
 
 def get_explanation(session: Session, tenant: str, job_id: str, method: str) -> wire.ExplanationDetail:
-    """One explanation of a job.
+    """Return one explanation of a job.
 
     Raises:
         JobNotFound: unknown, or of another tenant.
         NotFound: none by that method was asked for.
     """
-    for found in list_explanations(session, tenant, job_id).explanations:
-        if found.method == method:
-            return found
+    for explanation in list_explanations(session, tenant, job_id).explanations:
+        if explanation.method == method:
+            return explanation
     raise NotFound(_NO_MAP)
 
 
 def get_map(session: Session, tenant: str, job_id: str, method: str) -> bytes:
-    """The raw map by that method, see `stored.saliency_from_bytes`: the one of the verdict, or one asked for.
+    """Return the raw map by that method, of the verdict or requested; `stored.saliency_from_bytes` decodes it.
 
     Raises:
         JobNotFound: unknown, or of another tenant.
@@ -80,15 +81,15 @@ def get_map(session: Session, tenant: str, job_id: str, method: str) -> bytes:
     _, result = _job_and_result(session, tenant, job_id)
     if result is not None and result.saliency_method == method:
         return result.saliency
-    mine = (Explanation.job_id == job_id) & (Explanation.tenant == tenant) & (Explanation.method == method)
-    found = session.scalar(select(Explanation.values).where(mine))
-    if found is None:
+    is_requested = (Explanation.job_id == job_id) & (Explanation.tenant == tenant) & (Explanation.method == method)
+    values = session.scalar(select(Explanation.values).where(is_requested))
+    if values is None:
         raise NotFound(_NO_MAP)
-    return found
+    return values
 
 
 def find_id(session: Session, job_id: str, method: ExplanationMethod) -> tuple[str, ExplanationState] | None:
-    """(explanation id, state) of what was asked for, if it was."""
+    """Return (explanation id, state) of the explanation of a job by this method, if it was requested."""
     row = session.execute(
         select(Explanation.id, Explanation.state).where(Explanation.job_id == job_id, Explanation.method == method)
     ).first()
@@ -96,39 +97,40 @@ def find_id(session: Session, job_id: str, method: ExplanationMethod) -> tuple[s
 
 
 def count_waiting(session: Session, tenant: str, most: int) -> int:
-    """How many maps of a tenant wait, up to `most`."""
-    found = select(Explanation.id).where(_is_queued(), Explanation.tenant == tenant).limit(most).subquery()
-    return session.scalar(select(func.count()).select_from(found)) or 0
+    """Return the number of queued explanations of a tenant, counted up to `most`."""
+    queued = select(Explanation.id).where(_is_queued(), Explanation.tenant == tenant).limit(most).subquery()
+    return session.scalar(select(func.count()).select_from(queued)) or 0
 
 
 def has_due(sql: Sql, now: datetime, model_sha256: str) -> bool:
-    """True where an explanation waits for a worker with this model: a read, so that idle ones take no write lock."""
+    """Return whether one is due for a worker with this model: a read, so that idle workers take no write lock."""
     return _exists(sql, is_due(now, model_sha256))
 
 
 def is_due(now: datetime, model_sha256: str) -> ColumnElement[bool]:
-    """The rows that a worker with this model may claim.
+    """Return the condition of the rows that a worker with this model may claim.
 
-    Those of another model are left to a living worker that has it; where there is none, anybody takes them, and
-    they fail with `model_replaced` instead of waiting for ever.
+    Those of another model are left to a live worker that has it; where there is none, any worker claims them, and they
+    fail with `model_replaced` instead of waiting for ever.
     """
-    has_it = tables.WorkerHeartbeat.model_sha256 == Explanation.model_sha256
-    is_left = select(tables.WorkerHeartbeat.worker).where(_explains(now), has_it).exists()
-    return _is_queued() & (Explanation.not_before <= now) & ((Explanation.model_sha256 == model_sha256) | ~is_left)
+    has_model = tables.WorkerHeartbeat.model_sha256 == Explanation.model_sha256
+    is_of_other = select(tables.WorkerHeartbeat.worker).where(_explains(now), has_model).exists()
+    is_claimable = (Explanation.model_sha256 == model_sha256) | ~is_of_other
+    return _is_queued() & (Explanation.not_before <= now) & is_claimable
 
 
 def count_live_explainers(session: Session, now: datetime) -> int:
-    """Workers that polled the database lately and make explanations."""
+    """Return the number of live workers that make explanations."""
     return session.scalar(select(func.count()).select_from(tables.WorkerHeartbeat).where(_explains(now))) or 0
 
 
 def is_queued(sql: Sql, explanation_id: str) -> bool:
-    """True where what the ring is for still waits."""
+    """Return whether this explanation is queued."""
     return _exists(sql, _is_queued() & (Explanation.id == explanation_id))
 
 
 def needs_sweep(session: Session, now: datetime, ring_after_s: float) -> bool:
-    """True where a lease is over, or a due explanation unrung that somebody would make: a read before the write."""
+    """Return whether a lease is over, or a due explanation has had no ring while a live worker makes explanations."""
     unrung = Explanation.last_rung_at < now - timedelta(seconds=ring_after_s)
     is_over = (Explanation.state == ExplanationState.RUNNING) & (Explanation.lease_until < now)
     if _exists(session, is_over):
@@ -165,14 +167,14 @@ def _most_probable(result: tables.Result) -> str:
     return max(result.probabilities, key=lambda label: result.probabilities[label])
 
 
-def _judged(own: wire.ExplanationDetail, asked: wire.ExplanationDetail) -> wire.ExplanationDetail:
-    """The verdict's map with the state and numbers of its judgement: the map itself is there all the while."""
-    kept = own.model_dump(include={"sha256", "border_share", "is_degenerate"})
-    return asked.model_copy(update={**kept, "seed": None})
+def _judged(of_verdict: wire.ExplanationDetail, requested: wire.ExplanationDetail) -> wire.ExplanationDetail:
+    """Return the verdict's map with state and measures of the requested explanation; the map itself always exists."""
+    kept = of_verdict.model_dump(include={"sha256", "border_share", "is_degenerate"})
+    return requested.model_copy(update={**kept, "seed": None})
 
 
 def _of_verdict(result: tables.Result) -> wire.ExplanationDetail:
-    """The map that came with the verdict; nobody has judged it yet."""
+    """Return the map that came with the verdict as an explanation that was not measured yet."""
     return wire.ExplanationDetail(
         method=ExplanationMethod(result.saliency_method),
         status=ExplanationState.DONE,

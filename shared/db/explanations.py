@@ -1,8 +1,8 @@
 """All changes of a requested explanation's state, each with its audit event in the same transaction, as of jobs.
 
 `with changing(database) as changes:` is one short transaction at one database time; its events are chained when the
-block ends. An event's subject is the job, so that a film's trail tells who asked for what. Writes are fenced by the
-attempt. Reading is in `explanation_queries`.
+block ends. An event's subject is the job, so that the trail of a film holds the requests for its explanations. Writes
+are fenced by the attempt. Reading is in `explanation_queries`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ POISONED_DETAIL = "Every attempt at this explanation ended without a map; ask ag
 
 @dataclass(frozen=True, slots=True)
 class NewExplanation:
-    """A map that is asked for: of which result, by which method, with which seed."""
+    """A request for an explanation: of which result, by which method, with which seed."""
 
     id: str
     tenant: str
@@ -42,12 +42,13 @@ class NewExplanation:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An explanation that this worker holds, with what it needs to make it.
+    """An explanation that this worker holds, with all fields needed to make it.
 
     Attributes:
         held: id, attempt (the token that writes are fenced by) and where the film is stored.
-        preprocessing: by which the film was classified.
-        verdict_map: the raw map that came with the verdict, where that is the one asked for: it is judged, not redone.
+        preprocessing: the one by which the film was classified.
+        verdict_map: the raw map that came with the verdict, where its method is the one requested: it is measured, not
+            computed again.
     """
 
     held: Claim
@@ -62,7 +63,7 @@ class Order:
 
 @contextmanager
 def changing(database: Database) -> Iterator[ExplanationChanges]:
-    """One writing transaction on explanations; commits, with its audit events, when the block ends."""
+    """Open a writing transaction on explanations; commits, with its audit events, when the block ends."""
     with database.begin() as session:
         changes = ExplanationChanges(session, database.now(session))
         yield changes
@@ -70,13 +71,13 @@ def changing(database: Database) -> Iterator[ExplanationChanges]:
 
 
 class ExplanationChanges(LeasedChanges[Session]):
-    """The state machine over one open transaction; see `ExplanationState` for the picture."""
+    """The state machine of explanations over one open transaction; `ExplanationState` draws it."""
 
     table = Explanation
     job_id = table_of(Explanation).c.job_id
 
     def insert_queued(self, new: NewExplanation) -> None:
-        """Accept a request: the row and its event.
+        """Insert the row of a request, and record its event.
 
         Raises:
             sqlalchemy.exc.IntegrityError: the job has an explanation by that method already.
@@ -93,7 +94,7 @@ class ExplanationChanges(LeasedChanges[Session]):
                     request_id=new.request_id)  # fmt: skip
 
     def ask_again(self, explanation_id: str, owner: str, more_attempts: int, request_id: str) -> bool:
-        """Failed to queued, with so many attempts more; False where it has not failed."""
+        """Failed to queued, with `more_attempts` more; returns False where the state was not failed."""
         failed = (Explanation.id == explanation_id) & (Explanation.state == ExplanationState.FAILED)
         row = self.sql.execute(
             update(Explanation)
@@ -116,7 +117,7 @@ class ExplanationChanges(LeasedChanges[Session]):
         return True
 
     def claim(self, worker: str, model_sha256: str, lease_s: float) -> Order | None:
-        """Take the explanation that waits longest for a worker with this model, with a lease; None where none does."""
+        """Lease the explanation that has waited longest for a worker with this model; None where none is due."""
         picked = (
             select(Explanation.id)
             .where(is_due(self.now, model_sha256))
@@ -148,7 +149,7 @@ class ExplanationChanges(LeasedChanges[Session]):
         """Running to done, with the map.
 
         Raises:
-            LeaseLost: another attempt owns it; nothing was written.
+            LeaseLost: another attempt owns the explanation; nothing was written.
         """
         done = {"state": ExplanationState.DONE, "finished_at": self.now, "worker": worker}
         job_id = self.leave_running(held, **done, **finding.columns)
@@ -156,10 +157,10 @@ class ExplanationChanges(LeasedChanges[Session]):
                     attempt=held.attempt, **finding.audit_facts)  # fmt: skip
 
     def fail(self, held: Claim, actor: str, code: str, detail: str) -> None:
-        """Running to failed, until somebody asks again.
+        """Running to failed, until it is requested again.
 
         Raises:
-            LeaseLost: another attempt owns it.
+            LeaseLost: another attempt owns the explanation.
         """
         why = {"error_code": code, "error_detail": detail}
         job_id = self.leave_running(held, state=ExplanationState.FAILED, finished_at=self.now, **why)
@@ -173,7 +174,7 @@ class ExplanationChanges(LeasedChanges[Session]):
             is_ours: the fault is of the service, not of the film: see `leases.most_attempts`.
 
         Raises:
-            LeaseLost: another attempt owns it.
+            LeaseLost: another attempt owns the explanation.
         """
         most = most_attempts(held, is_ours=is_ours)
         if held.attempt >= most:
@@ -186,7 +187,7 @@ class ExplanationChanges(LeasedChanges[Session]):
         return ExplanationState.QUEUED
 
     def requeue_expired(self, limit: int = 100) -> list[tuple[str, ExplanationState]]:
-        """Give back what dead workers held: running and lease over to queued, or to failed.
+        """Requeue explanations whose worker died: running with an expired lease to queued, or to failed.
 
         Returns:
             (explanation id, new state) of each that changed.
@@ -201,7 +202,7 @@ class ExplanationChanges(LeasedChanges[Session]):
         return [(row.id, self.retry(Claim(*row), "sweeper", "lease_expired", 0.0)) for row in rows]
 
     def mark_rung(self, silent_s: float, limit: int) -> list[str]:
-        """Ids of at most `limit` due explanations that had no ring for `silent_s`, now marked as rung."""
+        """Mark due explanations that had no ring for `silent_s` as rung; returns at most `limit` ids."""
         silent = self.silent(silent_s, limit)
         return list(
             self.sql.scalars(
@@ -233,7 +234,7 @@ class ExplanationChanges(LeasedChanges[Session]):
 
 
 def _held() -> Select[str, str, int, int, str, str]:
-    """The columns of a `Claim`; its film is the job's."""
+    """Select the columns of a `Claim`; its film is the job's."""
     row = Explanation
     columns = (row.id, row.tenant, row.attempt, row.max_attempts, Job.blob_ref, row.request_id)
     return select(*columns).join(Job, Job.id == row.job_id)

@@ -1,6 +1,6 @@
-"""The folder of a database's films: a file in it repeats the database's id, so that neither is taken for another's.
+"""The folder of a database's films: a file in it repeats the database's id, so that the two cannot be mixed up.
 
-The first process that stores films marks the folder; from then on a folder without the mark is not this one: another
+The first process that stores films marks the folder. From then on a folder without the mark is a wrong one: another
 `PLAINFILM_HOME`, or a volume that is not mounted. The web process opens it to store films, a worker to read them.
 """
 
@@ -36,33 +36,36 @@ OTHER: Final = (
 
 @dataclass(slots=True)
 class FilmFolder:
-    """One database's folder, as one process sees it."""
+    """The films' folder of one database, with what this process has read of its mark."""
 
     root: Path
     database: Database
     _id: str | None = None
-    """The database's, once the folder was open."""
+    """The database's id, once the folder was opened."""
 
     def open(self, *, may_mark: bool) -> None:
-        """Once, before films are stored or read; asks the database. `may_mark`: this process stores films.
+        """Check the folder's mark against the database, once before films are stored or read.
+
+        Args:
+            may_mark: this process stores films, so it marks a folder that has no mark.
 
         Raises:
             StorageDown: the folder is not this database's, or cannot be read or written.
-            DatabaseDown: it cannot be asked.
+            DatabaseDown: the database cannot be reached.
         """
         with self.database.begin() as session:
             identity = session.scalars(select(DatabaseIdentity).with_for_update()).one()
             marks = may_mark and identity.marked_at is None
-            own = identity.id
-            found = run_beside_sql(lambda: self._find(own, may_mark=marks), is_sqlite=self.database.is_sqlite)
-            if found is None and identity.marked_at is None:
+            database_id = identity.id
+            mark = run_beside_sql(lambda: self._find(database_id, may_mark=marks), is_sqlite=self.database.is_sqlite)
+            if mark is None and identity.marked_at is None:
                 raise StorageDown(UNMARKED)
-            _compare(found, identity.id)
+            _compare(mark, identity.id)
             identity.marked_at = identity.marked_at or self.database.now(session)
         self._id = identity.id
 
     def open_to_look(self) -> None:
-        """As `open`, for who reads now and then: nothing is written, a folder without a mark is not this one.
+        """As `open`, for commands that only read: nothing is written, and a folder without a mark is a wrong one.
 
         Raises:
             StorageDown, DatabaseDown: as `open`.
@@ -75,19 +78,19 @@ class FilmFolder:
         self.check()
 
     def check(self) -> None:
-        """Whether it is still there; asks no database.
+        """Check that the folder still has its mark; reads no database.
 
         Raises:
-            StorageDown: it is not, or was never open.
+            StorageDown: it has not, or was never opened.
         """
         if self._id is None:
             raise StorageDown("The films' folder is not open yet; try again shortly.")
         _compare(self._read(), self._id)
 
-    def _find(self, own: str, *, may_mark: bool) -> str | None:
-        """The mark; made where there is none and that is ours to do."""
+    def _find(self, database_id: str, *, may_mark: bool) -> str | None:
+        """Return the mark, if any; with `may_mark` it is written first where there is none."""
         if may_mark and self._read() is None:
-            self._write(own)
+            self._write(database_id)
         return self._read()
 
     def _read(self) -> str | None:
@@ -98,16 +101,16 @@ class FilmFolder:
         except (OSError, ValueError) as error:
             raise StorageDown("The films' folder in PLAINFILM_HOME cannot be read.") from error
 
-    def _write(self, own: str) -> None:
-        """Durable before the row that says so."""
+    def _write(self, database_id: str) -> None:
+        """Write the mark; it is on disk before the transaction sets `marked_at`."""
         try:
             private_files.make_folder(self.root)
-            private_files.write(self.root / MARK, own + "\n")
+            private_files.write(self.root / MARK, database_id + "\n")
             private_files.sync(self.root)
         except OSError as error:
             raise StorageDown("The films' folder in PLAINFILM_HOME cannot be written to.") from error
 
 
-def _compare(found: str | None, own: str) -> None:
-    if found != own:
-        raise StorageDown(ABSENT if found is None else OTHER)
+def _compare(mark: str | None, database_id: str) -> None:
+    if mark != database_id:
+        raise StorageDown(ABSENT if mark is None else OTHER)

@@ -1,4 +1,4 @@
-"""What an operator scales by, over all tenants: how many films wait and how long, and who works on them."""
+"""Gauges for scaling, over all tenants: how many films wait and for how long, and which workers are alive."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from shared.db import explanation_queries, queries, tables, webhook_queries
+from shared.db import explanation_queries, queue_queries, tables, webhook_queries, worker_queries
 from shared.domain import EXPLAIN_QUEUE, DeliveryState, ExplanationState, JobState, Priority, made_at
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How many films wait, and for how many seconds the one has that came first; 0 where none does."""
+    """The number of waiting films, and the seconds for which the oldest has waited; 0 where none waits."""
 
     films: int
     oldest_s: float
@@ -28,13 +28,13 @@ class Gauges:
     Attributes:
         waiting: films of each class that wait for a worker.
         running: films that a worker has.
-        finished_per_s: films that workers took and that ended, a second, over the last minute.
-        ended_per_s: jobs that came to each end, likewise; stored answers count.
-        failed_per_s: of those that failed, by their error's code.
-        queue_workers: workers that take from each queue.
-        workers, explainers: how many take films, and how many explain; one may do both.
-        explanations: maps asked for that wait.
-        pending_deliveries, failed_deliveries: of webhooks, those that are to be tried, those given up and kept.
+        finished_per_s: the rate of claimed films that ended, over the last minute.
+        ended_per_s: the rate of jobs by end state over the last minute; stored answers count.
+        failed_per_s: the rate of failed jobs by error code.
+        queue_workers: live workers of each queue.
+        workers, explainers: live workers that take films, and those that explain; one may do both.
+        explanations: queued explanations.
+        pending_deliveries, failed_deliveries: webhook deliveries still to be tried, and failed ones not yet deleted.
     """
 
     waiting: Mapping[Priority, Backlog]
@@ -52,7 +52,7 @@ class Gauges:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSeen:
-    """A worker by its last sign of life; `model` is its name and version. `is_alive`: it polled lately."""
+    """A worker by its last heartbeat; `model` is name and version. `is_alive`: it polled lately."""
 
     name: str
     queues: tuple[str, ...]
@@ -65,35 +65,35 @@ class WorkerSeen:
 
 
 def list_workers(session: Session, now: datetime) -> list[WorkerSeen]:
-    """All that are not forgotten yet, the living first."""
+    """Return all workers that have a heartbeat, live ones first."""
     rows = session.execute(
         select(tables.WorkerHeartbeat, tables.Model.name, tables.Model.version).join(
             tables.Model, tables.Model.weights_sha256 == tables.WorkerHeartbeat.model_sha256
         )
     )
-    since = queries.alive_since(now)
-    found = [
+    since = worker_queries.alive_since(now)
+    workers = [
         WorkerSeen(
             row.worker, tuple(row.queues.split(",")), row.device, f"{name} {version}", row.golden, row.started_at,
             row.polled_at, row.polled_at > since,
         )
         for row, name, version in rows
     ]  # fmt: skip
-    return sorted(found, key=lambda worker: (not worker.is_alive, worker.name))
+    return sorted(workers, key=lambda worker: (not worker.is_alive, worker.name))
 
 
 def read_gauges(session: Session, now: datetime) -> Gauges:
-    """All of them; each statement reads what waits, runs or ended lately by its index."""
-    ended = queries.ended_lately(session, now)
-    serving = queries.live_queues(session, now)
+    """Return all gauges; each statement reads queued, running or lately ended rows through an index."""
+    ended = queue_queries.ended_lately(session, now)
+    serving = worker_queries.live_queues(session, now)
     return Gauges(
         waiting={priority: _waiting(session, priority, now) for priority in Priority},
         running=_running(session),
-        finished_per_s=queries.finish_rate(session, now),
+        finished_per_s=queue_queries.finish_rate(session, now),
         ended_per_s={end: _per_s(n for state, _, n in ended if state == end) for end in JobState if end.is_terminal},
         failed_per_s={code: _per_s([n]) for state, code, n in ended if state == JobState.FAILED and code},
         queue_workers={queue: serving.get(queue, 0) for queue in (*Priority, EXPLAIN_QUEUE)},
-        workers=queries.count_live_workers(session, now),
+        workers=worker_queries.count_live_workers(session, now),
         explainers=explanation_queries.count_live_explainers(session, now),
         explanations=_explanations(session),
         pending_deliveries=webhook_queries.count_deliveries(session, DeliveryState.PENDING),
@@ -102,20 +102,20 @@ def read_gauges(session: Session, now: datetime) -> Gauges:
 
 
 def _per_s(counts: Iterable[int]) -> float:
-    return sum(counts) / queries.RATE_WINDOW_S
+    return sum(counts) / queue_queries.RATE_WINDOW_S
 
 
 def _waiting(session: Session, priority: Priority, now: datetime) -> Backlog:
-    """A job's id tells when it was made; the lowest is the oldest."""
-    queued = (tables.Job.state == JobState.QUEUED) & (tables.Job.priority == priority.rank) & tables.OF_ALL_TENANTS
+    """Return the backlog of one class; a job id begins with its time, so the lowest id is the oldest film."""
+    queued = (tables.Job.state == JobState.QUEUED) & (tables.Job.priority == priority.rank) & tables.USES_DUE_INDEX
     films, first = session.execute(select(func.count(), func.min(tables.Job.id)).where(queued)).one()
     return Backlog(films, max(0.0, (now - made_at(first)).total_seconds()) if first else 0.0)
 
 
 def _running(session: Session) -> int:
-    """Counted by their leases."""
-    held = select(func.count()).where(tables.Job.state == JobState.RUNNING, tables.Job.lease_until.is_not(None))
-    return session.scalar(held) or 0
+    """Return the number of running films, counted through the index on leases."""
+    running = select(func.count()).where(tables.Job.state == JobState.RUNNING, tables.Job.lease_until.is_not(None))
+    return session.scalar(running) or 0
 
 
 def _explanations(session: Session) -> int:

@@ -8,14 +8,14 @@ from typing import Any, Final
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 MOST_IDLE: Final = 16
-"""More are closed when they come back. A process has fewer threads that speak to the database."""
+"""Connections returned beyond this are closed. A process has fewer threads that use the database."""
 
 
 class IdleStack(Pool):
-    """Gives the connection that came back last, or a new one; nobody waits.
+    """A pool that hands out the connection returned last, or opens a new one; no thread waits.
 
-    A connection may be used by one thread after another, never by two at once. `deque` keeps its ends whole without a
-    lock. As with every pool, no connection is carried over a fork: each process builds a database of its own.
+    A connection may be used by one thread after another, never by two at once. `deque.pop` and `append` are atomic
+    without a lock. As with every pool, no connection survives a fork: each process builds a database of its own.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # Any: handed on to SQLAlchemy's pool
@@ -35,7 +35,7 @@ class IdleStack(Pool):
             record.close()
 
     def recreate(self) -> IdleStack:
-        """A new, empty one of the same kind."""
+        """Return a new, empty pool with the same options."""
         return IdleStack(
             self._creator, recycle=self._recycle, echo=self.echo, logging_name=self._orig_logging_name,
             reset_on_return=self._reset_on_return, pre_ping=self._pre_ping, _dispatch=self.dispatch,
@@ -43,10 +43,10 @@ class IdleStack(Pool):
         )  # fmt: skip
 
     def dispose(self) -> None:
-        """Close what is idle; what is in use is closed when it comes back to nobody."""
+        """Close the idle connections; those in use are closed once they are returned and dropped."""
         while self._idle:
             self._idle.pop().close()
 
     def status(self) -> str:
-        """For logs."""
+        """Return the number of idle connections, for logs."""
         return f"{len(self._idle)} idle"

@@ -1,4 +1,4 @@
-"""How a row of the jobs' queries reads as the API's job. Asks nothing; called by `queries` alone."""
+"""Conversion of rows of the jobs' queries to the API's jobs. Reads no database; called by `queries` alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ JobRow = Row[*tuple[Any, ...]]  # Any: of `queries`, each column of its own type
 
 
 def to_wire(job: JobRow, position: int | None) -> wire.Job:
-    """The job, with its result if it has one; `position` is how many films are ahead of it, where that is known."""
+    """Return the job, with its result if it has one; `position` is the number of films ahead of it, where known."""
     has_result = job.verdict is not None
     has_failed = job.state == JobState.FAILED
     return wire.Job(

@@ -1,9 +1,9 @@
 """All changes of a job's state, each with its audit event in the same transaction. Nothing else may change a state.
 
 `with changing(database) as jobs:` is one short transaction at one database time. Its events are chained when the
-block ends, so that the chain's head, which orders all writers, is the last row locked; films are locked by their ids'
-order, or passed over where another has them: no two writers can wait for each other. Writes are fenced: a running job
-is changed only by the attempt that owns it. Reading is in `queries`, the end of rows in `deletions`.
+block ends, so that the chain's head, which orders all writers, is the last row locked; jobs are locked in the order of
+their ids, or skipped where another transaction locks them, so that no two writers deadlock. Writes are fenced: a
+running job is changed only by the attempt that owns it. Reading is in `queries`, deletion in `deletions`.
 """
 
 from __future__ import annotations
@@ -15,26 +15,28 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
 
-from shared.db import batches, line
+from shared.db import batches, claim_order
+from shared.db.claim_order import Claimant
 from shared.db.engine import Database
 from shared.db.leases import NO_LEASE, POISONED, Claim, Finding, LeasedChanges, most_attempts
-from shared.db.line import Claimant
 from shared.db.queries import missing
-from shared.db.tables import Job, Result, Tenant, is_still, table_of
+from shared.db.tables import Job, Result, Tenant, has_state_unindexed, table_of
 from shared.domain import TRANSITIONS, FilmFacts, JobState, Priority
 from shared.errors import IllegalTransition, JobNotFound
 
 CANCEL_STEP = 200
-"""Films of a batch that are cancelled in one transaction."""
+"""Films of a batch cancelled in one transaction."""
 
 POISONED_DETAIL = "Every attempt on this film ended without an answer; it will not be tried again."
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A film that is stored and about to be accepted; after `expires_in_s` it need not start any more.
+    """A stored film that is to be accepted as a job.
 
-    `role` is what the key of `owner` was then; it is recorded, and kept nowhere else.
+    Attributes:
+        expires_in_s: after this time the job expires unless an attempt has started.
+        role: the role of the owner's key at that time; recorded in the audit event only.
     """
 
     id: str
@@ -73,35 +75,35 @@ def change_together(database: Database, write: Callable[[JobChanges], None]) -> 
 
 
 class JobChanges(LeasedChanges[Connection]):
-    """The job's state machine over one open transaction; see `JobState` for the picture."""
+    """The state machine of jobs over one open transaction; `JobState` draws it."""
 
     table = Job
     job_id = table_of(Job).c.id
 
     def insert_queued(self, new: NewJob) -> None:
-        """Accept: the row and the 'accepted' event. The film is already durable."""
+        """Accept a film: insert the row and record 'accepted'. The caller has stored the film durably."""
         self._insert(new, state=JobState.QUEUED)
 
     def insert_answered(self, new: NewJob, from_job: str) -> None:
-        """Accept a film whose answer is stored, and answer it with a copy of that result: no queue, no attempt.
+        """Accept a film as succeeded, with a copy of a stored result: no queue, no attempt.
 
         Raises:
             JobNotFound: `from_job` is no job of this tenant with a result; nothing was written.
         """
-        theirs = (Job.id == from_job) & (Job.tenant == new.tenant) & (Job.state == JobState.SUCCEEDED)
+        is_source = (Job.id == from_job) & (Job.tenant == new.tenant) & (Job.state == JobState.SUCCEEDED)
         columns = [column for column in Result.__table__.columns if column.name not in _OF_ITS_JOB]
-        found = self.sql.execute(select(*columns).join(Job, Job.id == Result.job_id).where(theirs)).first()
-        if found is None:
+        row = self.sql.execute(select(*columns).join(Job, Job.id == Result.job_id).where(is_source)).first()
+        if row is None:
             raise JobNotFound("There is no job with a result to answer from.")
-        copied = dict(found._mapping)  # noqa: SLF001  SQLAlchemy's public name for it
+        copied = dict(row._mapping)  # noqa: SLF001  SQLAlchemy's public name for it
         self._insert(new, state=JobState.SUCCEEDED, finished_at=self.now)
         own = {"job_id": new.id, "attempt": 0, "created_at": self.now}
         self.sql.execute(insert(table_of(Result)), [{**copied, **own}])
         self.record(new.tenant, "system", "succeeded", new.id, attempt=0, from_job=from_job,
-                     **{name: copied[name] for name in _TOLD_OF_A_COPY})  # fmt: skip
+                     **{name: copied[name] for name in _RECORDED_OF_A_COPY})  # fmt: skip
 
     def insert_again(self, new: NewJob, of: str) -> None:
-        """Accept the film of another job once more, for a worker to answer. Its file is a copy of its own.
+        """Accept the film of another job again, for a worker to answer; the new job has its own copy of the file.
 
         Raises:
             JobNotFound: `of` is no job of this tenant, or was deleted (`JobDeleted`); nothing was written.
@@ -123,22 +125,22 @@ class JobChanges(LeasedChanges[Connection]):
             "batch_id": new.batch_id,
         }  # fmt: skip
         self.sql.execute(insert(table_of(Job)), [{**values, **columns}])
-        belongs = {"batch_id": new.batch_id, "again_of": again_of, "role": new.role}
-        told = {name: value for name, value in belongs.items() if value is not None}
-        self.record(new.tenant, f"key:{new.owner}", "accepted", new.id, **told,
+        optional = {"batch_id": new.batch_id, "again_of": again_of, "role": new.role}
+        present = {name: value for name, value in optional.items() if value is not None}
+        self.record(new.tenant, f"key:{new.owner}", "accepted", new.id, **present,
                      input_sha256=facts.input_sha256, pixels_sha256=facts.pixels_sha256,
                      priority=new.priority.value, request_id=new.request_id)  # fmt: skip
 
     def claim(self, who: Claimant, *, aged_first: bool = False) -> list[Claim]:
-        """Take the films that are next, see `line`: one batch, each with a lease.
+        """Lease one batch of films in the order of `claim_order`.
 
         Args:
-            aged_first: begin with what has waited too long in a less urgent class.
+            aged_first: begin with films that have waited too long in a less urgent class.
 
         Returns:
-            Up to `who.limit` claims; empty where nothing is due.
+            Up to `who.limit` claims; none where no film is due.
         """
-        films = line.pick(self.sql, who, self.now, aged_first=aged_first)
+        films = claim_order.pick(self.sql, who, self.now, aged_first=aged_first)
         if not films:
             return []
         until = self.now + timedelta(seconds=who.lease_s)
@@ -151,21 +153,21 @@ class JobChanges(LeasedChanges[Connection]):
         return claims
 
     def lock(self, job_ids: Sequence[str]) -> None:
-        """Lock these first, by their ids' order, where the transaction will change them in another."""
+        """Lock these jobs by their ids' order; called first by a transaction that changes them in another order."""
         self.sql.execute(select(Job.id).where(Job.id.in_(job_ids)).order_by(Job.id).with_for_update()).all()
 
-    def finish(self, worker: str, found: Sequence[tuple[Claim, Finding]]) -> list[Claim]:
+    def finish(self, worker: str, findings: Sequence[tuple[Claim, Finding]]) -> list[Claim]:
         """Running to succeeded, each with its result: as many statements for a batch as for one film.
 
         Returns:
-            The claims that are lost, since another attempt owns the job or it was cancelled; nothing was written of
+            The claims that are lost, since another attempt owns the job or it was cancelled; nothing was written for
             these.
         """
-        if not found:
+        if not findings:
             return []
-        fences = [(held.id, held.attempt) for held, _ in found]
+        fences = [(held.id, held.attempt) for held, _ in findings]
         owned = set(self.sql.scalars(_FINISH, {"fences": fences, "now": self.now}))
-        kept = [(held, finding) for held, finding in found if held.id in owned]
+        kept = [(held, finding) for held, finding in findings if held.id in owned]
         fixed = {"worker": worker, "created_at": self.now}
         rows = [
             {"job_id": held.id, "tenant": held.tenant, "attempt": held.attempt, **fixed, **finding.columns}
@@ -176,7 +178,7 @@ class JobChanges(LeasedChanges[Connection]):
         for held, finding in kept:
             self.record(held.tenant, f"worker:{worker}", "succeeded", held.id,
                          attempt=held.attempt, **finding.audit_facts)  # fmt: skip
-        return [held for held, _ in found if held.id not in owned]
+        return [held for held, _ in findings if held.id not in owned]
 
     def fail(self, held: Claim, actor: str, code: str, detail: str) -> None:
         """Running to failed, for good.
@@ -184,7 +186,7 @@ class JobChanges(LeasedChanges[Connection]):
         Raises:
             LeaseLost: another attempt owns the job, or it was cancelled.
         """
-        self._leave_running(held, JobState.FAILED, finished_at=self.now, error_code=code, error_detail=detail)
+        self.leave_running(held, state=JobState.FAILED, finished_at=self.now, error_code=code, error_detail=detail)
         self.record(held.tenant, actor, "failed", held.id, attempt=held.attempt, error_code=code)
 
     def retry(self, held: Claim, actor: str, code: str, delay_s: float, *, is_ours: bool = False) -> JobState:
@@ -201,12 +203,12 @@ class JobChanges(LeasedChanges[Connection]):
             self.fail(held, actor, POISONED, POISONED_DETAIL)
             return JobState.FAILED
         due = self.now + timedelta(seconds=delay_s)
-        self._leave_running(held, JobState.QUEUED, not_before=due, max_attempts=most)
+        self.leave_running(held, state=JobState.QUEUED, not_before=due, max_attempts=most)
         self.record(held.tenant, actor, "requeued", held.id, attempt=held.attempt, error_code=code)
         return JobState.QUEUED
 
     def requeue_expired(self, limit: int = 100) -> list[tuple[str, JobState]]:
-        """Give back the films of workers that died: running and lease over to queued, or to failed.
+        """Requeue films whose worker died: running with an expired lease to queued, or to failed.
 
         Returns:
             (job id, new state) of each job changed.
@@ -231,7 +233,7 @@ class JobChanges(LeasedChanges[Connection]):
         )
         rows = self.sql.execute(
             update(Job)
-            .where(Job.id.in_(select(due.c.id)), is_still(JobState.QUEUED))
+            .where(Job.id.in_(select(due.c.id)), has_state_unindexed(JobState.QUEUED))
             .values(state=JobState.EXPIRED, finished_at=self.now)
             .returning(Job.id, Job.tenant)
         ).all()
@@ -246,16 +248,16 @@ class JobChanges(LeasedChanges[Connection]):
             JobNotFound: not a job of this tenant.
             IllegalTransition: it ended otherwise.
         """
-        mine = (Job.id == job_id) & (Job.tenant == tenant)
-        found = self.sql.scalar(select(Job.state).where(mine).with_for_update())
-        if found is None:
+        is_job = (Job.id == job_id) & (Job.tenant == tenant)
+        stored_state = self.sql.scalar(select(Job.state).where(is_job).with_for_update())
+        if stored_state is None:
             raise missing(self.sql, tenant, job_id)
-        state = JobState(found)
+        state = JobState(stored_state)
         if state is JobState.CANCELLED:
             return state
         if JobState.CANCELLED not in TRANSITIONS[state]:
             raise IllegalTransition(f"The job has already {state.value}.")
-        self.change(mine, state=JobState.CANCELLED, finished_at=self.now, **NO_LEASE)
+        self.change(is_job, state=JobState.CANCELLED, finished_at=self.now, **NO_LEASE)
         self.record(tenant, actor, "cancelled", job_id)
         return JobState.CANCELLED
 
@@ -263,7 +265,7 @@ class JobChanges(LeasedChanges[Connection]):
         """Queued or running to cancelled: the first `CANCEL_STEP` films of a batch whose ids come after `after`.
 
         Returns:
-            Their ids in order; fewer than `CANCEL_STEP` where none is left behind them.
+            The ids of the cancelled films in order; fewer than `CANCEL_STEP` means that no later one is left.
         """
         rest = (
             select(Job.id)
@@ -288,7 +290,7 @@ class JobChanges(LeasedChanges[Connection]):
     def mark_rung(
         self, silent_s: float, limit: int, heard: Sequence[Priority] = tuple(Priority)
     ) -> list[tuple[str, Priority]]:
-        """Due films of the classes `heard` that had no ring for `silent_s`, now marked as rung.
+        """Mark due films of the classes `heard` that had no ring for `silent_s` as rung.
 
         Returns:
             (job id, class) of at most `limit` films, the longest unrung first.
@@ -296,7 +298,7 @@ class JobChanges(LeasedChanges[Connection]):
         silent = self.silent(silent_s, limit, Job.priority.in_([priority.rank for priority in heard]))
         rows = self.sql.execute(
             update(Job)
-            .where(Job.id.in_(select(silent.c.id)), is_still(JobState.QUEUED))
+            .where(Job.id.in_(select(silent.c.id)), has_state_unindexed(JobState.QUEUED))
             .values(last_rung_at=self.now)
             .returning(Job.id, Job.priority)
         )
@@ -306,20 +308,15 @@ class JobChanges(LeasedChanges[Connection]):
         return None if seconds is None else self.now + timedelta(seconds=seconds)
 
     def _note_served(self, tenants: set[str]) -> None:
-        """Their turn was now. One by one in order, so that two claims cannot wait for each other."""
+        """Set `served_at` of these tenants. One by one in order, so that two claims cannot deadlock."""
         for tenant in sorted(tenants):
             self.sql.execute(_SERVE, {"served": tenant, "now": self.now})
 
-    def _leave_running(self, held: Claim, to: JobState, **values: object) -> None:
-        if to not in TRANSITIONS[JobState.RUNNING]:
-            raise IllegalTransition(f"A running job cannot become {to.value}.")
-        self.leave_running(held, state=to, **values)
-
 
 _OF_ITS_JOB = ("job_id", "attempt", "created_at")
-"""Columns of a result that a copy has of its own; device, worker and code version stay those of who answered."""
+"""Columns of a result that a copy does not share; device, worker and code version stay those of the answer."""
 
-_TOLD_OF_A_COPY = (
+_RECORDED_OF_A_COPY = (
     "model_sha256", "verdict", "probabilities", "other_probability", "prediction_set", "reasons", "saliency_sha256",
 )  # fmt: skip
 
@@ -327,11 +324,11 @@ _OPEN = tuple(state for state in JobState if JobState.CANCELLED in TRANSITIONS[s
 """The states in which a job may be cancelled."""
 
 
-# Statements with bound parameters, put together once: see `line`.
+# Statements with bound parameters, built once: see `claim_order`.
 
 _CLAIM = (
     update(Job)
-    .where(Job.id.in_(bindparam("films", expanding=True)), is_still(JobState.QUEUED))
+    .where(Job.id.in_(bindparam("films", expanding=True)), has_state_unindexed(JobState.QUEUED))
     .values(
         state=JobState.RUNNING,
         attempt=Job.attempt + 1,
@@ -350,7 +347,7 @@ _OURS = (
     .with_for_update()
     .cte("ours")
 )
-"""Locked in the order in which `renew` locks them: in another one the two could wait for each other."""
+"""Locked in the order in which `renew` locks them, so that the two cannot deadlock."""
 
 _FINISH = (
     update(Job)

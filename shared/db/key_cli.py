@@ -30,9 +30,9 @@ def make(
 def list_keys() -> None:
     """Print all keys by their ids: tenant, role, when made, when revoked. No secret is kept that could be shown."""
     with open_database(load_settings()) as database, database.read() as session:
-        for found in keys.list_keys(session):
-            until = f"revoked {found.revoked_at:%Y-%m-%d %H:%M}" if found.revoked_at else "valid"
-            typer.echo(f"{found.id}  {found.tenant}  {found.role}  made {found.created_at:%Y-%m-%d %H:%M}  {until}")
+        for row in keys.list_keys(session):
+            until = f"revoked {row.revoked_at:%Y-%m-%d %H:%M}" if row.revoked_at else "valid"
+            typer.echo(f"{row.id}  {row.tenant}  {row.role}  made {row.created_at:%Y-%m-%d %H:%M}  {until}")
 
 
 @key.command()
@@ -42,10 +42,10 @@ def revoke(
     """End a key for good, with the browser sessions and links that came of it. Films and webhooks of it stay."""
     with open_database(load_settings()) as database, database.begin() as session:
         of_tenant = keys.revoke_key(session, key_id, database.now(session))
-        told = [hook.url for hook in webhook_queries.list_webhooks(session, of_tenant).webhooks]
+        urls = [hook.url for hook in webhook_queries.list_webhooks(session, of_tenant).webhooks]
     typer.echo(f"{key_id} is revoked")
-    if told:
-        hosts = ", ".join(sorted({str(urlsplit(url).hostname) for url in told}))
+    if urls:
+        hosts = ", ".join(sorted({str(urlsplit(url).hostname) for url in urls}))
         typer.echo(f"'{of_tenant}' goes on telling its webhooks, whoever made them, of jobs that end: {hosts}")
 
 

@@ -1,4 +1,4 @@
-"""Tenants, their API keys and one-time login links: a key is made once, stored as SHA-256, and has tenant and role."""
+"""Tenants, their API keys and one-time login links. A key belongs to one tenant and is stored as a SHA-256."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from shared.rights import Right, has_right
 KEY_FORM = re.compile(r"pf_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 LINK_LIFE = timedelta(hours=1)
 TENANT_FORM = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-"""A tenant's name is a folder of films and an audit stream as well."""
+"""Restrictive since the name is also that of a folder of films and of an audit stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking: a key, its tenant and its role."""
+    """The caller: a key, its tenant and its role."""
 
     key_id: str
     tenant: str
     role: str
 
     def may(self, right: Right) -> bool:
-        """Whether its role has this right."""
+        """Return whether the role has this right."""
         return has_right(self.role, right)
 
 
@@ -43,7 +43,7 @@ def make_tenant(session: Session, name: str, now: datetime) -> None:
 
     Raises:
         InvalidRequest: the name is not of `TENANT_FORM`.
-        Conflict: there is one of that name.
+        Conflict: a tenant of that name exists.
     """
     if not TENANT_FORM.fullmatch(name):
         raise InvalidRequest(f"'{name}' cannot be a tenant: up to 63 of a-z, 0-9 and '-', the first no '-'.")
@@ -55,12 +55,12 @@ def make_tenant(session: Session, name: str, now: datetime) -> None:
 
 
 def list_tenants(session: Session) -> Sequence[str]:
-    """Their names, sorted."""
+    """Return the names of all tenants, sorted."""
     return session.scalars(select(Tenant.id).order_by(Tenant.id)).all()
 
 
 def make_key(session: Session, tenant: str, role: str, now: datetime) -> str:
-    """Make a key and return it: the only time it is seen. 32 random bytes behind an id of 12 hexadecimal digits.
+    """Make a key and return it; it cannot be read later. 32 random bytes behind an id of 12 hexadecimal digits.
 
     Raises:
         NotFound: no such tenant.
@@ -75,15 +75,15 @@ def make_key(session: Session, tenant: str, role: str, now: datetime) -> str:
 
 
 def list_keys(session: Session) -> Sequence[ApiKey]:
-    """All of them, by tenant, the oldest first."""
+    """Return all keys, by tenant, the oldest first."""
     return session.scalars(select(ApiKey).order_by(ApiKey.tenant, ApiKey.created_at, ApiKey.id)).all()
 
 
 def revoke_key(session: Session, key_id: str, now: datetime) -> str:
-    """End a key for good, and the links into the pages that were made for it.
+    """Revoke a key for good, and delete its login links.
 
     Returns:
-        Its tenant.
+        The key's tenant.
 
     Raises:
         NotFound: no such key.
@@ -101,7 +101,7 @@ def revoke_key(session: Session, key_id: str, now: datetime) -> str:
 
 
 def get_principal(sql: Sql, key: str) -> Principal:
-    """Whose key this is.
+    """Return the principal of a key.
 
     Raises:
         NotAllowed: malformed, unknown or revoked: one answer for all three.
@@ -114,7 +114,7 @@ def get_principal(sql: Sql, key: str) -> Principal:
 
 
 def get_principal_by_id(sql: Sql, key_id: str) -> Principal:
-    """The principal of a browser session, or of a link that is to be made.
+    """Return the principal of a key by its id, for a browser session or a login link.
 
     Raises:
         NotAllowed: there is no such key, or it was revoked.
@@ -126,7 +126,7 @@ def get_principal_by_id(sql: Sql, key_id: str) -> Principal:
 
 
 def make_link(session: Session, key_id: str, now: datetime) -> str:
-    """Make a one-time token for the pages; it lives for `LINK_LIFE`."""
+    """Make and return a one-time login token; it is valid for `LINK_LIFE`."""
     token = secrets.token_urlsafe(24)
     session.execute(delete(LoginLink).where(LoginLink.expires_at < now))
     row = {"token_sha256": _digest(token), "key_id": key_id, "expires_at": now + LINK_LIFE}
@@ -135,7 +135,7 @@ def make_link(session: Session, key_id: str, now: datetime) -> str:
 
 
 def use_link(session: Session, token: str, now: datetime) -> Principal:
-    """Use a token up.
+    """Consume a login token and return its principal.
 
     Raises:
         NotAllowed: unknown, used before or too old.

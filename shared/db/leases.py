@@ -1,7 +1,7 @@
-"""What the changes of jobs and those of explanations share: leases, fences, and the events of one transaction.
+"""The base of the changes of jobs and of explanations: leases, fences, and the events of one transaction.
 
-A running row belongs to one attempt, until its lease is over: whatever changes it names that attempt, so what a worker
-that was given up writes later hits nothing. Called by `jobs` and `explanations`, which alone change a state.
+A running row belongs to one attempt until its lease is over. Each write is fenced by the attempt, so a late write of a
+worker whose lease was given to another changes no row. Called by `jobs` and `explanations`, which alone change a state.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ POISONED: Final = "poisoned"
 """The error code where all attempts ended without an answer."""
 
 MOST_ATTEMPTS: Final = 30
-"""Attempts after which even faults of the service's own count: for a film 12.5 minutes of pauses on average."""
+"""The limit of attempts given back for faults of the service: for a film 12.5 minutes of pauses on average."""
 
 NO_LEASE: Final[Mapping[str, None]] = MappingProxyType({"lease_owner": None, "lease_until": None})
 
@@ -37,7 +37,7 @@ Leased = type[Job] | type[Explanation]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A row that this worker holds; `attempt` is the token its writes are fenced by. `request_id` is for the log."""
+    """A leased row; `attempt` is the token that fences the worker's writes. `request_id` is for the log."""
 
     id: str
     tenant: str
@@ -48,14 +48,17 @@ class Claim:
 
 
 def most_attempts(held: Claim, *, is_ours: bool) -> int:
-    """How many attempts it may have: a fault of the service's own gives this one back, up to `MOST_ATTEMPTS`."""
+    """Return the number of attempts allowed after this one failed.
+
+    A fault of the service (`is_ours`) gives the attempt back, up to `MOST_ATTEMPTS`.
+    """
     is_given_back = is_ours and held.max_attempts < MOST_ATTEMPTS
     return held.max_attempts + 1 if is_given_back else held.max_attempts
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The columns of what an attempt found, and the facts its audit event records."""
+    """The outcome of an attempt: the columns to write, and the facts that its audit event records."""
 
     columns: Mapping[str, object]
     audit_facts: Mapping[str, object]
@@ -65,8 +68,8 @@ class LeasedChanges(Generic[AnySql]):
     """Changes of one table's leased rows over one open transaction, at one database time.
 
     Attributes:
-        table: whose rows are leased.
-        job_id: the column that names its job; events are recorded of that.
+        table: the class whose rows are leased.
+        job_id: the column of the row's job, the subject of its events.
         is_for_commit: True once only the COMMIT is left: if that fails, the changes may have been committed or not.
     """
 
@@ -80,17 +83,17 @@ class LeasedChanges(Generic[AnySql]):
         self._events: dict[str, list[audit.Event]] = defaultdict(list)
 
     def record(self, tenant: str, actor: str, action: str, job_id: str, **facts: object) -> None:
-        """An audit event of this transaction."""
+        """Record an audit event, to be chained at the end of this transaction."""
         self._events[tenant].append(audit.Event(actor, action, job_id, facts))
 
     def chain_events(self) -> None:
-        """Append what was recorded, stream by stream in a fixed order; called once, last."""
+        """Append the recorded events, stream by stream in a fixed order; called once, last."""
         for tenant in sorted(self._events):
             audit.append(self.sql, tenant, self._events[tenant], self.now)
         self.is_for_commit = True
 
     def renew(self, claims: Sequence[Claim], lease_s: float) -> list[Claim]:
-        """Extend the leases that are still ours; the others were cancelled or given to another attempt.
+        """Extend leases and return the claims still held; the others were cancelled or belong to another attempt.
 
         Rows are locked by their ids' order, as `jobs.finish` locks them.
         """
@@ -103,21 +106,21 @@ class LeasedChanges(Generic[AnySql]):
         return [held for held in claims if held.id in kept]
 
     def fence(self, held: Claim) -> ColumnElement[bool]:
-        """The row, as long as it is this attempt's."""
+        """Return the condition that the row belongs to this attempt."""
         table = self.table
         return (table.id == held.id) & (table.attempt == held.attempt) & (table.state == RUNNING)
 
     def change(self, condition: ColumnElement[bool], **values: object) -> str | None:
-        """Set columns of the row that fits; returns its job's id, None where none does."""
+        """Set columns of the row that meets the condition; returns the id of its job, or None without such a row."""
         changed = update(self.table).where(condition).values(**values).returning(self.job_id)
         job_id: str | None = self.sql.execute(changed).scalar()
         return job_id
 
     def leave_running(self, held: Claim, **values: object) -> str:
-        """Out of the lease, with these columns set; returns the job's id.
+        """End the lease with these columns set, `state` among them; returns the id of the row's job.
 
         Raises:
-            LeaseLost: the row is no longer this attempt's.
+            LeaseLost: the row no longer belongs to this attempt.
         """
         job_id = self.change(self.fence(held), **NO_LEASE, **values)
         if job_id is None:
@@ -125,11 +128,11 @@ class LeasedChanges(Generic[AnySql]):
         return job_id
 
     def lapsed(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-        """The rows whose lease is over: their workers died."""
+        """Return the conditions of rows whose lease is over, since their worker died."""
         return self.table.state == RUNNING, self.table.lease_until < self.now
 
     def silent(self, silent_s: float, limit: int, *which: ColumnElement[bool]) -> CTE:
-        """Ids of at most `limit` due rows that had no ring for `silent_s`, the longest unrung first, locked."""
+        """Select and lock the ids of up to `limit` due rows without a ring for `silent_s`, the longest unrung first."""
         table, before = self.table, self.now - timedelta(seconds=silent_s)
         return (
             select(table.id)

@@ -1,4 +1,4 @@
-"""Named turns with a time limit: one sweeper at a time, on both databases by the same row."""
+"""Named locks with a time limit, as rows: one sweeper at a time, on both databases."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from shared.db.tables import Lock
 
 
 def is_free(sql: Sql, name: str, owner: str, now: datetime) -> bool:
-    """A read: could `owner` take the turn now? Spares idle processes the write lock."""
+    """Return whether `owner` could take the lock now: a read, so that idle processes take no write lock."""
     row = sql.execute(select(Lock.owner, Lock.until).where(Lock.name == name)).first()
     return row is None or row.owner == owner or row.until < now
 
 
 def take(sql: Sql, name: str, owner: str, hold: timedelta, now: datetime) -> bool:
-    """Take or keep the turn until now + `hold`; False where another owner has it."""
+    """Take or extend the lock until now + `hold`; returns False where another owner has it."""
     dialect = sqlite if dialect_of(sql) == "sqlite" else postgresql
     values = {"name": name, "owner": owner, "until": now}
     sql.execute(dialect.insert(Lock).values(values).on_conflict_do_nothing())
-    mine_or_over = (Lock.name == name) & ((Lock.owner == owner) | (Lock.until <= now))
-    taken = sql.execute(update(Lock).where(mine_or_over).values(owner=owner, until=now + hold).returning(Lock.name))
+    is_available = (Lock.name == name) & ((Lock.owner == owner) | (Lock.until <= now))
+    taken = sql.execute(update(Lock).where(is_available).values(owner=owner, until=now + hold).returning(Lock.name))
     return taken.first() is not None

@@ -1,4 +1,4 @@
-"""Bring the database to the schema of this build, or back; `schema` says where it is."""
+"""Migration of the database to the schema of this build, or back; `schema` reads the current revision."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.errors import Conflict, DatabaseDown
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
-    """Alembic's settings; the scripts are found as a package, from a checkout and from a wheel alike."""
+    """Return Alembic's settings; the scripts are located as a package, in a checkout and in a wheel alike."""
     config = Config()
     config.set_main_option("script_location", "migrations:")
     if connection is not None:
@@ -26,8 +26,8 @@ def upgrade(database: Database, revision: str = "head") -> None:
     """Migrate up to `revision`; several processes may call it at once.
 
     Raises:
-        DatabaseDown: it cannot be reached, or another session holds what has to be changed; nothing was changed.
-        Conflict: it is at a revision that this build does not know; nothing was changed.
+        DatabaseDown: it cannot be reached, or another session locks a table to be changed; nothing was changed.
+        Conflict: its revision is unknown to this build; nothing was changed.
     """
     try:
         with database.engine.begin() as connection:

@@ -1,4 +1,4 @@
-"""What is known of the models that workers registered. Changes nothing."""
+"""The read side of models that workers registered: the newest, and the manifest of each. Changes nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.manifest import ModelManifest
 from shared.model_report import ModelReport
 
 LAST_MODELS: Final = 10
-"""So many are looked at for one that this build can read."""
+"""The number of models, from the newest, that are searched for one that this build can read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class KnownModel:
     report: ModelReport | None
 
 
-def newest_model(session: Session) -> KnownModel | None:
-    """The model that a worker registered last, of those whose manifest this build can read; none where there is none.
+def find_newest_model(session: Session) -> KnownModel | None:
+    """Return the model registered last of those whose manifest this build can read; None where there is none.
 
     During a rolling upgrade one of a newer build may be there already.
     """
@@ -44,7 +44,7 @@ def newest_model(session: Session) -> KnownModel | None:
 
 
 def find_manifest(sql: Sql, weights_sha256: str) -> ModelManifest | None:
-    """That of a registered model; None where it is of another build's form."""
+    """Return the manifest of a registered model; None where it is unknown or of another build's form."""
     stored = sql.scalar(select(Model.manifest).where(Model.weights_sha256 == weights_sha256))
     return _read_manifest(stored)
 

@@ -1,7 +1,7 @@
-"""PostgreSQL connections that wait for an answer so long and no longer.
+"""PostgreSQL connections with a timeout for each answer.
 
-A server that is frozen, or whose disk is, still takes our bytes: TCP sees nothing wrong, and its own time limits stand
-still with it.
+A frozen server, or one whose disk is frozen, still accepts bytes: TCP detects nothing, and the server's own timeouts
+do not fire.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shared.errors import InvalidRequest
 T = TypeVar("T")
 
 ANSWER_S: Final = 20.0
-"""Longer than any statement of ours may take by the server's clock, see `engine.STATEMENT_TIMEOUT_MS`."""
+"""Longer than the server's own limit for a statement, `engine.STATEMENT_TIMEOUT_MS`."""
 
 SILENT: Final = "the server has not answered in time"
 INTERVAL_S: Final = 0.1
@@ -30,15 +30,15 @@ ESCAPED: Final = "in a password write '?' as %3F, '@' as %40 and '/' as %2F."
 
 
 class BoundedConnection(psycopg.Connection[Any]):  # Any: rows of whatever form
-    """Closed where the server leaves it without an answer for `limit_s` seconds; None waits for good."""
+    """A connection that is closed after `limit_s` seconds without an answer; with None it waits for ever."""
 
     limit_s: float | None = ANSWER_S
 
     def wait(self, gen: PQGen[T], interval: float = INTERVAL_S, timeout: float | None = None) -> T:
-        """As the base, which all that is asked of the server goes through.
+        """Wait for the server, as the base class does for every request, for at most `limit_s` seconds.
 
         Raises:
-            OperationalError: the time is over.
+            OperationalError: the server has not answered in time.
         """
         if timeout is not None:
             return super().wait(gen, interval, timeout)
@@ -50,16 +50,16 @@ class BoundedConnection(psycopg.Connection[Any]):  # Any: rows of whatever form
 
 
 def bound(engine: Engine) -> None:
-    """Let every connection of a pool be such a one; a limit that was lifted is back for who has it next."""
+    """Make every connection of a pool a `BoundedConnection`; a lifted limit is restored when one is returned."""
     event.listen(engine, "do_connect", _connect)
     event.listen(engine, "checkin", _restore)
 
 
 def check_parameters(url: URL) -> None:
-    """Raise where a URL has a parameter that no connection would take, or one more than once.
+    """Check that the URL's parameters are known to PostgreSQL, each once.
 
     Raises:
-        InvalidRequest: it names the parameter, unless that may be a part of the password.
+        InvalidRequest: with the parameter's name, unless that may be a part of the password.
     """
     known = {option.keyword.decode() for option in Conninfo.get_defaults()}
     for name, value in sorted(url.query.items()):

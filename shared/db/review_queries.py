@@ -1,4 +1,4 @@
-"""The read side of reviews: those of jobs, how many agree, and which jobs have none. Changes nothing; see `reviews`."""
+"""The read side of reviews: those of jobs, counts of agreement, and jobs without a review. Changes nothing."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from shared.domain import ABSTENTIONS, ReaderLabel, Verdict, agrees
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """What readers saw in the films of one model.
+    """Counts of the reviews of one model's answers.
 
     Attributes:
-        counts: standing reviews by (verdict, label); pairs that nobody gave are left out.
-        films: how many films with a label they are of; one that two readers saw is one.
+        counts: current reviews by (verdict, label); pairs without a review are left out.
+        films: reviewed films whose verdict is no abstention; a film with two reviews counts once.
     """
 
     counts: Mapping[tuple[Verdict, ReaderLabel], int]
@@ -29,15 +29,15 @@ class Readings:
 
 
 def find_reviews(sql: Sql, job_ids: Collection[str]) -> dict[str, list[wire.Review]]:
-    """Those of each of these jobs that has any, in one statement; whose they are is for the caller to know."""
-    found: dict[str, list[wire.Review]] = defaultdict(list)
+    """Return the reviews of these jobs by job, in one statement. The caller has checked that they are of its tenant."""
+    reviews: dict[str, list[wire.Review]] = defaultdict(list)
     for row in sql.execute(_OF_JOBS, {"job_ids": list(job_ids)}):
-        found[row.job_id].append(to_wire(row))
-    return found
+        reviews[row.job_id].append(to_wire(row))
+    return reviews
 
 
 def count_readings(sql: Sql, tenant: str, model_sha256: str) -> Readings:
-    """All of a tenant's of one model, in one statement that reads an index alone."""
+    """Count a tenant's reviews of one model, in one statement that reads an index alone."""
     counts: dict[tuple[Verdict, ReaderLabel], int] = {}
     films = 0
     for verdict, label, number, seen in sql.execute(_READINGS, {"tenant": tenant, "model_sha256": model_sha256}):
@@ -47,7 +47,7 @@ def count_readings(sql: Sql, tenant: str, model_sha256: str) -> Readings:
 
 
 def to_wire(row: Row[*tuple[Any, ...]]) -> wire.Review:  # Any: of `COLUMNS`, each of its own type
-    """A row of `COLUMNS`."""
+    """Return the review of a row of `COLUMNS`."""
     verdict, label = Verdict(row.verdict), ReaderLabel(row.label)
     return wire.Review(
         label=label,
@@ -71,23 +71,25 @@ _OF_JOBS = (
     .order_by(Review.created_at, Review.reader)
 )
 
-_MINE = (Review.tenant == bindparam("tenant")) & (Review.model_sha256 == bindparam("model_sha256"))
+_IS_OF_MODEL = (Review.tenant == bindparam("tenant")) & (Review.model_sha256 == bindparam("model_sha256"))
 
 _FILMS = (
     select(func.count(Review.job_id.distinct()))
-    .where(_MINE, Review.verdict.not_in(sorted(ABSTENTIONS)))
+    .where(_IS_OF_MODEL, Review.verdict.not_in(sorted(ABSTENTIONS)))
     .scalar_subquery()
 )
 
 _READINGS = (
-    select(Review.verdict, Review.label, func.count(), _FILMS).where(_MINE).group_by(Review.verdict, Review.label)
+    select(Review.verdict, Review.label, func.count(), _FILMS)
+    .where(_IS_OF_MODEL)
+    .group_by(Review.verdict, Review.label)
 )
 
 UNREVIEWED: Final = (
     Result.job_id.is_not(None),
     ~select(Review.job_id).where(Review.job_id == Job.id).correlate(Job).exists(),
 )
-"""Of jobs with their results: those that were answered and that nobody has reviewed.
+"""Conditions on jobs joined with their results: answered, and without a review.
 
-Those that were are passed over one by one: people review thousands of films, not millions (DECISIONS 60).
+Reviewed jobs are skipped one by one: people review thousands of films, not millions (DECISIONS 60).
 """

@@ -1,7 +1,7 @@
-"""Reviews: what readers see in films that were answered, beside what the model said; one a job and reader stands.
+"""Reviews: the labels that readers give to answered films, beside the model's verdict; one current a job and reader.
 
-Each is written with its audit event in the same transaction, so that what a reader said before stays in the chain.
-Whether one agrees is worked out from its label and its verdict, and stored nowhere. Reading is in `review_queries`.
+Each is written with its audit event in the same transaction, so that a reader's earlier reviews stay in the chain.
+Agreement is computed from label and verdict, and stored nowhere. Reading is in `review_queries`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ REVIEWED: Final = "reviewed"
 
 
 def may_review(who: Principal) -> bool:
-    """Whether this key may say what it sees."""
+    """Return whether this key may review."""
     return who.may(Right.REVIEW)
 
 
 def review(changes: JobChanges, who: Principal, job_id: str, label: ReaderLabel) -> wire.Review:
-    """Keep what this reader sees; it takes the place of what the same one said before. The same again changes nothing.
+    """Store this reader's label of a film in place of its earlier one; the same label again changes nothing.
 
     Raises:
         Forbidden: this key may not review.
@@ -41,23 +41,23 @@ def review(changes: JobChanges, who: Principal, job_id: str, label: ReaderLabel)
     """
     if not may_review(who):
         raise Forbidden("Only a reviewer's key, or an admin's, may say what it sees in a film.")
-    said = _said_of(changes.sql, who, job_id, label)
-    mine = (Review.job_id == job_id) & (Review.reader == who.key_id)
-    standing = changes.sql.execute(select(*COLUMNS).where(mine)).first()
-    if standing is not None and standing.label == label:
-        return to_wire(standing)
-    facts = {**said, "label": label.value}
-    if standing is None:
+    answer = _lock_answer(changes.sql, who, job_id, label)
+    is_own = (Review.job_id == job_id) & (Review.reader == who.key_id)
+    current = changes.sql.execute(select(*COLUMNS).where(is_own)).first()
+    if current is not None and current.label == label:
+        return to_wire(current)
+    facts = {**answer, "label": label.value}
+    if current is None:
         own = {"job_id": job_id, "reader": who.key_id, "tenant": who.tenant, "created_at": changes.now}
         changes.sql.execute(insert(table_of(Review)), [{**own, **facts}])
     else:
-        changes.sql.execute(update(Review).where(mine).values(**facts, created_at=changes.now))
+        changes.sql.execute(update(Review).where(is_own).values(**facts, created_at=changes.now))
     changes.record(who.tenant, f"key:{who.key_id}", REVIEWED, job_id, **facts)
-    return to_wire(changes.sql.execute(select(*COLUMNS).where(mine)).one())
+    return to_wire(changes.sql.execute(select(*COLUMNS).where(is_own)).one())
 
 
 def list_reviews(sql: Sql, tenant: str, job_id: str) -> wire.ReviewList:
-    """The reviews of one job that stand, the oldest first.
+    """Return the current reviews of one job, the oldest first.
 
     Raises:
         JobNotFound: unknown, of another tenant, or deleted (`JobDeleted`).
@@ -67,18 +67,18 @@ def list_reviews(sql: Sql, tenant: str, job_id: str) -> wire.ReviewList:
     return wire.ReviewList(reviews=find_reviews(sql, [job_id]).get(job_id, []))
 
 
-def _said_of(sql: Sql, who: Principal, job_id: str, label: ReaderLabel) -> dict[str, str]:
-    """The answer that is reviewed, locked against the job's deletion."""
-    found = sql.execute(_ANSWER, {"tenant": who.tenant, "job_id": job_id}).first()
-    if found is None:
+def _lock_answer(sql: Sql, who: Principal, job_id: str, label: ReaderLabel) -> dict[str, str]:
+    """Return the columns that name the reviewed answer, with its result locked against the job's deletion."""
+    answer = sql.execute(_ANSWER, {"tenant": who.tenant, "job_id": job_id}).first()
+    if answer is None:
         state = sql.scalar(select(Job.state).where(Job.id == job_id, Job.tenant == who.tenant))
         if state is None:
             raise missing(sql, who.tenant, job_id)
         raise Conflict(f"The job is {state} and has no result; only a result can be reviewed.")
-    if label not in BESIDE_LABELS and label not in found.probabilities:
-        known = ", ".join(sorted([*found.probabilities, *BESIDE_LABELS]))
+    if label not in BESIDE_LABELS and label not in answer.probabilities:
+        known = ", ".join(sorted([*answer.probabilities, *BESIDE_LABELS]))
         raise InvalidRequest(f"The model that read this film does not know {label.value}; one of: {known}.")
-    return {"verdict": found.verdict, "model_sha256": found.model_sha256, "result_sha256": found.hash}
+    return {"verdict": answer.verdict, "model_sha256": answer.model_sha256, "result_sha256": answer.hash}
 
 
 _ANSWER = (
@@ -87,4 +87,4 @@ _ANSWER = (
     .where(Result.job_id == bindparam("job_id"), Result.tenant == bindparam("tenant"))
     .with_for_update(of=Result)
 )
-"""With the hash of the audit event that recorded it: the digest of all that was answered, and of its place."""
+"""The hash is that of the audit event that recorded the result: a digest of the answer and its place in the chain."""

@@ -1,4 +1,4 @@
-"""At which schema the database is, and which one this build needs. Asked by every process; `migrate` changes it."""
+"""The database's schema revision, and the one that this build needs. Read by every process; `migrate` changes it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEAD: Final = "0016"
 
 
 def current_revision(database: Database) -> str | None:
-    """The revision the database is at; None where it was never migrated.
+    """Return the database's revision; None where it was never migrated.
 
     Raises:
         DatabaseDown: it cannot be reached.
@@ -21,5 +21,5 @@ def current_revision(database: Database) -> str | None:
     with database.read() as session:
         if not inspect(session.connection()).has_table("alembic_version"):
             return None
-        found: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
-        return found
+        revision: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
+        return revision

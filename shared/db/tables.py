@@ -1,4 +1,4 @@
-"""The tables, typed. `migrations/` makes them, a test compares. Who writes which: ARCHITECTURE.md, "Data"."""
+"""The tables, typed. `migrations/` creates them; a test compares. Their writers are in ARCHITECTURE.md, "Data"."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a naive datetime; SQLite gets the UTC wall time."""
+        """Return the UTC time, naive for SQLite; a naive argument is an error."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -56,7 +56,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give it back aware."""
+        """Return the stored time as aware UTC."""
         del dialect
         if value is None:
             return None
@@ -64,14 +64,14 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Base(DeclarativeBase):
-    """Names every constraint alike on both databases."""
+    """The base of all tables; it names every constraint alike on both databases."""
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map: ClassVar = {datetime: UtcDateTime()}
 
 
 def table_of(entity: type[Base]) -> Table:
-    """The table itself, for rows that go in as they are: past the mapper, whose look at each value costs more."""
+    """Return the table itself, for inserts that bypass the mapper, whose processing of each value costs more."""
     return cast("Table", entity.__table__)
 
 
@@ -81,13 +81,17 @@ def _one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
 
 
 def _partial_index(name: str, *columns: str, where: str, only: str | None = None) -> Index:
-    """`only`: what a statement has to say besides, for PostgreSQL to take this index for it (DECISIONS 85)."""
-    told = f"{where} AND {only}" if only else where
-    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(told))
+    """Return an index of the rows where `where` holds.
+
+    Args:
+        only: an extra predicate that a query must repeat for PostgreSQL to consider this partial index (DECISIONS 85).
+    """
+    postgresql_where = f"{where} AND {only}" if only else where
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(postgresql_where))
 
 
 class DatabaseIdentity(Base):
-    """Which database this is: one row. The films' folder repeats `id`; until one does, `marked_at` is null."""
+    """The identity of this database: one row. The films' folder repeats `id`; until it does, `marked_at` is null."""
 
     __tablename__ = "database_identity"
 
@@ -96,7 +100,7 @@ class DatabaseIdentity(Base):
 
 
 class Tenant(Base):
-    """Whose films these are; all reads and writes go through one. At `served_at` a film of theirs was last claimed."""
+    """The owner of films; each read and write names one. At `served_at` one of its films was last claimed."""
 
     __tablename__ = "tenants"
 
@@ -106,7 +110,7 @@ class Tenant(Base):
 
 
 class ApiKey(Base):
-    """A hashed key: the secret itself is shown once and kept nowhere."""
+    """A hashed key: the secret is shown once and not stored."""
 
     __tablename__ = "api_keys"
 
@@ -121,7 +125,7 @@ class ApiKey(Base):
 
 
 class LoginLink(Base):
-    """A one-time link into the pages; stored by its hash, gone once used."""
+    """A one-time login link; stored as a hash, deleted once used."""
 
     __tablename__ = "login_links"
 
@@ -144,7 +148,7 @@ class Model(Base):
 
 
 class Batch(Base):
-    """Films that are sent together: a job names its batch, which stays when its jobs are gone."""
+    """Films that are sent together: a job names its batch, which outlives its jobs."""
 
     __tablename__ = "batches"
 
@@ -212,19 +216,19 @@ class Job(Base):
     )
 
 
-OF_ALL_TENANTS: Final[ColumnElement[bool]] = literal_column("jobs.id <> ''", Boolean)
-OF_A_TENANT: Final[ColumnElement[bool]] = literal_column("jobs.tenant <> ''", Boolean)
-"""True of every job. Said of films that wait, the first lets PostgreSQL take `ix_jobs_due`, the second `ix_jobs_line`:
-by statistics of an empty queue all indexes of it cost alike, and a claim that goes by another one reads all films."""
+USES_DUE_INDEX: Final[ColumnElement[bool]] = literal_column("jobs.id <> ''", Boolean)
+USES_LINE_INDEX: Final[ColumnElement[bool]] = literal_column("jobs.tenant <> ''", Boolean)
+"""Always true. Adding one of these to a query on queued jobs pins the partial index (`ix_jobs_due`, `ix_jobs_line`) on
+PostgreSQL, because with statistics of an empty queue the planner may choose one that reads the whole queue."""
 
 
-def is_still(state: JobState) -> ColumnElement[bool]:
-    """Of jobs that are found by their ids: as `state == `, and no index of states can be taken for it."""
+def has_state_unindexed(state: JobState) -> ColumnElement[bool]:
+    """Return `state == x`, written so that no index on state is used; the rows are already selected by id."""
     return (Job.state + "") == state
 
 
 class Result(Base):
-    """What one attempt found; at most one a job, by its primary key. `tenant` is the job's, for lists by verdict."""
+    """The result of one attempt; at most one a job, by its primary key. `tenant` is the job's, for lists by verdict."""
 
     __tablename__ = "results"
 
@@ -253,7 +257,7 @@ class Result(Base):
 
 
 class DeletedJob(Base):
-    """That there was such a job: all that is left of one outside the audit. See `deletions`."""
+    """A note that a job existed: the only row that is left of it outside the audit. See `deletions`."""
 
     __tablename__ = "deleted_jobs"
 
@@ -263,10 +267,10 @@ class DeletedJob(Base):
 
 
 class Explanation(Base):
-    """One map that was asked for; at most one a job and method. `attempt` is the fencing token, as of jobs.
+    """One requested explanation; at most one a job and method. `attempt` is the fencing token, as of jobs.
 
-    `model_sha256` and `label` are of the result that is explained. `values` is large, so it is read only by name;
-    it, `parameters` and `quality` are null until the map is done.
+    `model_sha256` and `label` are those of the explained result. `values`, the map, is large, so it is read only by
+    name; it, `parameters` and `quality` are null until the state is done.
     """
 
     __tablename__ = "explanations"
@@ -314,9 +318,9 @@ class Explanation(Base):
 
 
 class Review(Base):
-    """What a reader, by the id of its key, sees in a film that was answered; at most one a job and reader stands.
+    """A reader's label of an answered film; at most one a job and reader. `reader` is the id of its key.
 
-    `verdict`, `model_sha256` and `result_sha256` say which answer it was said of: the last is the audit event's hash.
+    `verdict`, `model_sha256` and `result_sha256` identify the reviewed answer: the last is the audit event's hash.
     """
 
     __tablename__ = "reviews"
@@ -337,7 +341,7 @@ class Review(Base):
 
 
 class AuditHead(Base):
-    """The last link of each stream's chain; its row lock orders the writers."""
+    """The last event's number and hash in each stream's chain; its row lock orders the writers."""
 
     __tablename__ = "audit_heads"
 
@@ -347,7 +351,7 @@ class AuditHead(Base):
 
 
 class AuditEvent(Base):
-    """One link: insert-only, by triggers on both databases."""
+    """One event of a chain: insert-only, by triggers on both databases."""
 
     __tablename__ = "audit_events"
 
@@ -365,7 +369,7 @@ class AuditEvent(Base):
 
 
 class WorkerHeartbeat(Base):
-    """A worker's last sign of life: alive means it polled the database lately."""
+    """A worker's heartbeat: a live worker is one that polled the database lately."""
 
     __tablename__ = "worker_heartbeats"
 
@@ -379,7 +383,7 @@ class WorkerHeartbeat(Base):
 
 
 class Lock(Base):
-    """A named turn with a time limit: who sweeps, removes orphans, deletes what was kept for its time."""
+    """A named lock with a time limit: for the sweep, the purge of orphans, and retention."""
 
     __tablename__ = "locks"
 

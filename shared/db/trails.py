@@ -1,8 +1,8 @@
-"""The audit trail of one job, and who may read it. Changes nothing.
+"""The audit trail of one job, and the right to read it. Changes nothing.
 
-Admins and auditors read those of all jobs of their tenant, deleted ones too: that is what the trail is kept for. Who
-sent a film reads its trail as long as the job is there; afterwards it is told what everybody is, that it was deleted,
-since the trail says of the film what the deletion was to end.
+Admins and auditors read the trails of all jobs of their tenant, deleted ones included: the trail is kept for them. The
+key that sent a film reads its trail until the job is deleted; then it gets `JobDeleted` as every other key, since the
+trail contains facts about the film that the deletion was to remove.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import bindparam, select
 
-from shared.audit_wire import AuditEvent as Told
+from shared import audit_wire
 from shared.audit_wire import AuditQuery, AuditTrail
 from shared.db.engine import Sql
 from shared.db.keys import Principal
@@ -23,24 +23,24 @@ from shared.rights import Right
 
 
 def may_read(sql: Sql, who: Principal, job_id: str) -> bool:
-    """Whether this key may read the trail of a job of its tenant that is there."""
+    """Return whether this key may read the trail of an existing job of its tenant."""
     if who.may(Right.AUDIT_ANY):
         return True
     return who.may(Right.AUDIT_OWN) and _owner(sql, who.tenant, job_id) == who.key_id
 
 
 def get_trail(sql: Sql, who: Principal, job_id: str, query: AuditQuery) -> AuditTrail:
-    """One page of its events.
+    """Return one page of a job's trail.
 
     Raises:
-        JobNotFound: unknown, of another tenant, or deleted (`JobDeleted`) and the caller may not look behind that.
-        Forbidden: the caller neither sent it nor reads the trails of all.
+        JobNotFound: unknown, of another tenant, or deleted (`JobDeleted`) and the caller is no admin or auditor.
+        Forbidden: the caller neither sent the film nor may read all trails.
     """
     _check(sql, who, job_id)
-    asked = {"tenant": who.tenant, "job_id": job_id, "after": query.cursor, "most": query.limit + 1}
-    rows = sql.execute(_EVENTS, asked).all()
+    parameters = {"tenant": who.tenant, "job_id": job_id, "after": query.cursor, "most": query.limit + 1}
+    rows = sql.execute(_EVENTS, parameters).all()
     events = [
-        Told(
+        audit_wire.AuditEvent(
             seq=row.seq,
             at=datetime.fromisoformat(row.at),
             actor=row.actor,
@@ -51,8 +51,8 @@ def get_trail(sql: Sql, who: Principal, job_id: str, query: AuditQuery) -> Audit
         )
         for row in rows[: query.limit]
     ]
-    is_more = len(rows) > query.limit
-    return AuditTrail(job_id=job_id, tenant=who.tenant, events=events, next_cursor=events[-1].seq if is_more else None)
+    has_more = len(rows) > query.limit
+    return AuditTrail(job_id=job_id, tenant=who.tenant, events=events, next_cursor=events[-1].seq if has_more else None)
 
 
 def _check(sql: Sql, who: Principal, job_id: str) -> None:
@@ -75,17 +75,17 @@ def _owner(sql: Sql, tenant: str, job_id: str) -> str | None:
 _OF_JOB = (AuditEvent.subject == bindparam("job_id")) & (AuditEvent.stream == bindparam("tenant"))
 
 _ACCEPTED = select(AuditEvent.seq).where(_OF_JOB, AuditEvent.action == "accepted")
-"""Not every subject is a job, and no note of a deletion is needed to know of one."""
+"""The job's first event: not every subject is a job, and a deleted job has no row."""
 
-_PLACE = AuditEvent.seq + 0
-"""So that no database goes through the whole chain in its order to save the sorting of a few events."""
+_UNINDEXED_SEQ = AuditEvent.seq + 0
+"""The number as an expression, so that no database scans the whole chain in order to save sorting a few rows."""
 
 _EVENTS = (
     select(
         AuditEvent.seq, AuditEvent.at, AuditEvent.actor, AuditEvent.action, AuditEvent.body, AuditEvent.prev_hash,
         AuditEvent.hash,
     )
-    .where(_OF_JOB, bindparam("after") < _PLACE)
-    .order_by(_PLACE)
+    .where(_OF_JOB, bindparam("after") < _UNINDEXED_SEQ)
+    .order_by(_UNINDEXED_SEQ)
     .limit(bindparam("most"))
 )  # fmt: skip

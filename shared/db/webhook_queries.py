@@ -1,4 +1,4 @@
-"""The read side of webhooks: what admins are told of them and their deliveries, what an operator counts."""
+"""The read side of webhooks: webhooks and deliveries as the API shows them to admins, and counts for gauges."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ AnyRow = Row[*tuple[Any, ...]]  # Any: each column of its own type
 
 
 def missing() -> WebhookNotFound:
-    """What to raise where a tenant has no such webhook."""
+    """Return the error to raise where a tenant has no webhook of this id."""
     return WebhookNotFound("There is no webhook with this id.")
 
 
 def list_webhooks(sql: Sql, tenant: str) -> wire.WebhookList:
-    """All of the tenant, the oldest first."""
-    rows = sql.execute(select(*_SHOWN).where(Webhook.tenant == tenant).order_by(Webhook.id))
+    """Return all webhooks of a tenant, the oldest first."""
+    rows = sql.execute(select(*_WEBHOOK_COLUMNS).where(Webhook.tenant == tenant).order_by(Webhook.id))
     return wire.WebhookList(webhooks=[_webhook(row) for row in rows])
 
 
 def get_webhook(sql: Sql, tenant: str, webhook_id: str) -> wire.Webhook:
-    """One of them.
+    """Return one webhook of a tenant.
 
     Raises:
         WebhookNotFound: unknown, or of another tenant.
     """
-    row = sql.execute(select(*_SHOWN).where(Webhook.id == webhook_id, Webhook.tenant == tenant)).first()
+    row = sql.execute(select(*_WEBHOOK_COLUMNS).where(Webhook.id == webhook_id, Webhook.tenant == tenant)).first()
     if row is None:
         raise missing()
     return _webhook(row)
 
 
 def list_deliveries(sql: Sql, tenant: str, webhook_id: str, query: wire.DeliveryQuery) -> wire.DeliveryList:
-    """One page, newest first.
+    """Return one page of a webhook's deliveries, newest first.
 
     Raises:
         WebhookNotFound: unknown, or of another tenant.
     """
     get_webhook(sql, tenant, webhook_id)
-    statement = select(*_TOLD).where(Delivery.webhook_id == webhook_id)
+    statement = select(*_DELIVERY_COLUMNS).where(Delivery.webhook_id == webhook_id)
     if query.status:
         statement = statement.where(Delivery.state == query.status)
     if query.cursor:
@@ -56,27 +56,29 @@ def list_deliveries(sql: Sql, tenant: str, webhook_id: str, query: wire.Delivery
 
 
 def get_delivery(sql: Sql, webhook_id: str, delivery_id: str) -> wire.Delivery:
-    """One delivery; whose its webhook is, is for the caller to know.
+    """Return one delivery. The caller has checked that the webhook is of its tenant.
 
     Raises:
-        DeliveryNotFound: there is none.
+        DeliveryNotFound: the webhook has no delivery of this id.
     """
-    row = sql.execute(select(*_TOLD).where(Delivery.webhook_id == webhook_id, Delivery.id == delivery_id)).first()
+    row = sql.execute(
+        select(*_DELIVERY_COLUMNS).where(Delivery.webhook_id == webhook_id, Delivery.id == delivery_id)
+    ).first()
     if row is None:
         raise DeliveryNotFound("There is no delivery with this id.")
     return _delivery(row)
 
 
 def count_deliveries(sql: Sql, state: DeliveryState) -> int:
-    """How many of all tenants are in this state, by the index of each webhook's."""
+    """Return the number of deliveries of all tenants in this state, counted through an index."""
     return sql.scalar(select(func.count()).select_from(Delivery).where(Delivery.state == state)) or 0
 
 
-_SHOWN = (
+_WEBHOOK_COLUMNS = (
     Webhook.id, Webhook.url, Webhook.created_at, Webhook.disabled_at, Webhook.failures, Webhook.old_secret_until,
 )  # fmt: skip
 
-_TOLD = (
+_DELIVERY_COLUMNS = (
     Delivery.id, Delivery.type, Delivery.job_id, Delivery.state, Delivery.happened_at, Delivery.log, Delivery.due_at,
     Delivery.ended_at,
 )  # fmt: skip
@@ -87,7 +89,7 @@ def _webhook(row: AnyRow) -> wire.Webhook:
 
 
 def _delivery(row: AnyRow) -> wire.Delivery:
-    due = max(row.due_at, row.happened_at) if row.state == DeliveryState.PENDING else None  # a ping goes before all
+    due_at = max(row.due_at, row.happened_at)  # a ping is due before all others, see `webhooks.ping`
     return wire.Delivery(
         id=row.id,
         type=row.type,
@@ -95,6 +97,6 @@ def _delivery(row: AnyRow) -> wire.Delivery:
         status=DeliveryState(row.state),
         happened_at=row.happened_at,
         attempts=[wire.Attempt.model_validate(attempt) for attempt in row.log],
-        next_attempt_at=due,
+        next_attempt_at=due_at if row.state == DeliveryState.PENDING else None,
         ended_at=row.ended_at,
     )

@@ -26,10 +26,10 @@ LEASED = text("lease_until IS NOT NULL")
 
 
 class Webhook(Base):
-    """An address that the ends of a tenant's jobs are told to.
+    """An address to which the ends of a tenant's jobs are sent.
 
-    `seen_seq` is the number of the last audit event that was looked at for it; `failures` are attempts in a row. The
-    secrets sign, so they are kept as they are.
+    `seen_seq` is the number of the last audit event read for it; `failures` counts failed attempts in a row. The
+    secrets sign deliveries, so they are not hashed.
     """
 
     __tablename__ = "webhooks"
@@ -50,9 +50,9 @@ class Webhook(Base):
 
 
 class Delivery(Base):
-    """One event that is told to one webhook; at most one each, by `seq`. Null `seq` and `job_id`: a ping.
+    """One event sent to one webhook; at most one each, by `seq`. Null `seq` and `job_id`: a ping.
 
-    `attempt` is the fencing token, as of jobs. `log` has each try.
+    `attempt` is the fencing token, as of jobs. `log` has an entry for each try.
     """
 
     __tablename__ = "deliveries"

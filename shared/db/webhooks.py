@@ -1,6 +1,6 @@
-"""Webhooks as their admins change them: made, given another secret, removed, each audited; deliveries sent again.
+"""Changes of webhooks by admins: made, secret rotated, deleted, each audited; deliveries pinged and replayed.
 
-What is told, and when, is in `deliveries`. Whoever changes a webhook and its deliveries locks the webhook first.
+The sending is in `deliveries`. Every transaction that changes a webhook and its deliveries locks the webhook first.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from shared.errors import Conflict, DeliveryNotFound, Forbidden
 from shared.rights import Right
 
 MOST_WEBHOOKS: Final = 10
-"""Of one tenant: each makes a delivery of every job that ends."""
+"""The limit for one tenant: each webhook gets a delivery for every job that ends."""
 
 OLD_SECRET_LIFE: Final = timedelta(hours=24)
-"""How long the secret before the newest signs too, so that receivers may take the new one in their time."""
+"""After a rotation the old secret signs too for this long, so that receivers can switch at any time."""
 
 TAKEN: Final = "There is a webhook with this address already; where its secret is lost, rotate it."
 
 DISABLED: Final = "There is a webhook with this address that gets nothing more; remove it, and make it again."
 
 STEP: Final = 1000
-"""Deliveries that one transaction removes, or sends again: films that come meanwhile wait for no more."""
+"""Deliveries that one transaction deletes or replays, so that uploads do not wait long for its locks."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewWebhook:
-    """A webhook that is about to be made."""
+    """A webhook to be inserted."""
 
     id: str
     url: str
@@ -47,27 +47,27 @@ class NewWebhook:
 
 
 def check_admin(who: Principal) -> None:
-    """Return where this key may look at webhooks and change them.
+    """Check that this key may read and change webhooks.
 
     Raises:
-        Forbidden: it is no admin's: an address may hold a password of the receiver's.
+        Forbidden: the key is no admin's; the address of a webhook may contain a password of its receiver.
     """
     if not who.may(Right.WEBHOOKS):
         raise Forbidden("Webhooks are for an admin's key.")
 
 
 def make_webhook(sql: Sql, who: Principal, new: NewWebhook, now: datetime) -> webhook_wire.Webhook:
-    """Make it; it is told of what happens from now on.
+    """Make a webhook and return it; it gets the events from now on.
 
     Raises:
-        Conflict: the tenant has one with this address, or as many as it may have.
+        Conflict: the tenant has one with this address, or `MOST_WEBHOOKS`.
     """
     sql.execute(select(Tenant.id).where(Tenant.id == who.tenant).with_for_update(key_share=True))  # one at a time
-    found = sql.execute(select(Webhook.url, Webhook.disabled_at).where(Webhook.tenant == who.tenant))
-    theirs = {row.url: row.disabled_at for row in found}
-    if new.url in theirs:
-        raise Conflict(TAKEN if theirs[new.url] is None else DISABLED)
-    if len(theirs) >= MOST_WEBHOOKS:
+    rows = sql.execute(select(Webhook.url, Webhook.disabled_at).where(Webhook.tenant == who.tenant))
+    disabled_at = {row.url: row.disabled_at for row in rows}
+    if new.url in disabled_at:
+        raise Conflict(TAKEN if disabled_at[new.url] is None else DISABLED)
+    if len(disabled_at) >= MOST_WEBHOOKS:
         raise Conflict(f"There are {MOST_WEBHOOKS} webhooks already, as many as a tenant may have.")
     newest = sql.scalar(select(AuditHead.seq).where(AuditHead.stream == who.tenant))
     values = {"id": new.id, "tenant": who.tenant, "url": new.url, "secret": new.secret, "seen_seq": newest}
@@ -77,7 +77,7 @@ def make_webhook(sql: Sql, who: Principal, new: NewWebhook, now: datetime) -> we
 
 
 def forget_deliveries(sql: Sql, who: Principal, webhook_id: str, now: datetime) -> int:
-    """Remove up to `STEP` deliveries of a webhook that is to go, and is sent nothing from now on; how many.
+    """Disable a webhook that is to be deleted, and delete up to `STEP` of its deliveries; returns their number.
 
     Raises:
         WebhookNotFound: unknown, or of another tenant.
@@ -90,7 +90,7 @@ def forget_deliveries(sql: Sql, who: Principal, webhook_id: str, now: datetime) 
 
 
 def delete_webhook(sql: Sql, who: Principal, webhook_id: str, now: datetime) -> None:
-    """Remove it, with the deliveries that `forget_deliveries` left.
+    """Delete a webhook, with the deliveries that `forget_deliveries` left.
 
     Raises:
         WebhookNotFound: unknown, or of another tenant.
@@ -102,7 +102,7 @@ def delete_webhook(sql: Sql, who: Principal, webhook_id: str, now: datetime) -> 
 
 
 def rotate(sql: Sql, who: Principal, webhook_id: str, secret: str, now: datetime) -> webhook_wire.Webhook:
-    """Give it a new secret; the one before signs too for `OLD_SECRET_LIFE`, an older one no longer.
+    """Rotate the secret of a webhook; the previous one signs too for `OLD_SECRET_LIFE`, an older one no longer.
 
     Raises:
         WebhookNotFound: unknown, or of another tenant.
@@ -116,11 +116,11 @@ def rotate(sql: Sql, who: Principal, webhook_id: str, secret: str, now: datetime
 
 
 def ping(sql: Sql, who: Principal, webhook_id: str, delivery_id: str, now: datetime) -> webhook_wire.Delivery:
-    """A delivery of nothing but itself, which is tried once.
+    """Make a test delivery without an event, which is tried once.
 
     Raises:
         WebhookNotFound: unknown, or of another tenant.
-        Conflict: it is disabled.
+        Conflict: the webhook is disabled.
     """
     _check_enabled(_lock(sql, who, webhook_id))
     values = {
@@ -133,38 +133,38 @@ def ping(sql: Sql, who: Principal, webhook_id: str, delivery_id: str, now: datet
         "max_attempts": 1,
         "due_at": now - WAITS_AT_MOST,
         "log": [],
-    }  # fmt: skip  due for long: it goes before all that waits
+    }  # fmt: skip  due since long ago, so that it is sent before all pending ones
     sql.execute(insert(table_of(Delivery)), [values])
     _wake(sql, webhook_id, now)
     return webhook_queries.get_delivery(sql, webhook_id, delivery_id)
 
 
 def replay(sql: Sql, who: Principal, webhook_id: str, delivery_id: str, now: datetime) -> webhook_wire.Delivery:
-    """Send one delivery again, whatever came of it: it is due now, behind what has been due for longer.
+    """Send one delivery again, in whichever state it is: it is due now, behind those that are due already.
 
     Raises:
         WebhookNotFound, DeliveryNotFound: unknown, or of another tenant.
-        Conflict: the webhook is disabled, or the delivery is just being sent.
+        Conflict: the webhook is disabled, or the delivery is being sent now.
     """
     _check_enabled(_lock(sql, who, webhook_id))
-    theirs = (Delivery.webhook_id == webhook_id) & (Delivery.id == delivery_id)
-    row = sql.execute(select(Delivery.lease_until, Delivery.job_id).where(theirs).with_for_update()).first()
+    is_delivery = (Delivery.webhook_id == webhook_id) & (Delivery.id == delivery_id)
+    row = sql.execute(select(Delivery.lease_until, Delivery.job_id).where(is_delivery).with_for_update()).first()
     if row is None:
         raise DeliveryNotFound("There is no delivery with this id.")
     if row.lease_until is not None and row.lease_until > now:
         raise Conflict("It is just being sent.")
     tries = 1 if row.job_id is None else TRIES  # a ping is tried once
-    sql.execute(update(Delivery).where(theirs).values(**_again(now, tries)))
+    sql.execute(update(Delivery).where(is_delivery).values(**_again(now, tries)))
     _wake(sql, webhook_id, now)
     return webhook_queries.get_delivery(sql, webhook_id, delivery_id)
 
 
 def replay_failed(sql: Sql, who: Principal, webhook_id: str, since: datetime, now: datetime) -> int:
-    """Send again what failed of the events since then, up to `STEP`; how many.
+    """Send failed deliveries of events since then again, up to `STEP`; returns their number.
 
     Raises:
         WebhookNotFound: unknown, or of another tenant.
-        Conflict: it is disabled.
+        Conflict: the webhook is disabled.
     """
     _check_enabled(_lock(sql, who, webhook_id))
     failed = (Delivery.webhook_id == webhook_id) & (Delivery.state == DeliveryState.FAILED)
@@ -178,13 +178,13 @@ def replay_failed(sql: Sql, who: Principal, webhook_id: str, since: datetime, no
 
 
 def _wake(sql: Sql, webhook_id: str, now: datetime) -> None:
-    """Somebody wants to see it tried now, however often it failed: its rest is over."""
-    rested = now - max(rest for _, rest in RESTS)
-    sql.execute(update(Webhook).where(Webhook.id == webhook_id).values(tried_at=rested))
+    """End the webhook's pause after failures, so that it is tried now."""
+    before_any_pause = now - max(rest for _, rest in RESTS)
+    sql.execute(update(Webhook).where(Webhook.id == webhook_id).values(tried_at=before_any_pause))
 
 
 def _again(now: datetime, tries: int) -> dict[str, object]:
-    """So many tries more, the first of them now."""
+    """Return the columns that give a delivery `tries` more tries, the first of them now."""
     return {
         "state": DeliveryState.PENDING, "max_attempts": Delivery.attempt + tries, "due_at": now, "ended_at": None,
         "lease_until": None,
@@ -192,8 +192,8 @@ def _again(now: datetime, tries: int) -> dict[str, object]:
 
 
 def _lock(sql: Sql, who: Principal, webhook_id: str) -> Row[str, datetime | None]:
-    mine = (Webhook.id == webhook_id) & (Webhook.tenant == who.tenant)
-    row = sql.execute(select(Webhook.secret, Webhook.disabled_at).where(mine).with_for_update()).first()
+    is_webhook = (Webhook.id == webhook_id) & (Webhook.tenant == who.tenant)
+    row = sql.execute(select(Webhook.secret, Webhook.disabled_at).where(is_webhook).with_for_update()).first()
     if row is None:
         raise webhook_queries.missing()
     return row
@@ -205,5 +205,5 @@ def _check_enabled(row: Row[str, datetime | None]) -> None:
 
 
 def _record(sql: Sql, who: Principal, action: str, webhook_id: str, now: datetime, **facts: object) -> None:
-    """Never the whole address: it may hold a password, and what is in the chain cannot be taken out."""
+    """Append an audit event, never with the whole address: it may contain a password that the chain would keep."""
     audit.append(sql, who.tenant, [audit.Event(f"key:{who.key_id}", action, webhook_id, facts)], now)

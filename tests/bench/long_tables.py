@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 from shared.db import jobs, keys, migrate, queries
+from shared.db.claim_order import Claimant
 from shared.db.engine import Database
-from shared.db.line import Claimant
 from shared.domain import DEFAULT_TENANT, JobState, Priority, Verdict
 from shared.manifest import read_manifest
 from shared.wire import ListQuery

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from shared import broker
-from shared.db import migrate, queries
+from shared.db import migrate, worker_queries
 from shared.db.engine import Database
 from shared.db.film_folder import FilmFolder
 from shared.db.tables import Job
@@ -110,7 +110,7 @@ def measure(folder: Path, say: Say) -> dict[str, object]:
 def living(database: Database) -> int:
     """Workers that polled lately."""
     with database.read() as session:
-        return queries.count_live_workers(session, database.now(session))
+        return worker_queries.count_live_workers(session, database.now(session))
 
 
 def films_per_s(database: Database) -> float:

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.db import audit
-from shared.db.audit_rows import compare
+from shared.db.audit_comparison import compare
 from shared.db.engine import Database
 from shared.db.tables import AuditEvent, Job, Result, WorkerHeartbeat
 from shared.errors import DatabaseDown

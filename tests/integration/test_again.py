@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 
 from shared.db import again as again_queries
-from shared.db import answers, audit, audit_rows, deletions, jobs
+from shared.db import answers, audit, audit_comparison, deletions, jobs
 from shared.db.engine import Database
 from shared.db.keys import Principal
 from shared.db.tables import AuditEvent, Job
@@ -70,7 +70,7 @@ def test_it_is_of_the_other_job_until_the_end(shop: Resources) -> None:
     with shop.database.read() as session:
         refs = list(session.scalars(select(Job.blob_ref)))
         assert audit.verify(session)[1] is None
-        assert audit_rows.compare(session) == (1, None)
+        assert audit_comparison.compare(session) == (1, None)
         assert again_queries.find_origin(session, made) == job_id
         with pytest.raises(JobDeleted):
             again_queries.get_ended_film(session, "default", job_id)

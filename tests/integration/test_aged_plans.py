@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
-from shared.db import line, queries
+from shared.db import claim_order, queries, queue_queries
 from shared.db.engine import Database, make_engine
 from shared.db.gauges import read_gauges
 from shared.db.jobs import JobChanges
@@ -64,7 +64,7 @@ def run(database: Database, sql: str) -> None:
 
 def claim_next(sql: Session, database: Database) -> object:
     """The films that a worker would be given."""
-    return line.pick(sql, claimant(limit=16), database.now(sql))
+    return claim_order.pick(sql, claimant(limit=16), database.now(sql))
 
 
 def find_place(sql: Session, _database: Database) -> object:
@@ -76,7 +76,7 @@ def find_place(sql: Session, _database: Database) -> object:
 
 def needs_sweep(sql: Session, database: Database) -> object:
     """As an idle worker asks."""
-    return queries.needs_sweep(sql, database.now(sql) - timedelta(hours=1), 10.0)
+    return queue_queries.needs_sweep(sql, database.now(sql) - timedelta(hours=1), 10.0)
 
 
 def change(sql: Session, database: Database) -> JobChanges:
@@ -87,9 +87,9 @@ def change(sql: Session, database: Database) -> JobChanges:
 ASKED: Mapping[str, tuple[Callable[[Session, Database], object], set[str]]] = {
     "claim": (claim_next, {"ix_jobs_line"}),
     "claim, all of it": (lambda sql, database: change(sql, database).claim(claimant(limit=16)), {"ix_jobs_line"}),
-    "backlog": (lambda sql, _database: queries.count_queued(sql), {"ix_jobs_line"}),
+    "backlog": (lambda sql, _database: queue_queries.count_queued(sql), {"ix_jobs_line"}),
     "poll": (
-        lambda sql, database: queries.has_due(sql, database.now(sql), tuple(Priority)),
+        lambda sql, database: queue_queries.has_due(sql, database.now(sql), tuple(Priority)),
         {"ix_jobs_due", "ix_jobs_state"},
     ),
     "place": (find_place, {"ix_jobs_due"}),

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from shared import wire
-from shared.db import answers, audit, jobs, queries
+from shared.db import answers, audit, jobs, queries, queue_queries
 from shared.db.engine import Database
 from shared.db.keys import Principal
 from shared.db.tables import AuditEvent, Job, Model, Result, WorkerHeartbeat
@@ -109,7 +109,7 @@ class Shop:
         """(rings, jobs that wait)."""
         assert isinstance(self.resources.queue, RecordingQueue)
         with self.database.read() as session:
-            return len(self.resources.queue.rings), sum(queries.count_queued(session).values())
+            return len(self.resources.queue.rings), sum(queue_queries.count_queued(session).values())
 
 
 @pytest.fixture
@@ -311,7 +311,7 @@ def test_what_no_worker_took_does_not_count_as_work_done(shop: Shop, clock: Fixe
 
     def rate() -> float:
         with shop.database.read() as session:
-            return queries.finish_rate(session, clock.now)
+            return queue_queries.finish_rate(session, clock.now)
 
     before = rate()
     for _ in range(5):

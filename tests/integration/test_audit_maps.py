@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from shared.db import audit_rows, explanations
-from shared.db.audit_rows import Difference
+from shared.db import audit_comparison, explanations
+from shared.db.audit_comparison import Difference
 from shared.db.engine import Database
 from shared.db.leases import Finding
 from shared.db.tables import Explanation, Job
@@ -54,14 +54,14 @@ def explained(database: Database) -> str:
 def check(database: Database) -> tuple[int, Difference | None]:
     """As the command does."""
     with database.read() as session:
-        return audit_rows.compare(session)
+        return audit_comparison.compare(session)
 
 
 def test_what_was_asked_for_agrees(database: Database, explained: str) -> None:
     """In whatever state it is; of several asks the first counts, of several tries the last."""
     assert check(database) == (1, None)
     with database.read() as session:
-        assert audit_rows.compare_one(session, session.get_one(Job, explained)) is None
+        assert audit_comparison.compare_one(session, session.get_one(Job, explained)) is None
 
 
 def change(method: str, **values: object) -> Deed:

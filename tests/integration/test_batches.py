@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 from sqlalchemy import func, select, update
 
-from shared.db import audit, audit_rows, batches, deletions, jobs, queries
+from shared.db import audit, audit_comparison, batches, deletions, jobs, queries
 from shared.db.engine import Database
 from shared.db.jobs import CANCEL_STEP
 from shared.db.keys import Principal
@@ -117,7 +117,7 @@ def test_a_step_of_cancelling_takes_what_has_not_ended_and_no_more(
         events = select(AuditEvent.subject).where(AuditEvent.action == "cancelled", AuditEvent.actor == "key:testkey")
         assert list(session.scalars(events.order_by(AuditEvent.seq))) == made[1:]
         assert audit.verify(session)[1] is None
-        assert audit_rows.compare(session) == (7, None)
+        assert audit_comparison.compare(session) == (7, None)
 
 
 def test_another_tenant_cancels_nothing(database: Database) -> None:
@@ -151,7 +151,7 @@ def test_the_audit_says_in_which_batch_a_film_was_accepted(database: Database) -
     with database.begin() as session:
         session.execute(update(Job).where(Job.id == job_id).values(batch_id=UNKNOWN))
     with database.read() as session:
-        difference = audit_rows.compare(session)[1]
+        difference = audit_comparison.compare(session)[1]
     assert difference is not None
     assert (difference.job_id, "batch_id" in difference.problem) == (job_id, True)
 
@@ -199,4 +199,4 @@ def test_cancelling_beside_workers_leaves_each_film_one_end(database: Database) 
     assert (found.done, found.counts[JobState.SUCCEEDED] + found.counts[JobState.CANCELLED]) == (True, 60)
     assert found.counts[JobState.CANCELLED] > 0
     with database.read() as session:
-        assert audit_rows.compare(session) == (60, None)
+        assert audit_comparison.compare(session) == (60, None)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from shared.db import queries
+from shared.db import queue_queries
+from shared.db.claim_order import Claimant
 from shared.db.engine import Database
 from shared.db.keys import Principal
-from shared.db.line import Claimant
 from shared.domain import Film, Priority
 from shared.imaging import stored
 from shared.imaging.decode import make_film, read_pixels
@@ -182,6 +182,6 @@ def test_a_poll_that_finds_nothing_writes_nothing(shop: Shop) -> None:
     """One read: whether a film is due."""
     database = shop.resources.database
     with statements(database) as found, database.read() as session:
-        assert not queries.has_due(session, database.now(session), tuple(Priority))
+        assert not queue_queries.has_due(session, database.now(session), tuple(Priority))
     assert len(found) == 1
     assert found[0].startswith("SELECT")

@@ -80,7 +80,7 @@ def test_who_asks_for_it_learns_that_it_was_deleted(database: Database) -> None:
         for ask in (
             lambda tenant, id_: queries.get_job(session, tenant, id_),
             lambda tenant, id_: queries.get_blob_ref(session, tenant, id_),
-            lambda tenant, id_: event_queries.get_trail(session, tenant, id_),
+            lambda tenant, id_: event_queries.get_events(session, tenant, id_),
             lambda tenant, id_: explanation_queries.list_explanations(session, tenant, id_),
             lambda tenant, id_: explanation_queries.get_map(session, tenant, id_, "grad_cam"),
         ):

@@ -27,11 +27,11 @@ from hypothesis.stateful import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from shared.db import audit, jobs, queries
+from shared.db import audit, jobs, queue_queries
+from shared.db.claim_order import Claimant
 from shared.db.engine import Database
 from shared.db.jobs import JobChanges, NewJob
 from shared.db.leases import Claim
-from shared.db.line import Claimant
 from shared.domain import JobState, Priority
 from shared.errors import AppError, IllegalTransition, JobNotFound, LeaseLost
 from tests.fakes import FixedClock, make_manifest
@@ -186,7 +186,7 @@ class JobMachine(RuleBasedStateMachine):
     def answer(self, film: str, classes: tuple[Priority, ...]) -> MultipleResults[Claim]:
         """A ring comes, for the first time or again: where its film waits, it is a claim like any other."""
         with self.database.read() as session:
-            is_waiting = queries.is_queued(session, film)
+            is_waiting = queue_queries.is_queued(session, film)
         assert is_waiting == (self.model[film].state is JobState.QUEUED)
         who = claimant(worker="w2", priorities=classes, lease_s=LEASE_S)
         return multiple(*(self._claim(who) if is_waiting else []))
@@ -251,7 +251,7 @@ class JobMachine(RuleBasedStateMachine):
         check_claim(self.model, who, claims, self.clock.now)
         for claim in claims:
             self.made.append(claim)
-            self.model[claim.id].start(self.clock.now + timedelta(seconds=who.lease_s))
+            self.model[claim.id].start(self.clock.now, self.clock.now + timedelta(seconds=who.lease_s))
         return claims
 
     def _overtaken(self) -> list[Claim]:

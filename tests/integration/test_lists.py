@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
-from shared.db import batches, jobs, queries
+from shared.db import batches, jobs, queries, queue_queries
 from shared.db.answers import find_answered
 from shared.db.engine import Database, make_engine
 from shared.db.tables import Batch
@@ -142,10 +142,10 @@ def test_a_place_in_the_queue_counts_what_is_claimed_before(database: Database) 
             {"SEARCH jobs USING INDEX ix_jobs_due"},
         ),
         (
-            lambda sql: queries.needs_sweep(sql, datetime.now(UTC) - timedelta(hours=1), 10.0),
+            lambda sql: queue_queries.needs_sweep(sql, datetime.now(UTC) - timedelta(hours=1), 10.0),
             {f"SEARCH jobs USING INDEX ix_jobs_{name}" for name in ("leases", "expiry", "unrung")},
         ),
-        (queries.count_queued, {"SEARCH jobs USING COVERING INDEX ix_jobs_state"}),
+        (queue_queries.count_queued, {"SEARCH jobs USING COVERING INDEX ix_jobs_state"}),
     ],
     ids=[
         "counts",

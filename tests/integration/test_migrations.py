@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, select, text
 
-from shared.db import audit, audit_rows, engine, jobs, migrate, queries, reviews, schema
+from shared.db import audit, audit_comparison, engine, jobs, migrate, queries, reviews, schema
 from shared.db.engine import Database, make_engine
 from shared.db.keys import Principal
 from shared.db.tables import Base, Job
@@ -142,7 +142,7 @@ def test_a_request_before_an_upgrade_may_come_again(empty: Database) -> None:
     migrate.upgrade(empty)
     make_job(empty)
     migrate.downgrade(empty, "0011")
-    for look in (lambda session: queries.list_jobs(session, "default", ListQuery()), audit_rows.compare):
+    for look in (lambda session: queries.list_jobs(session, "default", ListQuery()), audit_comparison.compare):
         with pytest.raises(DatabaseDown) as caught, empty.read() as session:
             look(session)
         assert "run `plainfilm up` or `plainfilm db upgrade`" in explain(caught.value)

@@ -10,8 +10,8 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from shared import wire
-from shared.db import audit, audit_rows, deletions, jobs, review_queries, reviews
-from shared.db.audit_rows import Difference
+from shared.db import audit, audit_comparison, deletions, jobs, review_queries, reviews
+from shared.db.audit_comparison import Difference
 from shared.db.engine import Database
 from shared.db.keys import Principal
 from shared.db.tables import AuditEvent, Result, Review
@@ -46,7 +46,7 @@ def standing(database: Database, job_id: str) -> list[tuple[str, str, bool | Non
     """(reader, label, agrees) of the reviews that stand; the chain holds, and the rows agree with it."""
     with database.read() as session:
         assert audit.verify(session)[1] is None
-        assert audit_rows.compare(session)[1] is None
+        assert audit_comparison.compare(session)[1] is None
         found = reviews.list_reviews(session, "default", job_id).reviews
         return [(each.reader, each.label.value, each.agrees) for each in found]
 
@@ -169,7 +169,7 @@ def test_a_deletion_and_a_review_at_once_come_one_after_the_other(database: Data
     with database.read() as session:
         assert session.scalar(select(func.count()).select_from(Review)) == 0
         assert audit.verify(session)[1] is None
-        assert audit_rows.compare(session) == (0, None)
+        assert audit_comparison.compare(session) == (0, None)
 
 
 def test_a_review_costs_seven_statements_and_two_said_again(database: Database) -> None:
@@ -241,7 +241,7 @@ def test_a_review_that_was_changed_in_its_row_is_found(database: Database, deed:
         assert callable(deed)
         deed(session, job_id)
     with database.read() as session:
-        _, found = audit_rows.compare(session)
+        _, found = audit_comparison.compare(session)
     assert isinstance(found, Difference)
     assert (found.job_id, found.problem[: len(problem)]) == (job_id, problem)
 
@@ -260,6 +260,6 @@ def test_a_review_of_another_answer_than_the_audits_is_found(database: Database)
         changes.sql.execute(update(Review).values(**other, created_at=changes.now))
         changes.record("default", "key:readerkey", "reviewed", job_id, **other)
     with database.read() as session:
-        _, found = audit_rows.compare(session)
+        _, found = audit_comparison.compare(session)
     assert found is not None
     assert found.problem.startswith("result_sha256 of its review of readerkey is '000")

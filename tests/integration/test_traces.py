@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
+from shared.db.claim_order import Claimant
 from shared.db.engine import Database
-from shared.db.line import Claimant
 from shared.db.tables import AuditEvent, Job
 from shared.domain import Priority
 from shared.wiring import Resources

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from flask import Blueprint, Response
 from sqlalchemy.orm import Session
 
-from shared.db import answers, queries, schema
+from shared.db import answers, schema, worker_queries
 from shared.errors import AppError, StorageDown
 from shared.greenlets import SingleFlight
 from shared.health_wire import Readiness
@@ -83,7 +83,7 @@ def _films(check: SingleFlight[None]) -> Literal["up", "down"]:
 
 
 def _ask_workers(sql: Session, now: datetime) -> Crew:
-    states = queries.golden_states(sql, now)
+    states = worker_queries.golden_states(sql, now)
     golden: Golden = "no_worker" if not states else "passed" if states == {"passed"} else "absent"
     serving = answers.find_serving(sql, now)
-    return Crew(queries.count_live_workers(sql, now), golden, serving.sha256 if serving else None)
+    return Crew(worker_queries.count_live_workers(sql, now), golden, serving.sha256 if serving else None)

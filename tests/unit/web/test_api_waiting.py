@@ -252,9 +252,9 @@ def test_the_events_are_those_of_the_chain(database: Database) -> None:
         finish(database, held)
     with database.read() as session:
         found = event_queries.list_events(session, made)
-        trail = event_queries.get_trail(session, "default", made[0])
+        past = event_queries.get_events(session, "default", made[0])
         held_all = audit.verify(session)
     assert [len(found[job_id]) for job_id in made] == [3, 3, 2]
-    assert list(trail.events) == found[made[0]]
-    assert (trail.newest_seq, held_all) == (8, (8, None))
+    assert list(past.events) == found[made[0]]
+    assert (past.newest_seq, held_all) == (8, (8, None))
     assert found[made[0]][-1].status is JobState.SUCCEEDED

@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 
 from shared import queueing
-from shared.db.line import Claimant
+from shared.db.claim_order import Claimant
 from shared.domain import Priority
 from shared.wiring import Resources
 from tests.explanations import RuleExplainer

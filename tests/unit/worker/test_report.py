@@ -25,7 +25,7 @@ def test_a_known_model_takes_the_report_it_comes_with_later(resources: Resources
     for report, expected in ((None, None), (REPORT, REPORT), (newer, newer), (None, newer)):
         heartbeat.register_model(resources.database, MANIFEST, report)
         with resources.database.read() as session:
-            known = model_queries.newest_model(session)
+            known = model_queries.find_newest_model(session)
             assert known
             assert known.report == expected
             assert len(session.scalars(select(Model)).all()) == 1
@@ -38,7 +38,7 @@ def test_the_newest_model_is_the_one_that_was_registered_last(resources: Resourc
     for manifest in (MANIFEST, other, measured):
         heartbeat.register_model(resources.database, manifest)
         with resources.database.read() as session:
-            known = model_queries.newest_model(session)
+            known = model_queries.find_newest_model(session)
         assert known
         assert known.manifest == manifest
 
@@ -51,7 +51,7 @@ def test_a_model_of_another_builds_form_is_passed_over(resources: Resources) -> 
         of_tomorrow = {**json.loads(MANIFEST.model_dump_json()), "dream": "electric sheep"}
         session.execute(update(Model).where(Model.weights_sha256 == "1" * 64).values(manifest=json.dumps(of_tomorrow)))
     with resources.database.read() as session:
-        known = model_queries.newest_model(session)
+        known = model_queries.find_newest_model(session)
     assert known is not None
     assert known.manifest == MANIFEST
 

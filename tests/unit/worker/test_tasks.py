@@ -15,7 +15,7 @@ import pytest
 from celery import Celery
 from sqlalchemy import delete, event, select, update
 
-from shared.db import migrate, queries, schema
+from shared.db import migrate, schema, worker_queries
 from shared.db.engine import Database, make_engine
 from shared.db.tables import Job, Model, Result, WorkerHeartbeat
 from shared.domain import JobState, Priority
@@ -122,7 +122,7 @@ def test_draining_works_all_that_is_due(runtime: Runtime, resources: Resources) 
     assert set(states(resources)) == {"succeeded"}
     assert runtime.kitchen.engine.batches == [8, 8, 4]
     with resources.database.read() as session:
-        assert queries.count_live_workers(session, resources.database.now(session)) == 1
+        assert worker_queries.count_live_workers(session, resources.database.now(session)) == 1
 
 
 def test_a_long_queue_does_not_hide_what_a_dead_worker_held(runtime: Runtime, resources: Resources) -> None:

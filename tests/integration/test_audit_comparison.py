@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import delete, insert, update
 from sqlalchemy.orm import Session
 
-from shared.db import audit_rows, deletions, jobs
-from shared.db.audit_rows import Difference
+from shared.db import audit_comparison, deletions, jobs
+from shared.db.audit_comparison import Difference
 from shared.db.engine import Database
 from shared.db.keys import Principal
 from shared.db.tables import DeletedJob, Job, Result
@@ -41,14 +41,14 @@ def answered(database: Database) -> str:
 def check(database: Database) -> tuple[int, Difference | None]:
     """As the command does."""
     with database.read() as session:
-        return audit_rows.compare(session)
+        return audit_comparison.compare(session)
 
 
 @pytest.mark.usefixtures("answered")
 def test_what_the_service_wrote_agrees(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting, answered, copied, cancelled, failed; batch by batch. What was deleted is not missed."""
     assert check(database) == (6, None)
-    monkeypatch.setattr(audit_rows, "BATCH", 2)
+    monkeypatch.setattr(audit_comparison, "BATCH", 2)
     assert check(database) == (6, None)
 
 
