@@ -34,7 +34,7 @@ def run(settings: Settings, listener: str | None = None) -> None:
         sys.stderr.write(f"plainfilm: {IN_CLEAR}\n")
     open_as_many_as_allowed()
     options = [
-        "--worker-class=web.refusals.PlainWorker",
+        "--worker-class=web.gunicorn_worker.PlainWorker",
         f"--worker-connections={count_connections()}",
         f"--workers={settings.web_workers}",
         f"--bind={listener or settings.listens_at}",
@@ -61,7 +61,7 @@ def count_connections() -> int:
     """How many connections a process keeps: half of its descriptors, so that unfinished heads leave room for films.
 
     gunicorn's 1,000 are taken up by one client that sends a thousand beginnings of requests; each ends after 15 s. One
-    whose answer is not read ends as well, see `web/sending.py`.
+    whose answer is not read ends as well, see `web/slow_readers.py`.
     """
     return max(100, min(MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2))
 
