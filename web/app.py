@@ -29,6 +29,7 @@ from web.api import (
 )
 from web.backpressure import Backpressure
 from web.parsing import lower_ids
+from web.upload_budget import Budget
 from web.waiting import WaitingRoom
 
 FORM_MEMORY_BYTES = 256 * 1024
@@ -65,7 +66,7 @@ def create_app(resources: Resources) -> Flask:
     gate = Backpressure(resources.database, settings)
     access.register(app)
     app.url_value_preprocessor(lower_ids)
-    bodies.register(app, bodies.Budget(settings.upload_budget_bytes, settings.max_upload_bytes))
+    bodies.register(app, Budget(settings.upload_budget_bytes, settings.max_upload_bytes))
     problems.register(app)
     security.register(app, resources)
     app.register_blueprint(jobs.create_blueprint(resources, room, gate))
