@@ -19,11 +19,11 @@ from web.api import (
     events,
     explanations,
     export,
+    films,
     health,
     jobs,
     metrics,
     openapi,
-    pictures,
     reviews,
     webhooks,
 )
@@ -63,27 +63,27 @@ def create_app(resources: Resources) -> Flask:
     )
     room = WaitingRoom(resources.database, resources.notifier, settings)
     app.extensions[WAITING_ROOM] = room
-    gate = Backpressure(resources.database, settings)
+    admission = Backpressure(resources.database, settings)
     access.register(app)
     app.url_value_preprocessor(lower_ids)
     bodies.register(app, Budget(settings.upload_budget_bytes, settings.max_upload_bytes))
     problems.register(app)
     security.register(app, resources)
-    app.register_blueprint(jobs.create_blueprint(resources, room, gate))
+    app.register_blueprint(jobs.create_blueprint(resources, room, admission))
     app.register_blueprint(batches.create_blueprint(resources))
     app.register_blueprint(export.create_blueprint(resources))
     app.register_blueprint(events.create_blueprint(resources, room))
-    app.register_blueprint(pictures.create_blueprint(resources))
+    app.register_blueprint(films.create_blueprint(resources))
     app.register_blueprint(explanations.create_blueprint(resources))
     app.register_blueprint(reviews.create_blueprint(resources))
     app.register_blueprint(audit.create_blueprint(resources))
     app.register_blueprint(webhooks.create_blueprint(resources))
     app.register_blueprint(health.create_blueprint(resources))
-    app.register_blueprint(metrics.create_blueprint(resources, gate))
+    app.register_blueprint(metrics.create_blueprint(resources, admission))
     app.register_blueprint(docs.create_blueprint())
-    app.register_blueprint(operations.create_blueprint(resources, gate))
-    app.register_blueprint(pages.create_blueprint(resources, gate))
-    app.register_blueprint(again_page.create_blueprint(resources, gate))
+    app.register_blueprint(operations.create_blueprint(resources, admission))
+    app.register_blueprint(pages.create_blueprint(resources, admission))
+    app.register_blueprint(again_page.create_blueprint(resources, admission))
 
     @app.get("/api/v1/openapi.json")
     def get_openapi() -> Response:

@@ -28,24 +28,24 @@ class Operations:
     code_version: str = CODE_VERSION
 
 
-def create_blueprint(resources: Resources, gate: Backpressure) -> Blueprint:
+def create_blueprint(resources: Resources, admission: Backpressure) -> Blueprint:
     """The page, and the part of it that is asked for again and again."""
     operations = Blueprint("operations", __name__)
 
     @operations.get("/operations")
     def show() -> str:
         security.check_operator(g.principal)
-        return render_template("operations.html", found=read_operations(resources, gate))
+        return render_template("operations.html", found=read_operations(resources, admission))
 
     @operations.get("/operations/now")
     def show_now() -> str:
         security.check_operator(g.principal)
-        return render_template("operations_now.html", found=read_operations(resources, gate), is_asked_again=True)
+        return render_template("operations_now.html", found=read_operations(resources, admission), is_asked_again=True)
 
     return operations
 
 
-def read_operations(resources: Resources, gate: Backpressure) -> Operations:
+def read_operations(resources: Resources, admission: Backpressure) -> Operations:
     """All of it; one snapshot of the database."""
     database = resources.database
 
@@ -54,4 +54,4 @@ def read_operations(resources: Resources, gate: Backpressure) -> Operations:
         return now, read_gauges(sql, now), list_workers(sql, now)
 
     now, gauges, workers = read(database, ask)
-    return Operations(now, gauges, workers, resources.queue.is_up(), gate.find_free_bytes())
+    return Operations(now, gauges, workers, resources.queue.is_up(), admission.find_free_bytes())

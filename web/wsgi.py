@@ -10,7 +10,7 @@ from shared.processes import keep_freed_memory
 from shared.settings import load_settings
 from shared.wiring import build_resources
 from web.app import WAITING_ROOM, create_app
-from web.films import open_films
+from web.film_folder_opening import open_film_folder
 
 keep_freed_memory()
 settings = load_settings()
@@ -19,7 +19,7 @@ resources = build_resources(settings)
 resources.decoder.start()  # it loads while this process builds its pages
 app = create_app(resources)
 gc.freeze()  # what is built stays, and is not looked through for garbage while films come in
-threading.Thread(target=open_films, args=(resources,), name="films", daemon=True).start()
+threading.Thread(target=open_film_folder, args=(resources,), name="films", daemon=True).start()
 end_in_order = signal.getsignal(signal.SIGTERM)
 
 

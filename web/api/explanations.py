@@ -13,7 +13,7 @@ from shared.imaging import stored
 from shared.imaging.heatmap import heatmap_png, stretch
 from shared.wiring import Resources
 from web import explain, submit
-from web.api.pictures import png
+from web.api.films import png
 from web.offload import draw, read
 from web.parsing import checked_id, parse_form, parse_json
 

@@ -33,19 +33,19 @@ TOLD_CHARACTERS = 64
 """So much of a name that came is told back."""
 
 
-def create_blueprint(resources: Resources, room: WaitingRoom, gate: Backpressure) -> Blueprint:
-    """The routes over `resources`; who waits sits in `room`, and `gate` admits films."""
+def create_blueprint(resources: Resources, room: WaitingRoom, admission: Backpressure) -> Blueprint:
+    """The routes over `resources`; who waits sits in `room`, and `admission` admits films."""
     api = Blueprint("jobs", __name__, url_prefix="/api/v1/jobs")
 
     @api.post("")
     def submit_job() -> Response:
-        return tell(_receive(resources, gate))
+        return tell(_receive(resources, admission))
 
     @api.post("/<job_id>/again")
     def classify_again(job_id: str) -> Response:
         query = parse_query(wire.AgainQuery)
         wish = again.Wish(checked_id(job_id), query.priority, idempotency_key(), g.request_id, query.expires_in_s)
-        return tell(again.classify_again(resources, gate, g.principal, wish))
+        return tell(again.classify_again(resources, admission, g.principal, wish))
 
     def tell(receipt: submit.Receipt) -> Response:
         job, headers = _await(receipt)
@@ -53,7 +53,7 @@ def create_blueprint(resources: Resources, room: WaitingRoom, gate: Backpressure
         return answer(job, 200 if job.done else 202, {"Location": job.links.self, **headers})
 
     def answer(job: wire.Job, status: int, headers: dict[str, str]) -> Response:
-        return _job_response(job if job.done else gate.estimate(job), status, headers)
+        return _job_response(job if job.done else admission.estimate(job), status, headers)
 
     def _await(receipt: submit.Receipt) -> tuple[wire.Job, dict[str, str]]:
         """The job, once it has ended where the client prefers so, and what is said of that preference."""
@@ -80,19 +80,19 @@ def create_blueprint(resources: Resources, room: WaitingRoom, gate: Backpressure
 
     _add_list(api, resources)
     _add_endings(api, resources)
-    _add_limits(api, gate)
+    _add_limits(api, admission)
     return api
 
 
-def _add_limits(api: Blueprint, gate: Backpressure) -> None:
+def _add_limits(api: Blueprint, admission: Backpressure) -> None:
     """How many films its tenant may have waiting, and how many more, to whoever sends one."""
 
     @api.after_request
     def tell_limits(response: Response) -> Response:
         if request.method == "POST" and response.status_code in {202, 429}:
             wait = response.headers.get("Retry-After") if response.status_code == 429 else None  # noqa: PLR2004  full
-            left = gate.places_left(g.principal.tenant)
-            response.headers["RateLimit-Policy"] = f'"{LIMIT}";q={gate.settings.tenant_queue_limit}'
+            left = admission.places_left(g.principal.tenant)
+            response.headers["RateLimit-Policy"] = f'"{LIMIT}";q={admission.settings.tenant_queue_limit}'
             response.headers["RateLimit"] = f'"{LIMIT}";r={left}' + (f";t={wait}" if wait else "")
         return response
 
@@ -123,7 +123,7 @@ def _add_endings(api: Blueprint, resources: Resources) -> None:
         return Response(status=204)
 
 
-def _receive(resources: Resources, gate: Backpressure) -> submit.Receipt:
+def _receive(resources: Resources, admission: Backpressure) -> submit.Receipt:
     """The film is let go of, with its room in the budget, before its client waits: many wait at a time."""
     query = parse_query(wire.SubmitQuery)
     is_fresh = "no-cache" in request.cache_control
@@ -131,7 +131,7 @@ def _receive(resources: Resources, gate: Backpressure) -> submit.Receipt:
     data = read_upload()
     digest = content_digest.of_film(digest)
     upload = submit.Upload(data, query.priority, key, g.request_id, query.expires_in_s, is_fresh, digest, query.batch)
-    receipt = submit.submit(resources, gate, g.principal, upload)
+    receipt = submit.submit(resources, admission, g.principal, upload)
     request.close()
     return receipt
 

@@ -20,7 +20,7 @@ Sample = tuple[dict[str, str], float]
 """Labels and value."""
 
 
-def create_blueprint(resources: Resources, gate: Backpressure) -> Blueprint:
+def create_blueprint(resources: Resources, admission: Backpressure) -> Blueprint:
     """The route over `resources`."""
     metrics = Blueprint("metrics", __name__)
 
@@ -28,7 +28,7 @@ def create_blueprint(resources: Resources, gate: Backpressure) -> Blueprint:
     def get_metrics() -> Response:
         security.check_operator(g.principal)
         found = read(resources.database, lambda sql: read_gauges(sql, resources.database.now(sql)))
-        free_bytes = gate.find_free_bytes()
+        free_bytes = admission.find_free_bytes()
         return _answer([*_of_database(found), *_of_process(free_bytes, is_broker_up=resources.queue.is_up())])
 
     return metrics
