@@ -1,4 +1,4 @@
-"""`/api/v1/webhooks`: parse the request, call the use case, translate the answer."""
+"""`/api/v1/webhooks`: parses requests, calls use cases, translates their results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from web.parsing import is_id, parse_json, parse_query
 
 
 def create_blueprint(resources: Resources) -> Blueprint:
-    """The routes over `resources`."""
+    """Return the routes over `resources`."""
     api = Blueprint("webhooks", __name__, url_prefix="/api/v1/webhooks")
 
     @api.post("")
@@ -76,5 +76,5 @@ def _checked_delivery(delivery_id: str) -> str:
     return delivery_id
 
 
-def _answer(found: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(found.model_dump_json(), status, mimetype="application/json", headers=headers)
+def _answer(model: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(model.model_dump_json(), status, mimetype="application/json", headers=headers)
