@@ -1,4 +1,4 @@
-"""The operations page: what waits, who works, how jobs ended lately, broker and disk; for admins and auditors."""
+"""The operations page for admins and auditors: queue, workers, recent job ends, broker and disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from web.offload import read
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """The service as it is at `now`."""
+    """The state of the service at `now`."""
 
     now: datetime
     gauges: Gauges
@@ -29,7 +29,7 @@ class Operations:
 
 
 def create_blueprint(resources: Resources, admission: Backpressure) -> Blueprint:
-    """The page, and the part of it that is asked for again and again."""
+    """Return the routes of the page and of the part of it that is polled."""
     operations = Blueprint("operations", __name__)
 
     @operations.get("/operations")
@@ -46,12 +46,12 @@ def create_blueprint(resources: Resources, admission: Backpressure) -> Blueprint
 
 
 def read_operations(resources: Resources, admission: Backpressure) -> Operations:
-    """All of it; one snapshot of the database."""
+    """Return the state of the service; the database's part is one snapshot."""
     database = resources.database
 
-    def ask(sql: Session) -> tuple[datetime, Gauges, list[WorkerSeen]]:
+    def query(sql: Session) -> tuple[datetime, Gauges, list[WorkerSeen]]:
         now = database.now(sql)
         return now, read_gauges(sql, now), list_workers(sql, now)
 
-    now, gauges, workers = read(database, ask)
+    now, gauges, workers = read(database, query)
     return Operations(now, gauges, workers, resources.queue.is_up(), admission.find_free_bytes())
