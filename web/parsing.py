@@ -10,6 +10,8 @@ from urllib.parse import quote
 from flask import request
 from pydantic import BaseModel, ValidationError
 
+from shared.db.batches import NO_BATCH
+from shared.db.queries import NO_JOB
 from shared.errors import BatchNotFound, InvalidRequest, JobNotFound, TooLarge
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -87,7 +89,7 @@ def checked_id(job_id: str) -> str:
         JobNotFound: it has another form; the same answer as for an unknown id.
     """
     if not is_id(job_id):
-        raise JobNotFound("There is no job with this id.")
+        raise JobNotFound(NO_JOB)
     return job_id
 
 
@@ -98,7 +100,7 @@ def checked_batch_id(batch_id: str) -> str:
         BatchNotFound: it has another form; the same answer as for an unknown id.
     """
     if not is_id(batch_id):
-        raise BatchNotFound("There is no batch with this id.")
+        raise BatchNotFound(NO_BATCH)
     return batch_id
 
 

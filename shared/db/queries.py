@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import BindParameter, ColumnElement, ScalarSelect, Select, bindparam, func, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
@@ -17,6 +17,8 @@ from shared.db.job_rows import JobRow, to_wire
 from shared.db.review_queries import UNREVIEWED
 from shared.domain import EXPLAIN_QUEUE, JobState, Priority, first_id_at
 from shared.errors import JobDeleted, JobNotFound
+
+NO_JOB: Final = "There is no job with this id."
 
 MAX_POSITION = 1000
 """Beyond this a queue position is not counted: the number would cost more than it tells."""
@@ -103,7 +105,7 @@ def missing(sql: Sql, tenant: str, job_id: str) -> JobNotFound:
         select(tables.DeletedJob.deleted_at).where(tables.DeletedJob.id == job_id, tables.DeletedJob.tenant == tenant)
     )
     if deleted_at is None:
-        return JobNotFound("There is no job with this id.")
+        return JobNotFound(NO_JOB)
     return JobDeleted(f"Film, result and heatmaps of this job were deleted on {deleted_at:%d %B %Y}.")
 
 

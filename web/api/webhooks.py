@@ -6,7 +6,8 @@ from flask import Blueprint, Response, g
 from pydantic import BaseModel
 
 from shared import webhook_wire as wire
-from shared.errors import DeliveryNotFound, WebhookNotFound
+from shared.db.webhook_queries import NO_DELIVERY, missing
+from shared.errors import DeliveryNotFound
 from shared.wiring import Resources
 from web import webhooks
 from web.parsing import is_id, parse_json, parse_query
@@ -66,13 +67,13 @@ def _add_deliveries(api: Blueprint, resources: Resources) -> None:
 
 def _checked(webhook_id: str) -> str:
     if not is_id(webhook_id):
-        raise WebhookNotFound("There is no webhook with this id.")
+        raise missing()
     return webhook_id
 
 
 def _checked_delivery(delivery_id: str) -> str:
     if not is_id(delivery_id):
-        raise DeliveryNotFound("There is no delivery with this id.")
+        raise DeliveryNotFound(NO_DELIVERY)
     return delivery_id
 
 
