@@ -34,6 +34,7 @@ OF_OTHERS: Final = re.compile("DATA|TEST_.*")
 
 DATABASES: Final = frozenset({"postgresql", "postgres", "postgresql+psycopg", "sqlite", "sqlite+pysqlite"})
 BROKERS: Final = frozenset({"redis", "rediss"})
+NO_BROKER: Final = "No broker is known: set PLAINFILM_REDIS_URL, or start everything with `plainfilm up`."
 
 
 def default_home() -> Path:

@@ -16,7 +16,7 @@ from shared.imaging.decoders import Decoders
 from shared.notify import RedisNotifier
 from shared.ports import BlobStore, Decoder, IdSource, Notifier, Queue
 from shared.queueing import CeleryQueue
-from shared.settings import Settings
+from shared.settings import NO_BROKER, Settings
 from shared.storage.local import LocalBlobs
 
 
@@ -54,7 +54,7 @@ def build_resources(settings: Settings) -> Resources:
     """
     broker_url = settings.broker_url
     if broker_url is None:
-        raise QueueDown("No broker is known: set PLAINFILM_REDIS_URL, or start everything with `plainfilm up`.")
+        raise QueueDown(NO_BROKER)
     database = build_database(settings)
     films = FilmFolder(settings.blobs, database)
     return Resources(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from web import sending
+from web import slow_readers
 
 
 def post_worker_init(_worker: object) -> None:
     """Instead of half a minute."""
-    sending.PIECE_S = 1.0
+    slow_readers.PIECE_S = 1.0

@@ -10,5 +10,5 @@ def post_worker_init(worker: Any) -> None:
     from gevent.monkey import get_original  # noqa: PLC0415  patched by now
 
     worker.timeout = 2
-    worker.wind_up()
+    worker.restart_watchdog()
     get_original("time", "sleep")(600)

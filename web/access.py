@@ -1,6 +1,6 @@
-"""One line in the log for each request: what was asked, by whom, what came of it. No address: it has ids in it.
+"""The access log: one INFO line per request with route, caller, status and duration.
 
-At level INFO. A stream's line comes when it begins.
+The route's pattern is logged instead of the address, which contains ids. A stream is logged when it begins.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ log = get_logger(__name__)
 
 
 def register(app: Flask) -> None:
-    """Before all else of `app`, so that it begins to count first and sees the finished response."""
+    """Log each request of `app`; registered first, so that the duration covers all other hooks."""
 
     @app.before_request
     def _begin() -> None:
-        g.began = time.perf_counter()
+        g.began_at = time.perf_counter()
 
     @app.after_request
-    def _tell(response: Response) -> Response:
+    def _log(response: Response) -> Response:
         who = g.get("principal")
         log.info(
             "request",
@@ -30,7 +30,7 @@ def register(app: Flask) -> None:
             route=request.url_rule.rule if request.url_rule else None,
             status=response.status_code,
             code=g.get("problem_code"),
-            duration_ms=round(1000 * (time.perf_counter() - g.began), 1),
+            duration_ms=round(1000 * (time.perf_counter() - g.began_at), 1),
             key_id=who.key_id if who else None,
             tenant=who.tenant if who else None,
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from shared import faults, wire
 from shared.db import again, answers, queries
 from shared.db.answers import NewerAnswer, ServingModel, StoredFilm
-from shared.db.engine import Database, Sql
+from shared.db.engine import Clock, Database, Sql
 from shared.db.jobs import JobChanges, NewJob
 from shared.db.keys import Principal
 from shared.domain import Priority
@@ -25,7 +25,7 @@ from web.submit import Receipt, accept, insert
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Which job's film, and how the new job shall be; after `expires_in_s` it need not start any more."""
+    """Which job's film to classify again, and the properties of the new job, which expires after `expires_in_s`."""
 
     job_id: str
     priority: Priority
@@ -39,11 +39,12 @@ class Outlook:
     """How a job stands beside other answers to its film.
 
     Attributes:
-        origin: the job whose film it classifies again.
-        newer: the newest job after it in which a worker answered its film.
-        replacement: the model that serves now, where another one gave the film's newest answer.
-        is_offered: the film has no answer, or that one is of another model, and none is on its way.
-        waiting: the newest job after it that is about to answer, where one would be offered.
+        origin: id of the job whose film this one classifies again.
+        newer: the newest later job in which a worker answered the film.
+        replacement: the model that serves now, if the film's newest answer is of another model.
+        is_offered: whether to offer "Classify again": the film has no answer of the serving model, and no job that
+            would give one is waiting.
+        waiting: id of the newest later job that has not ended, looked for only if its answer is wanted.
     """
 
     origin: str | None
@@ -53,42 +54,37 @@ class Outlook:
     waiting: str | None = None
 
 
-def classify_again(resources: Resources, gate: Backpressure, who: Principal, wish: Wish) -> Receipt:
-    """A job of its own for the film of another: copy the film, commit, ring.
+def classify_again(resources: Resources, admission: Backpressure, who: Principal, wish: Wish) -> Receipt:
+    """Make a new job for the film of an ended one: copy the film, commit, ring.
 
     Raises:
         JobNotFound: unknown, of another tenant, or deleted (`JobDeleted`).
-        Conflict: the other job has not ended.
+        Conflict: the job has not ended.
         IdempotencyMismatch: the key was used for something else.
         BlobMissing: the film is gone or damaged.
-        TenantQueueFull, QueueFull, StorageFull: there is no room now; nothing was stored.
+        TenantQueueFull, QueueFull, StorageFull: no room now; nothing was stored.
         Unavailable: storage or database is away; the same request may be sent again.
     """
     earlier = _find_earlier(resources.database, who, wish)
     if earlier is not None:
         return Receipt(earlier, is_new=False)
     film = _get_film(resources, who, wish)
-    return accept(resources, gate, who, wish.priority, lambda: _store(resources, who, wish, film))
+    return accept(resources, admission, who, wish.priority, lambda: _store(resources, who, wish, film))
 
 
-def get_outlook(resources: Resources, who: Principal, job: wire.Job) -> Outlook:
-    """What the page of a job that the caller has read says of other answers to its film."""
-    database = resources.database
-
-    def query(sql: Sql) -> Outlook:
-        origin = again.find_origin(sql, job.id)
-        if not job.done:
-            return Outlook(origin, None, None, is_offered=False)
-        newer = answers.find_newer(sql, who.tenant, job.input.sha256, job.id)
-        serving = answers.find_serving(sql, database.now(sql))
-        newest = newer.model_sha256 if newer else job.model.sha256 if job.model else None
-        replacement = serving if serving and newest not in {None, serving.sha256} else None
-        if newest is not None and replacement is None:
-            return Outlook(origin, newer, None, is_offered=False)
-        waiting = again.find_waiting(sql, who.tenant, job.input.sha256, job.id)
-        return Outlook(origin, newer, replacement, is_offered=waiting is None, waiting=waiting)
-
-    return read_row(database, query)
+def read_outlook(sql: Sql, clock: Clock, who: Principal, job: wire.Job) -> Outlook:
+    """Return how a job that the caller has read stands beside other answers to its film."""
+    origin = again.find_origin(sql, job.id)
+    if not job.done:
+        return Outlook(origin, None, None, is_offered=False)
+    newer = answers.find_newer(sql, who.tenant, job.input.sha256, job.id)
+    serving = answers.find_serving(sql, clock(sql))
+    newest = newer.model_sha256 if newer else job.model.sha256 if job.model else None
+    replacement = serving if serving and newest not in {None, serving.sha256} else None
+    if newest is not None and replacement is None:
+        return Outlook(origin, newer, None, is_offered=False)
+    waiting = again.find_waiting(sql, who.tenant, job.input.sha256, job.id)
+    return Outlook(origin, newer, replacement, is_offered=waiting is None, waiting=waiting)
 
 
 def _get_film(resources: Resources, who: Principal, wish: Wish) -> StoredFilm:
@@ -96,29 +92,34 @@ def _get_film(resources: Resources, who: Principal, wish: Wish) -> StoredFilm:
 
 
 def _find_earlier(database: Database, who: Principal, wish: Wish) -> str | None:
-    """The job that the same key made before, of the same job."""
+    """Return the id of the job that the same request made before; None if there is none.
+
+    Raises:
+        IdempotencyMismatch: the key was used for something else.
+    """
     key = wish.idempotency_key
     if key is None:
         return None
 
     def query(sql: Sql) -> str | None:
-        found = queries.find_by_idempotency_key(sql, who.tenant, key)
-        if found is None:
+        row = queries.find_by_idempotency_key(sql, who.tenant, key)
+        if row is None:
             return None
-        if again.find_origin(sql, found[0]) != wish.job_id:
+        job_id, *_ = row
+        if again.find_origin(sql, job_id) != wish.job_id:
             raise IdempotencyMismatch("This Idempotency-Key was used for something else; choose a new one.")
-        return found[0]
+        return job_id
 
     return read_row(database, query)
 
 
 def _store(resources: Resources, who: Principal, wish: Wish, film: StoredFilm) -> Receipt:
-    """Film and row; where another request with the same key came first, its job."""
+    """Copy the film file and insert the job; if another request with the same key was first, return its job."""
     job_id, database = resources.new_id(), resources.database
     try:
         ref = run_in_thread(lambda: resources.blobs.copy(film.blob_ref, job_id))
     except BlobMissing:
-        _get_film(resources, who, wish)  # it may have been deleted meanwhile: then that is what is told
+        _get_film(resources, who, wish)  # raises `JobDeleted` if the job was deleted meanwhile
         raise
     faults.reach(Fault.BLOB_STORED)
     new = NewJob(

@@ -1,4 +1,4 @@
-"""How far readers and a model agree: the arithmetic behind the model page's section on readers. Pure; no films."""
+"""Agreement of readers with a model: the statistics of the model page's section on readers. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from shared.domain import ABSTENTIONS, ReaderLabel, Verdict, agrees
 from shared.manifest import Rate, wilson_ends
 
 LEAST_FILMS: Final = 20
-"""Of fewer no kappa is told: it would be a number without a meaning."""
+"""With fewer films kappa is left out: it would be too uncertain to mean anything."""
 
 Counts = Mapping[tuple[Verdict, ReaderLabel], int]
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What readers said of one model's films.
+    """Agreement of readers with one model.
 
     Attributes:
-        readings: reviews of films that the model gave a label; a film that two readers saw has two.
-        share: of those readings that agree, `n` being films: readings of one film go together, so the interval is
-            taken as if each film had been read once. None where there is none.
-        kappa: Cohen's, of those readings; None of fewer films than `LEAST_FILMS`, or where it is not defined.
-        rows: verdict -> readings by label, in the labels' order; abstentions too.
+        readings: number of reviews of films that the model gave a label; a film that two readers saw has two.
+        share: agreeing readings / all readings. The interval uses n = films, since readings of one film are not
+            independent. None without readings.
+        kappa: Cohen's kappa of those readings; None with fewer than `LEAST_FILMS` films, or if it is undefined.
+        rows: verdict -> readings by label, in the labels' order; abstentions included.
     """
 
     readings: int
@@ -34,29 +34,29 @@ class Agreement:
     rows: Mapping[Verdict, list[int]]
 
 
-def measure(found: Readings) -> Agreement:
-    """How often readers agree with the verdicts, as shares of the counts in `found`."""
-    given = {pair: n for pair, n in found.counts.items() if pair[0] not in ABSTENTIONS}
-    readings, films = sum(given.values()), found.films
+def measure(reviews: Readings) -> Agreement:
+    """Return how often readers agree with the verdicts."""
+    labelled = {pair: n for pair, n in reviews.counts.items() if pair[0] not in ABSTENTIONS}
+    readings, films = sum(labelled.values()), reviews.films
     share = None
     if readings:
-        value = sum(n for pair, n in given.items() if agrees(*pair)) / readings
+        value = sum(n for pair, n in labelled.items() if agrees(*pair)) / readings
         low, high = wilson_ends(value, films)
         share = Rate(value=value, n=films, low=low, high=high)
-    rows = {verdict: [found.counts.get((verdict, label), 0) for label in ReaderLabel] for verdict in Verdict}
-    return Agreement(readings, share, kappa(given) if films >= LEAST_FILMS else None, rows)
+    rows = {verdict: [reviews.counts.get((verdict, label), 0) for label in ReaderLabel] for verdict in Verdict}
+    return Agreement(readings, share, kappa(labelled) if films >= LEAST_FILMS else None, rows)
 
 
 def kappa(counts: Counts) -> float | None:
-    """Cohen's kappa (1960) of two who label the same films: (p - e) / (1 - e).
+    """Return Cohen's kappa (1960) of two raters who label the same films: (p - e) / (1 - e).
 
-    p is the share on which both say the same, e the share that chance gives two who use each label as often as they do.
+    p is the observed share of agreement, e the share expected by chance from how often each rater uses each label.
 
     Args:
-        counts: how often the first said this and the second that.
+        counts: number of films by (first rater's label, second rater's label).
 
     Returns:
-        1 where they always agree, 0 where as often as by chance; None where e is 1: both said one word alone.
+        1 for full agreement, 0 for chance agreement; None if e is 1, when both raters use one and the same label only.
     """
     n = sum(counts.values())
     words = {str(word) for pair in counts for word in pair}

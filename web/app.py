@@ -1,4 +1,4 @@
-"""`create_app(resources)`: the Flask application, put together from its blueprints."""
+"""`create_app(resources)`: builds the Flask application from its blueprints."""
 
 from __future__ import annotations
 
@@ -19,30 +19,31 @@ from web.api import (
     events,
     explanations,
     export,
+    films,
     health,
     jobs,
     metrics,
     openapi,
-    pictures,
     reviews,
     webhooks,
 )
 from web.backpressure import Backpressure
 from web.parsing import lower_ids
+from web.upload_budget import Budget
 from web.waiting import WaitingRoom
 
 FORM_MEMORY_BYTES = 256 * 1024
-"""Least that lets Werkzeug's parser work: it counts its own 64 KiB read buffer, file parts included."""
+"""Least that Werkzeug's parser works with: it counts its own 64 KiB read buffer, file parts included."""
 
 FORM_OVERHEAD_BYTES = 64 * 1024
-"""What a multipart form may add around a film of the largest size."""
+"""Allowance for the multipart framing around a film of the largest size."""
 
 WAITING_ROOM = "plainfilm-waiting-room"
-"""Where the application keeps its `WaitingRoom`, for whoever ends the process."""
+"""Key of the `WaitingRoom` in the application's `extensions`; the process's SIGTERM handler uses it."""
 
 
 def create_app(resources: Resources) -> Flask:
-    """The application over `resources`; nothing is connected or started here."""
+    """Return the application over `resources`; nothing is connected or started here."""
     app = Flask("web")
     settings = resources.settings
     app.config.update(
@@ -52,37 +53,37 @@ def create_app(resources: Resources) -> Flask:
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         PERMANENT_SESSION_LIFETIME=security.SESSION_LIFE,
-        SESSION_REFRESH_EACH_REQUEST=False,  # it ends when it said it would; pictures and polls need no Set-Cookie
+        SESSION_REFRESH_EACH_REQUEST=False,  # a fixed end, and no Set-Cookie on polls and films
         MAX_CONTENT_LENGTH=settings.max_upload_bytes + FORM_OVERHEAD_BYTES,
         MAX_FORM_MEMORY_SIZE=FORM_MEMORY_BYTES,
         MAX_FORM_PARTS=8,
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
-        WTF_CSRF_SSL_STRICT=False,  # it wants a Referer, which our Referrer-Policy keeps browsers from sending
+        WTF_CSRF_SSL_STRICT=False,  # it requires a Referer, which our Referrer-Policy suppresses
     )
     room = WaitingRoom(resources.database, resources.notifier, settings)
     app.extensions[WAITING_ROOM] = room
-    gate = Backpressure(resources.database, settings)
+    admission = Backpressure(resources.database, settings)
     access.register(app)
     app.url_value_preprocessor(lower_ids)
-    bodies.register(app, bodies.Budget(settings.upload_budget_bytes, settings.max_upload_bytes))
+    bodies.register(app, Budget(settings.upload_budget_bytes, settings.max_upload_bytes))
     problems.register(app)
     security.register(app, resources)
-    app.register_blueprint(jobs.create_blueprint(resources, room, gate))
+    app.register_blueprint(jobs.create_blueprint(resources, room, admission))
     app.register_blueprint(batches.create_blueprint(resources))
     app.register_blueprint(export.create_blueprint(resources))
     app.register_blueprint(events.create_blueprint(resources, room))
-    app.register_blueprint(pictures.create_blueprint(resources))
+    app.register_blueprint(films.create_blueprint(resources))
     app.register_blueprint(explanations.create_blueprint(resources))
     app.register_blueprint(reviews.create_blueprint(resources))
     app.register_blueprint(audit.create_blueprint(resources))
     app.register_blueprint(webhooks.create_blueprint(resources))
     app.register_blueprint(health.create_blueprint(resources))
-    app.register_blueprint(metrics.create_blueprint(resources, gate))
+    app.register_blueprint(metrics.create_blueprint(resources, admission))
     app.register_blueprint(docs.create_blueprint())
-    app.register_blueprint(operations.create_blueprint(resources, gate))
-    app.register_blueprint(pages.create_blueprint(resources, gate))
-    app.register_blueprint(again_page.create_blueprint(resources, gate))
+    app.register_blueprint(operations.create_blueprint(resources, admission))
+    app.register_blueprint(pages.create_blueprint(resources, admission))
+    app.register_blueprint(again_page.create_blueprint(resources, admission))
 
     @app.get("/api/v1/openapi.json")
     def get_openapi() -> Response:
@@ -92,7 +93,7 @@ def create_app(resources: Resources) -> Flask:
 
 
 def session_secret(settings: Settings) -> str:
-    """What signs browser sessions: the setting, else one made once and kept in this home (0600)."""
+    """Return the key that signs browser sessions: the setting, else one generated once and stored in the home."""
     if settings.session_secret is not None:
         return settings.session_secret.get_secret_value()
     return private_files.read_or_make(settings.home / "session-secret", lambda: secrets.token_hex(32))

@@ -1,10 +1,9 @@
-"""When to say no: too many films wait, or the disk is nearly full. Asked before a film is decoded.
+"""Backpressure: refuses films before they are decoded if too many wait or the disk is nearly full.
 
-The database is asked how many wait at most once a second by each web process; in between, the process adds what it
-accepted itself, and at any time the films that it is about to accept: each has a place from its admission on. So a
-limit may be passed by what the other processes accept within that second, and no more. A film that is accepted while
-the database is asked may count twice for that second. The disk is asked as seldom, out of the loop: one that hangs
-would stall all requests.
+Each web process reads the queue's length from the database at most once a second. Between two reads it adds the films
+that it accepted itself, and always those that it has admitted and is still storing. So a limit may be exceeded by what
+the other processes accept within that second, and no more. A film accepted during a read may count twice for that
+second. The disk is asked as rarely, out of the event loop: a disk that hangs would stall all requests.
 """
 
 from __future__ import annotations
@@ -27,30 +26,31 @@ from shared.greenlets import SingleFlight
 from shared.settings import Settings
 from web.offload import read
 
-ASK_EVERY_S: Final = 1.0
+READ_EVERY_S: Final = 1.0
 DISK_S: Final = 3.0
-"""A disk that does not say how much room it has in this time is one that is away."""
+"""Timeout for reading the free space; after it the disk counts as down."""
+
 LONGEST_WAIT_S: Final = 300
 WAIT_WITHOUT_RATE_S: Final = 30
-"""What a client is told to wait where nothing was finished lately."""
+"""`Retry-After` if no film was finished lately."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How many films wait, by tenant, and how many a second are finished."""
+    """The queue's load: waiting films by tenant, and films finished per second."""
 
     queued: Mapping[str, int]
     rate: float
 
     @property
     def total(self) -> int:
-        """Of all tenants."""
+        """Waiting films of all tenants."""
         return sum(self.queued.values())
 
 
 @dataclass(slots=True)
 class Backpressure:
-    """Admits films while there is room for them."""
+    """Admits films while the queue and the disk have room for them."""
 
     database: Database
     settings: Settings
@@ -68,48 +68,50 @@ class Backpressure:
         self._disk = SingleFlight(lambda: home.free_bytes(self.settings), DISK_S)
 
     def admit(self, tenant: str) -> None:
-        """Give one more film of this tenant a place, until `note_accepted` or `give_back` is called for it.
+        """Reserve a place in the queue for one film of a tenant; `note_accepted` or `give_back` must follow.
 
         Raises:
-            TenantQueueFull: this tenant has too many waiting.
-            QueueFull: all together have.
+            TenantQueueFull: too many films of this tenant wait.
+            QueueFull: too many films of all tenants wait.
             StorageFull: the disk has too little room left.
-            StorageDown, DatabaseDown: it does not say.
+            StorageDown, DatabaseDown: the disk or the database does not answer.
         """
         load = self._current()
-        self.check_room()
+        self.check_disk()
         with self._guard:
             self._check(load, tenant)
             self._admitted[tenant] += 1
 
     def note_accepted(self, tenant: str) -> None:
-        """An admitted film was accepted: it counts until the database is asked again, which then counts it itself."""
+        """Count an admitted film as accepted, until the next read of the database includes it."""
         with self._guard:
             self._admitted[tenant] -= 1
             self._accepted[tenant] += 1
 
     def give_back(self, tenant: str) -> None:
-        """An admitted film was not accepted: its place is free."""
+        """Release the place of an admitted film that was not accepted."""
         with self._guard:
             self._admitted[tenant] -= 1
 
-    def check_room(self) -> None:
-        """Return where the disk has room for more films.
+    def check_disk(self) -> None:
+        """Check that the disk has room for more films.
 
         Raises:
-            StorageFull: it has not.
-            StorageDown: it does not say.
+            StorageFull: it has too little.
+            StorageDown: it does not answer.
         """
         if self.free_bytes() < self.settings.min_free_bytes:
             raise StorageFull("The service has no room for more films; tell its operator, and try again later.")
 
+    check_room = check_disk  # the name that `web/submit.py` uses
+
     def free_bytes(self) -> int:
-        """Room on the disk, as it was within the last second.
+        """Return the free bytes on the disk, at most a second old.
 
         Raises:
-            StorageDown: it does not say.
+            StorageDown: the disk does not answer.
         """
-        if self.clock() - self._measured_at >= ASK_EVERY_S:
+        if self.clock() - self._measured_at >= READ_EVERY_S:
             try:
                 self._free_bytes = self._disk.ask()
             except (OSError, TimeoutError) as error:
@@ -118,19 +120,19 @@ class Backpressure:
         return self._free_bytes
 
     def find_free_bytes(self) -> int | None:
-        """`free_bytes`; None where the disk does not say."""
+        """Return `free_bytes()`; None if the disk does not answer."""
         try:
             return self.free_bytes()
         except StorageDown:
             return None
 
     def places_left(self, tenant: str) -> int:
-        """How many films more it may have waiting, by what was counted last: nothing is asked."""
+        """Return how many more films a tenant may have waiting, by the last read; reads nothing."""
         with self._guard:
             return max(0, self.settings.tenant_queue_limit - self._count(self._load, tenant))
 
     def estimate(self, job: wire.Job) -> wire.Job:
-        """A queued job with the time until it may be answered, where films are answered at all."""
+        """Return a queued job with `eta_s` set; unchanged if its queue position or the finish rate is unknown."""
         rate = self._current().rate
         if job.queue_position is None or job.queue_position >= queries.MAX_POSITION or rate <= 0:
             return job
@@ -138,12 +140,12 @@ class Backpressure:
 
     def _check(self, load: Load, tenant: str) -> None:
         settings = self.settings
-        mine = self._count(load, tenant)
+        waiting = self._count(load, tenant)
         total = load.total + self._accepted.total() + self._admitted.total()
-        if mine >= settings.tenant_queue_limit:
-            wait_s = seconds_until_room(mine - settings.tenant_queue_limit, load.rate)
+        if waiting >= settings.tenant_queue_limit:
+            wait_s = seconds_until_room(waiting - settings.tenant_queue_limit, load.rate)
             raise TenantQueueFull(
-                f"You have {mine} films waiting, and the limit is {settings.tenant_queue_limit}; try again later.",
+                f"You have {waiting} films waiting, and the limit is {settings.tenant_queue_limit}; try again later.",
                 wait_s,
             )
         if total >= settings.queue_limit:
@@ -155,22 +157,22 @@ class Backpressure:
 
     def _current(self) -> Load:
         with self._guard:
-            if self.clock() - self._asked_at < ASK_EVERY_S:
+            if self.clock() - self._asked_at < READ_EVERY_S:
                 return self._load
-            self._asked_at = self.clock()  # before the answer: the others go on with the last one meanwhile
-            before = self._accepted.copy()
-        load = read(self.database, self._ask)
+            self._asked_at = self.clock()  # before the read, so that other requests use the last load meanwhile
+            accepted_before = self._accepted.copy()
+        load = read(self.database, self._read_load)
         with self._guard:
-            self._load, self._accepted = load, self._accepted - before
+            self._load, self._accepted = load, self._accepted - accepted_before
         return load
 
-    def _ask(self, session: Session) -> Load:
+    def _read_load(self, session: Session) -> Load:
         now = self.database.now(session)
         return Load(queue_queries.count_queued(session), queue_queries.finish_rate(session, now))
 
 
 def seconds_until_room(over: int, rate: float) -> int:
-    """How long until `over` + 1 films are finished at `rate` a second; between 1 and 300 s."""
+    """Return the seconds until `over` + 1 films are finished at `rate` per second, between 1 and 300."""
     if rate <= 0:
         return WAIT_WITHOUT_RATE_S
     return max(1, min(LONGEST_WAIT_S, math.ceil((over + 1) / rate)))

@@ -1,7 +1,7 @@
-"""The use cases of batches: make one, look at it, cancel what has not ended of it. Knows no Flask.
+"""The use cases of batches: create one, read its progress, cancel its unfinished jobs. Knows no Flask.
 
-A batch is made empty, and its films are sent into it one a request, as any film is: each is checked, decoded and
-answered for itself, under the limits for one (DECISIONS 58).
+A batch is created empty, and its films are submitted one per request, as any film is: each is checked, decoded and
+answered by itself, under the limits for one (DECISIONS 58).
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from web.offload import read, read_row, run_sql
 from web.submit import end_overdue
 
 REST_S: Final = 0.01
-"""Between two steps of a cancellation: SQLite's lock has no line, and another writer would wait for the last step."""
+"""Pause between two steps: SQLite's lock is not fair, and other writers would wait until the last step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A batch, and how many films a second the service finishes now."""
+    """A batch, and the rate in films per second at which the service finishes films now."""
 
     batch: wire.Batch
     rate: float
 
     @property
     def eta_s(self) -> float:
-        """Until its jobs may have ended at that rate; 0 where nothing is known."""
+        """Seconds until the batch's jobs may have ended at this rate; 0 if the rate is unknown."""
         left = sum(number for state, number in self.batch.counts.items() if not state.is_terminal)
         return left / self.rate if self.rate > 0 else 0.0
 
 
 def create(resources: Resources, who: Principal, idempotency_key: str | None) -> str:
-    """Make an empty batch, or find the one that the same key made before; its id.
+    """Create an empty batch, unless the same idempotency key made one before; return its id.
 
     Raises:
         DatabaseDown: try again later.
@@ -66,7 +66,7 @@ def create(resources: Resources, who: Principal, idempotency_key: str | None) ->
 
 
 def get(resources: Resources, who: Principal, batch_id: str) -> Progress:
-    """The batch as it is now; films of it that are past their time have ended.
+    """Return the current progress of a batch, after ending its expired jobs.
 
     Raises:
         BatchNotFound: unknown, or of another tenant.
@@ -82,7 +82,7 @@ def get(resources: Resources, who: Principal, batch_id: str) -> Progress:
 
 
 def cancel(resources: Resources, who: Principal, batch_id: str) -> None:
-    """Cancel each job of the batch that has not ended, step by step; what is sent into it meanwhile may go on.
+    """Cancel the unfinished jobs of a batch, step by step; films submitted to it meanwhile may go on.
 
     Raises:
         BatchNotFound: unknown, or of another tenant.

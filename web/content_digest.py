@@ -1,4 +1,4 @@
-"""`Content-Digest` (RFC 9530): the SHA-256 that a client says a body, or the part of a form, has."""
+"""`Content-Digest` (RFC 9530): the SHA-256 that a client states for a body, or for the part of a form."""
 
 from __future__ import annotations
 
@@ -16,29 +16,31 @@ NAME: Final = "Content-Digest"
 MEMBER: Final = re.compile(
     r"([a-z*][a-z0-9_.*-]*)=:((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?):(?:;.*)?"
 )
-"""Of the header: algorithm and base64, as RFC 8941 writes a byte sequence."""
+"""One member of the header: algorithm and base64, as a byte sequence of RFC 8941."""
 
 SHA256_BYTES: Final = 32
 
 
 def of_body() -> str | None:
-    """What the request says of its whole body, in hex; None where it says nothing, or names other algorithms alone.
+    """Return the stated SHA-256 of the request's whole body, in hex; None without one.
 
     Raises:
-        InvalidRequest: the header is not of its form.
+        InvalidRequest: the header is malformed.
     """
-    return _promised(request.headers.get(NAME))
+    return _parse_sha256(request.headers.get(NAME))
 
 
 def of_film(of_body: str | None) -> str | None:
-    """What it says of the film, in hex: a raw body is one; that of a form is checked, and its part may say more.
+    """Return the stated SHA-256 of the film, in hex: the body's, or for a form that of its part; None without one.
+
+    The digest of a form is checked here, since nothing else sees the whole form.
 
     Args:
-        of_body: what it says of the body, which has been read.
+        of_body: the stated SHA-256 of the body, which has been read.
 
     Raises:
         DigestMismatch: the form has another SHA-256.
-        InvalidRequest: the header of the part is not of its form.
+        InvalidRequest: the header of the part is malformed.
     """
     if request.mimetype != FORM:
         return of_body
@@ -48,16 +50,16 @@ def of_film(of_body: str | None) -> str | None:
             "The form that came does not have the SHA-256 of the request's Content-Digest, which is of the whole body; "
             "that of the film alone belongs into the head of its part. Send it again."
         )
-    return _promised(request.files["file"].headers.get(NAME))
+    return _parse_sha256(request.files["file"].headers.get(NAME))
 
 
-def _promised(given: str | None) -> str | None:
-    if not given:
+def _parse_sha256(header: str | None) -> str | None:
+    if not header:
         return None
-    members = [MEMBER.fullmatch(member.strip()) for member in given.split(",")]
-    digests = {found[1]: base64.b64decode(found[2]) for found in members if found}
-    promised = digests.get("sha-256")
-    if not all(members) or (promised is not None and len(promised) != SHA256_BYTES):
-        told = "must be like `sha-256=:<32 bytes in base64>:`"
-        raise InvalidRequest(f"Content-Digest {told}.", [("Content-Digest", told)])
-    return None if promised is None else promised.hex()
+    members = [MEMBER.fullmatch(member.strip()) for member in header.split(",")]
+    digests = {member[1]: base64.b64decode(member[2]) for member in members if member}
+    sha256 = digests.get("sha-256")
+    if not all(members) or (sha256 is not None and len(sha256) != SHA256_BYTES):
+        rule = "must be like `sha-256=:<32 bytes in base64>:`"
+        raise InvalidRequest(f"Content-Digest {rule}.", [("Content-Digest", rule)])
+    return None if sha256 is None else sha256.hex()

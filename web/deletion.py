@@ -13,38 +13,33 @@ from shared.greenlets import run_in_thread
 from shared.log import get_logger
 from shared.settings import Settings
 from shared.wiring import Resources
-from web.offload import read_row, run_sql
+from web.offload import run_sql
 
 log = get_logger(__name__)
 
 
 def kept_until(settings: Settings, job: wire.Job) -> datetime | None:
-    """When the job will be deleted, if nobody does it before; None where it is kept for good or has not ended."""
+    """Return when retention will delete a job; None if it has not ended or is kept for good."""
     if settings.retain_days is None or job.finished_at is None:
         return None
     return job.finished_at + timedelta(days=settings.retain_days)
 
 
 def dated(settings: Settings, job: wire.Job) -> wire.Job:
-    """The job with that time in it; the table has no such column, and what it has is not asked again."""
+    """Return a copy with `retain_until` set; it is computed from `finished_at`, not stored."""
     until = kept_until(settings, job)
     return job if until is None else job.model_copy(update={"retain_until": until})
 
 
-def may_delete(resources: Resources, who: Principal, job_id: str) -> bool:
-    """Whether this caller may delete a job of its tenant."""
-    return read_row(resources.database, lambda sql: deletions.may_delete(sql, who, job_id))
-
-
 def delete(resources: Resources, who: Principal, job_id: str) -> None:
-    """Delete a job, whatever its state: first its rows, then its film.
+    """Delete a job in any state: first its rows, then its film file.
 
-    A film that cannot be removed now is an orphan from then on, which workers remove.
+    A film file that cannot be removed now is left as an orphan for the workers' sweep.
 
     Raises:
-        JobNotFound: unknown, of another tenant, or deleted (`JobDeleted`).
-        Forbidden: the caller neither sent it nor is an admin.
-        StorageDown: the films' folder is not there, not ours, or takes no changes; nothing was deleted.
+        JobNotFound: unknown, of another tenant, or deleted already (`JobDeleted`).
+        Forbidden: the caller is neither the sender nor an admin.
+        StorageDown: the films' folder is missing, of another database or read-only; nothing was deleted.
     """
     run_in_thread(resources.blobs.try_to_change)
 
@@ -52,9 +47,9 @@ def delete(resources: Resources, who: Principal, job_id: str) -> None:
         with jobs.changing(resources.database) as changes:
             return deletions.delete_job(changes, who, job_id)
 
-    gone = run_sql(resources.database, change)
+    deleted = run_sql(resources.database, change)
     try:
-        run_in_thread(lambda: resources.blobs.delete(gone.blob_ref))
+        run_in_thread(lambda: resources.blobs.delete(deleted.blob_ref))
     except StorageDown as error:
         log.warning("film.not_removed", job_id=job_id, **error.facts)
     resources.notifier.publish([job_id])

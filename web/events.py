@@ -1,4 +1,4 @@
-"""The use case "follow a job": its events as a stream that resumes from SQL after any reconnect. Knows no Flask."""
+"""The use case "follow a job": a stream of its events that resumes from SQL after a reconnect. Knows no Flask."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ from web.waiting import Waiter, WaitingRoom
 
 HEARTBEAT_S: Final = 15.0
 LONGEST_STREAM_S: Final = 600.0
-"""Then the stream ends and the client connects again, which checks its key again."""
+"""Then the stream ends, and the client reconnects, which checks its key again."""
 
 OPENING: Final = b"retry: 2000\n\n"
-"""Sent at once, so that the client sees the headers; it connects again after 2 s."""
+"""Sent at once, so that the client receives the headers; sets its reconnection time to 2 s."""
 
 HEARTBEAT: Final = b": still here\n\n"
 
 
 def follow(resources: Resources, room: WaitingRoom, who: Principal, job_id: str, after: int) -> EventStream | None:
-    """The job's events that come after number `after` of the tenant's chain, past and future.
+    """Return a stream of the job's events, past and future, after number `after` of the tenant's chain.
 
     Returns:
-        The stream, which must be closed; None where the job has ended and `after` is its last event or later.
+        The stream, which must be closed; None if the job has ended and `after` is its last event or a later one.
 
     Raises:
         JobNotFound: unknown, or of another tenant.
         InvalidRequest: no event has the number `after` yet.
-        WaitersFull, TenantWaitersFull: nobody can listen just now.
+        WaitersFull, TenantWaitersFull: no request can wait just now.
     """
-    stream = EventStream(room, room.join(who.tenant, job_id, after))  # before the look, so that nothing falls between
+    waiter = room.join(who.tenant, job_id, after)  # before the read, so that no event is missed
+    stream = EventStream(room, waiter)
     try:
         past = read(resources.database, lambda sql: event_queries.get_events(sql, who.tenant, job_id))
         has_more = stream.begin(past, after)
@@ -50,10 +51,10 @@ def follow(resources: Resources, room: WaitingRoom, who: Principal, job_id: str,
 
 
 class EventStream:
-    """An iterator of a stream's bytes; ends after the job's last event, in the form of WHATWG HTML 9.2.
+    """An iterator over the stream's bytes (server-sent events, WHATWG HTML 9.2), up to the job's last event.
 
     Args:
-        clock: seconds that only rise.
+        clock: monotonic seconds.
     """
 
     def __init__(self, room: WaitingRoom, waiter: Waiter, clock: Callable[[], float] = time.monotonic) -> None:
@@ -64,14 +65,14 @@ class EventStream:
         self._is_open = self._is_over = False
 
     def begin(self, past: JobEvents, after: int) -> bool:
-        """Take what happened so far; False where the job's last event is not after number `after`.
+        """Take the events so far; return False if the job has ended and its last event is not after `after`.
 
         Raises:
             InvalidRequest: no event has that number yet.
         """
         if after > past.newest_seq:
-            told = "is the number of an event that is yet to come"
-            raise InvalidRequest(f"Last-Event-ID {told}.", [("Last-Event-ID", told)])
+            fault = "is the number of an event that is yet to come"
+            raise InvalidRequest(f"Last-Event-ID {fault}.", [("Last-Event-ID", fault)])
         self._waiter.give(past.events)
         last = past.events[-1]
         return not last.done or last.seq > after
@@ -91,11 +92,11 @@ class EventStream:
         return b"".join(map(to_bytes, events)) or HEARTBEAT
 
     def close(self) -> None:
-        """Wait no longer; idempotent. The server calls it however the request ends."""
+        """Leave the waiting room; idempotent. The WSGI server calls it at the end of every request."""
         self._room.leave(self._waiter)
 
 
 def to_bytes(event: wire.JobEvent) -> bytes:
-    """One event of the stream; its type is `done` for the job's last one, else `status`."""
+    """Return one event as bytes of the stream; its type is `done` for the job's last event, else `status`."""
     kind = "done" if event.done else "status"
     return f"id: {event.seq}\nevent: {kind}\ndata: {event.model_dump_json()}\n\n".encode()

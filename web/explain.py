@@ -1,4 +1,4 @@
-"""The use case "ask for an explanation": one a job and method, accepted in a transaction, rung after it. No Flask."""
+"""The use case "request an explanation": one per job and method, committed before its ring. Knows no Flask."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from shared.wiring import Resources
 from web.offload import read, run_sql
 
 SEED: Final = 0
-"""Of every random draw: the same film, model and method give the same map to whoever asks."""
+"""Seed of every random draw: the same film, model and method always give the same map."""
 
 MOST_WAITING: Final = 200
-"""Maps of one tenant; the slow methods take a worker seconds each."""
+"""Most waiting maps of a tenant; the slow methods take a worker seconds each."""
 ASK_AGAIN_S: Final = 10
 
 
 def ask(resources: Resources, who: Principal, job_id: str, method: ExplanationMethod, request_id: str) -> None:
-    """Ask for a map, unless there is one or one is being made; a failed one is tried again.
+    """Request a map, unless there is one or one is being made; a failed one is retried.
 
     Raises:
         JobNotFound: unknown, or of another tenant.
@@ -37,7 +37,7 @@ def ask(resources: Resources, who: Principal, job_id: str, method: ExplanationMe
     def change() -> str | None:
         try:
             return _accept(resources, who, job_id, method, request_id)
-        except IntegrityError:  # another request was quicker: its ring is as good as ours
+        except IntegrityError:  # a concurrent request inserted it, and rings for it
             return None
 
     accepted = run_sql(resources.database, change)
@@ -46,7 +46,7 @@ def ask(resources: Resources, who: Principal, job_id: str, method: ExplanationMe
 
 
 def get_all(resources: Resources, who: Principal, job_id: str) -> wire.ExplanationList:
-    """The explanations of a job as the caller may see it.
+    """Return the explanations of a job.
 
     Raises:
         JobNotFound: unknown, or of another tenant.
@@ -55,11 +55,11 @@ def get_all(resources: Resources, who: Principal, job_id: str) -> wire.Explanati
 
 
 def get_one(resources: Resources, who: Principal, job_id: str, method: str) -> wire.ExplanationDetail:
-    """One of them.
+    """Return the explanation of a job by one method.
 
     Raises:
         JobNotFound: unknown, or of another tenant.
-        NotFound: none by that method was asked for.
+        NotFound: none by that method was requested.
     """
     return read(resources.database, lambda sql: explanation_queries.get_explanation(sql, who.tenant, job_id, method))
 
@@ -67,13 +67,13 @@ def get_one(resources: Resources, who: Principal, job_id: str, method: str) -> w
 def _accept(
     resources: Resources, who: Principal, job_id: str, method: ExplanationMethod, request_id: str
 ) -> str | None:
-    """The id of what was put into the queue; None where nothing had to be."""
+    """Insert or retry an explanation; return its id, or None if there is nothing to do."""
     with explanations.changing(resources.database) as changes:
         job = explanation_queries.get_explainable(changes.sql, who.tenant, job_id)
         earlier = explanation_queries.find_id(changes.sql, job_id, method)
         if earlier is not None and earlier[1] is not ExplanationState.FAILED:
             return None
-        _check_room(changes.sql, who.tenant)
+        _check_queue(changes.sql, who.tenant)
         if earlier is None:
             new = _new(resources, who, job_id, method, job, request_id)
             changes.insert_queued(new)
@@ -83,11 +83,17 @@ def _accept(
         return failed_id if is_asked else None
 
 
-def _check_room(session: Session, tenant: str) -> None:
-    """A map takes seconds, and all tenants' wait in one line."""
+def _check_queue(session: Session, tenant: str) -> None:
+    """Limit a tenant's waiting maps: a map takes seconds, and those of all tenants wait in one queue.
+
+    Raises:
+        TenantQueueFull: the tenant has `MOST_WAITING`.
+    """
     if explanation_queries.count_waiting(session, tenant, MOST_WAITING) >= MOST_WAITING:
-        told = f"{MOST_WAITING} maps that you asked for wait already, which is the limit; ask again when some are made."
-        raise TenantQueueFull(told, ASK_AGAIN_S)
+        detail = (
+            f"{MOST_WAITING} maps that you asked for wait already, which is the limit; ask again when some are made."
+        )
+        raise TenantQueueFull(detail, ASK_AGAIN_S)
 
 
 def _new(  # noqa: PLR0913, PLR0917  each is a fact of the row

@@ -1,4 +1,4 @@
-"""The page about the model: what it promises and was measured at, and how far readers agree with it."""
+"""The model page: the manifest, the measured quality, and the agreement of readers with the model."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from shared.wiring import Resources
 from web import agreement
 from web.offload import read
 
-NOTHING = Readings({}, 0)
+NO_READINGS = Readings({}, 0)
 
 
 def add_routes(pages: Blueprint, resources: Resources) -> None:
-    """To the blueprint of all pages."""
+    """Add the route to the blueprint of all pages."""
 
     @pages.get("/model")
     def model() -> str:
         tenant = g.principal.tenant
-        found, readings = read(resources.database, lambda sql: get_model(sql, tenant))
-        return render_template("model.html", model=found, readers=agreement.measure(readings))
+        known_model, readings = read(resources.database, lambda sql: get_model(sql, tenant))
+        return render_template("model.html", model=known_model, readers=agreement.measure(readings))
 
 
 def get_model(session: Session, tenant: str) -> tuple[KnownModel | None, Readings]:
-    """The newest model, and what this tenant's readers said of its films."""
-    found = model_queries.find_newest_model(session)
-    if found is None:
-        return None, NOTHING
-    return found, review_queries.count_readings(session, tenant, found.weights_sha256)
+    """Return the newest model, None if there is none, and the readings of its films by this tenant's readers."""
+    model = model_queries.find_newest_model(session)
+    if model is None:
+        return None, NO_READINGS
+    return model, review_queries.count_readings(session, tenant, model.weights_sha256)

@@ -1,8 +1,7 @@
-"""Which calls leave gevent's loop: SQLite's lock and fsync would stall every other request of the process.
+"""Moves blocking calls out of gevent's event loop: SQLite's lock and fsync would stall all requests of the process.
 
-Reads of a row or two stay in the loop, where they take less time than the turn of a thread. PostgreSQL is spoken to
-over a socket, which gevent makes cooperative, so its calls stay where they are. What runs in a thread must not touch
-Flask's `g` or `request`: take what it needs before.
+Reads of a row or two stay in the loop, since they take less time than a switch to a thread. PostgreSQL's calls stay
+too: its socket is cooperative under gevent. A function that runs in a thread must not use Flask's `g` or `request`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ U = TypeVar("U")
 
 
 def draw(function: Callable[[], T]) -> T:
-    """`run_in_thread`, in turn: of drawings, which hold a whole film each, no more than cores at once in a process."""
+    """Draw a picture in a thread, with at most one drawing per CPU core at once: each holds a whole film."""
     with _seats():
         return run_in_thread(function)
 
@@ -35,12 +34,12 @@ def _seats() -> threading.Semaphore:
 
 
 def run_sql(database: Database, function: Callable[[], T]) -> T:
-    """Call a function that speaks to `database`, out of the loop where that blocks."""
+    """Call a function that uses `database`, in a thread where it would block the loop."""
     return run_in_thread(function) if database.is_sqlite else function()
 
 
 def run_then_sql(database: Database, function: Callable[[], T], then: Callable[[T], U]) -> U:
-    """`then` of what `function` gives; both block, `then` by speaking to `database`. One thread for both on SQLite."""
+    """Call `function`, which blocks, then `then` with its result, which uses `database`; on SQLite in one thread."""
     if database.is_sqlite:
         return run_in_thread(lambda: then(function()))
     return then(run_in_thread(function))
@@ -57,9 +56,9 @@ def read(database: Database, query: Callable[[Session], T]) -> T:
 
 
 def read_row(database: Database, query: Callable[[Connection], T]) -> T:
-    """Run a query for a row or two by their keys: in the loop, since SQLite answers sooner than a thread has its turn.
+    """Run a query for a row or two by key, in the loop: SQLite answers faster than a thread could be switched to.
 
-    Its readers wait for nobody (DECISIONS 28).
+    SQLite's readers never wait for its writer (DECISIONS 28).
     """
     with database.read_core() as sql:
         return query(sql)

@@ -1,4 +1,4 @@
-"""The operations page: what waits, who works, how jobs ended lately, broker and disk; for admins and auditors."""
+"""The operations page for admins and auditors: queue, workers, recent job ends, broker and disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from web.offload import read
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """The service as it is at `now`."""
+    """The state of the service at `now`."""
 
     now: datetime
     gauges: Gauges
@@ -28,30 +28,30 @@ class Operations:
     code_version: str = CODE_VERSION
 
 
-def create_blueprint(resources: Resources, gate: Backpressure) -> Blueprint:
-    """The page, and the part of it that is asked for again and again."""
+def create_blueprint(resources: Resources, admission: Backpressure) -> Blueprint:
+    """Return the routes of the page and of the part of it that is polled."""
     operations = Blueprint("operations", __name__)
 
     @operations.get("/operations")
     def show() -> str:
         security.check_operator(g.principal)
-        return render_template("operations.html", found=read_operations(resources, gate))
+        return render_template("operations.html", found=read_operations(resources, admission))
 
     @operations.get("/operations/now")
     def show_now() -> str:
         security.check_operator(g.principal)
-        return render_template("operations_now.html", found=read_operations(resources, gate), is_asked_again=True)
+        return render_template("operations_now.html", found=read_operations(resources, admission), is_asked_again=True)
 
     return operations
 
 
-def read_operations(resources: Resources, gate: Backpressure) -> Operations:
-    """All of it; one snapshot of the database."""
+def read_operations(resources: Resources, admission: Backpressure) -> Operations:
+    """Return the state of the service; the database's part is one snapshot."""
     database = resources.database
 
-    def ask(sql: Session) -> tuple[datetime, Gauges, list[WorkerSeen]]:
+    def query(sql: Session) -> tuple[datetime, Gauges, list[WorkerSeen]]:
         now = database.now(sql)
         return now, read_gauges(sql, now), list_workers(sql, now)
 
-    now, gauges, workers = read(database, ask)
-    return Operations(now, gauges, workers, resources.queue.is_up(), gate.find_free_bytes())
+    now, gauges, workers = read(database, query)
+    return Operations(now, gauges, workers, resources.queue.is_up(), admission.find_free_bytes())

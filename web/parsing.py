@@ -1,4 +1,4 @@
-"""What came with a request, as checked values; each refusal names what is wrong."""
+"""Parses requests into checked values; each refusal names the field that is wrong."""
 
 from __future__ import annotations
 
@@ -10,48 +10,67 @@ from urllib.parse import quote
 from flask import request
 from pydantic import BaseModel, ValidationError
 
+from shared.db.batches import NO_BATCH
+from shared.db.queries import NO_JOB
 from shared.errors import BatchNotFound, InvalidRequest, JobNotFound, TooLarge
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 Place = tuple[int | str, ...]
-"""Of a field, as pydantic tells it."""
+"""The location of a field, as pydantic reports it."""
 
 ID_LENGTH: Final = 36
 
 MOST_JSON_BYTES: Final = 16 * 1024
-"""Of a request: each asks for a word or two, and what is parsed takes thirty times as much room."""
+"""Limit of a JSON body: requests need a few words, and parsed JSON takes thirty times its size in memory."""
 
 
 def parse_query(model: type[Parsed]) -> Parsed:
-    """The query string as `model`; raises as `parse` does."""
+    """Return the query string as `model`.
+
+    Raises:
+        InvalidRequest: names each field that is wrong.
+    """
     return _parse(model, request.args.to_dict(), "query", _name_of)
 
 
 def parse_form(model: type[Parsed]) -> Parsed:
-    """A page's form, without its CSRF token, as `model`; raises as `parse` does."""
-    given = {name: value for name, value in request.form.items() if name != "csrf_token"}
-    return _parse(model, given, "request", _name_of)
+    """Return a page's form, without its CSRF token, as `model`.
+
+    Raises:
+        InvalidRequest: names each field that is wrong.
+    """
+    fields = {name: value for name, value in request.form.items() if name != "csrf_token"}
+    return _parse(model, fields, "request", _name_of)
 
 
 def parse_json(model: type[Parsed]) -> Parsed:
-    """The body as `model`; raises as `_parse` does, and as `read_json`."""
+    """Return the JSON body as `model`.
+
+    Raises:
+        InvalidRequest: names each field that is wrong; or the body is no JSON.
+        TooLarge: the body has more than `MOST_JSON_BYTES`.
+    """
     return _parse(model, read_json(), "request", _pointer_to)
 
 
-def _parse(model: type[Parsed], given: object, what: str, tell_place: Callable[[Place], str]) -> Parsed:
-    """What came as `model`.
+def _parse(model: type[Parsed], values: object, source: str, to_pointer: Callable[[Place], str]) -> Parsed:
+    """Validate `values` as `model`.
+
+    Args:
+        source: 'query' or 'request', for the message.
+        to_pointer: how the answer names the place of a field.
 
     Raises:
-        InvalidRequest: names each field that is wrong, and says of `what` it is one.
+        InvalidRequest: names each field that is wrong.
     """
     try:
-        return model.model_validate(given)
+        return model.model_validate(values)
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_input=False)
-        told = "; ".join(f"{_name_of(each['loc']) or 'body'}: {each['msg']}" for each in wrong)
-        fields = [(tell_place(each["loc"]), each["msg"]) for each in wrong]
-        raise InvalidRequest(f"The {what} is not valid: {told}.", fields) from None
+        faults = error.errors(include_url=False, include_input=False)
+        summary = "; ".join(f"{_name_of(fault['loc']) or 'body'}: {fault['msg']}" for fault in faults)
+        fields = [(to_pointer(fault["loc"]), fault["msg"]) for fault in faults]
+        raise InvalidRequest(f"The {source} is not valid: {summary}.", fields) from None
 
 
 def _name_of(place: Place) -> str:
@@ -59,63 +78,63 @@ def _name_of(place: Place) -> str:
 
 
 def _pointer_to(place: Place) -> str:
-    """A JSON pointer as the fragment of a URI (RFC 6901, 6)."""
+    """Return a JSON pointer as the fragment of a URI (RFC 6901, section 6)."""
     return "#" + "".join(f"/{quote(str(step).replace('~', '~0').replace('/', '~1'), safe='~')}" for step in place)
 
 
 def checked_id(job_id: str) -> str:
-    """A job id of the right form; any other cannot exist.
+    """Return a job id that has the form of our ids.
 
     Raises:
-        JobNotFound: the same answer as for an unknown id.
+        JobNotFound: it has another form; the same answer as for an unknown id.
     """
     if not is_id(job_id):
-        raise JobNotFound("There is no job with this id.")
+        raise JobNotFound(NO_JOB)
     return job_id
 
 
 def checked_batch_id(batch_id: str) -> str:
-    """A batch's id likewise.
+    """Return a batch id that has the form of our ids.
 
     Raises:
-        BatchNotFound: the same answer as for an unknown id.
+        BatchNotFound: it has another form; the same answer as for an unknown id.
     """
     if not is_id(batch_id):
-        raise BatchNotFound("There is no batch with this id.")
+        raise BatchNotFound(NO_BATCH)
     return batch_id
 
 
-def is_id(given: str) -> bool:
-    """Whether it has the form of our ids."""
-    return len(given) == ID_LENGTH and not set(given) - set("0123456789abcdef-")
+def is_id(text: str) -> bool:
+    """Whether a text has the form of our ids."""
+    return len(text) == ID_LENGTH and not set(text) - set("0123456789abcdef-")
 
 
 def lower_ids(_endpoint: str | None, values: dict[str, str] | None) -> None:
-    """In an address, before its view is called: some write UUIDs in capitals."""
+    """Lower the ids in an address before its view is called: some clients write UUIDs in capitals."""
     if values:
         values.update({name: value.lower() for name, value in values.items() if name.endswith("_id")})
 
 
 def idempotency_key() -> str | None:
-    """What the client names this request by, so that it may send it again.
+    """Return the request's `Idempotency-Key`, by which a client may repeat it; None without one.
 
     Raises:
-        InvalidRequest: longer than 128 characters, or one that cannot be printed.
+        InvalidRequest: it is blank, longer than 128 characters or not printable.
     """
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
     if not key.strip() or len(key) > 128 or not key.isprintable():  # noqa: PLR2004  the column's width
-        told = "must be 1 to 128 printable characters"
-        raise InvalidRequest(f"Idempotency-Key {told}.", [("Idempotency-Key", told)])
+        rule = "must be 1 to 128 printable characters"
+        raise InvalidRequest(f"Idempotency-Key {rule}.", [("Idempotency-Key", rule)])
     return key
 
 
 def read_json() -> object:
-    """The body.
+    """Return the parsed JSON body.
 
     Raises:
-        InvalidRequest: it is no JSON, is not called so, or is nested too deep to be read.
+        InvalidRequest: the body is no JSON, has another content type or is nested too deep.
         TooLarge: it has more than `MOST_JSON_BYTES`; the rest was not read.
     """
     if not request.is_json:

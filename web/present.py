@@ -1,6 +1,6 @@
-"""How stored codes and numbers read on a page: labels, reasons and sets in words, shares as per cent.
+"""Turns stored codes and numbers into the words of a page: labels, reasons, sets, per cent.
 
-Pure functions of values, given to the templates as filters; they decide nothing, and an unknown code stays as it is.
+Pure functions, used by the templates as filters. They decide nothing, and return an unknown code unchanged.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ HEADLINES: Final[Mapping[str, str]] = MappingProxyType(
         "other_finding": "a finding outside its labels is too probable",
     }
 )
-"""Of an uncertain film, by the first reason: what the model abstains for."""
+"""Headline of an uncertain film by the first reason of the abstention."""
 
 CAUTIONS: Final = frozenset({verdict.POLARITY_CORRECTED, verdict.EMPTY_SET})
-"""Reasons to be told beside any verdict; the others are why there is none."""
+"""Reasons shown beside any verdict; all others are reasons of an abstention."""
 
 SPLITS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
@@ -74,13 +74,13 @@ SPLITS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "validation": ("Validation", "Films kept from training to choose and calibrate with: no test."),
     }
 )
-"""Splits with name and meaning, the most telling first."""
+"""Split to its name and meaning, the most informative first."""
 
 NUMBERS: Final[Mapping[int, str]] = MappingProxyType({2: "two", 3: "three", 4: "four", 5: "five"})
 MINUTE_S, HOUR_S = 60, 3600
 NO_BREAK: Final = "\N{NO-BREAK SPACE}"
 NEARLY_ALL = 0.999
-"""Beyond this, one decimal would round to a certainty that no model has."""
+"""Above this share, one decimal would be rounded to 100 %, which no model reaches."""
 
 
 def name_label(code: str) -> str:
@@ -89,12 +89,12 @@ def name_label(code: str) -> str:
 
 
 def explain_reason(code: str) -> str:
-    """A machine code behind an abstention or a caution as a sentence."""
+    """Return a reason code of an abstention or a caution as a sentence."""
     return REASONS.get(code, code)
 
 
 def head_abstention(result: wire.Result) -> str:
-    """The headline of a film without a label: the first of its reasons in short, the rest follows as sentences."""
+    """Return the headline of an abstention: its first reason in short; all reasons follow as sentences."""
     if result.verdict == Verdict.NOT_ASSESSABLE:
         return "The model abstains: this film cannot be assessed"
     first = next(iter(why_none(result.reasons)), "")
@@ -102,64 +102,64 @@ def head_abstention(result: wire.Result) -> str:
 
 
 def explain_abstention(result: wire.Result) -> list[str]:
-    """Every reason for it as a sentence; of labels that are plausible beside each other their names."""
-    found = {reason: explain_reason(reason) for reason in why_none(result.reasons)}
-    if verdict.AMBIGUOUS_SET in found:
-        found[verdict.AMBIGUOUS_SET] = describe_set(result) or found[verdict.AMBIGUOUS_SET]
-    return list(found.values())
+    """Return every reason of an abstention as a sentence; an ambiguous set names its labels."""
+    sentences = {reason: explain_reason(reason) for reason in why_none(result.reasons)}
+    if verdict.AMBIGUOUS_SET in sentences:
+        sentences[verdict.AMBIGUOUS_SET] = describe_set(result) or sentences[verdict.AMBIGUOUS_SET]
+    return list(sentences.values())
 
 
 def beyond_headline(result: wire.Result) -> list[str]:
-    """Of these sentences, those that the headline leaves something to say."""
+    """Return the sentences of an abstention without the first one if the headline says the same."""
     first = next(iter(why_none(result.reasons)), "")
-    is_said = result.verdict == Verdict.UNCERTAIN and first in HEADLINES and first != verdict.AMBIGUOUS_SET
-    return explain_abstention(result)[is_said:]
+    is_repeated = result.verdict == Verdict.UNCERTAIN and first in HEADLINES and first != verdict.AMBIGUOUS_SET
+    return explain_abstention(result)[is_repeated:]
 
 
 def why_none(reasons: Sequence[str]) -> list[str]:
-    """Of the reasons, those behind an abstention."""
+    """Return the reasons of an abstention, without cautions."""
     return [reason for reason in reasons if reason not in CAUTIONS]
 
 
 def cautions(reasons: Sequence[str]) -> list[str]:
-    """Of the reasons, those that leave the verdict as it is."""
+    """Return the cautions, which do not change the verdict."""
     return [reason for reason in reasons if reason in CAUTIONS]
 
 
 def list_splits(splits: Mapping[str, Split]) -> list[tuple[str, str, Split]]:
-    """(name, what it holds, what is known of it) of each, the most telling first, those unknown to this build last."""
+    """Return (name, meaning, value) of each split, the most informative first, splits unknown to this build last."""
     order = [name for name in SPLITS if name in splits] + [name for name in splits if name not in SPLITS]
     return [(*SPLITS.get(name, (name, "")), splits[name]) for name in order]
 
 
 def list_rates(split: SplitMetrics) -> list[tuple[str, Rate]]:
-    """Every measured share of a split in words, those that were not measured left out."""
-    found: list[tuple[str, Rate | None]] = [("Accuracy, forced to choose", split.accuracy)]
-    found += [(f"Recall of {name_label(label)}", rate) for label, rate in split.recall.items()]
-    found += [("Given a label, not an abstention", split.coverage)]
-    found += [(f"of {name_label(label)}", rate) for label, rate in split.coverage_by_label.items()]
-    found += [("Accuracy of the labels given to films that have one", split.selective_accuracy)]
-    found += [("Right, of all labels given", split.verdict_precision)]
-    return [(words, rate) for words, rate in found if rate is not None and rate.n]
+    """Return (words, share) for every share of a split that was measured."""
+    rates: list[tuple[str, Rate | None]] = [("Accuracy, forced to choose", split.accuracy)]
+    rates += [(f"Recall of {name_label(label)}", rate) for label, rate in split.recall.items()]
+    rates += [("Given a label, not an abstention", split.coverage)]
+    rates += [(f"of {name_label(label)}", rate) for label, rate in split.coverage_by_label.items()]
+    rates += [("Accuracy of the labels given to films that have one", split.selective_accuracy)]
+    rates += [("Right, of all labels given", split.verdict_precision)]
+    return [(words, rate) for words, rate in rates if rate is not None and rate.n]
 
 
 def describe_doubts(limits: Thresholds) -> list[str]:
-    """When this model answers 'uncertain'."""
+    """Return the conditions under which this model answers 'uncertain', as sentences."""
     return verdict.describe_doubts(limits, name_label)
 
 
 def percent(share: float) -> str:
-    """A share of [0, 1] as per cent with one decimal, on one line; never a rounded 0 or 100."""
-    told = f"{share * 100:.1f}"
+    """Return a share of [0, 1] as per cent with one decimal and without line breaks; never rounded to 0 or 100."""
+    number = f"{share * 100:.1f}"
     if NEARLY_ALL < share < 1:
-        told = "> 99.9"
+        number = "> 99.9"
     elif 0 < share < 1 - NEARLY_ALL:
-        told = "< 0.1"
-    return f"{told} %".replace(" ", NO_BREAK)
+        number = "< 0.1"
+    return f"{number} %".replace(" ", NO_BREAK)
 
 
 def ranked(probabilities: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Labels with their probabilities, most probable first."""
+    """Return (label, probability) pairs, the most probable first."""
     return sorted(probabilities.items(), key=lambda pair: -pair[1])
 
 
@@ -170,7 +170,7 @@ def list_labels(labels: Sequence[str]) -> str:
 
 
 def describe_set(result: wire.Result) -> str:
-    """How probable a label is, beside the model's others; of a film without one which are plausible."""
+    """Return the verdict's probability in words; for an abstention the plausible labels, '' for fewer than two."""
     labels = result.prediction_set
     if result.verdict in result.probabilities:
         number = len(result.probabilities)
@@ -179,7 +179,7 @@ def describe_set(result: wire.Result) -> str:
 
 
 def deciding(result: wire.Result) -> tuple[str, float]:
-    """What stands beside a verdict, and its probability: the first label, or what the model abstains for."""
+    """Return what is shown beside a verdict with its probability: the first label, or another finding."""
     first = next(iter(why_none(result.reasons)), "")
     if first == verdict.OTHER_FINDING and result.other_probability is not None:
         return "another finding", result.other_probability
@@ -188,9 +188,9 @@ def deciding(result: wire.Result) -> tuple[str, float]:
 
 
 def count_right_elsewhere(manifest: ModelManifest) -> tuple[int, int] | None:
-    """Of the labels that a model gave films of other collections: how many were right, and how many it gave.
+    """Return (right, given): the labels that a model gave films of other collections, and how many were right.
 
-    On films with an other finding none is. None where that was not measured.
+    Every label of a film with an other finding is wrong. None if that was not measured.
     """
     measured = manifest.metrics.get("external")
     if measured is None or measured.selective_accuracy is None:
@@ -200,28 +200,28 @@ def count_right_elsewhere(manifest: ModelManifest) -> tuple[int, int] | None:
 
 
 def short_id(job_id: str) -> str:
-    """The last eight characters, which differ between jobs; the first tell only the time."""
+    """Return the last eight characters of an id, which are random; the first ones encode the time."""
     return job_id[-8:]
 
 
 def exact_time(moment: datetime) -> str:
-    """A moment in UTC to the second; the page's script turns it into the reader's own time."""
+    """Return a time in UTC to the second; the page's script shows it in the reader's time zone."""
     return moment.astimezone(UTC).strftime("%d %b %Y, %H:%M:%S UTC")
 
 
 def mark_code(sentence: str) -> Markup:
-    """A sentence with what stands between backticks marked up as code."""
+    """Return a sentence with the parts between backticks marked up as code."""
     parts = sentence.split("`")
     return Markup().join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
 
 
 def grouped(number: int) -> str:
-    """1234567 -> '1 234 567', with narrow spaces that do not break."""
+    """1234567 -> '1 234 567', with narrow no-break spaces."""
     return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def counted(number: int) -> str:
-    """A count of jobs: 9999 -> '9 999'; of more than are counted '10 000+'."""
+    """Return a count of jobs: 9999 -> '9 999'; above the counting limit '10 000+'."""
     return grouped(number) if number <= MOST_COUNTED else f"{grouped(MOST_COUNTED)}+"
 
 
@@ -231,34 +231,34 @@ def count_days(days: float) -> str:
 
 
 def describe_batch(batch: wire.Batch) -> str:
-    """How far a batch is: 'Batch of 12 films: 10 done.'."""
+    """Return the progress of a batch: 'Batch of 12 films: 10 done.'."""
     done = sum(number for state, number in batch.counts.items() if state.is_terminal)
     return f"Batch of {grouped(batch.total)} {'film' if batch.total == 1 else 'films'}: {grouped(done)} done."
 
 
 def list_unserved(waiting: Mapping[str, Backlog], workers: Mapping[str, int]) -> list[str]:
-    """Classes in which films wait that no living worker takes."""
-    return [name for name, found in waiting.items() if found.films and not workers.get(name)]
+    """Return the priority classes with waiting films and no living worker."""
+    return [name for name, backlog in waiting.items() if backlog.films and not workers.get(name)]
 
 
 def shade(count: int, row: Sequence[int]) -> int:
-    """The step 0..5 of a confusion matrix's cell by its share of the row."""
+    """Return the shade 0..5 of a confusion matrix's cell by its share of the row."""
     total = sum(row)
     return math.ceil(5 * count / total) if total else 0
 
 
 def is_sample(job: wire.Job) -> bool:
-    """Whether the film is one of those that come with this build, whoever sent it."""
+    """Whether the film is one of this build's sample films."""
     return job.input.sha256 in samples.digests()
 
 
 def is_gone(job: wire.Job) -> bool:
-    """Whether the job failed for want of its film: there is nothing to show or to classify again."""
+    """Whether the job failed because its film file is missing: it can be neither shown nor classified again."""
     return job.error is not None and job.error.code == BlobMissing.code
 
 
 def summarize(job: wire.Job) -> str:
-    """One line for those who listen rather than look."""
+    """Return the job in one line, for screen readers."""
     film = f"Film {short_id(job.id)}: {job.status.value}"
     if job.result is None:
         return f"{film}."
@@ -272,7 +272,7 @@ def summarize(job: wire.Job) -> str:
 
 
 def describe_wait(seconds: int) -> str:
-    """An estimate as coarse as it is: 7 -> '10 s', 61 -> '2 min', 7201 -> '3 h'."""
+    """Return a rounded-up estimate: 7 -> '10 s', 61 -> '2 min', 7201 -> '3 h'."""
     if seconds <= MINUTE_S:
         return f"{10 * math.ceil(seconds / 10)} s"
     if seconds <= HOUR_S:
@@ -281,13 +281,13 @@ def describe_wait(seconds: int) -> str:
 
 
 def seen_mark(job: wire.Job, live_workers: int) -> str:
-    """What a page remembers of a job that is not done, to ask only for changes."""
+    """Return the state of an unfinished job that a page sends with its polls, to receive changes only."""
     wait = describe_wait(job.eta_s).replace(" ", "") if job.eta_s else None
     return f"{mark_state(job)}{job.queue_position}.{live_workers}.{wait}"
 
 
 def mark_state(job: wire.Job) -> str:
-    """How that begins for as long as the job is not taken, given back or ended."""
+    """Return the beginning of `seen_mark`, which is constant until the job is claimed, requeued or ended."""
     return f"{job.status.value}.{job.attempt}."
 
 

@@ -1,4 +1,4 @@
-"""How the OpenAPI document reads on a page: operations and objects as plain values. Pure."""
+"""Turns the OpenAPI document into plain values for its page: operations and objects. Pure functions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What may come back: a status, what it is, what it means, and the headers that come with it."""
+    """One possible response: status, content types or objects, meaning, and header names."""
 
     status: str
     kinds: tuple[str, ...]
@@ -39,7 +39,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one path; `bodies` are the types that a request may bring."""
+    """One method of one path; `bodies` are the content types of the request."""
 
     name: str
     method: str
@@ -53,7 +53,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """An object, or a list of words, that answers are made of."""
+    """One schema: an object with its fields, or an enumeration with its words."""
 
     name: str
     meaning: str
@@ -62,22 +62,22 @@ class Shape:
 
 
 def list_operations(document: Json) -> list[Operation]:
-    """All operations, in the document's order."""
+    """Return all operations in the document's order."""
     return [
-        _operation(method.upper(), path, found)
+        _operation(method.upper(), path, operation)
         for path, methods in document["paths"].items()
-        for method, found in methods.items()
+        for method, operation in methods.items()
     ]
 
 
 def list_shapes(document: Json) -> list[Shape]:
-    """All objects by name."""
+    """Return all schemas, sorted by name."""
     schemas = document["components"]["schemas"]
     return [_shape(name, schemas[name]) for name in sorted(schemas)]
 
 
 def describe_type(schema: Json) -> str:
-    """The type that a schema allows, in words: names of objects, and what a value is bounded by."""
+    """Return the type of a schema in words: names of objects, and the bounds of numbers."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     if "anyOf" in schema:
@@ -100,31 +100,37 @@ def _bounds(schema: Json) -> str:
     return f", {low} or more" if low is not None else ""
 
 
-def _operation(method: str, path: str, found: Json) -> Operation:
-    bodies = found.get("requestBody", {}).get("content", {})
+def _operation(method: str, path: str, operation: Json) -> Operation:
+    bodies = operation.get("requestBody", {}).get("content", {})
     return Operation(
-        name=found["operationId"],
+        name=operation["operationId"],
         method=method,
         path=path,
-        summary=found["summary"],
-        is_open=found.get("security") == [],
-        values=tuple(_parameter(each) for each in found.get("parameters", ())),
+        summary=operation["summary"],
+        is_open=operation.get("security") == [],
+        values=tuple(_parameter(each) for each in operation.get("parameters", ())),
         bodies=tuple(bodies),
-        answers=tuple(_answer(status, each) for status, each in sorted(found["responses"].items())),
+        answers=tuple(_answer(status, each) for status, each in sorted(operation["responses"].items())),
     )
 
 
-def _parameter(found: Json) -> Value:
-    schema = found["schema"]
-    return Value(found["name"], found["in"], describe_type(schema), found["required"], found.get("description", ""))
+def _parameter(parameter: Json) -> Value:
+    schema = parameter["schema"]
+    return Value(
+        parameter["name"],
+        parameter["in"],
+        describe_type(schema),
+        parameter["required"],
+        parameter.get("description", ""),
+    )
 
 
-def _answer(status: str, found: Json) -> Answer:
+def _answer(status: str, response: Json) -> Answer:
     kinds = [
         describe_type(each["schema"]) if kind.endswith("json") else kind
-        for kind, each in found.get("content", {}).items()
+        for kind, each in response.get("content", {}).items()
     ]
-    return Answer(status, tuple(kinds), found["description"], tuple(found.get("headers", ())))
+    return Answer(status, tuple(kinds), response["description"], tuple(response.get("headers", ())))
 
 
 def _shape(name: str, schema: Json) -> Shape:

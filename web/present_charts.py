@@ -1,6 +1,6 @@
-"""Charts of the model page, as numbers to draw: how far probabilities can be trusted, and the course of learning.
+"""Charts of the model page as coordinates: the reliability diagram and the learning curves.
 
-Places are in a square of `SIDE` units from its upper left corner; the template adds frame, ticks and words.
+Coordinates are in a square of `SIDE` units from its upper left corner; the template adds frame, ticks and words.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from shared.model_report import Bin, Epoch, ModelReport
 
 SIDE: Final = 200
 LEAST_RADIUS, MOST_RADIUS = 2.0, 5.5
-"""Of a dot, in units; its area grows with its films."""
+"""Radius of a dot in units; its area grows with its number of films."""
+
 FEW: Final = 10
+"""A bin of fewer films is drawn as uncertain."""
 
 MEASURES: Final[Mapping[str, str]] = MappingProxyType({"loss": "Loss", "accuracy": "Accuracy"})
 
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A bin: where it lies, its size, the ends of its interval, and whether it is of fewer than `FEW` films."""
+    """One bin of the diagram: centre, radius, ends of its interval, and whether it has fewer than `FEW` films."""
 
     x: float
     y: float
@@ -35,14 +37,15 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """One measure by epoch.
+    """The learning curve of one measure.
 
     Attributes:
         name: in words.
-        training, validation: the points of two lines, as SVG has them.
-        ticks: what the ends of the upright axis are; of a loss it begins at 0.
-        epochs: how many; `kept` is which one was kept, and where it lies; None where it is not known.
-        words: the chart in a sentence.
+        training, validation: points of the two lines, in SVG's format.
+        ticks: values at the ends of the vertical axis; that of a loss begins at 0.
+        epochs: number of epochs.
+        kept: number and coordinate of the epoch that was kept; None if unknown.
+        words: the chart in one sentence.
     """
 
     name: str
@@ -55,7 +58,7 @@ class Course:
 
 
 def draw_reliability(bins: Sequence[Bin]) -> list[Dot]:
-    """Share that is right over mean probability, one dot a bin."""
+    """Return one dot per bin: the share of right labels over the mean probability."""
     most = max((own.accuracy.n for own in bins), default=1) or 1
     return [
         Dot(
@@ -71,7 +74,7 @@ def draw_reliability(bins: Sequence[Bin]) -> list[Dot]:
 
 
 def draw_courses(report: ModelReport) -> list[Course]:
-    """Loss and accuracy; none where fewer than two epochs are known."""
+    """Return the curves of loss and accuracy; none for fewer than two epochs."""
     if len(report.history) < 2:  # noqa: PLR2004  a line has two ends
         return []
     return [_course(report.history, report.kept_epoch, measure) for measure in MEASURES]

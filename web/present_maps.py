@@ -1,7 +1,7 @@
-"""How explanations read on the film page: methods by name, what made a map empty, its quality numbers in plain words.
+"""Turns explanations into the words of the film page: names of methods, degenerate maps, quality numbers.
 
-Pure functions of values, given to the templates as filters beside those of `present.py`. A map shows influence on the
-score; no word here says more than the numbers do.
+Pure functions, used by the templates as filters beside those of `present.py`. A map shows influence on the score; no
+text here claims more than its numbers show.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ METHODS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         ),
     }
 )
-"""Method: (its name, what it shows)."""
+"""Method to (name, what its map shows)."""
 
 DEGENERATE: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -59,7 +59,7 @@ STATES: Final[Mapping[ExplanationState, str]] = MappingProxyType(
     }
 )
 CORRELATIONS: Final = ((0.8, "close"), (0.5, "moderate"), (0.2, "weak"), (-0.2, "hardly any"), (-1.0, "opposed"))
-"""From this rank correlation on, this word; ours, for reading only."""
+"""Least rank correlation and its word; our own grading, for display only."""
 
 WORTH: Final[Mapping[tuple[bool, ...], str]] = MappingProxyType(
     {
@@ -81,18 +81,18 @@ WORTH: Final[Mapping[tuple[bool, ...], str]] = MappingProxyType(
         ),
     }
 )
-"""What the comparison comes to, by whether deletion and insertion beat every random order."""
+"""Conclusion of the comparison by (deletion, insertion) beat every random order."""
 
 EVEN_BORDER: Final = 1 - 0.8**2
-"""What of an even map lies in the outer tenth of each side: that border's share of the film's area."""
+"""Share of a uniform map in the border of one tenth of each side: the border's share of the area."""
 
 MARGIN: Final = 0.01
-"""A score that falls by less than one percentage point is told as not falling."""
+"""A score that falls by less than one percentage point counts as constant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One line of the table of a map beside random orders: areas in [0, 1], and whether the map beat each of them."""
+    """One row of the table of a map against random orders: areas in [0, 1], and whether the map beat all of them."""
 
     words: str
     wanted: str
@@ -107,12 +107,12 @@ def name_method(code: str) -> str:
 
 
 def describe_method(code: str) -> str:
-    """What a method shows, as a sentence."""
+    """Return what a method's map shows, as a sentence."""
     return METHODS[code][1] if code in METHODS else ""
 
 
 def describe_degenerate(reason: str | None) -> str:
-    """Why a map says nothing; a reason that is not known is not guessed."""
+    """Return why a map is degenerate; a general sentence for an unknown reason."""
     return DEGENERATE.get(reason or "", "The map is empty, constant, or all in one corner.")
 
 
@@ -124,28 +124,28 @@ def describe_correlation(value: float | None) -> str:
 
 
 def compare(quality: wire.MapQuality) -> list[Comparison]:
-    """Deletion and insertion beside random orders."""
-    gone, shown, random = quality.deletion_auc, quality.insertion_auc, quality.random_auc
-    is_lower = quality.random_least is not None and gone < quality.random_least
-    is_higher = quality.random_most is not None and shown > quality.random_most
+    """Return deletion and insertion compared with random orders."""
+    deletion, insertion, random = quality.deletion_auc, quality.insertion_auc, quality.random_auc
+    is_lower = quality.random_least is not None and deletion < quality.random_least
+    is_higher = quality.random_most is not None and insertion > quality.random_most
     return [
-        Comparison("Marked parts taken away first", "lower is better", gone, random, is_lower),
-        Comparison("Marked parts shown first", "higher is better", shown, random, is_higher),
+        Comparison("Marked parts taken away first", "lower is better", deletion, random, is_lower),
+        Comparison("Marked parts shown first", "higher is better", insertion, random, is_higher),
     ]
 
 
 def weigh(quality: wire.MapQuality) -> str:
-    """What the comparison comes to, as a sentence or two."""
+    """Return the conclusion of the comparison, as one or two sentences."""
     if quality.random_least is None or quality.random_most is None:
         return "An earlier build measured this, beside too few random orders to tell the map from chance."
-    told = WORTH[tuple(line.is_better for line in compare(quality))]
+    conclusion = WORTH[tuple(line.is_better for line in compare(quality))]
     if quality.deletion[-1] < quality.deletion[0] - MARGIN:
-        return told
-    return f"{told} A blank film scores this label no lower than this one, so the comparison tells little here."
+        return conclusion
+    return f"{conclusion} A blank film scores this label no lower than this one, so the comparison tells little here."
 
 
 def describe_option(method: str, made: wire.ExplanationDetail | None) -> str:
-    """A method as the picker lists it: its name, and where its map is. The verdict's own comes before its numbers."""
+    """Return a method as the picker lists it: its name and its map's state; the map may be ready before its quality."""
     name = name_method(method)
     if made is None:
         return name
@@ -159,12 +159,12 @@ def _measuring(made: wire.ExplanationDetail) -> str:
 
 
 def seen_map(shown: wire.ExplanationDetail | None) -> str:
-    """What a page remembers of a map that is not done, to ask only for changes."""
+    """Return the state of an unfinished map that a page sends with its polls, to receive changes only."""
     return f"{shown.status.value}.{shown.attempt}" if shown else "none"
 
 
 def summarize_map(shown: wire.ExplanationDetail | None, method: str) -> str:
-    """One line for those who listen rather than look."""
+    """Return the shown map in one line, for screen readers."""
     name = name_method(method)
     if shown is None:
         return f"{name}: not made yet."

@@ -1,6 +1,6 @@
-"""How the report on a model reads on the model page: goals, and each split with its intervals.
+"""Turns the report on a model into the words of the model page: goals, and each split with its intervals.
 
-Without a report the splits are those of the manifest, whose measures that are no shares have no interval.
+Without a report the splits are those of the manifest, which has no intervals for measures that are no shares.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ POOLS: Final[Mapping[str, str]] = MappingProxyType(
         "x_nih": "NIH ChestX-ray",
     }
 )
-"""The collections that films are of, in words; MODEL_CARD.md says more of each."""
+"""Names of the films' collections; MODEL_CARD.md describes each."""
 
 NEVER_LEARNED: Final = ("x_nih", "other_pneumonia")
-"""Source and label of the films with a finding of a kind that no model has learned."""
+"""Source and label of the films with a finding that no model was trained on."""
 
 CONTROLS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -51,21 +51,21 @@ CONTROLS: Final[Mapping[str, str]] = MappingProxyType(
         "metadata_only": "Size and greys of the files alone",
     }
 )
-"""What a control has of a film."""
+"""What a control shows of a film."""
 
 REACHED: Final[Mapping[bool | None, str]] = MappingProxyType({True: "Yes", False: "No", None: "Not measured"})
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One split as it is shown.
+    """One split as the page shows it.
 
     Attributes:
         name, meaning: in words.
-        split: its shares and its confusion.
-        estimates: in words, with an interval; empty where there is no report.
-        sources: by source and label; empty likewise.
-        bins: of the calibration error; empty likewise, and where the report is of an older build.
+        split: its shares and confusion matrix.
+        estimates: (name, value with interval); empty without a report.
+        sources: results by source and label; empty without a report.
+        bins: of the calibration error; empty without a report, or with one of an older build.
     """
 
     name: str
@@ -77,10 +77,10 @@ class Measured:
 
 
 def list_measured(model: KnownModel) -> list[Measured]:
-    """Every split, the most telling first: of the report, else of the manifest."""
+    """Return every split of the report, or else of the manifest, the most informative first."""
     if model.report is None:
-        return [Measured(*found, [], [], []) for found in present.list_splits(model.manifest.metrics)]
-    return [_measured(*found) for found in present.list_splits(model.report.splits)]
+        return [Measured(*split, [], [], []) for split in present.list_splits(model.manifest.metrics)]
+    return [_measured(*split) for split in present.list_splits(model.report.splits)]
 
 
 def _measured(name: str, meaning: str, split: SplitReport) -> Measured:
@@ -92,7 +92,7 @@ def _measured(name: str, meaning: str, split: SplitReport) -> Measured:
 
 
 def reached(goal: Goal) -> str:
-    """Whether a goal is reached, in words; where it lies inside the interval, that the value alone says so."""
+    """Return whether a goal is reached, in words; says so if the goal lies inside the value's interval."""
     words = REACHED[goal.reached]
     is_open = goal.low is not None and goal.high is not None and goal.low <= goal.limit <= goal.high != goal.low
     if goal.reached is None or not is_open:
@@ -106,8 +106,8 @@ def name_pool(code: str) -> str:
 
 
 def name_codes(sentence: str) -> str:
-    """A sentence of the report with labels and collections in words."""
-    return re.sub(r"\w+", lambda found: POOLS.get(found[0]) or present.name_label(found[0]), sentence)
+    """Return a sentence of the report with the codes of labels and collections replaced by their names."""
+    return re.sub(r"\w+", lambda code: POOLS.get(code[0]) or present.name_label(code[0]), sentence)
 
 
 def name_split(code: str) -> str:
@@ -121,7 +121,7 @@ def name_control(code: str) -> str:
 
 
 def find_never_learned(model: KnownModel) -> Rate | None:
-    """How many films with a finding of a kind that the model never saw were given a label all the same."""
+    """Return the share of films with a finding unknown to the model that were given a label; None if not measured."""
     external = model.report.splits.get("external") if model.report else None
     rows = external.sources if external else []
     return next((row.coverage for row in rows if (row.source, row.label) == NEVER_LEARNED), None)

@@ -1,4 +1,4 @@
-"""How reviews read on a page: what readers said of a film in words, and the mark of a row."""
+"""Turns reviews into the words of a page: the readers' labels of a film, and the mark of a row."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MARKS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-def mark_reviews(found: Sequence[wire.Review]) -> str:
-    """The mark of a film that was reviewed: 'disagreed' where any reader does; 'reviewed' where there is no verdict."""
-    agreed = {each.agrees for each in found}
+def mark_reviews(reviews: Sequence[wire.Review]) -> str:
+    """Return the mark of a reviewed film: 'disagreed' if any reader disagrees; 'reviewed' if there is no verdict."""
+    agreed = {each.agrees for each in reviews}
     return "disagreed" if False in agreed else "agreed" if True in agreed else "reviewed"
 
 
@@ -28,15 +28,15 @@ def name_mark(mark: str) -> str:
     return MARKS[mark]
 
 
-def describe_reviews(found: Sequence[wire.Review]) -> str:
+def describe_reviews(reviews: Sequence[wire.Review]) -> str:
     """'2 of 3 readers agree with the verdict. Seen: Normal (2), Other finding (1).'."""
-    count, agreed = len(found), sum(each.agrees is True for each in found)
+    count, agreed = len(reviews), sum(each.agrees is True for each in reviews)
     readers = f"{count} {'reader' if count == 1 else 'readers'}"
-    seen = Counter(each.label for each in found)
-    saw = ", ".join(f"{name_label(label)} ({seen[label]})" for label in ReaderLabel if seen[label])
-    if any(each.agrees is None for each in found):
-        return f"{readers} said what they see: {saw}."
-    return f"{agreed} of {readers} {'agrees' if count == 1 else 'agree'} with the verdict. Seen: {saw}."
+    counts = Counter(each.label for each in reviews)
+    labels = ", ".join(f"{name_label(label)} ({counts[label]})" for label in ReaderLabel if counts[label])
+    if any(each.agrees is None for each in reviews):
+        return f"{readers} said what they see: {labels}."
+    return f"{agreed} of {readers} {'agrees' if count == 1 else 'agree'} with the verdict. Seen: {labels}."
 
 
 FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(

@@ -1,4 +1,4 @@
-"""Every error as RFC 9457 problem details, or as a page where a browser asks. One handler, no stack, no path."""
+"""Every error as RFC 9457 problem details, or as a page for a browser; never with a stack trace or a file path."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ RETRY_AFTER_S = 2
 
 
 def register(app: Flask) -> None:
-    """Send every exception of `app` through `answer`."""
+    """Handle every exception of `app` with `answer`."""
     app.register_error_handler(Exception, answer)
 
 
 def answer(error: Exception) -> Response:
-    """Turn any exception into a response the caller can act on."""
+    """Return the response to any exception; one that is not an `AppError` is logged with a reference."""
     if isinstance(error, HTTPException):
         return _http_answer(error)
     known = error if isinstance(error, AppError) else None
@@ -43,14 +43,14 @@ def answer(error: Exception) -> Response:
 
 
 def _http_answer(error: HTTPException) -> Response:
-    """Werkzeug's own errors: unknown address, wrong method, broken form."""
+    """Return the response to one of Werkzeug's errors: unknown address, wrong method, malformed form."""
     if error.code is not None and error.code < 400:  # noqa: PLR2004  a redirect is no error
         return Response(status=error.code, headers=dict(error.get_headers()))
     table: dict[int, type[AppError]] = {400: Malformed, 404: NotFound}
     status = error.code or 500
     kind = table.get(status, InvalidRequest)
     title, detail = error.name, error.description or error.name
-    if kind is NotFound:  # in our words, as every other answer
+    if kind is NotFound:  # our text instead of Werkzeug's
         title, detail = kind.title, "There is nothing at this address."
     response = _render(kind.code, status, title, detail)
     allowed = error.get_response().headers.get("Allow")

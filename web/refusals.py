@@ -1,26 +1,22 @@
-"""What gunicorn refuses before there is a request: as problem details, with nothing of what came told back or logged.
+"""Refusals of requests that gunicorn could not parse: problem details; neither they nor the log quote the request.
 
-And what it answers, in time (`web/sending.py`).
-
-Imported before gevent has patched this process, so what is ours is imported where it is needed.
+Flask never sees these requests; its errors are in `web/problems.py`. Called by `web/gunicorn_worker.py`.
 """
 
 from __future__ import annotations
 
-import secrets
-import socket
-from contextlib import suppress
 from typing import Final
 
 from gunicorn.http import errors
-from gunicorn.workers.ggevent import GeventWorker
 
-from web.sending import AnswersInTime, hold_little
+from shared import wire
+from shared.errors import AppError, InvalidRequest, Malformed
+from shared.log import get_logger
+from web.security import HEADERS
+
+log = get_logger(__name__)
 
 BAD_REQUEST: Final = 400
-DRAIN_S: Final = 1.0
-DRAINED_BYTES: Final = 2**20
-READ_BYTES: Final = 2**16
 REFUSALS: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (errors.LimitRequestLine, 414, "The address is too long."),
     (errors.LimitRequestHeaders, 431, "The headers are too many or too long."),
@@ -30,7 +26,7 @@ REFUSALS: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (errors.InvalidHeader, BAD_REQUEST, "A header is not valid, or contradicts another one."),
     (errors.ParseException, BAD_REQUEST, "This is no request of HTTP/1.1."),
 )
-"""By the first class that fits: status, and what the client is told."""
+"""gunicorn's error class, HTTP status, detail for the client; the first class that matches counts."""
 
 REASONS: Final = {
     414: "URI Too Long",
@@ -39,64 +35,24 @@ REASONS: Final = {
     501: "Not Implemented",
 }
 OURS: Final = (errors.ConfigurationProblem, errors.InvalidResponseHeader, errors.InvalidResponseHeaderName)
-"""Faults of the service that gunicorn's classes of errors hold as well."""
+"""Faults of the service whose classes derive from gunicorn's classes for faults of the client."""
 
 
-class PlainWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's worker, with refusals of our own form and answers that have to be taken in time."""
-
-    def handle(self, listener: object, client: socket.socket, addr: object) -> None:
-        """Answer the requests of a connection."""
-        hold_little(client)
-        super().handle(listener, client, addr)
-
-    def handle_request(self, listener_name: object, req: object, sock: socket.socket, addr: object) -> None:
-        """Answer one of them."""
-        try:
-            super().handle_request(listener_name, req, AnswersInTime(sock), addr)
-        except BrokenPipeError as error:
-            if isinstance(error.__cause__, TimeoutError):
-                from shared.log import get_logger  # noqa: PLC0415
-
-                get_logger(__name__).info("answer.not_taken")
-            raise
-
-    def handle_error(self, _request: object, client: socket.socket, _address: object, error: BaseException) -> None:
-        """Answer a request that could not be read, or not be answered; the connection ends with it."""
-        from gunicorn.util import write_nonblock  # noqa: PLC0415
-
-        from shared.log import bind_request, get_logger  # noqa: PLC0415
-
-        status, detail = find_refusal(error)
-        kind, request_id = type(error).__name__, secrets.token_hex(8)
-        bind_request(request_id)  # the connection's last request had another one
-        log = get_logger(__name__)
-        if status:
-            log.warning("request.unreadable", status=status, kind=kind)
-        elif isinstance(error, OURS):  # its words may be the client's
-            log.error("request.broken", kind=kind)
-        else:
-            log.error("request.broken", exc_info=error)
-        try:
-            write_nonblock(client, answer(status or 500, detail, request_id))
-        except OSError:
-            log.info("request.unanswered", kind=kind)
-            return
-        with suppress(OSError):
-            drain(client)
-
-
-def drain(client: socket.socket) -> None:
-    """Take some of what still comes: closing over it would reset the connection, and the answer with it."""
-    client.shutdown(socket.SHUT_WR)
-    client.settimeout(DRAIN_S)
-    for _ in range(DRAINED_BYTES // READ_BYTES):
-        if not client.recv(READ_BYTES):
-            break
+def refuse(error: BaseException, request_id: str) -> bytes:
+    """Log an error of a request and return the whole response to it."""
+    status, detail = find_refusal(error)
+    kind = type(error).__name__
+    if status:
+        log.warning("request.unreadable", status=status, kind=kind)
+    elif isinstance(error, OURS):  # its message may quote the client
+        log.error("request.broken", kind=kind)
+    else:
+        log.error("request.broken", exc_info=error)
+    return answer(status or 500, detail, request_id)
 
 
 def find_refusal(error: BaseException) -> tuple[int, str]:
-    """Status and sentence; the status is 0 where the fault is ours."""
+    """Return HTTP status and detail of an error; the status is 0 where the fault is the service's."""
     if not isinstance(error, OURS):
         for kind, status, detail in REFUSALS:
             if isinstance(error, kind):
@@ -105,11 +61,7 @@ def find_refusal(error: BaseException) -> tuple[int, str]:
 
 
 def answer(status: int, detail: str, request_id: str) -> bytes:
-    """A whole response."""
-    from shared import wire  # noqa: PLC0415
-    from shared.errors import AppError, InvalidRequest, Malformed  # noqa: PLC0415
-    from web.security import HEADERS  # noqa: PLC0415
-
+    """Return a whole HTTP response with problem details, which closes the connection."""
     kind: type[AppError] = {500: AppError, BAD_REQUEST: Malformed}.get(status, InvalidRequest)
     title = REASONS.get(status, kind.title)
     problem = wire.Problem(

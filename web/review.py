@@ -9,23 +9,24 @@ from sqlalchemy.orm import Session
 
 from shared import wire
 from shared.db import jobs, review_queries, reviews
+from shared.db.engine import Sql
 from shared.db.keys import Principal
 from shared.domain import BESIDE_LABELS, ReaderLabel
 from shared.wiring import Resources
-from web.offload import read, read_row, run_sql
+from web.offload import read, run_sql
 
 ByJob = dict[str, list[wire.Review]]
-"""The reviews of jobs that have any."""
+"""Job id to the job's reviews; jobs without any are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opinions:
-    """What readers say of one film, as one caller is shown it.
+    """The reviews of one film, as one caller sees them.
 
     Attributes:
-        own: what the caller said; None where it said nothing, or may not.
-        all: of all readers, the caller's own among them.
-        choices: what the caller may say; none where it may not.
+        own: the caller's review, if any.
+        all: the reviews of all readers, the caller's among them.
+        choices: labels that the caller may give; empty if it may not review.
     """
 
     own: wire.Review | None
@@ -34,7 +35,7 @@ class Opinions:
 
 
 def review(resources: Resources, who: Principal, job_id: str, label: ReaderLabel) -> wire.Review:
-    """Keep what this reader sees; raises as `shared.db.reviews.review` does."""
+    """Store the caller's review of a film; raises as `shared.db.reviews.review` does."""
 
     def change() -> wire.Review:
         with jobs.changing(resources.database) as changes:
@@ -44,7 +45,7 @@ def review(resources: Resources, who: Principal, job_id: str, label: ReaderLabel
 
 
 def get_all(resources: Resources, who: Principal, job_id: str) -> wire.ReviewList:
-    """The reviews of a job that stand.
+    """Return the current reviews of a job, one per reader.
 
     Raises:
         JobNotFound: unknown, of another tenant, or deleted (`JobDeleted`).
@@ -52,18 +53,18 @@ def get_all(resources: Resources, who: Principal, job_id: str) -> wire.ReviewLis
     return read(resources.database, lambda sql: reviews.list_reviews(sql, who.tenant, job_id))
 
 
-def find_opinions(resources: Resources, who: Principal, job: wire.Job) -> Opinions | None:
-    """Those of a job that the caller has read already; None without a result."""
+def find_opinions(sql: Sql, who: Principal, job: wire.Job) -> Opinions | None:
+    """Return the opinions on a job that the caller has read; None for a job without a result."""
     if job.result is None:
         return None
-    found = read_row(resources.database, lambda sql: review_queries.find_reviews(sql, [job.id])).get(job.id, [])
-    beside = [label for label in ReaderLabel if label in BESIDE_LABELS]
-    known = [label for label in ReaderLabel if label in job.result.probabilities]
-    choices = [*known, *beside] if reviews.may_review(who) else []
-    return Opinions(next((each for each in found if each.reader == who.key_id), None), found, choices)
+    all_reviews = review_queries.find_reviews(sql, [job.id]).get(job.id, [])
+    own = next((each for each in all_reviews if each.reader == who.key_id), None)
+    model_labels = [label for label in ReaderLabel if label in job.result.probabilities]
+    other_labels = [label for label in ReaderLabel if label in BESIDE_LABELS]
+    return Opinions(own, all_reviews, [*model_labels, *other_labels] if reviews.may_review(who) else [])
 
 
 def of_rows(session: Session, shown: Collection[wire.Job]) -> ByJob:
-    """Those of a list's rows, in one statement, or in none where no row has a result."""
+    """Return the reviews of listed jobs, in one statement; in none if no job has a result."""
     answered = [job.id for job in shown if job.result]
     return review_queries.find_reviews(session, answered) if answered else {}

@@ -1,6 +1,6 @@
-"""The web server's process: replaces itself by the server, so that gevent patches one that has imported nothing yet.
+"""Starts the web server: replaces its own process by gunicorn, so that gevent patches a process without our imports.
 
-`python -m web.run` is `plainfilm web run` less the command line's imports; `plainfilm up` hands it its socket.
+`python -m web.run` is `plainfilm web run` without the imports of the command line; `plainfilm up` passes it a socket.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ def run(settings: Settings, listener: str | None = None) -> None:
     """Serve API and pages with gunicorn and gevent.
 
     Args:
-        listener: a socket that we got and that listens already, as gunicorn names it: 'fd://3'.
+        listener: an inherited socket that listens already, as gunicorn names it: 'fd://3'.
     """
     home.prepare(settings, partial(print, file=sys.stderr))
     if is_in_clear(settings):
         sys.stderr.write(f"plainfilm: {IN_CLEAR}\n")
-    open_as_many_as_allowed()
+    raise_descriptor_limit()
     options = [
-        "--worker-class=web.refusals.PlainWorker",
+        "--worker-class=web.gunicorn_worker.PlainWorker",
         f"--worker-connections={count_connections()}",
         f"--workers={settings.web_workers}",
         f"--bind={listener or settings.listens_at}",
-        "--limit-request-fields=40",  # a head that is not whole is read again with each piece of it
-        "--limit-request-field_size=8190",  # a browser sends the cookies of all that runs on its machine
-        "--forwarder-headers=",  # no request names its own path by a header
+        "--limit-request-fields=40",  # gunicorn parses incomplete headers again with each piece
+        "--limit-request-field_size=8190",  # for the cookies of all services on one host
+        "--forwarder-headers=",  # no header may set SCRIPT_NAME or PATH_INFO
         "--no-control-socket",
         "--worker-tmp-dir=/dev/shm" if os.path.isdir("/dev/shm") else "--worker-tmp-dir=/tmp",  # noqa: S108, PTH112
         "--graceful-timeout=20",
@@ -53,23 +53,23 @@ def run(settings: Settings, listener: str | None = None) -> None:
 
 
 def is_in_clear(settings: Settings) -> bool:
-    """Whether what goes over the network is readable on its way, as far as we can tell."""
+    """Whether the service listens on the network and no setting says that a proxy terminates TLS."""
     return settings.listens_openly and not settings.secure_cookies
 
 
 def count_connections() -> int:
-    """How many connections a process keeps: half of its descriptors, so that unfinished heads leave room for films.
+    """Return the most connections of a process: half of its file descriptors, so that the rest is left for its work.
 
-    gunicorn's 1,000 are taken up by one client that sends a thousand beginnings of requests; each ends after 15 s. One
-    whose answer is not read ends as well, see `web/sending.py`.
+    gunicorn's default of 1,000 can be exhausted by one client with a thousand incomplete requests; each times out after
+    15 s. Clients that do not read their answers time out as well (`web/slow_readers.py`).
     """
     return max(100, min(MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2))
 
 
-def open_as_many_as_allowed() -> None:
-    """Raise the soft limit on file descriptors to the hard one: 1,000 connections do not fit the usual 1,024."""
+def raise_descriptor_limit() -> None:
+    """Raise the soft limit of file descriptors to the hard limit: 1,000 connections do not fit the usual 1,024."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    with suppress(ValueError, OSError):  # macOS takes no "unlimited"
+    with suppress(ValueError, OSError):  # macOS refuses "unlimited"
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 

@@ -1,4 +1,4 @@
-"""Who is asking, and what their browser may do: keys, one-time links, sessions, CSRF, response headers."""
+"""Authentication and browser security: keys, one-time links, sessions, CSRF, response headers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OPEN_PATHS = re.compile(
 )
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LEAVE = "/leave"
-"""Ends the caller's own session, and changes nothing else."""
+"""Address that ends the caller's own session; the only change that every role may make."""
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -44,15 +44,15 @@ csrf = CSRFProtect()
 
 
 def register(app: Flask, resources: Resources) -> None:
-    """Check every request before its view; harden every response."""
+    """Authenticate and authorize every request of `app` before its view; set security headers on every response."""
     csrf.init_app(app)
 
     @app.before_request
     def _admit() -> None:
-        given = request.headers.get("X-Request-Id", "")
+        client_id = request.headers.get("X-Request-Id", "")
         traced = TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
         trace_id = traced[1] if traced else None
-        g.request_id = given if REQUEST_ID.fullmatch(given) else trace_id or secrets.token_hex(8)
+        g.request_id = client_id if REQUEST_ID.fullmatch(client_id) else trace_id or secrets.token_hex(8)
         bind_request(g.request_id, trace_id)
         if not OPEN_PATHS.fullmatch(request.path):
             g.principal = identify(resources)
@@ -62,7 +62,7 @@ def register(app: Flask, resources: Resources) -> None:
     def _harden(response: Response) -> Response:
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
-        if resources.settings.secure_cookies:  # TLS ends in front of us
+        if resources.settings.secure_cookies:  # a proxy in front of us terminates TLS
             response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
         if not request.path.startswith("/static/"):
             response.headers.setdefault("Cache-Control", "no-store")
@@ -71,11 +71,11 @@ def register(app: Flask, resources: Resources) -> None:
 
 
 def identify(resources: Resources) -> Principal:
-    """The caller, by `Authorization: Bearer` or by the browser's session; the latter with CSRF protection.
+    """Return the caller, by `Authorization: Bearer` or by the browser session; a session needs a CSRF token to write.
 
     Raises:
-        NotAllowed: neither is there, or neither is valid.
-        Forbidden: a browser's changing request came without its CSRF token.
+        NotAllowed: there is no valid key and no valid session.
+        Forbidden: an unsafe request of a browser session lacks its CSRF token.
     """
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
@@ -94,7 +94,7 @@ def enter(resources: Resources, token: str) -> None:
     """Begin a browser session with a one-time token.
 
     Raises:
-        NotAllowed: the token was used or is too old.
+        NotAllowed: the token was used or has expired.
     """
     now = resources.database.now
     principal = write(resources.database, lambda sql: keys.use_link(sql, token, now(sql)))
@@ -104,17 +104,17 @@ def enter(resources: Resources, token: str) -> None:
 
 
 def check_operator(principal: Principal) -> None:
-    """Return where this key may see the numbers of the whole service.
+    """Check that a key may read the numbers of the whole service.
 
     Raises:
-        Forbidden: it may not.
+        Forbidden: its role lacks the right.
     """
     if not principal.may(Right.OPERATE):
         raise Forbidden("The numbers are of all tenants: they need an admin's or an auditor's key.")
 
 
 def leave() -> None:
-    """End this browser's session; a copy of its cookie lasts until its end, or until its key is revoked."""
+    """End the browser session. A copied cookie stays valid until the session expires or its key is revoked."""
     session.clear()
 
 

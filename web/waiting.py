@@ -1,9 +1,9 @@
-"""Where requests wait for their jobs: one listener and one reader a process, however many wait. Knows no Flask.
+"""Requests that wait for their jobs: one listener and one reader per process for all of them. Knows no Flask.
 
-The listener hears from the notifier which jobs have changed. The reader asks SQL about those that somebody waits for,
-in one statement for all of them and one for those that have ended, and hands each waiter what it has not seen. Once a
-second it asks about all that are waited for, so a hint that was lost, or a broker that is dead, costs a second at most
-and no loop a client.
+The listener receives hints from the notifier which jobs have changed. The reader queries the events of those that a
+request waits for, in one statement, and the jobs of those that have ended in another, and gives each waiter the events
+that it has not seen. Once a second it queries all jobs that are waited for, so a lost hint or a dead broker costs a
+second at most, and no client needs a polling loop of its own.
 Under gevent the threads here are greenlets.
 """
 
@@ -29,65 +29,65 @@ from web import submit
 from web.offload import read_row
 
 LONGEST_WAIT_S: Final = 30
-"""More is shortened to this: many proxies cut a silent request off after 60 s."""
+"""Longer waits are shortened to this: many proxies cut a silent request off after 60 s."""
 
 LOOK_EVERY_S: Final = 1.0
-LOOKS_AN_END: Final = 5
-"""Every so many looks, films past their time are ended; workers do it every other second, if there are any."""
+LOOKS_PER_EXPIRY: Final = 5
+"""Expired jobs are ended at every fifth look; living workers do it every other second."""
 
 log = get_logger(__name__)
 
 
 def ask_again_in_s(left_s: float) -> int:
-    """When to ask again for what is likely there in `left_s`: at half of it, so that nobody comes much too late."""
+    """Return the polling delay for a result that is expected in `left_s`: half of it, within 1 and 30 s."""
     return min(LONGEST_WAIT_S, max(1, int(left_s / 2)))
 
 
 class Waiter:
-    """One request that waits for what happens to a job after event `after`."""
+    """One request that waits for the events of a job after number `after`."""
 
     def __init__(self, tenant: str, job_id: str, after: int) -> None:
         self.tenant = tenant
         self.job_id = job_id
         self.job: wire.Job | None = None
-        """As it ended, once it has."""
+        """The job after its end; None before."""
         self._after = after
-        self._found: list[wire.JobEvent] = []
+        self._events: list[wire.JobEvent] = []
         self._guard = threading.Lock()
         self._wake = threading.Event()
 
     def give(self, events: Sequence[wire.JobEvent], job: wire.Job | None = None) -> None:
-        """Hand over a job's events, in order, and the job if it has ended; events given before are left out."""
+        """Hand over a job's events in order, and the job if it has ended; events given before are skipped."""
         with self._guard:
             self.job = job
             fresh = [event for event in events if event.seq > self._after]
             if fresh:
                 self._after = fresh[-1].seq
-                self._found += fresh
+                self._events += fresh
                 self._wake.set()
 
     def wake(self) -> None:
-        """Let it go on with nothing."""
+        """Let `next` return without events."""
         self._wake.set()
 
     def next(self, wait_s: float) -> list[wire.JobEvent]:
-        """What is new, waited for up to `wait_s`; empty where nothing came."""
+        """Return the new events, after waiting for up to `wait_s`; empty if there are none."""
         self._wake.wait(max(0.0, wait_s))
         with self._guard:
-            found, self._found = self._found, []
+            events, self._events = self._events, []
             self._wake.clear()
-        return found
+        return events
 
 
 class WaitingRoom:
-    """All waiters of this process; the two threads start with the first of them.
+    """All waiters of this process; its two threads start with the first waiter.
 
     Args:
-        clock: seconds that only rise.
-        look_every_s: how often all that are waited for are asked about, whatever was hinted at.
+        clock: monotonic seconds.
+        look_every_s: how often all jobs that are waited for are queried, hinted at or not.
 
     Attributes:
-        is_ending: set where the process is about to end: within a second all waiters are let go.
+        is_ending: set when the process is about to end; all waiters are released within a second.
     """
 
     def __init__(
@@ -112,11 +112,11 @@ class WaitingRoom:
         self._is_started = self._is_closed = False
 
     def join(self, tenant: str, job_id: str, after: int = 0) -> Waiter:
-        """A new waiter; `leave` must follow.
+        """Return a new waiter; `leave` must follow.
 
         Raises:
-            WaitersFull: the process has as many as it takes.
-            TenantWaitersFull: this tenant has.
+            WaitersFull: the process has the most waiters that it may have.
+            TenantWaitersFull: the tenant has the most that it may have.
         """
         waiter = Waiter(tenant, job_id, after)
         with self._guard:
@@ -130,11 +130,11 @@ class WaitingRoom:
             self._counts[tenant] += 1
             self._waiters[job_id].add(waiter)
             self._start()
-        self._bell.set()  # an idle reader looks again once a second from now on
+        self._bell.set()  # wakes an idle reader, which now looks once a second
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
-        """Forget a waiter; idempotent."""
+        """Remove a waiter; idempotent."""
         with self._guard:
             of_job = self._waiters.get(waiter.job_id, set())
             if waiter not in of_job:
@@ -146,7 +146,7 @@ class WaitingRoom:
 
     @contextmanager
     def waiting(self, tenant: str, job_id: str) -> Iterator[Waiter]:
-        """A waiter for the length of a block; raises as `join` does."""
+        """Provide a waiter for a `with` block; raises as `join` does."""
         waiter = self.join(tenant, job_id)
         try:
             yield waiter
@@ -154,7 +154,7 @@ class WaitingRoom:
             self.leave(waiter)
 
     def wait_until_done(self, waiter: Waiter, wait_s: float) -> wire.Job | None:
-        """The waiter's job once it has ended; None after `wait_s`."""
+        """Return the waiter's job after its end; None if it has not ended within `wait_s`."""
         until = self._clock() + wait_s
         while not self.is_ending and (left_s := until - self._clock()) > 0:
             if any(event.done for event in waiter.next(left_s)):
@@ -162,7 +162,7 @@ class WaitingRoom:
         return None
 
     def count(self) -> int:
-        """How many wait."""
+        """Return the number of waiters."""
         return self._counts.total()
 
     def _start(self) -> None:
@@ -175,52 +175,52 @@ class WaitingRoom:
         """Take hints until the notifier is closed."""
         for job_ids in self._notifier.listen():
             with self._guard:
-                waited_for = self._waiters.keys() & set(job_ids)
-                self._changed |= waited_for
-            if waited_for:
+                awaited = self._waiters.keys() & set(job_ids)
+                self._changed |= awaited
+            if awaited:
                 self._bell.set()
         self._is_closed = True
         self._bell.set()
 
     def _read(self) -> None:
-        """Read what was hinted at, and once a second all that is waited for; now and then end what is past its time."""
+        """Query hinted jobs at once and all awaited jobs every second; end expired jobs at every fifth such look."""
         look_at, looks = self._clock(), 0
         while not self._is_closed:
             self._bell.wait(max(0.0, look_at - self._clock()) if self._waiters else None)
             self._bell.clear()
             if self.is_ending:
-                self._let_go()
+                self._wake_all()
             is_due = self._clock() >= look_at
             if is_due:
                 look_at, looks = self._clock() + self._look_every_s, looks + 1
-                if looks % LOOKS_AN_END == 0:
+                if looks % LOOKS_PER_EXPIRY == 0:
                     self._end_overdue()
-            asked = self._take(everything=is_due)
-            if asked:
-                self._tell(asked)
+            job_ids = self._take_changed(everything=is_due)
+            if job_ids:
+                self._hand_out(job_ids)
 
     def _end_overdue(self) -> None:
-        """Nobody else may: where no worker lives."""
+        """End expired jobs here too, since there may be no living worker that does."""
         with logging_faults(log, "overdue.not_ended"):
             submit.end_overdue(self._database, self._notifier)
 
-    def _take(self, *, everything: bool) -> list[str]:
+    def _take_changed(self, *, everything: bool) -> list[str]:
         with self._guard:
             hinted, self._changed = self._changed, set()
             return sorted(self._waiters) if everything else sorted(hinted & self._waiters.keys())
 
-    def _tell(self, job_ids: Collection[str]) -> None:
-        with logging_faults(log, "events.not_read"):  # then they are asked for again within a second
-            found, ended = read_row(self._database, lambda sql: _read_events(sql, job_ids))
-            for job_id, events in found.items():
-                for waiter in self._of(job_id):
+    def _hand_out(self, job_ids: Collection[str]) -> None:
+        with logging_faults(log, "events.not_read"):  # the next look queries them again
+            events_by_job, ended = read_row(self._database, lambda sql: _read_events(sql, job_ids))
+            for job_id, events in events_by_job.items():
+                for waiter in self._list_waiters(job_id):
                     waiter.give(events, ended.get(job_id))
 
-    def _of(self, job_id: str) -> list[Waiter]:
+    def _list_waiters(self, job_id: str) -> list[Waiter]:
         with self._guard:
             return list(self._waiters.get(job_id, ()))
 
-    def _let_go(self) -> None:
+    def _wake_all(self) -> None:
         with self._guard:
             waiters = [waiter for of_job in self._waiters.values() for waiter in of_job]
         for waiter in waiters:
@@ -230,25 +230,25 @@ class WaitingRoom:
 def _read_events(
     sql: Sql, job_ids: Collection[str]
 ) -> tuple[Mapping[str, list[wire.JobEvent]], Mapping[str, wire.Job]]:
-    """What happened to these jobs, and those that have ended, in one snapshot: all waiters cost two statements."""
-    found = event_queries.list_events(sql, job_ids)
-    ended = [job_id for job_id, events in found.items() if events[-1].done]
-    return found, queries.get_jobs(sql, ended) if ended else {}
+    """Return the events of jobs, and the jobs that have ended, of one snapshot: two statements for all waiters."""
+    events_by_job = event_queries.list_events(sql, job_ids)
+    ended = [job_id for job_id, events in events_by_job.items() if events[-1].done]
+    return events_by_job, queries.get_jobs(sql, ended) if ended else {}
 
 
 def get_job_when_done(
     resources: Resources, room: WaitingRoom, who: Principal, receipt: submit.Receipt, wait_s: float
 ) -> wire.Job:
-    """The job once it has ended, or as it is after `wait_s`.
+    """Return the job after its end, or its current state after `wait_s`.
 
-    A new job is not looked at first: it has only just been queued, and what falls between is found within a second.
+    A new job is not read before the wait, since it was queued just now; the reader's next look finds an early end.
 
     Raises:
         JobNotFound: unknown, or of another tenant.
-        WaitersFull, TenantWaitersFull: nothing can wait just now.
+        WaitersFull, TenantWaitersFull: no request can wait just now.
     """
     job_id = receipt.job_id
-    with room.waiting(who.tenant, job_id) as waiter:  # before the first look, so that nothing falls between
+    with room.waiting(who.tenant, job_id) as waiter:  # joined before the read, so that no event is missed
         if not receipt.is_new:
             job = submit.get_job(resources, who, job_id)
             if job.done:

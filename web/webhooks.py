@@ -1,6 +1,7 @@
-"""The use cases of webhooks: make one, look at it, change it; knows no Flask. Nothing is sent from here.
+"""The use cases of webhooks: create, read, change and delete them. Knows no Flask.
 
-What is sent is the business of a process of its own (`shared/webhooks/`); here its rows are made and read.
+Nothing is sent from here: deliveries are sent by a process of its own (`shared/webhooks/`), whose rows these use cases
+write and read.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ T = TypeVar("T")
 
 
 def create(resources: Resources, who: Principal, url: str) -> wire.WebhookSecret:
-    """Make one; its secret is told this once.
+    """Create a webhook; only this answer contains its secret.
 
     Raises:
-        Forbidden: this key may not.
-        WebhooksOff: the operator has not switched them on.
-        InvalidRequest: nothing can be sent to this address.
-        Conflict: there is one with this address, or there are as many as there may be.
+        Forbidden: this key may not manage webhooks.
+        WebhooksOff: the operator has not enabled webhooks.
+        InvalidRequest: the address cannot or must not be sent to.
+        Conflict: the tenant has a webhook with this address, or the most webhooks that it may have.
     """
     webhooks.check_admin(who)
     targets.check_on(resources.settings)
@@ -41,26 +42,26 @@ def create(resources: Resources, who: Principal, url: str) -> wire.WebhookSecret
     new = NewWebhook(resources.new_id(), url, signature.make_secret())
     try:
         made = _change(resources, lambda sql, now: webhooks.make_webhook(sql, who, new, now))
-    except IntegrityError:  # another request came first
+    except IntegrityError:  # a concurrent request made one with this address
         raise Conflict(webhooks.TAKEN) from None
     return _with_secret(made, new.secret)
 
 
 def get_all(resources: Resources, who: Principal) -> wire.WebhookList:
-    """All of the tenant.
+    """Return all webhooks of the tenant.
 
     Raises:
-        Forbidden: this key may not.
+        Forbidden: this key may not manage webhooks.
     """
     webhooks.check_admin(who)
     return read_row(resources.database, lambda sql: webhook_queries.list_webhooks(sql, who.tenant))
 
 
 def get(resources: Resources, who: Principal, webhook_id: str) -> wire.Webhook:
-    """One of them.
+    """Return one webhook.
 
     Raises:
-        Forbidden: this key may not.
+        Forbidden: this key may not manage webhooks.
         WebhookNotFound: unknown, or of another tenant.
     """
     webhooks.check_admin(who)
@@ -68,14 +69,17 @@ def get(resources: Resources, who: Principal, webhook_id: str) -> wire.Webhook:
 
 
 def delete(resources: Resources, who: Principal, webhook_id: str) -> None:
-    """Remove one, with what is known of its deliveries; raises as `get`."""
+    """Delete a webhook and its deliveries; raises as `get` does."""
     webhooks.check_admin(who)
     _step_by_step(resources, lambda sql, now: webhooks.forget_deliveries(sql, who, webhook_id, now))
     _change(resources, lambda sql, now: webhooks.delete_webhook(sql, who, webhook_id, now))
 
 
 def rotate(resources: Resources, who: Principal, webhook_id: str) -> wire.WebhookSecret:
-    """Another secret, told this once; for a day the old one signs too. Raises as `get`."""
+    """Rotate a webhook's secret; only this answer contains the new one, and the old one signs too for a day.
+
+    Raises as `get` does.
+    """
     webhooks.check_admin(who)
     secret = signature.make_secret()
     return _with_secret(_change(resources, lambda sql, now: webhooks.rotate(sql, who, webhook_id, secret, now)), secret)
@@ -84,13 +88,13 @@ def rotate(resources: Resources, who: Principal, webhook_id: str) -> wire.Webhoo
 def list_deliveries(
     resources: Resources, who: Principal, webhook_id: str, query: wire.DeliveryQuery
 ) -> wire.DeliveryList:
-    """A page of its deliveries; raises as `get`."""
+    """Return one page of a webhook's deliveries; raises as `get` does."""
     webhooks.check_admin(who)
     return read(resources.database, lambda sql: webhook_queries.list_deliveries(sql, who.tenant, webhook_id, query))
 
 
 def ping(resources: Resources, who: Principal, webhook_id: str) -> wire.Delivery:
-    """Have something sent that says nothing; raises as `replay`."""
+    """Enqueue a test delivery without content; raises as `replay` does."""
     webhooks.check_admin(who)
     targets.check_on(resources.settings)
     new_id = resources.new_id()
@@ -98,13 +102,13 @@ def ping(resources: Resources, who: Principal, webhook_id: str) -> wire.Delivery
 
 
 def replay(resources: Resources, who: Principal, webhook_id: str, delivery_id: str) -> wire.Delivery:
-    """Have one delivery sent again.
+    """Enqueue one delivery again.
 
     Raises:
-        Forbidden: this key may not.
-        WebhooksOff: the operator has not switched them on.
+        Forbidden: this key may not manage webhooks.
+        WebhooksOff: the operator has not enabled webhooks.
         WebhookNotFound, DeliveryNotFound: unknown, or of another tenant.
-        Conflict: the webhook is disabled, or the delivery is just being sent.
+        Conflict: the webhook is disabled, or the delivery is being sent now.
     """
     webhooks.check_admin(who)
     targets.check_on(resources.settings)
@@ -112,25 +116,25 @@ def replay(resources: Resources, who: Principal, webhook_id: str, delivery_id: s
 
 
 def replay_failed(resources: Resources, who: Principal, webhook_id: str, since: datetime) -> wire.Replayed:
-    """Have all sent again that failed of the events since then; raises as `replay`."""
+    """Enqueue all failed deliveries of events since a time again; raises as `replay` does."""
     webhooks.check_admin(who)
     targets.check_on(resources.settings)
-    found = _step_by_step(resources, lambda sql, now: webhooks.replay_failed(sql, who, webhook_id, since, now))
-    return wire.Replayed(deliveries=found)
+    count = _step_by_step(resources, lambda sql, now: webhooks.replay_failed(sql, who, webhook_id, since, now))
+    return wire.Replayed(deliveries=count)
 
 
-def _with_secret(found: wire.Webhook, secret: str) -> wire.WebhookSecret:
-    return wire.WebhookSecret(**found.model_dump(), secret=secret)
+def _with_secret(webhook: wire.Webhook, secret: str) -> wire.WebhookSecret:
+    return wire.WebhookSecret(**webhook.model_dump(), secret=secret)
 
 
 def _step_by_step(resources: Resources, change: Callable[[Connection, datetime], int]) -> int:
-    """Until one is no whole step; how many in all. Between two of them others write."""
-    done = changed = _change(resources, change)
+    """Repeat `change` until it changes less than a whole step; return the sum. Other writers get turns in between."""
+    total = changed = _change(resources, change)
     while changed == webhooks.STEP:
         time.sleep(REST_S)
         changed = _change(resources, change)
-        done += changed
-    return done
+        total += changed
+    return total
 
 
 def _change(resources: Resources, change: Callable[[Connection, datetime], T]) -> T:

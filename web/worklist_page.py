@@ -1,7 +1,6 @@
-"""The worklist: a page of jobs with counts and filters, and what of a shown one has changed since.
+"""The worklist: a page of jobs with counts and filters, and the changes of a page that a browser shows.
 
-By htmx the page asks again for the rows that it does not show as they are now, every 1.5 s and when a film that was
-sent from it has ended.
+With htmx the page polls for changed rows every 1.5 s, and when a film that was sent from it has ended.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from web.offload import read
 from web.parsing import checked_batch_id, parse_query
 
 PAGE_ROWS = 30
-"""Rows of one page of the worklist, and so the most that one live request asks about."""
+"""Rows of one page of the worklist, and so the most that one poll is about."""
 
 
 class WorklistQuery(BaseModel):
-    """What the worklist's address may hold."""
+    """The query of the worklist's address."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,16 +41,16 @@ class WorklistQuery(BaseModel):
     cursor: str | None = Field(default=None, pattern=wire.ID_PATTERN)
 
     def to_list_query(self) -> wire.ListQuery:
-        """The same, of one page."""
+        """Return the query for one page of jobs."""
         return wire.ListQuery(**self.to_filter(), cursor=self.cursor, limit=PAGE_ROWS)
 
     def to_filter(self) -> dict[str, str | None]:
-        """What stays the same from page to page."""
+        """Return the filters, which all pages of a list share."""
         return {"status": self.status, "verdict": self.verdict, "batch": self.batch, "reviewed": self.reviewed}
 
 
 class LiveQuery(WorklistQuery):
-    """What a shown worklist knows: ids of its finished rows, and `id.status` of the others, by spaces."""
+    """The query of a poll: ids of the shown ended rows, and `id.status` of the others, separated by spaces."""
 
     shown: str = Field(default="", max_length=50 * PAGE_ROWS, pattern="^(?:[0-9a-f-]{36} ?)*$")
     waiting: str = Field(default="", max_length=50 * PAGE_ROWS, pattern="^(?:[0-9a-f-]{36}[.][a-z]+ ?)*$")
@@ -59,7 +58,7 @@ class LiveQuery(WorklistQuery):
 
 @dataclass(frozen=True, slots=True)
 class Worklist:
-    """One page of jobs, with the state of the whole queue, or of the one batch that is shown."""
+    """One page of jobs, with the counts of all jobs or of the one batch that is shown."""
 
     page: wire.JobList
     batch: wire.Batch | None
@@ -69,10 +68,15 @@ class Worklist:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a shown worklist has to change: its own rows, ids of those to take away, and rows that it lacks.
+    """The changes to a shown worklist.
 
-    `reviews` are of those rows; a row that stays as it is learns of a review when the page is opened again, but goes
-    at once where only films are listed that nobody reviewed.
+    Attributes:
+        changed: shown jobs with another status than the shown one.
+        gone: ids of rows to remove.
+        new: jobs whose rows are missing.
+        worklist: the current first page, counts and workers.
+        reviews: of the changed and the new jobs. An unchanged row shows a new review only when the page is loaded
+            again; in a list of films without reviews it is removed at once.
     """
 
     changed: list[wire.Job]
@@ -83,21 +87,21 @@ class Changes:
 
 
 def add_routes(pages: Blueprint, resources: Resources) -> None:
-    """To the blueprint of all pages."""
+    """Add the routes to the blueprint of all pages."""
     database = resources.database
 
     @pages.get("/")
     def worklist() -> str:
         query, tenant = parse_query(WorklistQuery), g.principal.tenant
 
-        def look(sql: Session) -> tuple[Worklist, review.ByJob]:
-            found = get_worklist(sql, database.now(sql), tenant, query)
-            return found, review.of_rows(sql, found.page.jobs)
+        def read_page(sql: Session) -> tuple[Worklist, review.ByJob]:
+            page = get_worklist(sql, database.now(sql), tenant, query)
+            return page, review.of_rows(sql, page.page.jobs)
 
-        found, reviews = read(database, look)
+        page, reviews = read(database, read_page)
         return render_template(
             "worklist.html",
-            worklist=found,
+            worklist=page,
             reviews=reviews,
             query=query,
             csrf_token=generate_csrf(),
@@ -119,7 +123,7 @@ def add_routes(pages: Blueprint, resources: Resources) -> None:
 
 
 def get_worklist(session: Session, now: datetime, tenant: str, query: WorklistQuery) -> Worklist:
-    """One page of the tenant's jobs, the counts of all of them or of the batch, and how many workers are alive.
+    """Return one page of the tenant's jobs, the counts of all its jobs or of the batch, and the living workers.
 
     Raises:
         BatchNotFound: this tenant has no such batch.
@@ -134,26 +138,26 @@ def get_worklist(session: Session, now: datetime, tenant: str, query: WorklistQu
 
 
 def get_changes(session: Session, now: datetime, tenant: str, query: LiveQuery) -> Changes:
-    """The rows whose status is no longer the shown one, and what makes of the shown rows those of the first page.
+    """Return the changes that turn the shown rows into the current first page.
 
-    A row goes where its job no longer passes the filter, or is no longer there.
+    A row is removed if its job no longer passes the filter or was deleted.
     """
     worklist = get_worklist(session, now, tenant, query)
     by_id = {job.id: job for job in worklist.page.jobs}
     waiting = dict(entry.partition(".")[::2] for entry in query.waiting.split())
     shown = query.shown.split()
-    found = {job_id: by_id.get(job_id) or _find_job(session, tenant, job_id) for job_id in waiting}
-    current = {id_: job for id_, job in found.items() if job and query.status in {None, job.status}}
+    waiting_jobs = {job_id: by_id.get(job_id) or _find_job(session, tenant, job_id) for job_id in waiting}
+    current = {id_: job for id_, job in waiting_jobs.items() if job and query.status in {None, job.status}}
     changed = [job for job in current.values() if job.status != waiting[job.id]]
     known = waiting.keys() | set(shown)
     new = [job for job in worklist.page.jobs if job.id not in known and not query.cursor]
     kept = _keep_passing(session, tenant, query, shown) if shown else set()
-    gone = [id_ for id_ in found if id_ not in current] + [id_ for id_ in shown if id_ not in kept]
+    gone = [id_ for id_ in waiting_jobs if id_ not in current] + [id_ for id_ in shown if id_ not in kept]
     return Changes(changed, gone, new, worklist, review.of_rows(session, [*changed, *new]))
 
 
 def _keep_passing(session: Session, tenant: str, query: LiveQuery, shown: list[str]) -> set[str]:
-    """Which of these, that had ended, are there and pass the filter still: somebody may have reviewed one."""
+    """Return which of the shown ended jobs still exist and pass the filter: a reader may have reviewed one."""
     known = queries.known_jobs(session, shown, tenant)
     return known - review_queries.find_reviews(session, shown).keys() if query.reviewed else known
 

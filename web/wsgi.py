@@ -1,4 +1,4 @@
-"""What gunicorn imports; built in the worker process, after gevent has patched it."""
+"""The WSGI application that gunicorn imports; built in the worker process after gevent has patched it."""
 
 import gc
 import signal
@@ -10,21 +10,21 @@ from shared.processes import keep_freed_memory
 from shared.settings import load_settings
 from shared.wiring import build_resources
 from web.app import WAITING_ROOM, create_app
-from web.films import open_films
+from web.film_folder_opening import open_film_folder
 
 keep_freed_memory()
 settings = load_settings()
 set_up_logging(settings.log_level, "web")
 resources = build_resources(settings)
-resources.decoder.start()  # it loads while this process builds its pages
+resources.decoder.start()  # its process starts while this one builds the application
 app = create_app(resources)
-gc.freeze()  # what is built stays, and is not looked through for garbage while films come in
-threading.Thread(target=open_films, args=(resources,), name="films", daemon=True).start()
+gc.freeze()  # these objects stay for good: the garbage collector need not scan them
+threading.Thread(target=open_film_folder, args=(resources,), name="films", daemon=True).start()
 end_in_order = signal.getsignal(signal.SIGTERM)
 
 
 def end(number: int, frame: FrameType | None) -> None:
-    """Let those go who wait, which takes a second; gunicorn would give them all of its graceful timeout."""
+    """Release the waiting requests within a second; gunicorn would wait for them up to its graceful timeout."""
     app.extensions[WAITING_ROOM].is_ending = True
     if callable(end_in_order):
         end_in_order(number, frame)

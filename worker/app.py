@@ -19,7 +19,7 @@ from shared.log import get_logger
 from shared.processes import die_with_parent
 from shared.queueing import KEY_PREFIX
 from shared.redis_client import make_client
-from shared.settings import Settings, load_settings
+from shared.settings import NO_BROKER, Settings, load_settings
 from worker import tasks
 from worker.serving import Serving
 from worker.shutdown import SharedFlag
@@ -54,8 +54,8 @@ def create_celery(settings: Settings) -> Celery:
     """
     broker_url = settings.broker_url
     if broker_url is None:
-        raise QueueDown("No broker is known: set PLAINFILM_REDIS_URL, or start everything with `plainfilm up`.")
-    make_client(broker_url).close()  # raises for an invalid address here, instead of at each attempt to connect
+        raise QueueDown(NO_BROKER)
+    make_client(broker_url).close()  # an address that cannot be used is told here, not by each attempt to connect
     celery = Celery("plainfilm", broker=broker_url)
     celery.conf.update(
         task_ignore_result=True,  # the job row is the result

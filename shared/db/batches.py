@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import ColumnElement, bindparam, func, insert, select
 from sqlalchemy.orm import aliased
@@ -13,6 +14,8 @@ from shared.db.engine import Sql
 from shared.db.tables import Batch, Job, Result, table_of
 from shared.domain import JobState, Verdict
 from shared.errors import BatchNotFound
+
+NO_BATCH: Final = "There is no batch with this id."
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ def get_created_at(sql: Sql, tenant: str, batch_id: str) -> datetime:
     """
     created_at = sql.scalar(_CREATED_AT, {"tenant": tenant, "batch_id": batch_id})
     if created_at is None:
-        raise BatchNotFound("There is no batch with this id.")
+        raise BatchNotFound(NO_BATCH)
     return created_at
 
 

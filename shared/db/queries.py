@@ -21,6 +21,8 @@ from shared.db.tables import USES_DUE_INDEX, AuditEvent, DeletedJob, Job, Model,
 from shared.domain import JobState, first_id_at
 from shared.errors import JobDeleted, JobNotFound
 
+NO_JOB: Final = "There is no job with this id."
+
 MAX_POSITION: Final = 1000
 """Queue positions are not counted beyond this: the number would cost more than it tells."""
 
@@ -94,7 +96,7 @@ def missing(sql: Sql, tenant: str, job_id: str) -> JobNotFound:
     """Return the error to raise where a tenant has no job of this id: `JobDeleted` where it had one."""
     deleted_at = sql.scalar(select(DeletedJob.deleted_at).where(DeletedJob.id == job_id, DeletedJob.tenant == tenant))
     if deleted_at is None:
-        return JobNotFound("There is no job with this id.")
+        return JobNotFound(NO_JOB)
     return JobDeleted(f"Film, result and heatmaps of this job were deleted on {deleted_at:%d %B %Y}.")
 
 

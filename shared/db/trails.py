@@ -16,7 +16,7 @@ from shared import audit_wire
 from shared.audit_wire import AuditQuery, AuditTrail
 from shared.db.engine import Sql
 from shared.db.keys import Principal
-from shared.db.queries import missing
+from shared.db.queries import NO_JOB, missing
 from shared.db.tables import AuditEvent, Job
 from shared.errors import Forbidden, JobNotFound
 from shared.rights import Right
@@ -58,7 +58,7 @@ def get_trail(sql: Sql, who: Principal, job_id: str, query: AuditQuery) -> Audit
 def _check(sql: Sql, who: Principal, job_id: str) -> None:
     if who.may(Right.AUDIT_ANY):
         if sql.scalar(_ACCEPTED, {"tenant": who.tenant, "job_id": job_id}) is None:
-            raise JobNotFound("There is no job with this id.")
+            raise JobNotFound(NO_JOB)
         return
     owner = _owner(sql, who.tenant, job_id)
     if owner is None:

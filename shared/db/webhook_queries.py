@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row, func, select
 
@@ -11,6 +11,8 @@ from shared.db.engine import Sql
 from shared.db.webhook_tables import Delivery, Webhook
 from shared.domain import DeliveryState
 from shared.errors import DeliveryNotFound, WebhookNotFound
+
+NO_DELIVERY: Final = "There is no delivery with this id."
 
 AnyRow = Row[*tuple[Any, ...]]  # Any: each column of its own type
 
@@ -65,7 +67,7 @@ def get_delivery(sql: Sql, webhook_id: str, delivery_id: str) -> wire.Delivery:
         select(*_DELIVERY_COLUMNS).where(Delivery.webhook_id == webhook_id, Delivery.id == delivery_id)
     ).first()
     if row is None:
-        raise DeliveryNotFound("There is no delivery with this id.")
+        raise DeliveryNotFound(NO_DELIVERY)
     return _delivery(row)
 
 

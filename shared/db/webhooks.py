@@ -150,7 +150,7 @@ def replay(sql: Sql, who: Principal, webhook_id: str, delivery_id: str, now: dat
     is_delivery = (Delivery.webhook_id == webhook_id) & (Delivery.id == delivery_id)
     row = sql.execute(select(Delivery.lease_until, Delivery.job_id).where(is_delivery).with_for_update()).first()
     if row is None:
-        raise DeliveryNotFound("There is no delivery with this id.")
+        raise DeliveryNotFound(webhook_queries.NO_DELIVERY)
     if row.lease_until is not None and row.lease_until > now:
         raise Conflict("It is just being sent.")
     tries = 1 if row.job_id is None else TRIES  # a ping is tried once

@@ -53,6 +53,7 @@ def test_a_process_that_only_starts_others_stays_small(module: str) -> None:
     [
         ("shared.up", ("redis", "valkey", "structlog", "pydantic_settings")),
         ("web.run", ("typer", "redis", "structlog", "gunicorn")),
+        ("web.serve", ("flask", "structlog", "pydantic_settings", "sqlalchemy", "typer", "web.refusals")),
         ("worker.run", ("typer", "celery", "rich")),
         ("web.app", ("typer", "rich", "kornia_rs", "celery", "kombu", "httpcore")),
         ("worker.app", ("typer", "rich")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from web.sending import PIECE_BYTES, hold_little
+from web.slow_readers import PIECE_BYTES, limit_unsent_bytes
 
 
 def test_the_kernel_holds_little_that_is_not_sent() -> None:
@@ -18,7 +18,7 @@ def fill(*, is_held: bool) -> int:
         ours, _ = server.accept()
         with ours:
             if is_held:
-                hold_little(ours)
+                limit_unsent_bytes(ours)
             ours.settimeout(0.5)
             taken = 0
             try:

@@ -41,7 +41,7 @@ def shop(resources: Resources, database: Database) -> Resources:
     return replace(resources, database=database)
 
 
-def gate(shop: Resources) -> Backpressure:
+def make_admission(shop: Resources) -> Backpressure:
     """That counted the backlog just now, and no second passes."""
     made = Backpressure(shop.database, shop.settings, clock=lambda: 0.0)
     made.admit("default")
@@ -50,14 +50,16 @@ def gate(shop: Resources) -> Backpressure:
 
 def answer(shop: Resources) -> str:
     """A film that is sent and answered by a worker; its job's id."""
-    job_id = submit(shop, gate(shop), WHO, Upload(FILM, Priority.ROUTINE, None, "request", is_fresh=True)).job_id
+    job_id = submit(
+        shop, make_admission(shop), WHO, Upload(FILM, Priority.ROUTINE, None, "request", is_fresh=True)
+    ).job_id
     finish(shop.database, claim(shop.database)[0])
     return job_id
 
 
 def ask(shop: Resources, job_id: str, key: str | None = None) -> Receipt:
     """For its film to be classified again."""
-    return classify_again(shop, gate(shop), WHO, Wish(job_id, Priority.BULK, key, "request"))
+    return classify_again(shop, make_admission(shop), WHO, Wish(job_id, Priority.BULK, key, "request"))
 
 
 def test_it_is_of_the_other_job_until_the_end(shop: Resources) -> None:
@@ -98,7 +100,7 @@ def test_its_answer_is_the_films_newest(shop: Resources) -> None:
         digest = session.get_one(Job, job_id).input_sha256
         assert answers.find_newer(session, "default", digest, job_id) is None, "it waits"
     finish(shop.database, claim(shop.database)[0])
-    copied = submit(shop, gate(shop), WHO, Upload(FILM, Priority.ROUTINE, None, "request")).job_id
+    copied = submit(shop, make_admission(shop), WHO, Upload(FILM, Priority.ROUTINE, None, "request")).job_id
     with shop.database.read() as session:
         newer = answers.find_newer(session, "default", digest, job_id)
         assert newer
@@ -113,7 +115,7 @@ def test_its_answer_is_the_films_newest(shop: Resources) -> None:
 
 def test_it_costs_a_handful_of_statements(shop: Resources) -> None:
     """One more than a film that is sent."""
-    job_id, own = answer(shop), gate(shop)
+    job_id, own = answer(shop), make_admission(shop)
     with statements(shop.database) as found:
         classify_again(shop, own, WHO, Wish(job_id, Priority.BULK, None, "request"))
     assert len(found) <= AGAIN_STATEMENTS, "\n".join(found)

@@ -47,11 +47,13 @@ class Shop:
         self, data: bytes = FILM, who: Principal = ME, *, key: str | None = None, is_fresh: bool = False
     ) -> wire.Job:
         """Submit a film."""
-        gate = Backpressure(self.database, self.resources.settings)
+        admission = Backpressure(self.database, self.resources.settings)
         return get_job(
             self.resources,
             who,
-            submit(self.resources, gate, who, Upload(data, Priority.ROUTINE, key, "request", None, is_fresh)).job_id,
+            submit(
+                self.resources, admission, who, Upload(data, Priority.ROUTINE, key, "request", None, is_fresh)
+            ).job_id,
         )
 
     def work(self) -> int:

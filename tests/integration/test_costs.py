@@ -90,12 +90,12 @@ class Shop:
     decoder: CountingDecoder
     engine: FakeEngine
     kitchen: Kitchen
-    gate: Backpressure
+    admission: Backpressure
 
     def send(self, *, key: str | None = None, batch_id: str | None = None) -> str:
         """Submit a film; its job's id."""
         upload = Upload(make_png(), Priority.ROUTINE, key, "request", batch_id=batch_id)
-        return submit(self.resources, self.gate, WHO, upload).job_id
+        return submit(self.resources, self.admission, WHO, upload).job_id
 
 
 @pytest.fixture
@@ -106,9 +106,9 @@ def shop(resources: Resources, database: Database) -> Shop:
     register_model(database)
     who = Claimant("w1", tuple(Priority), 8, 20.0)
     kitchen = Kitchen(own, engine, who, LeaseKeeper(database, lease_s=20.0, run_limit_s=60.0))
-    gate = Backpressure(database, own.settings, clock=lambda: 0.0)
-    gate.admit("default")
-    return Shop(own, blobs, decoder, engine, kitchen, gate)
+    admission = Backpressure(database, own.settings, clock=lambda: 0.0)
+    admission.admit("default")
+    return Shop(own, blobs, decoder, engine, kitchen, admission)
 
 
 def test_an_upload_is_decoded_and_stored_once(shop: Shop) -> None:

@@ -1,4 +1,4 @@
-"""`/api/v1/batches`: parse the request, call the use case, translate the answer. Films are sent to `/api/v1/jobs`."""
+"""`/api/v1/batches`: parses requests, calls use cases, translates their results. Films go to `/api/v1/jobs`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from web.waiting import ask_again_in_s
 
 
 def create_blueprint(resources: Resources) -> Blueprint:
-    """The routes over `resources`."""
+    """Return the routes over `resources`."""
     api = Blueprint("batches", __name__, url_prefix="/api/v1/batches")
 
     @api.post("")
     def create_batch() -> Response:
         _refuse_body()
         batch_id = batches.create(resources, g.principal, idempotency_key())
-        found = batches.get(resources, g.principal, batch_id)
-        return _answer(found, 201, {"Location": found.batch.links.self})
+        progress = batches.get(resources, g.principal, batch_id)
+        return _answer(progress, 201, {"Location": progress.batch.links.self})
 
     @api.get("/<batch_id>")
     def get_batch(batch_id: str) -> Response:
@@ -41,10 +41,10 @@ def create_blueprint(resources: Resources) -> Blueprint:
 
 
 def _refuse_body() -> None:
-    """An archive that was passed over would look as if it had been taken in.
+    """Refuse a body: a client that sent an archive must not believe that its films were taken.
 
     Raises:
-        UnsupportedFormat: there is a body.
+        UnsupportedFormat: the request has a body.
     """
     if request.content_length or "Transfer-Encoding" in request.headers:
         raise UnsupportedFormat(
@@ -52,8 +52,8 @@ def _refuse_body() -> None:
         )
 
 
-def _answer(found: Progress, status: int, headers: dict[str, str]) -> Response:
-    response = Response(found.batch.model_dump_json(), status, mimetype="application/json", headers=headers)
-    if not found.batch.done:
-        response.headers["Retry-After"] = str(ask_again_in_s(found.eta_s))
+def _answer(progress: Progress, status: int, headers: dict[str, str]) -> Response:
+    response = Response(progress.batch.model_dump_json(), status, mimetype="application/json", headers=headers)
+    if not progress.batch.done:
+        response.headers["Retry-After"] = str(ask_again_in_s(progress.eta_s))
     return response

@@ -1,4 +1,4 @@
-"""`/api/docs`: the OpenAPI document as a page to read, from nobody else's scripts."""
+"""`/api/docs`: the OpenAPI document as a page, without third-party scripts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from web.api import openapi
 
 
 def create_blueprint() -> Blueprint:
-    """The route; it is open, as the document is."""
+    """Return the route; it needs no key, as the document needs none."""
     docs = Blueprint("docs", __name__)
 
     @docs.get("/api/docs")

@@ -11,20 +11,20 @@ from web.parsing import checked_id
 from web.waiting import WaitingRoom
 
 MOST_DIGITS = 18
-"""Of an event's number: more is no number that a 64-bit column holds."""
+"""Most digits of an event's number that fit a 64-bit column."""
 
 
 def create_blueprint(resources: Resources, room: WaitingRoom) -> Blueprint:
-    """The route over `resources`; who listens sits in `room`."""
+    """Return the route over `resources`; streams wait for events in `room`."""
     api = Blueprint("events", __name__, url_prefix="/api/v1/jobs")
 
     @api.get("/<job_id>/events")
     def follow_job(job_id: str) -> Response:
         stream = events.follow(resources, room, g.principal, checked_id(job_id), last_event_id())
         if stream is None:
-            return Response(status=204)  # by the standard, a browser's EventSource then connects no more
+            return Response(status=204)  # a browser's EventSource then stops reconnecting
         if request.method == "HEAD":
-            stream.close()  # nobody would read it
+            stream.close()  # a HEAD has no body
             return Response(mimetype="text/event-stream")
         return Response(stream, mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
@@ -32,15 +32,15 @@ def create_blueprint(resources: Resources, room: WaitingRoom) -> Blueprint:
 
 
 def last_event_id() -> int:
-    """The number of the last event that the client has seen; 0 where it says none.
+    """Return the number of the last event that the client has seen; 0 without one.
 
     Raises:
-        InvalidRequest: what it says is no such number.
+        InvalidRequest: the header is no such number.
     """
-    given = request.headers.get("Last-Event-ID", "")
-    if not given:
+    digits = request.headers.get("Last-Event-ID", "")
+    if not digits:
         return 0
-    if not (given.isascii() and given.isdigit()) or len(given) > MOST_DIGITS:
-        told = "must be the `id` of an event of this stream, a whole number"
-        raise InvalidRequest(f"Last-Event-ID {told}.", [("Last-Event-ID", told)])
-    return int(given)
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > MOST_DIGITS:
+        rule = "must be the `id` of an event of this stream, a whole number"
+        raise InvalidRequest(f"Last-Event-ID {rule}.", [("Last-Event-ID", rule)])
+    return int(digits)

@@ -1,4 +1,4 @@
-"""`/api/v1/jobs/<id>/explanations`: ask for a map, list them, fetch one. Parses and translates; decides nothing."""
+"""`/api/v1/jobs/<id>/explanations`: request a map, list them, fetch one. Parses and translates only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.imaging import stored
 from shared.imaging.heatmap import heatmap_png, stretch
 from shared.wiring import Resources
 from web import explain, submit
-from web.api.pictures import png
+from web.api.films import png
 from web.offload import draw, read
 from web.parsing import checked_id, parse_form, parse_json
 
@@ -21,7 +21,7 @@ FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 
 
 def create_blueprint(resources: Resources) -> Blueprint:
-    """The routes over `resources`."""
+    """Return the routes over `resources`."""
     api = Blueprint("explanations", __name__, url_prefix="/api/v1/jobs/<job_id>/explanations")
 
     @api.post("")
@@ -32,14 +32,14 @@ def create_blueprint(resources: Resources) -> Blueprint:
 
     @api.get("")
     def list_explanations(job_id: str) -> Response:
-        found = explain.get_all(resources, g.principal, checked_id(job_id))
-        is_done = all(each.done for each in found.explanations)
-        return _json_response(found.model_dump_json(), 200, is_done=is_done)
+        listed = explain.get_all(resources, g.principal, checked_id(job_id))
+        is_done = all(each.done for each in listed.explanations)
+        return _json_response(listed.model_dump_json(), 200, is_done=is_done)
 
     @api.get("/<method>.json")
     def get_explanation(job_id: str, method: str) -> Response:
-        found = explain.get_one(resources, g.principal, checked_id(job_id), method)
-        return _json_response(found.model_dump_json(), 200, is_done=found.done)
+        detail = explain.get_one(resources, g.principal, checked_id(job_id), method)
+        return _json_response(detail.model_dump_json(), 200, is_done=detail.done)
 
     @api.get("/<method>.npy")
     def get_saliency(job_id: str, method: str) -> Response:
@@ -52,19 +52,19 @@ def create_blueprint(resources: Resources) -> Blueprint:
         return answer_map(checked_id(job_id), method, is_raw=False)
 
     def answer_map(job_id: str, method: str, *, is_raw: bool) -> Response:
-        found = explain.get_one(resources, g.principal, job_id, method)
-        if found.sha256 is None and found.error is None:
-            return _detail_response(found)
-        return _answer_map(resources, g.principal, job_id, found, is_raw=is_raw)
+        detail = explain.get_one(resources, g.principal, job_id, method)
+        if detail.sha256 is None and detail.error is None:
+            return _detail_response(detail)
+        return _answer_map(resources, g.principal, job_id, detail, is_raw=is_raw)
 
     return api
 
 
 def parse_request() -> wire.ExplanationRequest:
-    """The JSON body, or the form without a page's CSRF token, as a request.
+    """Return the request of a JSON body, or of a page's form.
 
     Raises:
-        InvalidRequest: names what is wrong; the methods, where there is no such one.
+        InvalidRequest: names the field that is wrong, and the known methods for an unknown one.
     """
     if request.mimetype in FORMS:
         return parse_form(wire.ExplanationRequest)
@@ -72,31 +72,31 @@ def parse_request() -> wire.ExplanationRequest:
 
 
 def _answer_map(
-    resources: Resources, who: Principal, job_id: str, found: wire.ExplanationDetail, *, is_raw: bool
+    resources: Resources, who: Principal, job_id: str, detail: wire.ExplanationDetail, *, is_raw: bool
 ) -> Response:
-    """The overlay, or the raw map.
+    """Return the heatmap as PNG, or the raw map.
 
     Raises:
-        NotFound: the explanation failed, or its map says nothing and a picture was asked for.
+        NotFound: the explanation failed; or a heatmap was requested and the map is degenerate.
     """
-    if found.sha256 is None:
-        code = found.error.code if found.error else ""
+    if detail.sha256 is None:
+        code = detail.error.code if detail.error else ""
         raise NotFound(f"This explanation failed ({code}), so there is no map; ask for it again to try again.")
-    raw = read(resources.database, lambda sql: explanation_queries.get_map(sql, who.tenant, job_id, found.method))
+    raw = read(resources.database, lambda sql: explanation_queries.get_map(sql, who.tenant, job_id, detail.method))
     if is_raw:
         return Response(raw, mimetype="application/octet-stream")
-    if found.is_degenerate:
+    if detail.is_degenerate:
         raise NotFound("This saliency map says nothing, so no heatmap is drawn; `.npy` has its values.")
     size = submit.get_job(resources, who, job_id).input
     values = stored.saliency_from_bytes(raw)
-    seen = stretch(values) if found.method in PIXEL_METHODS else values
-    return png(draw(lambda: heatmap_png(seen, size.width_px, size.height_px)))
+    visible = stretch(values) if detail.method in PIXEL_METHODS else values
+    return png(draw(lambda: heatmap_png(visible, size.width_px, size.height_px)))
 
 
-def _detail_response(found: wire.ExplanationDetail) -> Response:
-    """200 where it is over, else 202 with where and when to look."""
-    response = _json_response(found.model_dump_json(), 200 if found.done else 202, is_done=found.done)
-    response.headers["Location"] = f"{found.href}.json"
+def _detail_response(detail: wire.ExplanationDetail) -> Response:
+    """Return 200 for a finished explanation, else 202; `Location` is where to poll, `Retry-After` when."""
+    response = _json_response(detail.model_dump_json(), 200 if detail.done else 202, is_done=detail.done)
+    response.headers["Location"] = f"{detail.href}.json"
     return response
 
 

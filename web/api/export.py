@@ -1,4 +1,4 @@
-"""`/api/v1/jobs.csv`: a list of jobs as a table, a line each, however many there are; read page by page."""
+"""`/api/v1/jobs.csv`: a list of jobs as CSV, one line per job, without a limit; read page by page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from web.parsing import parse_query
 
 PAGE: Final = 200
 MOST_AT_ONCE: Final = 2
-"""Pages that a process reads at once: each keeps a core busy, and others wait for their answers."""
+"""Most pages that a process reads at once: each keeps a CPU core busy, and other requests need it too."""
 
 LABELS: Final = tuple(verdict for verdict in Verdict if verdict not in ABSTENTIONS)
 COLUMNS: Final = (
@@ -37,7 +37,7 @@ COLUMNS: Final = (
 
 
 def create_blueprint(resources: Resources) -> Blueprint:
-    """The route over `resources`."""
+    """Return the route over `resources`."""
     export = Blueprint("export", __name__)
     seats = threading.BoundedSemaphore(MOST_AT_ONCE)
 
@@ -45,7 +45,7 @@ def create_blueprint(resources: Resources) -> Blueprint:
     def export_jobs() -> Response:
         query, tenant = parse_query(wire.ExportQuery), g.principal.tenant
         pages = read_pages(resources.database, seats, tenant, wire.ListQuery(**query.model_dump(), limit=PAGE))
-        first = next(pages)  # what is wrong is told before the first line
+        first = next(pages)  # so that an error is answered before the response begins
         headers = {"Content-Disposition": 'attachment; filename="plainfilm-jobs.csv"'}
         return Response(chain([first], pages), mimetype="text/csv", headers=headers)
 
@@ -55,15 +55,17 @@ def create_blueprint(resources: Resources) -> Blueprint:
 def read_pages(
     database: Database, seats: AbstractContextManager[object], tenant: str, first: wire.ListQuery
 ) -> Iterator[str]:
-    """The table's lines, a page of jobs at a time; each page is a snapshot, and what comes meanwhile is newer.
+    """Yield the table's lines, one page of jobs at a time; each page is a snapshot of its own.
+
+    Jobs that are submitted meanwhile are left out, since the list goes from the newest to the oldest.
 
     Args:
-        seats: held while a page is read, and not while it is sent: whoever reads slowly keeps nobody waiting.
+        seats: a semaphore held while a page is read, not while it is sent: slow clients block no others.
     """
     lines, query = _line(COLUMNS), first
     while True:
         with seats:
-            page, reviews = read(database, partial(_look, tenant=tenant, query=query))
+            page, reviews = read(database, partial(_read_page, tenant=tenant, query=query))
             lines += "".join(_line(as_row(job, reviews.get(job.id, ()))) for job in page.jobs)
         yield lines
         if page.next_cursor is None:
@@ -71,21 +73,21 @@ def read_pages(
         lines, query = "", query.model_copy(update={"cursor": page.next_cursor})
 
 
-def _look(sql: Session, tenant: str, query: wire.ListQuery) -> tuple[wire.JobList, review.ByJob]:
-    found = queries.list_jobs(sql, tenant, query)
-    return found, review.of_rows(sql, found.jobs)
+def _read_page(sql: Session, tenant: str, query: wire.ListQuery) -> tuple[wire.JobList, review.ByJob]:
+    page = queries.list_jobs(sql, tenant, query)
+    return page, review.of_rows(sql, page.jobs)
 
 
 def _utc(at: datetime) -> str:
-    """As JSON has it."""
+    """Return a time as our JSON writes it."""
     return at.isoformat().replace("+00:00", "Z")
 
 
 def as_row(job: wire.Job, reviews: Sequence[wire.Review]) -> list[str]:
-    """A job's cells, in the order of `COLUMNS`; empty where it has nothing to say."""
+    """Return a job's cells in the order of `COLUMNS`; empty where the job has no value."""
     result, model = job.result, job.model
     shares = [result.probabilities.get(label) for label in LABELS] if result else [None] * len(LABELS)
-    found: list[object] = [
+    values: list[object] = [
         job.id, job.status, result and result.verdict, *shares, result and result.other_probability,
         " ".join(result.prediction_set) if result else None, " ".join(result.reasons) if result else None,
         job.priority, job.attempt, job.cached, _utc(job.created_at),
@@ -95,7 +97,7 @@ def as_row(job: wire.Job, reviews: Sequence[wire.Review]) -> list[str]:
         result and result.code_version, job.error and job.error.code,
         " ".join(each.label for each in reviews),
     ]  # fmt: skip
-    return ["" if each is None else str(each).lower() if isinstance(each, bool) else str(each) for each in found]
+    return ["" if each is None else str(each).lower() if isinstance(each, bool) else str(each) for each in values]
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""`/livez`: this process serves. `/readyz`: what it needs is there; a missing broker only degrades."""
+"""`/livez`: this process answers. `/readyz`: database and films are available; the rest is reported beside it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from web.offload import read, run_sql
 Golden = Literal["passed", "absent", "no_worker"]
 
 FILMS_S: Final = 3.0
-"""A folder that does not answer in this time is down."""
+"""Timeout of the folder's check; after it the folder counts as down."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """How many workers are alive, whether the models of all gave their recorded answers, and which one that is."""
+    """The living workers: their number, whether all their models passed the golden test, and the model of all."""
 
     workers: int
     golden: Golden
@@ -32,7 +32,7 @@ class Crew:
 
 
 def create_blueprint(resources: Resources) -> Blueprint:
-    """The routes over `resources`."""
+    """Return the routes over `resources`."""
     health = Blueprint("health", __name__)
     films = SingleFlight(resources.blobs.check, FILMS_S)
 
@@ -49,15 +49,18 @@ def create_blueprint(resources: Resources) -> Blueprint:
 
 
 def readiness(resources: Resources, films_check: SingleFlight[None]) -> Readiness:
-    """Ready where the database answers at this build's schema and its films are there; the rest is told beside it."""
+    """Return the readiness: true if the database has this build's schema and the films' folder answers.
+
+    Broker and workers are reported beside it, since films are accepted without them.
+    """
     broker = "up" if resources.queue.is_up() else "down"
     database = resources.database
     try:
         revision = run_sql(database, lambda: schema.current_revision(database))
-        if revision != schema.HEAD:  # its tables may not be those we would ask
+        if revision != schema.HEAD:  # its tables may not be those of our queries
             state = "wrong_schema" if revision else "not_migrated"
             return Readiness(ready=False, database=state, schema_version=revision or "none", broker=broker, workers=0)
-        crew = read(database, lambda sql: _ask_workers(sql, database.now(sql)))
+        crew = read(database, lambda sql: _read_crew(sql, database.now(sql)))
     except AppError as error:
         return Readiness(ready=False, database=error.code, schema_version="unknown", broker=broker, workers=0)
     films = _films(films_check)
@@ -74,7 +77,7 @@ def readiness(resources: Resources, films_check: SingleFlight[None]) -> Readines
 
 
 def _films(check: SingleFlight[None]) -> Literal["up", "down"]:
-    """Whether films can be stored and read; a volume that hangs is down."""
+    """Return whether films can be stored and read; a volume that hangs counts as down."""
     try:
         check.ask()
     except (StorageDown, TimeoutError):
@@ -82,7 +85,7 @@ def _films(check: SingleFlight[None]) -> Literal["up", "down"]:
     return "up"
 
 
-def _ask_workers(sql: Session, now: datetime) -> Crew:
+def _read_crew(sql: Session, now: datetime) -> Crew:
     states = worker_queries.golden_states(sql, now)
     golden: Golden = "no_worker" if not states else "passed" if states == {"passed"} else "absent"
     serving = answers.find_serving(sql, now)

@@ -1,4 +1,4 @@
-"""`/api/v1/jobs`: parse the request, call the use case, translate the answer. No decisions here."""
+"""`/api/v1/jobs`: parses requests, calls use cases, translates their results. No decisions here."""
 
 from __future__ import annotations
 
@@ -22,47 +22,49 @@ from web.waiting import LONGEST_WAIT_S, WaitingRoom, ask_again_in_s, get_job_whe
 RAW_TYPES = frozenset(
     {"image/png", "image/jpeg", "image/jpg", "image/pjpeg", "application/dicom", "application/octet-stream", ""}
 )
-"""Content types of a raw body, none among them; the decoder goes by the content."""
+"""Content types of a raw body; an absent one is accepted, since the decoder goes by the content."""
 
 LIMIT = "waiting-films"
-"""The name of the one quota that draft-ietf-httpapi-ratelimit-headers-10 tells: of no window, but of films waiting."""
+"""Name of our single RateLimit policy: it limits films in the queue, not requests per time window.
+
+Headers as in draft-ietf-httpapi-ratelimit-headers-10."""
 
 IDENTITY = "identity"
 
-TOLD_CHARACTERS = 64
-"""So much of a name that came is told back."""
+QUOTED_LENGTH = 64
+"""How much of a name that a client sent an error quotes."""
 
 
-def create_blueprint(resources: Resources, room: WaitingRoom, gate: Backpressure) -> Blueprint:
-    """The routes over `resources`; who waits sits in `room`, and `gate` admits films."""
+def create_blueprint(resources: Resources, room: WaitingRoom, admission: Backpressure) -> Blueprint:
+    """Return the routes over `resources`; requests wait for their jobs in `room`, and `admission` limits films."""
     api = Blueprint("jobs", __name__, url_prefix="/api/v1/jobs")
 
     @api.post("")
     def submit_job() -> Response:
-        return tell(_receive(resources, gate))
+        return answer_receipt(_receive(resources, admission))
 
     @api.post("/<job_id>/again")
     def classify_again(job_id: str) -> Response:
         query = parse_query(wire.AgainQuery)
         wish = again.Wish(checked_id(job_id), query.priority, idempotency_key(), g.request_id, query.expires_in_s)
-        return tell(again.classify_again(resources, gate, g.principal, wish))
+        return answer_receipt(again.classify_again(resources, admission, g.principal, wish))
 
-    def tell(receipt: submit.Receipt) -> Response:
+    def answer_receipt(receipt: submit.Receipt) -> Response:
         job, headers = _await(receipt)
         job = dated(resources.settings, job)
         return answer(job, 200 if job.done else 202, {"Location": job.links.self, **headers})
 
     def answer(job: wire.Job, status: int, headers: dict[str, str]) -> Response:
-        return _job_response(job if job.done else gate.estimate(job), status, headers)
+        return _job_response(job if job.done else admission.estimate(job), status, headers)
 
     def _await(receipt: submit.Receipt) -> tuple[wire.Job, dict[str, str]]:
-        """The job, once it has ended where the client prefers so, and what is said of that preference."""
+        """Return the job, after its end if the client prefers to wait, and the headers about that preference."""
         wait_s = wanted_wait_s()
         if wait_s is not None:
             try:
                 return get_job_when_done(resources, room, g.principal, receipt, wait_s), _applied(wait_s)
             except (WaitersFull, TenantWaitersFull):
-                pass  # it is accepted all the same, and a preference may go unheeded
+                pass  # the film is accepted all the same, and a server may ignore a preference
         return submit.get_job(resources, g.principal, receipt.job_id), {}
 
     @api.get("/<job_id>")
@@ -80,19 +82,19 @@ def create_blueprint(resources: Resources, room: WaitingRoom, gate: Backpressure
 
     _add_list(api, resources)
     _add_endings(api, resources)
-    _add_limits(api, gate)
+    _add_limits(api, admission)
     return api
 
 
-def _add_limits(api: Blueprint, gate: Backpressure) -> None:
-    """How many films its tenant may have waiting, and how many more, to whoever sends one."""
+def _add_limits(api: Blueprint, admission: Backpressure) -> None:
+    """Add the tenant's limit of waiting films, and how many more it may send, to answers to submissions."""
 
     @api.after_request
-    def tell_limits(response: Response) -> Response:
+    def add_limits(response: Response) -> Response:
         if request.method == "POST" and response.status_code in {202, 429}:
-            wait = response.headers.get("Retry-After") if response.status_code == 429 else None  # noqa: PLR2004  full
-            left = gate.places_left(g.principal.tenant)
-            response.headers["RateLimit-Policy"] = f'"{LIMIT}";q={gate.settings.tenant_queue_limit}'
+            wait = response.headers.get("Retry-After") if response.status_code == 429 else None  # noqa: PLR2004
+            left = admission.places_left(g.principal.tenant)
+            response.headers["RateLimit-Policy"] = f'"{LIMIT}";q={admission.settings.tenant_queue_limit}'
             response.headers["RateLimit"] = f'"{LIMIT}";r={left}' + (f";t={wait}" if wait else "")
         return response
 
@@ -103,8 +105,8 @@ def _add_list(api: Blueprint, resources: Resources) -> None:
         query = parse_query(wire.ListQuery)
         tenant = g.principal.tenant
         page = read(resources.database, lambda sql: queries.list_jobs(sql, tenant, query))
-        told = page.model_copy(update={"jobs": [dated(resources.settings, job) for job in page.jobs]})
-        response = Response(told.model_dump_json(), mimetype="application/json")
+        dated_page = page.model_copy(update={"jobs": [dated(resources.settings, job) for job in page.jobs]})
+        response = Response(dated_page.model_dump_json(), mimetype="application/json")
         if page.next_cursor:
             following = query.model_copy(update={"cursor": page.next_cursor}).model_dump(mode="json", exclude_none=True)
             response.headers["Link"] = f'</api/v1/jobs?{urlencode(following)}>; rel="next"'
@@ -123,42 +125,42 @@ def _add_endings(api: Blueprint, resources: Resources) -> None:
         return Response(status=204)
 
 
-def _receive(resources: Resources, gate: Backpressure) -> submit.Receipt:
-    """The film is let go of, with its room in the budget, before its client waits: many wait at a time."""
+def _receive(resources: Resources, admission: Backpressure) -> submit.Receipt:
+    """Submit the request's film, and release its bytes before the client waits: many clients may wait at a time."""
     query = parse_query(wire.SubmitQuery)
     is_fresh = "no-cache" in request.cache_control
     key, digest = idempotency_key(), content_digest.of_body()
     data = read_upload()
     digest = content_digest.of_film(digest)
     upload = submit.Upload(data, query.priority, key, g.request_id, query.expires_in_s, is_fresh, digest, query.batch)
-    receipt = submit.submit(resources, gate, g.principal, upload)
+    receipt = submit.submit(resources, admission, g.principal, upload)
     request.close()
     return receipt
 
 
 def read_upload() -> bytes:
-    """The film's bytes: the raw body, or the one part `file` of a multipart form.
+    """Return the film's bytes: the raw body, or the part `file` of a multipart form.
 
     Raises:
-        Malformed: no film, more than one, or not all of it.
-        TooLarge, TooSlow, UploadsFull: as `web/bodies.py` says.
-        UnsupportedFormat: neither form, or a compressed one.
+        Malformed: no film, more than one, or a body that was cut short.
+        TooLarge, TooSlow, UploadsFull: see `web/bodies.py`.
+        UnsupportedFormat: another content type, or a content encoding.
     """
     kind, coding = request.mimetype, request.headers.get("Content-Encoding", IDENTITY)
     if coding.strip().lower() != IDENTITY:
-        raise UnsupportedFormat(f"Send it as it is, without Content-Encoding (came: {coding[:TOLD_CHARACTERS]}).")
+        raise UnsupportedFormat(f"Send it as it is, without Content-Encoding (came: {coding[:QUOTED_LENGTH]}).")
     if kind == FORM:
         return _not_empty(_read_part())
     if kind not in RAW_TYPES:
         ways = f"or send the film as the part 'file' of a {FORM} form"
         raise UnsupportedFormat(
-            f"Set Content-Type to image/png, image/jpeg or application/dicom (came: {kind[:TOLD_CHARACTERS]}), {ways}."
+            f"Set Content-Type to image/png, image/jpeg or application/dicom (came: {kind[:QUOTED_LENGTH]}), {ways}."
         )
     return _not_empty(_read_body())
 
 
 def _read_part() -> bytes:
-    """The part `file`, the only one that has a file name."""
+    """Return the bytes of the part `file`, which must be the only one with a file name."""
     misplaced = sorted(wire.SubmitQuery.model_fields.keys() & request.form.keys())
     if misplaced:
         raise Malformed(f"'{misplaced[0]}' belongs into the address: POST /api/v1/jobs?{misplaced[0]}=…")
@@ -167,8 +169,8 @@ def _read_part() -> bytes:
         return contents(request.files["file"])
     if "file" in request.form and not names:
         raise Malformed("'file' came as text; send it as a file part with a filename.")
-    came = ", ".join(repr(str(name)[:TOLD_CHARACTERS]) for name in names) or "none"
-    raise Malformed(f"The form must hold exactly one file part, named 'file' (came: {came}).")
+    received = ", ".join(repr(str(name)[:QUOTED_LENGTH]) for name in names) or "none"
+    raise Malformed(f"The form must hold exactly one file part, named 'file' (came: {received}).")
 
 
 def _read_body() -> bytes:
@@ -177,7 +179,7 @@ def _read_body() -> bytes:
 
 
 def wanted_wait_s() -> int | None:
-    """Seconds of `Prefer: wait=N` (RFC 7240), at most `LONGEST_WAIT_S`; None where it is absent or no number."""
+    """Return the seconds of `Prefer: wait=N` (RFC 7240), at most `LONGEST_WAIT_S`; None if absent or no number."""
     for preference in request.headers.get("Prefer", "").split(","):
         name, _, value = preference.partition(";")[0].partition("=")
         digits = value.strip().strip('"')
@@ -198,7 +200,7 @@ def _applied(wait_s: int) -> dict[str, str]:
 
 
 def _etag(job: wire.Job) -> str:
-    """Of the state, not of the queue position and what is made of it, which move without the job changing."""
+    """Return an ETag of the job without queue position and estimate, which change while the job does not."""
     text = job.model_copy(update={"queue_position": None, "eta_s": None}).model_dump_json()
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -71,9 +71,9 @@ MODELS: tuple[type[BaseModel], ...] = (
     *openapi_webhooks.MODELS,
 )
 EMPTY_DIGEST = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"
-"""Of no bytes: an example of the form."""
+"""The digest of zero bytes, as an example of the format."""
 SHOWN_RAW_TYPES = ("application/octet-stream", "image/png", "image/jpeg", "application/dicom")
-"""The first is what some clients send whatever they were given: what a film is goes by its content."""
+"""The first is what some clients always send; the decoder goes by a film's content."""
 RECEIVER = "receiver"
 TAGS = {
     "jobs": "films, their answers, pictures, explanations, reviews and audit trails",
@@ -101,7 +101,7 @@ SUMMARY = (
 
 @functools.cache
 def build_document(version: str) -> Json:
-    """The whole document, built when it is first asked for.
+    """Return the whole document, built at the first call.
 
     Args:
         version: of the package.
@@ -125,14 +125,14 @@ def build_document(version: str) -> Json:
 
 
 def _tagged(path: str, methods: Json) -> Json:
-    """Each operation with its tag: clients make a class of each, and a file."""
+    """Add the path's tag to each operation; generators of clients make a class or a file per tag."""
     part = path.removeprefix("/api/v1/").partition("/")[0].partition(".")[0]
     tag = part if part in TAGS else "service"
     return {method: {"tags": [tag], **operation} for method, operation in methods.items()}
 
 
 def to_text() -> str:
-    """As docs/openapi.json has it: of no version, so that it changes with the API alone."""
+    """Return the text of docs/openapi.json: without a version, so that it changes only with the API."""
     return json.dumps(build_document("unversioned"), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -205,7 +205,7 @@ def _classify_again(parameters: list[Json]) -> Json:
 
 
 def _accepting(operation: Json) -> Json:
-    """202, or 200 where the job that was made has ended."""
+    """Add the responses of an operation that makes a job: 202, or 200 if the job has ended already."""
     location = text_header("the job")
     later = seconds_header("until polling makes sense")
     limits = {
@@ -267,7 +267,7 @@ def _traced() -> Json:
 
 
 def _follow_job(parameters: list[Json]) -> Json:
-    """The stream; each event's `data` is a `JobEvent`."""
+    """Return the operation of the event stream; each event's `data` is a `JobEvent`."""
     last = make_parameter("Last-Event-ID", "header", {"type": "string", "pattern": "^[0-9]{0,18}$"},
                       "go on after the event with this `id`", required=False)  # fmt: skip
     words = "The job's events as they happen, as server-sent events"

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of explanations: asked for, listed, and fetched in three forms."""
+"""The explanations' part of the OpenAPI document: requested, listed, and fetched in three formats."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALL: Final = "/api/v1/jobs/{job_id}/explanations"
 
 
 def build_paths(job_id: list[Json]) -> Json:
-    """The operations; `job_id` is the parameter that all have."""
+    """Return the operations; `job_id` is the parameter of all of them."""
     named = {"$ref": "#/components/schemas/ExplanationMethod"}
     method = [*job_id, make_parameter("method", "path", named, "the saliency method")]
     return {

@@ -1,4 +1,4 @@
-"""Pieces that the OpenAPI document is put together from: operations, answers, parameters."""
+"""Parts of the OpenAPI document: operations, responses, parameters."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ BINARY: Final = {"type": "string", "format": "binary"}
 ALWAYS: Final = (NotAllowed, DatabaseDown)
 OF_JOB: Final = (JobNotFound, JobDeleted)
 OF_BODY: Final = (InvalidRequest, Malformed, TooSlow, TooLarge, UploadsFull)
-"""What may be wrong with a body that is read."""
+"""Errors of every operation that reads a body."""
 
 
 def make_operation(name: str, summary: str, schema: str, parameters: list[Json], problems: Problems = ()) -> Json:
-    """One method of a path: what comes of it, and the problems that may."""
+    """Return an operation that answers JSON, with the errors that it may answer."""
     responses = {"200": {"description": summary, "content": json_of(schema)}} | make_problems(problems)
     return {"operationId": name, "summary": summary, "parameters": parameters, "responses": responses}
 
 
 def make_binary(name: str, summary: str, parameters: list[Json], types: list[str], problems: Problems) -> Json:
-    """One method of a path that answers bytes of these types."""
+    """Return an operation that answers bytes of these content types."""
     responses = {"200": {"description": summary, "content": bytes_of(types)}} | make_problems(problems)
     return {"operationId": name, "summary": summary, "parameters": parameters, "responses": responses}
 
 
 def make_problems(problems: Problems) -> Json:
-    """An answer for each status of these errors and of those that any operation may have, with the status's codes."""
+    """Return one response per status of these errors and of those of every operation, listing the status's codes."""
     by_status: dict[int, set[type[AppError]]] = {}
     every: tuple[type[AppError], ...] = (*ALWAYS, *problems)
     for error in every:
@@ -61,7 +61,7 @@ def make_problems(problems: Problems) -> Json:
 def _problem(errors: Collection[type[AppError]]) -> Json:
     codes = {error.code for error in errors}
     if AppError.status in {error.status for error in errors}:
-        codes.add(AppError.code)  # a fault of ours has the same status
+        codes.add(AppError.code)  # an internal error has the same status
     answer: Json = {"description": f"code: {', '.join(sorted(codes))}", "content": PROBLEM}
     headers = {}
     if any(error.retryable for error in errors):
@@ -72,32 +72,32 @@ def _problem(errors: Collection[type[AppError]]) -> Json:
 
 
 def bytes_of(types: Iterable[str]) -> Json:
-    """A body of any of these types."""
+    """Return the content of a body of any of these types."""
     return {kind: {"schema": BINARY} for kind in types}
 
 
 def json_of(schema: str) -> Json:
-    """A JSON body, by the name of its schema."""
+    """Return the content of a JSON body by the name of its schema."""
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
 
 
 def text_header(description: str, *, is_sure: bool = True) -> Json:
-    """A header of an answer; one that is not sure is there where its description says."""
+    """Return a text header of a response; one that is not sure is present only in the described case."""
     return {"description": description, "required": is_sure, "schema": {"type": "string"}}
 
 
 def seconds_header(description: str, *, is_sure: bool = True) -> Json:
-    """Likewise, a number of seconds."""
+    """Return a header of a number of seconds; one that is not sure is present only in the described case."""
     return {"description": description, "required": is_sure, "schema": {"type": "integer"}}
 
 
 def make_parameter(name: str, place: str, schema: Json, description: str, *, required: bool = True) -> Json:
-    """One parameter; `place` is path, query or header."""
+    """Return a parameter; `place` is 'path', 'query' or 'header'."""
     return {"name": name, "in": place, "required": required, "schema": schema, "description": description}
 
 
 def make_query(model: type[BaseModel]) -> list[Json]:
-    """Query parameters, lists of words by their names among the schemas; none may be null: it is left out."""
+    """Return a model's fields as query parameters; enumerations refer to their schemas, and none may be null."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     return [
         make_parameter(name, "query", _plain(field), field.get("description", ""), required=False)
@@ -106,13 +106,13 @@ def make_query(model: type[BaseModel]) -> list[Json]:
 
 
 def _plain(field: Json) -> Json:
-    """What a parameter may be, without the word that it may be absent."""
+    """Return the schema of an optional parameter without its null alternative."""
     (only,) = [option for option in field.get("anyOf", [field]) if option.get("type") != "null"]
     if "$ref" in only:
         return {"$ref": only["$ref"]}
     outer = {key: value for key, value in field.items() if key not in {"anyOf", "description", "title"}}
-    found = {**only, **outer}
-    return {key: value for key, value in found.items() if key not in {"description", "title"} and value is not None}
+    schema = {**only, **outer}
+    return {key: value for key, value in schema.items() if key not in {"description", "title"} and value is not None}
 
 
 AGAIN_UNLESS_DONE: Final = seconds_header("until asking again makes sense, unless it is done", is_sure=False)

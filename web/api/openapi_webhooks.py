@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of webhooks: how they are made, and what a receiver is sent."""
+"""The webhooks' part of the OpenAPI document: their operations, and the requests that a receiver gets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OF_ONE: Final = "/api/v1/webhooks/{webhook_id}"
 
 
 def build_paths() -> Json:
-    """The operations; all are for admins' keys."""
+    """Return the operations; all need an admin's key."""
     webhook_id = [_id("webhook_id", "the webhook's id")]
     both = [*webhook_id, _id("delivery_id", "the delivery's id, the receiver's `webhook-id`")]
     words = "Tell an address of each job that ends from now on; the secret is shown this once"
@@ -89,7 +89,7 @@ def build_paths() -> Json:
 
 
 def build_webhooks(tag: str) -> Json:
-    """What receivers are sent, under a tag of its own."""
+    """Return the requests to receivers, under a tag of their own."""
     return {
         "jobEnded": {"post": _sent("jobEnded", "A job has ended", "JobEnded") | {"tags": [tag]}},
         "ping": {"post": _sent("ping", "An admin tries the webhook", "Ping") | {"tags": [tag]}},

@@ -1,4 +1,4 @@
-"""`/api/v1/jobs/<id>/reviews`: say what you see in a film, or list what readers said. Parses and translates alone."""
+"""`/api/v1/jobs/<id>/reviews`: review a film, or list its reviews. Parses and translates only."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from web.parsing import checked_id, parse_json
 
 
 def create_blueprint(resources: Resources) -> Blueprint:
-    """The routes over `resources`."""
+    """Return the routes over `resources`."""
     api = Blueprint("reviews", __name__, url_prefix="/api/v1/jobs/<job_id>/reviews")
 
     @api.post("")
     def review_job(job_id: str) -> Response:
         label = parse_json(wire.ReviewRequest).label
-        found = review.review(resources, g.principal, checked_id(job_id), label)
-        return Response(found.model_dump_json(), mimetype="application/json")
+        stored = review.review(resources, g.principal, checked_id(job_id), label)
+        return Response(stored.model_dump_json(), mimetype="application/json")
 
     @api.get("")
     def list_reviews(job_id: str) -> Response:
-        found = review.get_all(resources, g.principal, checked_id(job_id))
-        return Response(found.model_dump_json(), mimetype="application/json")
+        listed = review.get_all(resources, g.principal, checked_id(job_id))
+        return Response(listed.model_dump_json(), mimetype="application/json")
 
     return api

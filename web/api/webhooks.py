@@ -1,4 +1,4 @@
-"""`/api/v1/webhooks`: parse the request, call the use case, translate the answer."""
+"""`/api/v1/webhooks`: parses requests, calls use cases, translates their results."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from flask import Blueprint, Response, g
 from pydantic import BaseModel
 
 from shared import webhook_wire as wire
-from shared.errors import DeliveryNotFound, WebhookNotFound
+from shared.db.webhook_queries import NO_DELIVERY, missing
+from shared.errors import DeliveryNotFound
 from shared.wiring import Resources
 from web import webhooks
 from web.parsing import is_id, parse_json, parse_query
 
 
 def create_blueprint(resources: Resources) -> Blueprint:
-    """The routes over `resources`."""
+    """Return the routes over `resources`."""
     api = Blueprint("webhooks", __name__, url_prefix="/api/v1/webhooks")
 
     @api.post("")
@@ -66,15 +67,15 @@ def _add_deliveries(api: Blueprint, resources: Resources) -> None:
 
 def _checked(webhook_id: str) -> str:
     if not is_id(webhook_id):
-        raise WebhookNotFound("There is no webhook with this id.")
+        raise missing()
     return webhook_id
 
 
 def _checked_delivery(delivery_id: str) -> str:
     if not is_id(delivery_id):
-        raise DeliveryNotFound("There is no delivery with this id.")
+        raise DeliveryNotFound(NO_DELIVERY)
     return delivery_id
 
 
-def _answer(found: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(found.model_dump_json(), status, mimetype="application/json", headers=headers)
+def _answer(model: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(model.model_dump_json(), status, mimetype="application/json", headers=headers)

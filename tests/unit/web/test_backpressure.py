@@ -30,8 +30,8 @@ class Seconds:
         return self.now
 
 
-def gate(resources: Resources, clock: Seconds | None = None, **limits: int) -> Backpressure:
-    """A gate with limits of its own."""
+def make_admission(resources: Resources, clock: Seconds | None = None, **limits: int) -> Backpressure:
+    """Backpressure with limits of its own."""
     return Backpressure(resources.database, resources.settings.model_copy(update=limits), clock or Seconds())
 
 
@@ -46,9 +46,9 @@ def test_a_tenant_at_its_limit_is_told_to_wait(resources: Resources) -> None:
     """One below it passes; another tenant passes too."""
     make_tenant(resources.database, "clinic")
     make_job(resources.database)
-    gate(resources, tenant_queue_limit=2).admit("default")
+    make_admission(resources, tenant_queue_limit=2).admit("default")
     make_job(resources.database)
-    full = gate(resources, tenant_queue_limit=2)
+    full = make_admission(resources, tenant_queue_limit=2)
     with pytest.raises(TenantQueueFull) as caught:
         full.admit("default")
     assert caught.value.retry_after_s is not None
@@ -59,25 +59,25 @@ def test_the_whole_queue_at_its_limit_refuses_everybody(resources: Resources) ->
     """Whoever asks."""
     make_job(resources.database)
     with pytest.raises(QueueFull):
-        gate(resources, queue_limit=1).admit("clinic")
+        make_admission(resources, queue_limit=1).admit("clinic")
 
 
 def test_a_disk_that_is_nearly_full_takes_no_film(resources: Resources) -> None:
     """With the room that this machine really has, and more than it has."""
-    gate(resources, min_free_bytes=0).admit("default")
+    make_admission(resources, min_free_bytes=0).admit("default")
     with pytest.raises(StorageFull):
-        gate(resources, min_free_bytes=2**62).admit("default")
+        make_admission(resources, min_free_bytes=2**62).admit("default")
 
 
 def test_the_disk_is_asked_once_a_second(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what it said last holds meanwhile."""
     clock, free = Seconds(), [5, 3, 9]
     monkeypatch.setattr(home, "free_bytes", lambda _settings: free.pop(0))
-    narrow = gate(resources, clock, min_free_bytes=4)
+    narrow = make_admission(resources, clock, min_free_bytes=4)
     said = []
     for clock.now in (0.0, 0.9, 1.0, 1.9, 2.0):
         try:
-            narrow.check_room()
+            narrow.check_disk()
         except StorageFull:
             said.append("full")
         else:
@@ -95,7 +95,7 @@ def test_a_disk_that_does_not_say_takes_no_film(resources: Resources, monkeypatc
 
     asked: list[int] = []
     monkeypatch.setattr(home, "free_bytes", fail)
-    away = gate(resources, min_free_bytes=0)
+    away = make_admission(resources, min_free_bytes=0)
     for _ in range(2):
         with pytest.raises(StorageDown):
             away.admit("default")
@@ -103,10 +103,10 @@ def test_a_disk_that_does_not_say_takes_no_film(resources: Resources, monkeypatc
 
 
 def test_films_that_are_claimed_make_room(resources: Resources) -> None:
-    """A running film does not wait; the gate sees that when it asks again."""
+    """A running film does not wait; admission sees that when it asks again."""
     clock = Seconds()
     make_job(resources.database)
-    full = gate(resources, clock, tenant_queue_limit=1)
+    full = make_admission(resources, clock, tenant_queue_limit=1)
     with pytest.raises(TenantQueueFull):
         full.admit("default")
     claim(resources.database)
@@ -118,43 +118,43 @@ def test_the_database_is_asked_once_a_second(resources: Resources) -> None:
     """However many films come; those accepted meanwhile count at once."""
     clock = Seconds()
     asked = count_statements(resources.database)
-    door = gate(resources, clock, tenant_queue_limit=3)
-    door.admit("default")
-    door.give_back("default")
+    admission = make_admission(resources, clock, tenant_queue_limit=3)
+    admission.admit("default")
+    admission.give_back("default")
     first = len(asked)
     for _ in range(3):
-        door.admit("default")
-        door.note_accepted("default")
+        admission.admit("default")
+        admission.note_accepted("default")
     with pytest.raises(TenantQueueFull):
-        door.admit("default")
+        admission.admit("default")
     assert len(asked) == first
     clock.now = 1.1
-    door.admit("default")  # those three never reached the table
+    admission.admit("default")  # those three never reached the table
     assert len(asked) == 2 * first
 
 
 def test_a_film_has_its_place_before_it_is_accepted(resources: Resources) -> None:
     """Of many that come at once, the limit passes; a place that is given back is free, in the count of all too."""
-    door = gate(resources, tenant_queue_limit=2, queue_limit=3)
-    door.admit("default")
-    door.admit("default")
+    admission = make_admission(resources, tenant_queue_limit=2, queue_limit=3)
+    admission.admit("default")
+    admission.admit("default")
     with pytest.raises(TenantQueueFull, match="2 films"):
-        door.admit("default")
-    door.give_back("default")
-    door.admit("default")
-    door.admit("clinic")
+        admission.admit("default")
+    admission.give_back("default")
+    admission.admit("default")
+    admission.admit("clinic")
     with pytest.raises(QueueFull):
-        door.admit("clinic")
+        admission.admit("clinic")
 
 
 def test_a_place_outlives_the_next_count(resources: Resources) -> None:
     """A film that is being accepted while the database is asked is not in its answer, and not forgotten."""
     clock = Seconds()
-    door = gate(resources, clock, tenant_queue_limit=1)
-    door.admit("default")
+    admission = make_admission(resources, clock, tenant_queue_limit=1)
+    admission.admit("default")
     clock.now = 1.1
     with pytest.raises(TenantQueueFull):
-        door.admit("default")
+        admission.admit("default")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_the_rate_is_counted_from_what_was_finished(resources: Resources) -> Non
         finish(resources.database, held)
     make_job(resources.database)
     with pytest.raises(TenantQueueFull) as caught:
-        gate(resources, tenant_queue_limit=1).admit("default")
+        make_admission(resources, tenant_queue_limit=1).admit("default")
     assert caught.value.retry_after_s == 10
 
 
@@ -201,8 +201,8 @@ def test_who_sends_films_is_told_how_many_more_may_wait(small: Resources) -> Non
     limits = [answer.headers["RateLimit"] for answer in told]
     assert limits == ['"waiting-films";r=1', '"waiting-films";r=0', '"waiting-films";r=0;t=30']
     assert "RateLimit" not in api.get("/api/v1/jobs").headers
-    door, asked = gate(small, tenant_queue_limit=2), count_statements(small.database)
-    assert (door.places_left("default"), asked) == (2, [])
+    admission, asked = make_admission(small, tenant_queue_limit=2), count_statements(small.database)
+    assert (admission.places_left("default"), asked) == (2, [])
 
 
 def test_a_film_that_is_not_accepted_gives_its_place_back(small: Resources) -> None:

@@ -19,8 +19,9 @@ from tests.factories import make_png
 from tests.fakes import PlainDecoder
 from tests.jobs import claim, finish, make_job
 from tests.waiting import wait_until
-from web.bodies import BUDGET, Budget
+from web.bodies import BUDGET
 from web.parsing import MOST_JSON_BYTES
+from web.upload_budget import Budget
 
 
 def budget_of(api: Api) -> Budget:

@@ -14,6 +14,7 @@ from shared.manifest import Rate, SplitMetrics
 from tests.api import Api, Browser, make_key
 from tests.fakes import LABELS, make_manifest
 from tests.jobs import claim, claimant, finish, make_job, register_model, serve_model
+from tests.statements import hearing
 from tests.unit.web.test_pages import finish_as
 from web.present import explain_reason
 
@@ -22,6 +23,15 @@ from web.present import explain_reason
 def person(api: Api) -> Browser:
     """A browser with a session."""
     return api.browse()
+
+
+def test_a_film_page_is_read_in_one_snapshot(api: Api, person: Browser) -> None:
+    """One transaction for the session's key, one for the job, one for all else."""
+    begun: list[object] = []
+    job_id = finish_as(api.resources, "normal")
+    with hearing(api.resources.database, "begin", begun.append):
+        assert person.request("GET", f"/jobs/{job_id}").status_code == 200
+    assert len(begun) == 3
 
 
 def test_an_empty_set_is_told_once_on_the_film_page(api: Api, person: Browser) -> None:

@@ -119,7 +119,7 @@ def test_every_end_wakes(
     resources: Resources, open_room: Callable[..., WaitingRoom], how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without any hint: what web itself or the sweeper changes is found by the look."""
-    monkeypatch.setattr(waiting, "LOOKS_AN_END", 10**9)  # the room itself ends none
+    monkeypatch.setattr(waiting, "LOOKS_PER_EXPIRY", 10**9)  # the room itself ends none
     room = open_room(QUICK_S)
     job_id = make_job(resources.database, expires_in_s=0.01 if how == "expired" else None)
     with room.waiting("default", job_id) as waiter:

@@ -16,37 +16,38 @@ MIN_SIDE_PX, MAX_SIDE_PX = 16, 4096
 
 
 def create_blueprint(resources: Resources) -> Blueprint:
-    """The routes over `resources`."""
-    pictures = Blueprint("pictures", __name__, url_prefix="/api/v1/jobs")
+    """Return the route over `resources`."""
+    films = Blueprint("films", __name__, url_prefix="/api/v1/jobs")
 
-    @pictures.get("/<job_id>/film")
+    @films.get("/<job_id>/film")
     def get_film(job_id: str) -> Response:
         tenant, side = g.principal.tenant, _max_side()
 
-        def find() -> str:
+        def get_blob_ref() -> str:
             return read(resources.database, lambda sql: queries.get_blob_ref(sql, tenant, checked_id(job_id)))
 
-        ref = find()
+        ref = get_blob_ref()
         try:
             return png(draw(lambda: film_png(stored.from_bytes(resources.blobs.get(ref)), max_side_px=side)))
         except BlobMissing:
-            find()  # its job may have been deleted meanwhile, which is no fault
+            get_blob_ref()  # raises where the job was deleted meanwhile, which is no fault of the storage
             raise
 
-    return pictures
+    return films
 
 
 def png(data: bytes) -> Response:
-    """A picture that a browser shows and runs nothing of."""
+    """Return a PNG as a response; its policy keeps a browser from running anything in it."""
     return Response(data, mimetype="image/png", headers={"Content-Security-Policy": "default-src 'none'; sandbox"})
 
 
 def _max_side() -> int | None:
+    """Return the longest side in pixels that the query asks for; None where it asks for none."""
     given = request.args.get("max_side")
     if given is None:
         return None
     is_number = given.isascii() and given.isdigit() and len(given) <= len(str(MAX_SIDE_PX))
     if not is_number or not MIN_SIDE_PX <= int(given) <= MAX_SIDE_PX:
-        told = f"must be a number of pixels from {MIN_SIDE_PX} to {MAX_SIDE_PX}"
-        raise InvalidRequest(f"max_side {told}.", [("max_side", told)])
+        rule = f"must be a number of pixels from {MIN_SIDE_PX} to {MAX_SIDE_PX}"
+        raise InvalidRequest(f"max_side {rule}.", [("max_side", rule)])
     return int(given)

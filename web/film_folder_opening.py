@@ -1,4 +1,4 @@
-"""Opens the films' folder once the web process runs: database and volume may come later than it does."""
+"""Opens the films' folder after the web process has started: database and volume may become available later."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ PAUSE_S: Final = 2.0
 
 
 def check_schema(database: Database) -> None:
-    """Return where the database is at this build's schema.
+    """Check that the database has this build's schema.
 
     Raises:
-        DatabaseDown: it is not, or does not answer.
+        DatabaseDown: it has another schema, or does not answer.
     """
-    found = schema.current_revision(database)
-    if found != schema.HEAD:
-        raise DatabaseDown(f"The database is at schema {found or 'none'}; this build needs {schema.HEAD}.")
+    revision = schema.current_revision(database)
+    if revision != schema.HEAD:
+        raise DatabaseDown(f"The database is at schema {revision or 'none'}; this build needs {schema.HEAD}.")
 
 
-def open_films(resources: Resources) -> None:
-    """Open it, again and again until that goes well; films are refused meanwhile, and the log says why.
+def open_film_folder(resources: Resources) -> None:
+    """Open the films' folder, with retries until it succeeds; films are refused meanwhile, and the log has the reason.
 
-    Nor is any taken before the database is at this build's schema, whose tables we may not know.
+    The schema is checked first: another build's tables may not be those that this one writes.
     """
     while True:
         with logging_faults(log, "films.not_open"):

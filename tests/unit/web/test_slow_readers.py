@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from web import sending
-from web.sending import PIECE_BYTES, AnswersInTime
+from web import slow_readers
+from web.slow_readers import PIECE_BYTES, TimedSocket
 
 ANSWER = bytes(range(256)) * 4096 * 4
 """4 MiB: more than a connection holds."""
@@ -37,7 +37,7 @@ def test_what_is_read_arrives_whole(ends: tuple[socket.socket, socket.socket]) -
     taken = bytearray()
     reader = threading.Thread(target=read_all, args=(theirs, taken))
     reader.start()
-    answers = AnswersInTime(ours)
+    answers = TimedSocket(ours)
     answers.sendall(b"")
     assert answers.send(ANSWER[:300]) == 300
     answers.sendall(ANSWER)
@@ -51,9 +51,9 @@ def test_what_nobody_reads_ends_as_a_connection_that_broke(
     ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gunicorn passes over that error, and closes."""
-    monkeypatch.setattr(sending, "PIECE_S", 0.1)
+    monkeypatch.setattr(slow_readers, "PIECE_S", 0.1)
     with pytest.raises(BrokenPipeError) as caught:
-        AnswersInTime(ends[0]).sendall(ANSWER)
+        TimedSocket(ends[0]).sendall(ANSWER)
     assert caught.value.errno == errno.EPIPE
     assert isinstance(caught.value.__cause__, TimeoutError)
 
@@ -61,7 +61,7 @@ def test_what_nobody_reads_ends_as_a_connection_that_broke(
 def test_a_file_is_sent_by_the_same_pieces(ends: tuple[socket.socket, socket.socket]) -> None:
     """As gunicorn asks for a static one: from there on, so much of it."""
     ours, theirs = ends
-    answers, file, taken = AnswersInTime(ours), io.BytesIO(ANSWER), bytearray()
+    answers, file, taken = TimedSocket(ours), io.BytesIO(ANSWER), bytearray()
     reader = threading.Thread(target=read_all, args=(theirs, taken))
     reader.start()
     answers.sendfile(file, offset=5, count=PIECE_BYTES + 1)
@@ -75,11 +75,11 @@ def test_a_file_that_nobody_reads_ends_the_connection(
     ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Static files need no key."""
-    monkeypatch.setattr(sending, "PIECE_S", 0.1)
+    monkeypatch.setattr(slow_readers, "PIECE_S", 0.1)
     with pytest.raises(BrokenPipeError):
-        AnswersInTime(ends[0]).sendfile(io.BytesIO(ANSWER))
+        TimedSocket(ends[0]).sendfile(io.BytesIO(ANSWER))
 
 
 def test_the_rest_is_the_sockets_own(ends: tuple[socket.socket, socket.socket]) -> None:
     """What gunicorn asks of it beside."""
-    assert AnswersInTime(ends[0]).fileno() == ends[0].fileno()
+    assert TimedSocket(ends[0]).fileno() == ends[0].fileno()

@@ -1,4 +1,4 @@
-"""How a job's audit trail reads on its page: each event in a line of plain words, an unknown action as it is."""
+"""How a job's audit trail reads on its page: each event as a line of plain words, an unknown action by its code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ACTIONS: Final[Mapping[str, str]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One event: what happened, by whom, and its place in the chain."""
+    """One event of the trail in words; `seq` and `hash` are its place in the chain."""
 
     at: datetime
     words: str
@@ -43,48 +43,48 @@ class Line:
     hash: str
 
 
-def tell_history(trail: AuditTrail, *, is_blind: bool) -> list[Line]:
-    """All events of a page of the trail.
+def describe_trail(trail: AuditTrail, *, is_blind: bool) -> list[Line]:
+    """Return all events of one page of the trail as lines.
 
     Args:
-        is_blind: what readers saw in the film is left out, for one who has yet to say so.
+        is_blind: leave out the labels that readers gave, for a reader who has not reviewed the film yet.
     """
     methods = {e.facts["explanation"]: e.facts["method"] for e in trail.events if e.action == "explanation_requested"}
     return [
-        Line(event.at, _tell(event, methods, is_blind=is_blind), _name_actor(event), event.seq, event.hash)
+        Line(event.at, _describe(event, methods, is_blind=is_blind), _name_actor(event), event.seq, event.hash)
         for event in trail.events
     ]
 
 
-def _tell(event: AuditEvent, methods: Mapping[str, str], *, is_blind: bool) -> str:
-    more = _details(event.facts, methods)
+def _describe(event: AuditEvent, methods: Mapping[str, str], *, is_blind: bool) -> str:
+    details = _details(event.facts, methods)
     if event.action == "reviewed":
-        more = [] if is_blind else [name_label(event.facts["label"])]
+        details = [] if is_blind else [name_label(event.facts["label"])]
     words = ACTIONS.get(event.action, event.action)
-    return f"{words}: {', '.join(more)}" if more else words
+    return f"{words}: {', '.join(details)}" if details else words
 
 
 def _details(facts: Mapping[str, Any], methods: Mapping[str, str]) -> list[str]:
-    """What of its facts is told, in this order: the rest is in the record, or of interest to programs."""
-    told: dict[str, Callable[[str], str]] = {
-        "explanation": lambda found: name_method(methods[found]) if found in methods else "",
+    """Return the facts that a reader is shown, in this order; the others are in the record or for programs."""
+    describe: dict[str, Callable[[str], str]] = {
+        "explanation": lambda map_id: name_method(methods[map_id]) if map_id in methods else "",
         "verdict": name_label,
         "from_job": lambda _: "as the same film was before",
         "again_of": lambda _: "to be classified again",
         "error_code": str,
         "why": str,
     }  # fmt: skip
-    found = [say(facts[name]) for name, say in told.items() if name in facts]
+    details = [to_words(facts[name]) for name, to_words in describe.items() if name in facts]
     if facts.get("attempt", 0) > 1:
-        found.append(f"attempt {facts['attempt']}")
-    return [words for words in found if words]
+        details.append(f"attempt {facts['attempt']}")
+    return [words for words in details if words]
 
 
 def _name_actor(event: AuditEvent) -> str:
-    """'key:ab12' -> 'key ab12 (uploader)', where its role was recorded."""
+    """'key:ab12' -> 'key ab12 (uploader)'; without the role if it was not recorded."""
     kind, _, name = event.actor.partition(":")
     role = f" ({event.facts['role']})" if "role" in event.facts else ""
     return f"{kind} {name}{role}" if name else kind
 
 
-FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType({"tell_history": tell_history})
+FILTERS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType({"describe_trail": describe_trail})

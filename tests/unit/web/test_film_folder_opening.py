@@ -8,7 +8,7 @@ from sqlalchemy import text
 from shared.db.engine import Database
 from shared.errors import DatabaseDown, StorageDown
 from shared.wiring import Resources
-from web import films
+from web import film_folder_opening
 
 
 def test_no_film_is_taken_before_the_database_has_this_builds_schema(
@@ -19,16 +19,18 @@ def test_no_film_is_taken_before_the_database_has_this_builds_schema(
         with resources.database.begin() as session:
             session.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
         with pytest.raises(DatabaseDown, match=f"at schema {revision}; this build needs"):
-            films.check_schema(resources.database)
+            film_folder_opening.check_schema(resources.database)
 
     def mend(_seconds: float) -> None:
         with pytest.raises(StorageDown):
             resources.films.check()
         with resources.database.begin() as session:
-            session.execute(text("UPDATE alembic_version SET version_num = :head"), {"head": films.schema.HEAD})
+            session.execute(
+                text("UPDATE alembic_version SET version_num = :head"), {"head": film_folder_opening.schema.HEAD}
+            )
 
-    monkeypatch.setattr(films.time, "sleep", mend)
-    films.open_films(resources)
+    monkeypatch.setattr(film_folder_opening.time, "sleep", mend)
+    film_folder_opening.open_film_folder(resources)
     resources.films.check()
 
 
@@ -36,7 +38,7 @@ def test_a_fault_that_nobody_foresaw_does_not_end_the_looking(
     resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the process would refuse films until somebody starts it again."""
-    check, calls = films.check_schema, list[int]()
+    check, calls = film_folder_opening.check_schema, list[int]()
 
     def fail_once(database: Database) -> None:
         calls.append(1)
@@ -44,7 +46,7 @@ def test_a_fault_that_nobody_foresaw_does_not_end_the_looking(
             raise RuntimeError
         check(database)
 
-    monkeypatch.setattr(films, "check_schema", fail_once)
-    monkeypatch.setattr(films.time, "sleep", lambda _seconds: None)
-    films.open_films(resources)
+    monkeypatch.setattr(film_folder_opening, "check_schema", fail_once)
+    monkeypatch.setattr(film_folder_opening.time, "sleep", lambda _seconds: None)
+    film_folder_opening.open_film_folder(resources)
     resources.films.check()
