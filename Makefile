@@ -26,7 +26,7 @@ lint: $(VENV)/.test ## format, rules, types, imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint ## the same, then unit and contract tests but the slow ones
+check: lint ## lint, then the unit and contract tests except the slow ones
 	$(BIN)/pytest tests/unit tests/contract -m "not slow"
 
 integration: $(VENV)/.test ## the tests that start servers and processes
@@ -44,7 +44,7 @@ nightly: ## the same at length: 10,000 films
 soak: $(VENV)/.test ## half load for so long; fails where memory or descriptors grow: make soak MINUTES=30
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30)
 
-bench: $(VENV)/.bench ## plainfilm beside its peers, measured; a look of 3 minutes: make bench QUICK=1
+bench: $(VENV)/.bench ## compare plainfilm with its peers, about 40 minutes; in 3 minutes: make bench QUICK=1
 	$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
 
 bench-scale: $(VENV)/.bench ## claims and lists in long tables, 1 to 16 simulated workers
