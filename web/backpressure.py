@@ -115,7 +115,7 @@ class Backpressure:
             try:
                 self._free_bytes = self._disk.ask()
             except (OSError, TimeoutError) as error:
-                raise StorageDown("The disk does not say how much room it has; try again shortly.") from error
+                raise StorageDown("The free disk space could not be determined; try again shortly.") from error
             self._measured_at = self.clock()
         return self._free_bytes
 
@@ -150,7 +150,7 @@ class Backpressure:
             )
         if total >= settings.queue_limit:
             wait_s = seconds_until_room(total - settings.queue_limit, load.rate)
-            raise QueueFull("The service has as many films waiting as it takes; try again later.", wait_s)
+            raise QueueFull("The service's queue of films is full; try again later.", wait_s)
 
     def _count(self, load: Load, tenant: str) -> int:
         return load.queued.get(tenant, 0) + self._accepted[tenant] + self._admitted[tenant]

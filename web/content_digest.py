@@ -47,8 +47,8 @@ def of_film(of_body: str | None) -> str | None:
     stream = request.stream
     if of_body is not None and (not isinstance(stream, BodyStream) or stream.sha256() != of_body):
         raise DigestMismatch(
-            "The form that came does not have the SHA-256 of the request's Content-Digest, which is of the whole body; "
-            "that of the film alone belongs into the head of its part. Send it again."
+            "The received form does not match the request's Content-Digest, which covers the whole body; "
+            "a digest of the film alone belongs in the headers of its part. Send it again."
         )
     return _parse_sha256(request.files["file"].headers.get(NAME))
 

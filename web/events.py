@@ -71,7 +71,7 @@ class EventStream:
             InvalidRequest: no event has that number yet.
         """
         if after > past.newest_seq:
-            fault = "is the number of an event that is yet to come"
+            fault = "is higher than the number of any event so far"
             raise InvalidRequest(f"Last-Event-ID {fault}.", [("Last-Event-ID", fault)])
         self._waiter.give(past.events)
         last = past.events[-1]

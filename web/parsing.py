@@ -147,4 +147,4 @@ def read_json() -> object:
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise InvalidRequest("The request's body is no JSON that can be read.") from error
+        raise InvalidRequest("The request's body is not valid JSON, or is nested too deeply.") from error

@@ -36,14 +36,14 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
 )
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "ambiguous_set": "Another label remains plausible beside the first.",
-        "empty_set": "Less sure than for most films of this label.",
-        "extreme_aspect": "One side of the film is more than twice the other: too long a strip for the network.",
+        "ambiguous_set": "Another label is plausible besides the most probable one.",
+        "empty_set": "The probability of this label is lower than for most films of it.",
+        "extreme_aspect": "One side of the film is more than twice the other: too elongated for the network.",
         "low_contrast": "The film has hardly any contrast, so there is nothing to compare with the training films.",
-        "low_probability": "No label reaches the probability that this model's thresholds ask for.",
+        "low_probability": "No label reaches the minimum probability that this model's thresholds require.",
         "other_finding": "The film looks like one with a finding outside the labels of the study.",
         "not_frontal_chest": "The film does not look like a frontal chest film.",
-        "polarity_corrected": "The film is inverted, bones dark; the model read it turned to the usual grey scale.",
+        "polarity_corrected": "The film is inverted (bones are dark); it was converted to normal polarity first.",
         "unlike_training": "The film is unlike those the model was trained on.",
     }
 )
@@ -63,15 +63,15 @@ SPLITS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         "external": (
             "External",
-            "Films of collections not trained on; some of them share a hospital with those that were.",
+            "Films from collections not used for training; some come from hospitals that training films come from too.",
         ),
-        "ood": ("Other findings", "Films that no label is right for: whatever label they are given is wrong."),
+        "ood": ("Other findings", "Films for which none of the labels is correct: any label they are given is wrong."),
         "test_adult": (
             "Test, adults",
-            "Films of adults only: no age to tell the labels by, though the hospitals differ.",
+            "Films of adults only, so that age does not give the label away; the hospitals still differ.",
         ),
-        "test": ("Test", "Films held back from the study's collection: COVID-19 of adults, the rest of children."),
-        "validation": ("Validation", "Films kept from training to choose and calibrate with: no test."),
+        "test": ("Test", "Films held out from the study's collection: COVID-19 in adults, all else in children."),
+        "validation": ("Validation", "Films held out for model selection and calibration: not a test set."),
     }
 )
 """Split to its name and meaning, the most informative first."""

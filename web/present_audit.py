@@ -23,10 +23,10 @@ ACTIONS: Final[Mapping[str, str]] = MappingProxyType(
         "expired": "Expired",
         "deleted": "Deleted",
         "reviewed": "Reviewed",
-        "explanation_requested": "Map asked for",
-        "explanation_claimed": "Map begun",
-        "explanation_requeued": "Map given back",
-        "explained": "Map made",
+        "explanation_requested": "Map requested",
+        "explanation_claimed": "Map started",
+        "explanation_requeued": "Map returned to the queue",
+        "explained": "Map computed",
         "explanation_failed": "Map failed",
     }
 )
@@ -69,7 +69,7 @@ def _details(facts: Mapping[str, Any], methods: Mapping[str, str]) -> list[str]:
     describe: dict[str, Callable[[str], str]] = {
         "explanation": lambda map_id: name_method(methods[map_id]) if map_id in methods else "",
         "verdict": name_label,
-        "from_job": lambda _: "as the same film was before",
+        "from_job": lambda _: "from the stored result of the same film",
         "again_of": lambda _: "to be classified again",
         "error_code": str,
         "why": str,

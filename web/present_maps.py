@@ -19,7 +19,7 @@ METHODS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         ExplanationMethod.GRAD_CAM: (
             "Grad-CAM",
-            "Regions: where the network's last features spoke for the label. Coarse; made with every verdict.",
+            "Regions whose features in the last layers supported the label. Coarse; computed with every verdict.",
         ),
         ExplanationMethod.GRAD_CAM_PLUS_PLUS: (
             "Grad-CAM++",
@@ -31,7 +31,7 @@ METHODS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         ),
         ExplanationMethod.INTEGRATED_GRADIENTS: (
             "Integrated gradients",
-            "Pixels: what each contributes while the film is brightened step by step from black.",
+            "Pixels: the contribution of each, added up while the film is brightened step by step from black.",
         ),
         ExplanationMethod.GRADIENT: (
             "Gradient",
@@ -64,20 +64,20 @@ CORRELATIONS: Final = ((0.8, "close"), (0.5, "moderate"), (0.2, "weak"), (-0.2, 
 WORTH: Final[Mapping[tuple[bool, ...], str]] = MappingProxyType(
     {
         (True, True): (
-            "The score falls sooner where what is marked is taken away first, and rises sooner where it is shown "
-            "first, than in all random orders that were tried: it reacts to what is marked."
+            "The score falls faster when the marked parts are removed first, and rises faster when they are shown "
+            "first, than in every random order that was tried: the score depends on what the map marks."
         ),
         (True, False): (
-            "The score falls sooner than in all random orders where what is marked is taken away first, but rises no "
-            "sooner where it is shown first: this map explains the score in part at most."
+            "The score falls faster than in every random order when the marked parts are removed first, but rises no "
+            "faster when they are shown first: at most, this map explains the score in part."
         ),
         (False, True): (
-            "The score rises sooner than in all random orders where what is marked is shown first, but falls no sooner "
-            "where it is taken away first: this map explains the score in part at most."
+            "The score rises faster than in every random order when the marked parts are shown first, but falls no "
+            "faster when they are removed first: at most, this map explains the score in part."
         ),
         (False, False): (
-            "What is marked moves the score no sooner than some random orders do: the score may react no more to "
-            "it than to the rest."
+            "The marked parts change the score no faster than some random orders do: the score may depend on them "
+            "no more than on the rest."
         ),
     }
 )
@@ -119,7 +119,7 @@ def describe_degenerate(reason: str | None) -> str:
 def describe_correlation(value: float | None) -> str:
     """0.93 -> '0.93, close'."""
     if value is None:
-        return "cannot be told: a map without an order"
+        return "undefined: one of the maps is constant"
     return f"{value:.2f}, {next(word for least, word in CORRELATIONS if value >= least)}"
 
 
@@ -141,7 +141,7 @@ def weigh(quality: wire.MapQuality) -> str:
     conclusion = WORTH[tuple(line.is_better for line in compare(quality))]
     if quality.deletion[-1] < quality.deletion[0] - MARGIN:
         return conclusion
-    return f"{conclusion} A blank film scores this label no lower than this one, so the comparison tells little here."
+    return f"{conclusion} A blank film scores no lower for this label, so the comparison is not informative here."
 
 
 def describe_option(method: str, made: wire.ExplanationDetail | None) -> str:

@@ -110,7 +110,7 @@ def check_operator(principal: Principal) -> None:
         Forbidden: its role lacks the right.
     """
     if not principal.may(Right.OPERATE):
-        raise Forbidden("The numbers are of all tenants: they need an admin's or an auditor's key.")
+        raise Forbidden("These figures cover all tenants: an admin's or an auditor's key is required.")
 
 
 def leave() -> None:
@@ -126,7 +126,7 @@ def _check_role(principal: Principal) -> None:
     if request.method in SAFE_METHODS or request.path == LEAVE:
         return
     if not principal.may(Right.CHANGE):
-        raise Forbidden("This key may look, and change nothing.")
+        raise Forbidden("This key has read-only access.")
 
 
 def _check_csrf() -> None:

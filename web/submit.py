@@ -98,7 +98,7 @@ def _check(upload: Upload, limit_bytes: int) -> None:
     if len(upload.data) > limit_bytes:
         raise TooLarge(f"The file is larger than {limit_bytes} bytes; send a smaller copy.")
     if upload.promised_sha256 not in {None, upload.sha256}:
-        raise DigestMismatch("The bytes that came do not have the SHA-256 of Content-Digest; send the film again.")
+        raise DigestMismatch("The received bytes do not match the SHA-256 in Content-Digest; send the film again.")
 
 
 def _check_batch(database: Database, who: Principal, batch_id: str | None) -> None:
@@ -273,7 +273,7 @@ def insert(
         if earlier is None and new.idempotency_key is None:
             raise
         if earlier is None:  # that job was deleted meanwhile, and its key is free again
-            raise Unavailable("The job that this key had made is just being deleted; send it again.") from error
+            raise Unavailable("The job of this Idempotency-Key is being deleted; send the film again.") from error
         return earlier
     return new.id
 

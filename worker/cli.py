@@ -29,13 +29,13 @@ def run(
         Pool, typer.Option(help="prefork: Celery starts what computes again where it dies; solo: a supervisor does")
     ] = "prefork",
 ) -> None:
-    """Run a worker: claims its work from the database, films before explanations; any number against one."""
+    """Run one worker; it takes films first, then explanations. Any number of workers can share a database."""
     work(load_settings(), parse_queues(queues), pool)
 
 
 @replay.command("replay")
 def replay_job(job_id: Annotated[str, typer.Argument(help="one that has an answer")]) -> None:
-    """Compute a stored film's answer anew: exit 0 the same as recorded, 1 not the same, 2 it could not be tried."""
+    """Recompute a stored film's result: exit 0 if it matches the record, 1 if not, 2 if it could not be computed."""
     from worker.replay import run as replay_here  # noqa: PLC0415  its libraries are none of `worker run`'s parent
 
     raise typer.Exit(replay_here(load_settings(), job_id, typer.echo))

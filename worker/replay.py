@@ -209,8 +209,8 @@ def format_lines(replayed: Replayed) -> Iterator[str]:
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     yield from (f"{name:{widths[0]}}  {then:{widths[1]}}  {now}".rstrip() for name, then, now in rows)
-    where = "device and processor are those of then" if replayed.is_alike else "for another device or processor"
-    yield f"largest difference {replayed.difference:.2g}, {replayed.tolerance:.2g} may be: {where}"
+    where = "same device and processor as recorded" if replayed.is_alike else "another device or processor"
+    yield f"largest difference {replayed.difference:.2g}, tolerance {replayed.tolerance:.2g} ({where})"
     yield "the same answer" if replayed.is_same else "NOT the same answer"
 
 

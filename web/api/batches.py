@@ -48,7 +48,7 @@ def _refuse_body() -> None:
     """
     if request.content_length or "Transfer-Encoding" in request.headers:
         raise UnsupportedFormat(
-            "A batch is made without a body; send its films to /api/v1/jobs?batch=<id>, one by one."
+            "Create the batch with an empty body, then send its films to /api/v1/jobs?batch=<id>, one by one."
         )
 
 

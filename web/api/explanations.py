@@ -86,7 +86,7 @@ def _answer_map(
     if is_raw:
         return Response(raw, mimetype="application/octet-stream")
     if detail.is_degenerate:
-        raise NotFound("This saliency map says nothing, so no heatmap is drawn; `.npy` has its values.")
+        raise NotFound("This saliency map is constant or empty, so no heatmap is drawn; `.npy` has its values.")
     size = submit.get_job(resources, who, job_id).input
     values = stored.saliency_from_bytes(raw)
     visible = stretch(values) if detail.method in PIXEL_METHODS else values

@@ -148,7 +148,7 @@ def read_upload() -> bytes:
     """
     kind, coding = request.mimetype, request.headers.get("Content-Encoding", IDENTITY)
     if coding.strip().lower() != IDENTITY:
-        raise UnsupportedFormat(f"Send it as it is, without Content-Encoding (came: {coding[:QUOTED_LENGTH]}).")
+        raise UnsupportedFormat(f"Send the film without Content-Encoding (got: {coding[:QUOTED_LENGTH]}).")
     if kind == FORM:
         return _not_empty(_read_part())
     if kind not in RAW_TYPES:
@@ -163,7 +163,7 @@ def _read_part() -> bytes:
     """Return the bytes of the part `file`, which must be the only one with a file name."""
     misplaced = sorted(wire.SubmitQuery.model_fields.keys() & request.form.keys())
     if misplaced:
-        raise Malformed(f"'{misplaced[0]}' belongs into the address: POST /api/v1/jobs?{misplaced[0]}=…")
+        raise Malformed(f"'{misplaced[0]}' is a query parameter: POST /api/v1/jobs?{misplaced[0]}=…")
     names = [name for name, _ in request.files.items(multi=True)]
     if names == ["file"]:
         return contents(request.files["file"])

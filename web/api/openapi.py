@@ -199,7 +199,7 @@ def _submit() -> Json:
 def _classify_again(parameters: list[Json]) -> Json:
     key = make_parameter("Idempotency-Key", "header", {"type": "string", "minLength": 1, "maxLength": 128},
                      "the same key answers the same new job; of another one: 422", required=False)  # fmt: skip
-    words = "Classify the film of a job that has ended again, in a job of its own, which a worker answers"
+    words = "Classify the film of an ended job again, in a new job that a worker always computes"
     every = [*parameters, *make_query(wire.AgainQuery), key, _prefer(), _traced()]
     return _accepting(make_operation("classifyAgain", words, "Job", every, OF_REPETITION))
 
@@ -234,7 +234,7 @@ def _batches() -> Json:
         "createBatch", words, "Batch", [key], [InvalidRequest, Forbidden, UnsupportedFormat, StorageFull]
     )
     create["responses"]["201"] = create["responses"].pop("200") | {"headers": {"Location": text_header("the batch")}}
-    words = "What has become of a batch's films"
+    words = "Get the status of a batch"
     look = make_operation("getBatch", words, "Batch", [*batch_id, _known()], [BatchNotFound])
     headers = {"ETag": text_header("of its counts"), "Retry-After": AGAIN_UNLESS_DONE}
     look["responses"]["200"]["headers"] = headers
@@ -283,9 +283,7 @@ def _follow_job(parameters: list[Json]) -> Json:
 
 
 def _review(parameters: list[Json]) -> Json:
-    words = (
-        "Say what you see in a film that was answered, in the place of what you said before; for reviewers and admins"
-    )
+    words = "Review a classified film, replacing your earlier review of it; for reviewers and admins"
     operation = make_operation(
         "reviewJob", words, "Review", parameters, [*OF_BODY, Forbidden, *OF_JOB, Conflict, StorageFull]
     )
@@ -296,8 +294,8 @@ def _review(parameters: list[Json]) -> Json:
 
 def _get_audit(parameters: list[Json]) -> Json:
     words = (
-        "What happened to a job, oldest first, as it is chained; for its sender, and for admins and auditors, who also "
-        "read that of a deleted one"
+        "Get the audit trail of a job, oldest event first; for its sender, and for admins and auditors, who can also "
+        "read those of deleted jobs"
     )
     every = [*parameters, *make_query(audit_wire.AuditQuery)]
     operation = make_operation("getAudit", words, "AuditTrail", every, [InvalidRequest, Forbidden, *OF_JOB])

@@ -34,7 +34,7 @@ def build_paths(job_id: list[Json]) -> Json:
 
 
 def _request_explanation(parameters: list[Json]) -> Json:
-    operation = make_operation("requestExplanation", "Ask for an explanation; one that is there is answered as it is",
+    operation = make_operation("requestExplanation", "Request an explanation; an existing one is returned as it is",
                            "ExplanationDetail", parameters,
                            [*OF_BODY, Forbidden, *OF_JOB, NotExplainable, TenantQueueFull, StorageFull])  # fmt: skip
     operation["requestBody"] = {"required": True, "content": json_of("ExplanationRequest")}

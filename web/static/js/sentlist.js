@@ -8,8 +8,8 @@ import { csrfToken, keep, recall } from "./page.js";
 export const MOST_KEPT = 2000; // lines
 const KEPT = "plainfilm-sent";
 const SETTLED = ["accepted", "refused", "cancelled"];
-const NOT_SENT = "Not sent before the page was left; choose the file again.";
-const NOT_KNOWN = "The page was left before it was accepted. Should it have arrived all the same, it is in the list.";
+const NOT_SENT = "Not sent: you left the page first. Choose the file again.";
+const NOT_KNOWN = "You left the page before it was accepted. If it arrived anyway, it is in the list.";
 const HEADS = ["file", "state", "told", "job", "page", "upload_sha256"];
 
 /** One line a film, in the order in which they were chosen. */

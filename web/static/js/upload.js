@@ -23,7 +23,7 @@ const COUNTED = [
 ];
 const NOT_SENT = "Cancelled before it was sent.";
 const NOT_TAKEN = "Cancelled; the service has not taken it.";
-const ON_ITS_WAY = "Cancelled on its way. Should it have arrived all the same, it is in the list.";
+const ON_ITS_WAY = "Cancelled during upload. If it arrived anyway, it is in the list.";
 const ZIP = "A ZIP is not opened here: unpack it and choose its folder, or send it by plainfilm classify, which opens ZIPs.";
 const button = document.getElementById("upload");
 const input = document.getElementById("files");
@@ -134,7 +134,7 @@ async function showEnd(jobId, tries = 0) {
   const end = await tellEnd(jobId);
   for (const film of ended) {
     film.hasEnded = Boolean(end);
-    if (end) reword(film, film.job.cached ? `As the same film before. ${end}` : end);
+    if (end) reword(film, film.job.cached ? `Same film as before. ${end}` : end);
   }
   if (!end && tries < ASK_AGAIN_S.length) setTimeout(() => showEnd(jobId, tries + 1), ASK_AGAIN_S[tries] * 1000);
 }
@@ -184,7 +184,7 @@ async function withdraw(film, job) {
     return;
   }
   accept(film, job);
-  if (end === "failed") reword(film, "Accepted, and not cancelled: open the film to try again");
+  if (end === "failed") reword(film, "Accepted; it could not be cancelled: open the film to try again");
   else if (!job.done) showEnd(job.id);
 }
 
@@ -204,7 +204,7 @@ function hold(film, { detail, code }, seconds) {
   film.tries = 0;
   waiting.unshift(film);
   held.push(film);
-  const words = `${detail} Sending goes on by itself at ${timeOf(heldUntil)}.`;
+  const words = `${detail} Sending resumes automatically at ${timeOf(heldUntil)}.`;
   show(film, "paused", { words, code }, [["Retry", goOn], cancellationOf(film)]);
 }
 
@@ -305,7 +305,7 @@ function foresee(one) {
 }
 
 function tellSkipped(found, skipped) {
-  const words = skipped === 1 ? "1 file that is no film was left out." : `${skipped} files that are no films were left out.`;
+  const words = skipped === 1 ? "1 file was skipped: it is not a film." : `${skipped} files were skipped: they are not films.`;
   skippedWords.textContent = skipped ? `${found ? "" : "No film was found. "}${words}` : "";
   if (skipped) say(skippedWords.textContent);
   ask();
