@@ -37,7 +37,7 @@ class Heatmap:
 
 @dataclass(frozen=True, slots=True)
 class FilmPage:
-    """What a film's page shows.
+    """The parts of a film's page beside its job.
 
     Attributes:
         heatmap: None for a job without a result.

@@ -55,7 +55,7 @@ def receive_exactly(source: Body, size_bytes: int) -> bytes:
 
 
 def _receive(unreader: SocketUnreader, size_bytes: int) -> bytes:
-    """Join what gunicorn read together with the headers and what the socket receives; bytes beyond stay unread."""
+    """Join the bytes that gunicorn read with the headers and those of the socket; bytes beyond the body stay unread."""
     read_ahead = unreader.take_buffered()
     if len(read_ahead) > size_bytes:
         unreader.unread(read_ahead[size_bytes:])

@@ -1,4 +1,4 @@
-"""The use case "review": a reader says what it sees in a film that was answered. Knows no Flask."""
+"""The use case "review": a reader gives an answered film a label. Knows no Flask."""
 
 from __future__ import annotations
 
