@@ -32,10 +32,10 @@ BATCH: Final = 500
 
 @dataclass(slots=True)
 class Backup:
-    """The outcome of a backup: the number of films copied, and the jobs whose films could not be copied."""
+    """The outcome of a backup: the number of films copied, and the ids of jobs whose films could not be."""
 
     films: int = 0
-    without: list[str] = field(default_factory=list)
+    missing_jobs: list[str] = field(default_factory=list)
 
 
 def back_up(settings: Settings, folder: Path, say: Callable[[str], None]) -> Backup:
@@ -106,7 +106,7 @@ def _copy_films(films: LocalBlobs, folder: Path, name: str) -> Backup:
             try:
                 data = films.get(ref)
             except (BlobMissing, StorageDown):
-                backup.without.append(job_id)
+                backup.missing_jobs.append(job_id)
                 continue
             copies.put(tenant, job_id, data, digest)
             backup.films += 1

@@ -86,7 +86,7 @@ def doctor() -> None:
 
     checks = examine(load_settings())
     for check in checks:
-        typer.echo(f"{check.mark}  {check.what}: {check.state}")
+        typer.echo(f"{check.mark}  {check.subject}: {check.state}")
     raise typer.Exit(1 if any(check.is_needed and not check.is_fine for check in checks) else 0)
 
 
@@ -97,10 +97,10 @@ def backup(folder: Annotated[Path, typer.Argument(help="to write to; empty, or n
 
     copied = back_up(load_settings(), folder.absolute(), typer.echo)
     typer.echo(f"films: {copied.films}")
-    for job_id in copied.without:
+    for job_id in copied.missing_jobs:
         typer.echo(f"job {job_id}: its film is missing or damaged, or was deleted meanwhile", err=True)
     typer.echo(f"to start from it: PLAINFILM_HOME={folder.absolute()} plainfilm up")
-    raise typer.Exit(1 if copied.without else 0)
+    raise typer.Exit(1 if copied.missing_jobs else 0)
 
 
 @cli.command()

@@ -35,7 +35,7 @@ PROBE_TIMEOUT_S: Final = 1.0
 class Check:
     """The result of one check: its subject, whether it is fine, and its state in words."""
 
-    what: str
+    subject: str
     is_fine: bool
     state: str
     is_needed: bool = True
@@ -102,16 +102,16 @@ def _broker(settings: Settings) -> Check:
 
 
 def _port(settings: Settings) -> Check:
-    what = f"port {settings.port}"
+    subject = f"port {settings.port}"
     try:
         check_port(settings)
     except InvalidRequest as error:
         if settings.running_url == settings.local_url:
-            return Check(what, is_fine=True, state="plainfilm of this home listens there")
+            return Check(subject, is_fine=True, state="plainfilm of this home listens there")
         if _is_plainfilm(settings):
-            return Check(what, is_fine=True, state="a web process of plainfilm listens there")
-        return Check(what, is_fine=False, state=error.detail)
-    return Check(what, is_fine=True, state="free")
+            return Check(subject, is_fine=True, state="a web process of plainfilm listens there")
+        return Check(subject, is_fine=False, state=error.detail)
+    return Check(subject, is_fine=True, state="free")
 
 
 def _is_plainfilm(settings: Settings) -> bool:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.enable_socket  # it looks whether a port of this machin
 
 def found(settings: Settings, what: str) -> Check:
     """The one finding that begins with `what`."""
-    (check,) = [check for check in examine(settings) if check.what.startswith(what)]
+    (check,) = [check for check in examine(settings) if check.subject.startswith(what)]
     return check
 
 
@@ -35,7 +35,7 @@ def test_an_empty_home_is_fine_and_stays_empty(tmp_path: Path) -> None:
     """Nothing is made by looking."""
     settings = Settings(home=tmp_path / "not" / "there", port=free_port())
     checks = examine(settings)
-    assert [check.what for check in checks if check.is_needed and not check.is_fine] == []
+    assert [check.subject for check in checks if check.is_needed and not check.is_fine] == []
     assert found(settings, "database").state == "SQLite, made at the first start"
     assert list(tmp_path.iterdir()) == []
 
@@ -129,7 +129,7 @@ def test_films_that_are_elsewhere_are_told(tmp_path: Path, sqlite_template: Path
 
 def test_a_model_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     """With its folder; of the one that ships nothing is said."""
-    assert not [check for check in examine(Settings(home=tmp_path, port=free_port())) if check.what == "model"]
+    assert not [check for check in examine(Settings(home=tmp_path, port=free_port())) if check.subject == "model"]
     bad = found(Settings(home=tmp_path, port=free_port(), model_dir=tmp_path / "none"), "model")
     assert bad.mark == "!!"
     assert str(tmp_path / "none") in bad.state
@@ -209,7 +209,7 @@ def test_a_decoder_that_does_not_start_is_told(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, port=free_port())
     assert found(settings, "decoder").is_fine
     for command in ("/bin/false", "/nowhere/python"):
-        (check,) = [check for check in examine(settings, [command]) if check.what == "decoder"]
+        (check,) = [check for check in examine(settings, [command]) if check.subject == "decoder"]
         assert check.mark == "!!"
         assert "shared.imaging.decoder_process" in check.state
 
