@@ -1,70 +1,76 @@
 """`plainfilm again REASON...`: classify stored films again that failed, or that another model answered, and print.
 
-A film is known by its digest, and what became of it by its newest job. So a command that was cut off goes on where it
-was: what it has sent is the film's newest job by then.
+A film is identified by its digest, and its newest job decides. So a command that was interrupted resumes where it
+stopped: the job that it has made is then the film's newest one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 
 from rich.console import Console
 
 from shared import wire
-from shared.classify import Answer, in_flight, show
+from shared.classify import FilmOutcome, in_flight, show
 from shared.client import Client, Refused
 from shared.domain import AgainReason
 from shared.errors import Unavailable
 
 
 def run(client: Client, reasons: Collection[AgainReason], *, since: str | None, priority: str, as_json: bool) -> int:
-    """Classify them again and print; the exit status is 1 where any has an error.
+    """Classify the chosen films again and print; return the exit status, 1 where any film has an error.
 
     Raises:
-        Unavailable: it is not known which model serves, or the service does not answer.
-        Refused: the list is, with the service's words.
+        Unavailable: the serving model is not known, or the service does not answer.
+        Refused: the service refused to list the jobs; in its words.
     """
     serving = _ask_serving(client) if AgainReason.OTHER_MODEL in reasons else None
     console = Console(stderr=True, soft_wrap=True)
     with console.status("looking through the jobs"):
         chosen = list(choose(client.all_jobs(since), reasons, serving))
     console.print(f"{len(chosen)} {'film is' if len(chosen) == 1 else 'films are'} classified again", highlight=False)
-    answers = show(classify_again(client, chosen, priority), len(chosen), console, as_json=as_json)
-    return 1 if any(answer.error for answer in answers) else 0
+    outcomes = show(classify_again(client, chosen, priority), len(chosen), console, as_json=as_json)
+    return 1 if any(outcome.error for outcome in outcomes) else 0
 
 
 def choose(jobs: Iterable[wire.Job], reasons: Collection[AgainReason], serving: str | None) -> Iterator[str]:
-    """Ids of the newest jobs of those films that are to be classified again; no film twice.
+    """Yield the ids of the newest jobs of the films that are to be classified again, each film at most once.
 
     Args:
-        jobs: the newest first.
-        serving: SHA-256 of the model's weights, where it matters.
+        jobs: newest first.
+        serving: SHA-256 of the serving model's weights; None where `reasons` does not depend on it.
     """
-    newest: dict[str, str] = {}  # of each film its job, '' once it is settled
+    newest: dict[str, str] = {}  # film's digest to the id of its newest job
+    settled: set[str] = set()  # digests of films whose older jobs do not matter any more
     for job in jobs:
         film = job.input.sha256
         is_newest = film not in newest
-        job_id = newest.setdefault(film, job.id)
-        if not job_id:
+        newest.setdefault(film, job.id)
+        if film in settled:
             continue
-        if job.model:
-            is_chosen = AgainReason.OTHER_MODEL in reasons and job.model.sha256 != serving
-        else:
-            is_chosen = is_newest and job.status.value in reasons
-        if is_chosen:
-            yield job_id
-        if is_chosen or job.model or not job.done:
-            newest[film] = ""
+        is_wanted = _is_wanted(job, reasons, serving, is_newest=is_newest)
+        if is_wanted:
+            yield newest[film]
+        if is_wanted or job.model or not job.done:
+            settled.add(film)
 
 
-def classify_again(client: Client, job_ids: Collection[str], priority: str) -> Iterator[Answer]:
-    """Answers in this order; one that is refused is an answer with its error."""
-    sent = ((job_id, _send(client, job_id, priority)) for job_id in job_ids)
-    return (Answer(each.name, each.job, each.error, "again_of") for each in in_flight(client, sent))
+def _is_wanted(job: wire.Job, reasons: Collection[AgainReason], serving: str | None, *, is_newest: bool) -> bool:
+    """Whether this job is a reason to classify its film again: another model's answer, or the newest job's end."""
+    if job.model:
+        return AgainReason.OTHER_MODEL in reasons and job.model.sha256 != serving
+    return is_newest and job.status.value in reasons
+
+
+def classify_again(client: Client, job_ids: Collection[str], priority: str) -> Iterator[FilmOutcome]:
+    """Yield the outcomes in the order of `job_ids`; a refused job gives an outcome with its error."""
+    submissions = ((job_id, _send(client, job_id, priority)) for job_id in job_ids)
+    return (replace(outcome, kind="again_of") for outcome in in_flight(client, submissions))
 
 
 def _send(client: Client, job_id: str, priority: str) -> wire.Job | str:
-    """The job, or why there is none. Whoever else does the same meanwhile gets the same job by its key."""
+    """Return the new job, or why there is none. By its idempotency key a concurrent command gets the same job."""
     try:
         return client.classify_again(job_id, f"again-{job_id}", priority)
     except Refused as error:

@@ -1,4 +1,4 @@
-"""Types of pixel and number arrays. A module of its own, since numpy takes 16 MB in every process that imports it."""
+"""Types of pixel and number arrays, in a module of their own: numpy takes 16 MB of each process that imports it."""
 
 from __future__ import annotations
 

@@ -30,13 +30,13 @@ def verify() -> None:
     try:
         with open_database(load_settings()) as database, database.read() as session:
             lift_time_limit(session)
-            checked, found = audit.verify(session)
-            agreed, difference = (0, None) if found else audit_comparison.compare(session)
+            checked, breach = audit.verify(session)
+            agreed, difference = (0, None) if breach else audit_comparison.compare(session)
     except AppError as error:
         typer.echo(f"the chain cannot be read: {explain(error)}", err=True)
         raise typer.Exit(2) from error
-    if found is not None:
-        typer.echo(f"broken at {found.stream} event {found.seq}: {found.problem} ({checked} events hold before it)")
+    if breach is not None:
+        typer.echo(f"broken at {breach.stream} event {breach.seq}: {breach.problem} ({checked} events hold before it)")
         raise typer.Exit(1)
     typer.echo(f"{checked} events, the chain holds")
     if difference is not None:
@@ -54,17 +54,17 @@ def show(
     from shared.client import open_client  # noqa: PLC0415  `verify` does without
 
     with open_client(load_settings()) as client:
-        found = client.get_audit(job_id)
+        trail = client.get_audit(job_id)
     if as_json:
-        typer.echo(found.model_dump_json())
+        typer.echo(trail.model_dump_json())
         return
-    for event in found.events:
-        for line in tell(event):
+    for event in trail.events:
+        for line in format_event(event):
             typer.echo(line)
 
 
-def tell(event: AuditEvent) -> list[str]:
-    """An event as lines: when, what, by whom and where in the chain; below it the facts, what is long cut short."""
+def format_event(event: AuditEvent) -> list[str]:
+    """Return an event as lines: time, action, actor and place in the chain, then the facts, long values truncated."""
     head = f"{event.at:%Y-%m-%dT%H:%M:%SZ}  {event.action}  {event.actor}  event {event.seq} {_cut(event.hash)}"
     facts = " ".join(f"{name}={_short(value)}" for name, value in event.facts.items())
     indent = " " * 4

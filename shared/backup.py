@@ -1,7 +1,7 @@
-"""`plainfilm backup`: a folder that is a home of its own, with the database as it was at one moment and its films.
+"""`plainfilm backup`: copies a snapshot of the database and its films to a folder that is a home of its own.
 
-For the embedded database, beside a service that runs. First the database, then the films that it names, each read and
-checked: so no film of the backup is missing that was not deleted meanwhile, and none is there without its row.
+For the embedded database, while the service runs. The database is copied first, then the films that it names, each
+read and checked: so the backup lacks only films that were deleted meanwhile, and holds no film without its row.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ BATCH: Final = 500
 
 @dataclass(slots=True)
 class Backup:
-    """What came of it: films copied, and jobs whose films could not be."""
+    """The outcome of a backup: the number of films copied, and the ids of jobs whose films could not be."""
 
     films: int = 0
-    without: list[str] = field(default_factory=list)
+    missing_jobs: list[str] = field(default_factory=list)
 
 
 def back_up(settings: Settings, folder: Path, say: Callable[[str], None]) -> Backup:
@@ -44,8 +44,8 @@ def back_up(settings: Settings, folder: Path, say: Callable[[str], None]) -> Bac
     Raises:
         InvalidRequest: the folder is not empty, or the database is no file of SQLite's.
         NotFound: there is no database.
-        DatabaseDown: it cannot be read, or not be written to the folder.
-        StorageFull, StorageDown: the films cannot be.
+        DatabaseDown: the database cannot be read, or its copy cannot be written.
+        StorageFull, StorageDown: the films cannot be written.
     """
     source = _database_file(settings)
     if folder.resolve().is_relative_to(settings.blobs.resolve()):
@@ -80,7 +80,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _copy_database(source: Path, target: Path) -> None:
-    """One snapshot, without what was deleted; writers go on meanwhile."""
+    """Copy one snapshot without its free pages, which hold deleted rows; writers are not blocked meanwhile."""
     try:
         with closing(sqlite3.connect(source, timeout=60)) as database:
             database.execute("VACUUM INTO ?", (str(target),))
@@ -97,8 +97,8 @@ def _copy_secret(source: Path, target: Path) -> None:
 
 
 def _copy_films(films: LocalBlobs, folder: Path, name: str) -> Backup:
-    """Those that the copied database names, read and checked."""
-    found, copies = Backup(), LocalBlobs(folder / name)
+    """Copy the films that the copied database names; each is read and checked."""
+    backup, copies = Backup(), LocalBlobs(folder / name)
     database = Database(make_engine(f"{SQLITE}{quote(str(folder / DATABASE))}"))
     try:
         for ref in _references(database):
@@ -106,15 +106,15 @@ def _copy_films(films: LocalBlobs, folder: Path, name: str) -> Backup:
             try:
                 data = films.get(ref)
             except (BlobMissing, StorageDown):
-                found.without.append(job_id)
+                backup.missing_jobs.append(job_id)
                 continue
             copies.put(tenant, job_id, data, digest)
-            found.films += 1
+            backup.films += 1
     finally:
         database.close()
-        for rest in ("-wal", "-shm"):
-            (folder / f"{DATABASE}{rest}").unlink(missing_ok=True)
-    return found
+        for suffix in ("-wal", "-shm"):
+            (folder / f"{DATABASE}{suffix}").unlink(missing_ok=True)
+    return backup
 
 
 def _references(database: Database) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A circuit breaker: after some failures in a row, stop asking for a while. No I/O of its own."""
+"""A circuit breaker: after some failures in a row, calls are skipped for a while. No I/O of its own."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Breaker:
-    """Open (calls are skipped) for `open_s` after `failures` in a row; then one call tries, and decides.
+    """Opens (calls are skipped) for `open_s` after `failures` in a row; then the outcome of one trial call decides.
 
     Attributes:
-        failures: how many in a row open it.
-        open_s: how long it stays open.
-        clock: seconds that only rise.
+        failures: how many failures in a row open it.
+        open_s: for how long it stays open.
+        clock: monotonic time in seconds.
     """
 
     failures: int = 5
@@ -26,7 +26,7 @@ class Breaker:
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def allows(self) -> bool:
-        """False while it is open; the first to ask after that is let through, the others wait for its result."""
+        """Whether a call may be made: False while open; after that True for one trial call per `open_s`."""
         with self._guard:
             if self._failed < self.failures:
                 return True
@@ -36,7 +36,7 @@ class Breaker:
             return True
 
     def note(self, *, worked: bool) -> None:
-        """What became of a call that was let through."""
+        """Record the outcome of a call that was allowed."""
         with self._guard:
             self._failed = 0 if worked else self._failed + 1
             if not worked:

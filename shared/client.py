@@ -1,4 +1,4 @@
-"""A small client of the API for the command line: submits with its own idempotency key, survives failed questions."""
+"""A small client of the API for the command line: it sends idempotency keys and retries requests that failed."""
 
 from __future__ import annotations
 
@@ -6,40 +6,45 @@ import base64
 import hashlib
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 import httpx
 
-from shared import audit_wire, webhook_wire, wire
+from shared import audit_wire, wire
 from shared.errors import AppError, NotAllowed, TenantWaitersFull, Unavailable, WaitersFull
 from shared.health_wire import Readiness
 from shared.settings import Settings
+from shared.webhook_client import WebhookClient
 
-PATIENCE_S = 60.0
-"""How long a service that does not answer is asked again."""
+PATIENCE_S: Final = 60.0
+"""For how long a request is retried while the service does not answer."""
 
-CONNECT_PATIENCE_S = 3.0
-"""The same at a command's first question, where nothing listens: it is not running, most often."""
+CONNECT_PATIENCE_S: Final = 3.0
+"""The same for a command's first request where nothing listens: most often the service is not running."""
 
-HOLD_S = 20
-"""How long the service is asked to hold a question; less than the 30 s after which an answer counts as lost."""
+RETRY_PAUSE_S: Final = 1.0
+"""Pause before a retry where the service names none."""
 
-BEFORE = frozenset({429, 503, 507})
-"""The service says: not now. Nothing was begun."""
+HOLD_S: Final = 20
+"""How long the service is asked to hold a request; less than the 30 s after which an answer counts as lost."""
 
-ON_THE_WAY = frozenset({502, 504})
-"""Something between says so; what became of the request is not known."""
+NOT_STARTED_STATUSES: Final = frozenset({429, 503, 507})
+"""The service is overloaded, unavailable or full: it has not begun the request."""
 
-NO_PLACE_TO_WAIT = frozenset({WaitersFull.code, TenantWaitersFull.code})
-"""The service holds as many questions as it can: it is asked without `Prefer` then."""
+GATEWAY_STATUSES: Final = frozenset({502, 504})
+"""A proxy's statuses: whether the service has done the request is not known."""
 
-PAGE = 200
-"""Jobs of one page of the list, as many as it has at most."""
+WAITERS_FULL_CODES: Final = frozenset({WaitersFull.code, TenantWaitersFull.code})
+"""The service holds as many requests as it can: the client then asks without `Prefer`."""
+
+PAGE_SIZE: Final = 200
+"""Jobs of one page of the list, the most that the service gives."""
 
 
-WEBHOOKS = "/api/v1/webhooks"
+Outcome = httpx.Response | httpx.TransportError
+"""Of one try of a request."""
 
 
 class Refused(AppError):
@@ -55,10 +60,10 @@ class Refused(AppError):
 
 
 class Readable(Protocol):
-    """Where a film's bytes are: a file, say."""
+    """A source of a film's bytes, such as a file."""
 
     def read_bytes(self) -> bytes:
-        """All of them."""
+        """Return all bytes."""
         ...
 
 
@@ -68,9 +73,12 @@ class Client:
     Args:
         url: of the service, e.g. 'http://127.0.0.1:8000'.
         key: 'pf_…'.
-        patience_s: how long to keep asking a service that does not answer.
-        transport: what carries the requests; tests give their own.
-        connect_patience_s: how long to keep asking where nothing listens and it has never answered.
+        patience_s: for how long to retry while the service does not answer.
+        transport: sends the requests; tests give their own.
+        connect_patience_s: for how long to retry where nothing listens and the service has never answered.
+
+    Attributes:
+        webhooks: the calls for webhooks.
     """
 
     def __init__(
@@ -86,13 +94,14 @@ class Client:
         self._patience_s = patience_s
         self._connect_patience_s = connect_patience_s
         self._has_answered = False
+        self.webhooks = WebhookClient(self.ask)
 
     def __enter__(self) -> Self:
         """Usable in a `with` block."""
         return self
 
     def address_of(self, path: str) -> str:
-        """A path of the service as a browser opens it."""
+        """Return the URL of a path of the service, for a browser."""
         return str(self._http.base_url.join(path))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -100,54 +109,54 @@ class Client:
         self._http.close()
 
     def submit(self, film: Readable, priority: str = "routine", batch_id: str | None = None) -> wire.Job:
-        """Send one film, into a batch if it is named; a lost answer is asked for again and makes no second job.
+        """Submit one film, into a batch if one is named; a retry after a lost answer makes no second job.
 
         Raises:
-            RefusedUpload, OSError: it cannot be read.
-            Refused: the film was refused; says why.
+            RefusedUpload, OSError: the film cannot be read.
+            Refused: the service refused the film; says why.
             NotAllowed: the key is not valid.
             Unavailable: the service did not answer in time.
         """
         data = film.read_bytes()
-        wishes = {"priority": priority} | ({} if batch_id is None else {"batch": batch_id})
-        headers = _new_key() | _described(data)
-        response = self._ask("POST", "/api/v1/jobs", params=wishes, headers=headers, content=data)
+        query = {"priority": priority} | ({} if batch_id is None else {"batch": batch_id})
+        headers = _new_key() | _content_headers(data)
+        response = self.ask("POST", "/api/v1/jobs", params=query, headers=headers, content=data)
         return wire.Job.model_validate_json(response.content)
 
     def classify_again(self, job_id: str, key: str, priority: str) -> wire.Job:
-        """A new job for the film of one that has ended, or the one that this key made; raises as `submit` does."""
+        """Return a new job for the film of an ended one, or the job that `key` made before; raises as `submit` does."""
         path, headers = f"/api/v1/jobs/{job_id}/again", {"Idempotency-Key": key}
-        response = self._ask("POST", path, params={"priority": priority}, headers=headers)
+        response = self.ask("POST", path, params={"priority": priority}, headers=headers)
         return wire.Job.model_validate_json(response.content)
 
     def make_batch(self) -> wire.Batch:
-        """An empty batch; raises as `submit` does."""
-        return wire.Batch.model_validate_json(self._ask("POST", "/api/v1/batches", headers=_new_key()).content)
+        """Make an empty batch; raises as `submit` does."""
+        return wire.Batch.model_validate_json(self.ask("POST", "/api/v1/batches", headers=_new_key()).content)
 
     def get_batch(self, batch_id: str) -> wire.Batch:
-        """The batch as it is now."""
-        return wire.Batch.model_validate_json(self._ask("GET", f"/api/v1/batches/{batch_id}").content)
+        """Return the batch as it is now."""
+        return wire.Batch.model_validate_json(self.ask("GET", f"/api/v1/batches/{batch_id}").content)
 
     def get(self, job_id: str) -> wire.Job:
-        """The job as it is now."""
-        return wire.Job.model_validate_json(self._ask("GET", f"/api/v1/jobs/{job_id}").content)
+        """Return the job as it is now."""
+        return wire.Job.model_validate_json(self.ask("GET", f"/api/v1/jobs/{job_id}").content)
 
     def jobs(self, limit: int = 1) -> wire.JobList:
-        """The newest jobs."""
-        return wire.JobList.model_validate_json(self._ask("GET", "/api/v1/jobs", params={"limit": str(limit)}).content)
+        """Return the newest jobs."""
+        return wire.JobList.model_validate_json(self.ask("GET", "/api/v1/jobs", params={"limit": str(limit)}).content)
 
     def all_jobs(self, since: str | None) -> Iterator[wire.Job]:
-        """Every job, the newest first, or those made since then; what is made meanwhile is not among them."""
-        query = {"limit": str(PAGE)} | ({} if since is None else {"since": since})
+        """Yield all jobs, or those made since a time, newest first; jobs made meanwhile are left out."""
+        query = {"limit": str(PAGE_SIZE)} | ({} if since is None else {"since": since})
         cursor: str | None = ""
         while cursor is not None:
-            asked = query | ({"cursor": cursor} if cursor else {})
-            page = wire.JobList.model_validate_json(self._ask("GET", "/api/v1/jobs", params=asked).content)
+            params = query | ({"cursor": cursor} if cursor else {})
+            page = wire.JobList.model_validate_json(self.ask("GET", "/api/v1/jobs", params=params).content)
             yield from page.jobs
             cursor = page.next_cursor
 
     def get_audit(self, job_id: str) -> audit_wire.AuditTrail:
-        """All that happened to a job, the oldest first.
+        """Return all audit events of a job, oldest first.
 
         Raises:
             Refused: there is no such job, or its trail is not for this key.
@@ -156,57 +165,19 @@ class Client:
         events: list[audit_wire.AuditEvent] = []
         cursor = 0
         while True:
-            found = self._ask("GET", f"/api/v1/jobs/{job_id}/audit", params={"cursor": str(cursor)})
-            page = audit_wire.AuditTrail.model_validate_json(found.content)
+            response = self.ask("GET", f"/api/v1/jobs/{job_id}/audit", params={"cursor": str(cursor)})
+            page = audit_wire.AuditTrail.model_validate_json(response.content)
             events += page.events
             if page.next_cursor is None:
                 return page.model_copy(update={"events": events})
             cursor = page.next_cursor
 
     def readiness(self) -> Readiness:
-        """What the service has, part by part."""
-        return Readiness.model_validate_json(self._ask("GET", "/readyz").content)
-
-    def add_webhook(self, url: str) -> webhook_wire.WebhookSecret:
-        """An address that the ends of jobs are told to, with its secret; raises as `submit` does."""
-        found = self._ask("POST", WEBHOOKS, is_once=True, json={"url": url})
-        return webhook_wire.WebhookSecret.model_validate_json(found.content)
-
-    def list_webhooks(self) -> webhook_wire.WebhookList:
-        """All of the tenant."""
-        return webhook_wire.WebhookList.model_validate_json(self._ask("GET", WEBHOOKS).content)
-
-    def rotate_webhook(self, webhook_id: str) -> webhook_wire.WebhookSecret:
-        """Another secret for it."""
-        found = self._ask("POST", f"{WEBHOOKS}/{webhook_id}/rotate", is_once=True)
-        return webhook_wire.WebhookSecret.model_validate_json(found.content)
-
-    def remove_webhook(self, webhook_id: str) -> None:
-        """Tell it nothing any more."""
-        self._ask("DELETE", f"{WEBHOOKS}/{webhook_id}", is_once=True)
-
-    def ping_webhook(self, webhook_id: str) -> webhook_wire.Delivery:
-        """Have it sent something that says nothing."""
-        found = self._ask("POST", f"{WEBHOOKS}/{webhook_id}/test", is_once=True)
-        return webhook_wire.Delivery.model_validate_json(found.content)
-
-    def list_deliveries(self, webhook_id: str, **query: str) -> webhook_wire.DeliveryList:
-        """A page of its deliveries, newest first."""
-        found = self._ask("GET", f"{WEBHOOKS}/{webhook_id}/deliveries", params=query)
-        return webhook_wire.DeliveryList.model_validate_json(found.content)
-
-    def replay_delivery(self, webhook_id: str, delivery_id: str) -> webhook_wire.Delivery:
-        """Have one sent again."""
-        found = self._ask("POST", f"{WEBHOOKS}/{webhook_id}/deliveries/{delivery_id}/replay", is_once=True)
-        return webhook_wire.Delivery.model_validate_json(found.content)
-
-    def replay_failed(self, webhook_id: str, since: str) -> int:
-        """Have all sent again that failed since then (ISO 8601 with its zone); how many."""
-        found = self._ask("POST", f"{WEBHOOKS}/{webhook_id}/replay", is_once=True, json={"since": since})
-        return webhook_wire.Replayed.model_validate_json(found.content).deliveries
+        """Return which parts of the service are ready."""
+        return Readiness.model_validate_json(self.ask("GET", "/readyz").content)
 
     def wait(self, job_id: str, every_s: float = 0.25) -> wire.Job:
-        """The job once it is done: the service holds the question until then; where it does not, polls."""
+        """Return the job once it is done: the service holds the request until then, else the client polls."""
         while True:
             response = self._ask_held(f"/api/v1/jobs/{job_id}")
             job = wire.Job.model_validate_json(response.content)
@@ -216,15 +187,15 @@ class Client:
                 time.sleep(every_s)
 
     def _ask_held(self, path: str) -> httpx.Response:
-        """A GET that the service holds for up to `HOLD_S`, or answers at once where it holds too many already."""
+        """Send a GET that the service holds for up to `HOLD_S`, or answers at once where it holds too many already."""
         try:
-            return self._ask("GET", path, final=NO_PLACE_TO_WAIT, headers={"Prefer": f"wait={HOLD_S}"})
+            return self.ask("GET", path, final=WAITERS_FULL_CODES, headers={"Prefer": f"wait={HOLD_S}"})
         except Refused as error:
-            if error.problem_code not in NO_PLACE_TO_WAIT:
+            if error.problem_code not in WAITERS_FULL_CODES:
                 raise
-            return self._ask("GET", path)
+            return self.ask("GET", path)
 
-    def _ask(
+    def ask(
         self,
         method: str,
         path: str,
@@ -241,34 +212,39 @@ class Client:
             arguments: of `httpx.Client.request`.
 
         Raises:
-            Refused, NotAllowed: what the service says to it.
-            Unavailable: no answer within the patience, or with `is_once` one was lost.
+            Refused, NotAllowed: the service's answer, with its words.
+            Unavailable: no answer within the patience, or with `is_once` an answer was lost.
         """
-        again = BEFORE if is_once else BEFORE | ON_THE_WAY
-        asked = time.monotonic()
-        give_up_at = asked + self._patience_s
+        started_at, patience_s = time.monotonic(), self._patience_s
         while True:
-            pause = 1.0
-            try:
-                response = self._http.request(method, path, **arguments)  # type: ignore[arg-type]
-            except httpx.TransportError as error:
-                if isinstance(error, httpx.ConnectError) and not self._has_answered:
-                    give_up_at = min(give_up_at, asked + self._connect_patience_s)
-                if is_once and not isinstance(error, httpx.ConnectError):
-                    raise Unavailable("The answer was lost, and whether it was done is not known: look.") from error
-                if time.monotonic() >= give_up_at:
-                    raise Unavailable(f"{self._http.base_url} does not answer. Is `plainfilm up` running?") from error
-            else:
-                self._has_answered = True
-                is_final = response.status_code not in again or _problem_code(response) in final
-                if is_final or time.monotonic() >= give_up_at:
-                    return _checked(response)
-                pause = _pause_s(response, pause)
-            time.sleep(min(pause, max(0.0, give_up_at - time.monotonic())))
+            outcome = self._try_once(method, path, arguments)
+            if isinstance(outcome, httpx.ConnectError) and not self._has_answered:
+                patience_s = min(patience_s, self._connect_patience_s)
+            left_s = started_at + patience_s - time.monotonic()
+            if left_s <= 0 or not _may_retry(outcome, final, is_once=is_once):
+                return self._conclude(outcome, is_once=is_once)
+            time.sleep(min(_pause_s(outcome), left_s))
+
+    def _try_once(self, method: str, path: str, arguments: Mapping[str, object]) -> Outcome:
+        """Send a request; return the response, whatever its status, or the transport error."""
+        try:
+            response = self._http.request(method, path, **arguments)  # type: ignore[arg-type]
+        except httpx.TransportError as error:
+            return error
+        self._has_answered = True
+        return response
+
+    def _conclude(self, outcome: Outcome, *, is_once: bool) -> httpx.Response:
+        """Return a successful response; raise for any other outcome, see `ask`."""
+        if isinstance(outcome, httpx.Response):
+            return _checked(outcome)
+        if is_once and not isinstance(outcome, httpx.ConnectError):
+            raise Unavailable("The answer was lost, and whether it was done is not known: look.") from outcome
+        raise Unavailable(f"{self._http.base_url} does not answer. Is `plainfilm up` running?") from outcome
 
 
 def open_client(settings: Settings) -> Client:
-    """A client of this machine's service, or of the one that is set.
+    """Return a client of the service that the settings name, else of this machine's.
 
     Raises:
         NotAllowed: there is no key.
@@ -282,20 +258,28 @@ def _new_key() -> dict[str, str]:
     return {"Idempotency-Key": str(uuid.uuid4())}
 
 
-def _described(data: bytes) -> dict[str, str]:
-    """A film as a raw body: cheaper to read than a form; and what its bytes are, so that damage is noticed."""
+def _content_headers(data: bytes) -> dict[str, str]:
+    """Describe a raw body, which is cheaper to parse than a form; by its digest the service detects damage."""
     digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
     return {"Content-Type": "application/octet-stream", "Content-Digest": f"sha-256=:{digest}:"}
 
 
-def _pause_s(response: httpx.Response, default_s: float) -> float:
-    """What `Retry-After` asks for, where it counts seconds; a date is some proxy's."""
-    given = response.headers.get("Retry-After", "")
-    return float(given) if given.isascii() and given.isdigit() else default_s
+def _may_retry(outcome: Outcome, final: frozenset[str], *, is_once: bool) -> bool:
+    """Whether the request may be sent again, and may then be answered otherwise."""
+    if isinstance(outcome, httpx.TransportError):
+        return not is_once or isinstance(outcome, httpx.ConnectError)
+    statuses = NOT_STARTED_STATUSES if is_once else NOT_STARTED_STATUSES | GATEWAY_STATUSES
+    return outcome.status_code in statuses and _problem_code(outcome) not in final
+
+
+def _pause_s(outcome: Outcome) -> float:
+    """Seconds until the next try: from `Retry-After` where it counts seconds; a date there is some proxy's."""
+    header = outcome.headers.get("Retry-After", "") if isinstance(outcome, httpx.Response) else ""
+    return float(header) if header.isascii() and header.isdigit() else RETRY_PAUSE_S
 
 
 def _find_problem(response: httpx.Response) -> wire.Problem | None:
-    """What the service says is wrong; None where it does not, or something between answered."""
+    """Return the problem in the body; None where it holds none, as where a proxy answered."""
     try:
         return wire.Problem.model_validate_json(response.content)
     except ValueError:
@@ -308,6 +292,7 @@ def _problem_code(response: httpx.Response) -> str | None:
 
 
 def _checked(response: httpx.Response) -> httpx.Response:
+    """Return a successful response; raise Refused, NotAllowed or Unavailable for any other."""
     if response.is_success:
         return response
     problem = _find_problem(response)

@@ -1,6 +1,6 @@
-"""The words of the domain as frozen values: job states, films, scores, verdicts. No effects, no I/O.
+"""The terms of the domain as frozen values: job states, films, scores, verdicts. No effects, no I/O.
 
-Called by everything; calls nothing. `TRANSITIONS` is the state machine that `shared/db/jobs.py` enforces.
+Imported by everything; imports nothing. `TRANSITIONS` is the state machine that `shared/db/jobs.py` enforces.
 """
 
 from __future__ import annotations
@@ -68,16 +68,16 @@ STATE_AFTER: Final[Mapping[str, JobState]] = MappingProxyType(
         "expired": JobState.EXPIRED,
     }
 )
-"""The audit actions that change a job's state, and the state that each leads to."""
+"""Each audit action that changes a job's state, and the state after it."""
 
 
 def made_at(job_id: str) -> datetime:
-    """When a job id was made: the first 48 bits of a UUID version 7 are its milliseconds."""
+    """Return when a job id was made: the first 48 bits of a UUID version 7 are the Unix time in milliseconds."""
     return datetime.fromtimestamp((UUID(job_id).int >> 80) / 1000, UTC)
 
 
 def first_id_at(moment: datetime) -> str:
-    """The least job id that may have been made then: ids sort by their time."""
+    """Return the smallest job id that may have been made at `moment`: ids sort by time."""
     return str(UUID(int=max(0, int(moment.timestamp() * 1000)) << 80))
 
 
@@ -104,12 +104,12 @@ class Priority(StrEnum):
 
     @classmethod
     def of_rank(cls, rank: int) -> Priority:
-        """The inverse of `rank`."""
+        """Return the class of a rank, the inverse of `rank`."""
         return list(cls)[rank]
 
 
 EXPLAIN_QUEUE: Final = "explain"
-"""Where explanations wait, beside the classes of films; a worker's sign of life names it where it makes them."""
+"""The queue of explanations, beside the classes of films; heartbeats of workers that compute explanations name it."""
 
 
 class ExplanationMethod(StrEnum):
@@ -125,7 +125,7 @@ class ExplanationMethod(StrEnum):
 PIXEL_METHODS: Final = frozenset(
     {ExplanationMethod.SMOOTH_GRAD, ExplanationMethod.INTEGRATED_GRADIENTS, ExplanationMethod.GRADIENT}
 )
-"""Those whose map has the input's size, a few pixels far above all others; the others' are small and smooth."""
+"""Methods whose map has the input's size, with a few pixels far above all others; other maps are small and smooth."""
 
 
 class ExplanationState(StrEnum):
@@ -146,7 +146,7 @@ class ExplanationState(StrEnum):
 
     @property
     def is_over(self) -> bool:
-        """True where nothing is computed any more, whether or not it came out well."""
+        """True once nothing is computed any more, whether it succeeded or failed."""
         return self in {ExplanationState.DONE, ExplanationState.FAILED}
 
 
@@ -159,7 +159,7 @@ class DeliveryState(StrEnum):
 
 
 class Role(StrEnum):
-    """Of a key; what each may do is in `shared/rights.py`."""
+    """The role of a key; the rights of each role are in `shared/rights.py`."""
 
     ADMIN = "admin"
     UPLOADER = "uploader"
@@ -192,17 +192,17 @@ class ReaderLabel(StrEnum):
 
 
 BESIDE_LABELS: Final = frozenset({ReaderLabel.OTHER_FINDING, ReaderLabel.NOT_ASSESSABLE})
-"""What a reader may say of any film, whichever labels its model knows."""
+"""Labels that a reader may give any film, whatever the labels of its model."""
 
 
 def agrees(verdict: Verdict, label: ReaderLabel) -> bool | None:
-    """Whether a reader sees the label that the model gave; None where it gave none: neither right nor wrong."""
+    """Whether a reader's label is the model's verdict; None for an abstention, which is neither right nor wrong."""
     return None if verdict in ABSTENTIONS else label.value == verdict.value
 
 
 @dataclass(frozen=True, slots=True)
 class FilmFacts:
-    """What is known of a film besides its pixels.
+    """The facts about a film besides its pixels.
 
     Attributes:
         kind: 'png', 'jpeg' or 'dicom', by content.
@@ -224,7 +224,7 @@ class FilmFacts:
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """A decoded film: canonical grey `pixels`, (H, W) uint8 or uint16; its facts; the SHA-256 of its stored form."""
+    """A decoded film: canonical grey `pixels`, (H, W) uint8 or uint16; its facts; the SHA-256 of its stored bytes."""
 
     pixels: Pixels
     facts: FilmFacts
@@ -233,7 +233,7 @@ class Film:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was seen of one film, before any threshold.
+    """The measurements of one film, before any threshold.
 
     Attributes:
         probabilities: (K,) float32, calibrated, over the model's labels; they sum to 1.
@@ -256,15 +256,15 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What is concluded of one film.
+    """The conclusion on one film.
 
     Attributes:
         verdict: one label, or an abstention.
         probabilities: label -> calibrated probability in [0, 1]; they sum to 1.
         prediction_set: labels that the calibrated set holds, most probable first.
         reasons: machine codes for an abstention or a caution, e.g. 'low_contrast'.
-        other: calibrated probability of a finding outside the labels, in [0, 1], beside which `probabilities` are those
-            of the labels among themselves; None where the model has no such output.
+        other: calibrated probability of a finding outside the labels, in [0, 1]; None where the model has no such
+            output. `probabilities` are of the labels among themselves.
     """
 
     verdict: Verdict

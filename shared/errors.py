@@ -25,7 +25,7 @@
                                              UploadsFull · WaitersFull · StorageFull (507)
 
 `detail` is for the user: it names no path, no SQL, no patient. `facts` go to the log and the terminal only.
-`retry_after_s` is what a client is told to wait, where that is known.
+`retry_after_s` is for the client's `Retry-After`, where it is known.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class InvalidRequest(AppError):
 
     def __init__(self, detail: str, fields: Sequence[tuple[str, str]] = (), **facts: object) -> None:
         super().__init__(detail, None, **facts)
-        self.fields = fields  # that are wrong: where each is, as `wire.FieldError` has it, and what is wrong
+        self.fields = fields  # the invalid fields: (pointer, detail) as in `wire.FieldError`
 
 
 class NotAllowed(AppError):
@@ -378,7 +378,7 @@ class TenantWaitersFull(AppError):
 
 
 def explain(error: AppError) -> str:
-    """Its sentence, and for the operator why: the fact `why`, which no client is told."""
+    """Return the error's sentence and, for the operator, its fact `why`, which no client is shown."""
     why = error.facts.get("why")
     return f"{error.detail} ({why})" if why else error.detail
 

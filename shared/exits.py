@@ -1,4 +1,4 @@
-"""How a command ends that cannot do its work: one line and exit status 1, no traceback."""
+"""How a command that fails ends: one line and exit status 1, no traceback."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ EXTRAS: Final = MappingProxyType(
         "model": "training",
     }
 )
-"""Command to the extra that brings what it imports."""
+"""Each command's extra, which installs the packages that it imports."""
 
 
 def end_plainly(run: Callable[[], object], command: str | None) -> None:
-    """Run a command; an expected failure, a missing extra or a full disk too, is one line and exit status 1.
+    """Run a command; an expected failure, also a missing extra or a full disk, is one line and exit status 1.
 
     Args:
-        run: what it does.
-        command: its name, where a missing import may be its extra's.
+        run: the command's function.
+        command: its name where it needs an extra, which a missing import then stands for; else None.
     """
     try:
         run()
@@ -45,10 +45,10 @@ def end_plainly(run: Callable[[], object], command: str | None) -> None:
 
 
 def what_to_install(command: str, error: ModuleNotFoundError) -> str:
-    """A sentence for who lacks an extra."""
+    """Return a sentence for a user who lacks a command's extra."""
     return f"'{command}' needs '{error.name}': {how_to_get(EXTRAS.get(command, command))}"
 
 
 def how_to_get(extra: str) -> str:
-    """What to run for an extra."""
+    """Return the command line that installs an extra."""
     return f"pip install '.[{extra}]' in the checkout, or `make run`, which brings all"

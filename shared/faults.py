@@ -1,6 +1,6 @@
 """Named points on a film's way at which tests kill or stop the process. In service each is an empty call.
 
-Only `arm` makes a point do anything, and nothing of the product calls it: no setting can.
+A point does nothing until a test calls `arm`; no product code and no setting does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Fault(StrEnum):
-    """Where a process may die, in the order of a film's way."""
+    """The points at which a process may die, in the order of a film's way."""
 
     FILM_DECODED = "film_decoded"
     BLOB_WRITTEN = "blob_written"
@@ -31,12 +31,12 @@ _armed: dict[Fault, Callable[[], None]] = {}
 
 
 def reach(point: Fault) -> None:
-    """Do what `arm` set for this point; nothing in service."""
+    """Call the function that `arm` set for this point; in service there is none."""
     act = _armed.get(point)
     if act:
         act()
 
 
 def arm(point: Fault, act: Callable[[], None]) -> None:
-    """Let `act` be called whenever this process reaches `point`."""
+    """Have `act` called whenever this process reaches `point`."""
     _armed[point] = act

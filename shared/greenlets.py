@@ -1,7 +1,7 @@
-"""Out of gevent's loop: what blocks or takes long would stall every other request of the process.
+"""Runs calls that block or take long outside of gevent's loop, where they would stall all requests of the process.
 
-Under gunicorn's gevent worker it runs in gevent's real thread pool; anywhere else it is just called. What runs in a
-thread must not touch what belongs to its greenlet, such as Flask's `g`.
+Under gunicorn's gevent worker they run in gevent's pool of real threads; anywhere else they are plain calls. A
+function that runs in a thread must not use objects that belong to its greenlet, such as Flask's `g`.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ from shared.errors import AppError
 T = TypeVar("T")
 
 LONG_BYTES: Final = 4 * 2**20
-"""To copy or hash so much takes milliseconds; less takes hardly longer than the turn of a thread."""
+"""Copying or hashing this much takes milliseconds; less takes hardly longer than a switch of threads."""
 
 
 def is_under_gevent() -> bool:
-    """Whether gevent has patched this process, as gunicorn's worker lets it."""
+    """Whether gevent has patched this process, as it does under gunicorn's gevent worker."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
 def run_in_thread(function: Callable[[], T]) -> T:
-    """Call `function` in a real thread while other greenlets go on; its result or exception is the caller's."""
+    """Call `function` in a real thread while other greenlets go on; return its result or raise its exception."""
     if not is_under_gevent():
         return function()
     import gevent  # noqa: PLC0415  only where gevent already runs
 
-    found: T | AppError = gevent.get_hub().threadpool.apply(_returning_errors, (function,))
-    if isinstance(found, AppError):
-        raise found
-    return found
+    outcome: T | AppError = gevent.get_hub().threadpool.apply(_returning_errors, (function,))
+    if isinstance(outcome, AppError):
+        raise outcome
+    return outcome
 
 
 def run_beside_sql(function: Callable[[], T], *, is_sqlite: bool) -> T:
-    """Call what blocks by itself from where a database is spoken to: on SQLite that is in a thread already."""
+    """Call a function that blocks: in a real thread, except on SQLite, whose callers run in one already."""
     return function() if is_sqlite else run_in_thread(function)
 
 
 class SingleFlight(Generic[T]):
-    """A call in a real thread that all who ask meanwhile share: whatever it hangs on holds one thread, not one each.
+    """A call in a real thread that concurrent callers share: while it hangs, it holds one thread, not one per caller.
 
-    That thread is its own, so that it is there where whatever hangs has taken all of the others.
+    The thread is not of gevent's pool, so that it is available where hanging calls have taken all of the pool.
 
     Args:
-        function: called anew for the first who asks after it has ended.
-        limit_s: nobody waits for longer.
+        function: called anew by the first caller after the previous call has ended.
+        limit_s: no caller waits longer than this.
     """
 
     def __init__(self, function: Callable[[], T], limit_s: float) -> None:
@@ -58,16 +58,16 @@ class SingleFlight(Generic[T]):
         self._pending: Any = None  # and AsyncResult
 
     def ask(self) -> T:
-        """Its result or exception.
+        """Return the shared call's result, or raise its exception.
 
         Raises:
-            TimeoutError: it takes longer than that.
+            TimeoutError: the call takes longer than `limit_s`.
         """
         if not is_under_gevent():
             return self._function()
         from gevent.threadpool import ThreadPool  # noqa: PLC0415  only where gevent already runs
 
-        if self._thread is None:  # one that has nothing to do is false
+        if self._thread is None:  # not by truth value: an idle pool is false
             self._thread = ThreadPool(1)
         if self._pending is None or self._pending.ready():
             self._pending = self._thread.spawn(_returning_errors, self._function)
@@ -75,19 +75,19 @@ class SingleFlight(Generic[T]):
         pending.wait(self._limit_s)
         if not pending.ready():
             raise TimeoutError
-        found: T | AppError = pending.get()
-        if isinstance(found, AppError):
-            raise found
-        return found
+        outcome: T | AppError = pending.get()
+        if isinstance(outcome, AppError):
+            raise outcome
+        return outcome
 
 
 def run_where_long(size_bytes: int, function: Callable[[], T]) -> T:
-    """`run_in_thread` where so many bytes are copied or hashed that others would wait for it."""
+    """Call `function`, in a thread where it copies or hashes more than `LONG_BYTES`."""
     return run_in_thread(function) if size_bytes > LONG_BYTES else function()
 
 
 def make_native_lock() -> threading.Lock:
-    """A lock between real threads, where gevent has patched `threading` too: its own belong to greenlets."""
+    """Return a lock between real threads, also where gevent has patched `threading`, whose locks are for greenlets."""
     if not is_under_gevent():
         return threading.Lock()
     from gevent import monkey  # noqa: PLC0415  as above
@@ -97,7 +97,7 @@ def make_native_lock() -> threading.Lock:
 
 
 def _returning_errors(function: Callable[[], T]) -> T | AppError:
-    """An expected failure goes back as a value: what is raised in that thread gevent writes to stderr as well."""
+    """Return an expected failure as a value: gevent would also write an exception in the thread to stderr."""
     try:
         return function()
     except AppError as error:

@@ -1,4 +1,4 @@
-"""The folder of all state: made for its owner alone, and looked at before a part of the service starts."""
+"""The folder of all state: made for its owner alone, and checked before a part of the service starts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from shared.settings import Settings
 
 
 def prepare(settings: Settings, say: Callable[[str], None]) -> None:
-    """Make it where it is absent, with mode 0700; say so where others may enter one that was there.
+    """Make the home with mode 0700 where it is absent; warn where other users may enter an existing one.
 
     Raises:
-        InvalidRequest: it cannot be made or written to; names PLAINFILM_HOME.
+        InvalidRequest: the home cannot be made or written to; names PLAINFILM_HOME.
     """
     home = settings.home
     try:
@@ -32,17 +32,17 @@ def prepare(settings: Settings, say: Callable[[str], None]) -> None:
 
 
 def free_bytes(settings: Settings) -> int:
-    """Room on the disk of the home, made or not, or on that of its films where that is another and has less."""
+    """Return the free space of the home's disk or of its films' disk, whichever has less; they may not exist yet."""
     return min(shutil.disk_usage(nearest_folder(each)).free for each in (settings.home, settings.blobs))
 
 
 def nearest_folder(folder: Path) -> Path:
-    """The folder, or the one that it would be made in."""
+    """Return the folder, or its nearest ancestor that exists."""
     return next(each for each in (folder, *folder.parents) if each.exists())
 
 
 def find_openness(home: Path) -> str | None:
-    """A sentence where other users of this machine may enter it; None where they may not, or it is not there."""
+    """Return a warning where other users of this machine may enter the home; None where not, or it does not exist."""
     if home.exists() and stat.S_IMODE(home.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
         return f"other users of this machine may look into {home}: chmod 700 {home}"
     return None

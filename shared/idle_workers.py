@@ -1,9 +1,10 @@
-"""Which workers are idle: noted by each in Redis before its last look at the database, so that a ring wakes somebody.
+"""Which workers are idle: each notes it in Redis before its last look at the database, so that rings wake idle ones.
 
-While all workers that have noted anything lately are busy, no ring is needed: each of them notes that it is idle, and
-then looks once more, before it waits. A film is committed before its web process asks here, so one of the two sees
-it. Where nobody has noted anything (older builds, a broker that forgot), all is rung for. A worker that notes nothing
-beside busy ones that do, an older build in a rolling upgrade, finds its films at its next poll.
+While all workers with a recent note are busy, no ring is needed: each of them notes that it is idle, and then polls
+once more, before it waits. A film is committed before its web process reads the notes, so either the worker's poll or
+the web process sees the other. Without any note (older builds, a broker that lost its data) every film is rung for. A
+worker that writes no notes beside busy ones that do, as an older build in a rolling upgrade, finds films at its next
+poll.
 """
 
 from __future__ import annotations
@@ -16,43 +17,43 @@ from redis import Redis
 from shared.domain import Priority
 
 KEY: Final = "plainfilm:idle-workers"
-"""A hash: the worker's name to the classes it waits for, by spaces; none while it is busy."""
+"""A hash: a worker's name to the classes that it waits for, separated by spaces; empty while it is busy."""
 
 NOTED_FOR_S: Final = 10
-"""What nobody has renewed for so long is forgotten; each worker renews it at every poll."""
+"""The hash expires after this long without a note; each worker renews it at every poll."""
 
-MOST: Final = 256
-"""Beyond so many names, dead workers' among them, all are forgotten; the living note it again."""
+MOST_NAMES: Final = 256
+"""With more names, dead workers' among them, the hash is deleted; living workers write their notes again."""
 
 
 class IdleWorkers:
-    """The hash, by one connection pool; every call may raise RedisError."""
+    """The hash of notes, over one connection pool; every call may raise RedisError."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     def note_idle(self, worker: str, classes: Sequence[Priority]) -> None:
-        """It looks once more after this and then waits for films of these classes."""
+        """Note that a worker is about to poll once more and then wait for films of these classes."""
         self._note(worker, " ".join(classes))
 
     def note_busy(self, worker: str) -> None:
-        """It looks again when it is done."""
+        """Note that a worker is busy; it polls again when it is done."""
         self._note(worker, "")
 
     def forget(self, worker: str) -> None:
-        """It has ended."""
+        """Delete the note of a worker that has ended."""
         self._redis.hdel(KEY, worker)
 
     def may_hear(self, priority: Priority) -> bool:
-        """Whether a ring may wake somebody: one that is idle for this class, or nobody has noted anything."""
-        noted = cast("list[bytes]", self._redis.hvals(KEY))
-        return not noted or any(priority.encode() in classes.split() for classes in noted)
+        """Whether a ring may wake a worker: one is idle for this class, or there is no note at all."""
+        notes = cast("list[bytes]", self._redis.hvals(KEY))
+        return not notes or any(priority.encode() in classes.split() for classes in notes)
 
     def _note(self, worker: str, classes: str) -> None:
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.hset(KEY, worker, classes)
             pipe.expire(KEY, NOTED_FOR_S)
             pipe.hlen(KEY)
-            replies: list[Any] = pipe.execute()  # Any: of each command its own
-        if replies[-1] > MOST:
+            replies: list[Any] = pipe.execute()  # Any: each command has its own type of reply
+        if replies[-1] > MOST_NAMES:
             self._redis.delete(KEY)

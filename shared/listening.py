@@ -1,4 +1,4 @@
-"""Where the web server listens: `plainfilm up` holds that socket for it, `plainfilm doctor` asks whether it may."""
+"""The web server's listening socket: `plainfilm up` opens it, `plainfilm doctor` checks that it can be opened."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from shared.errors import InvalidRequest
 from shared.settings import Settings
 
 BACKLOG: Final = 2048
-"""Connections that may wait until the web server takes them; gunicorn's own number."""
+"""Connections that may wait until the web server accepts them; gunicorn's default."""
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A socket that listens where the settings say; who connects waits until somebody serves it.
+    """Return a socket that listens at the settings' address; connections wait until a web server accepts them.
 
     Raises:
-        InvalidRequest: the port is taken, or the host is not this machine's.
+        InvalidRequest: the port is taken, or the host is not an address of this machine.
     """
     listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -26,13 +26,13 @@ def listen(settings: Settings) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        told = f"Port {settings.port} is taken; choose another with PLAINFILM_PORT."
+        detail = f"Port {settings.port} is taken; choose another with PLAINFILM_PORT."
         if error.errno != errno.EADDRINUSE:
-            told = f"PLAINFILM_HOST {settings.host} cannot be listened at: {error.strerror or error}."
-        raise InvalidRequest(told) from error
+            detail = f"PLAINFILM_HOST {settings.host} cannot be listened at: {error.strerror or error}."
+        raise InvalidRequest(detail) from error
     return listener
 
 
 def check_port(settings: Settings) -> None:
-    """Return where the web server may listen; raises as `listen` does."""
+    """Return if the web server can listen at its address; else raise as `listen` does."""
     listen(settings).close()

@@ -11,8 +11,8 @@ from typing import Any, cast
 
 @contextmanager
 def _hidden(module: str) -> Iterator[None]:
-    """Let an optional import of `module` fail meanwhile, unless it is loaded already."""
-    loaded = cast("dict[str, Any]", sys.modules)  # Any: None there stops an import
+    """Make optional imports of `module` fail inside the block, unless it is loaded already."""
+    loaded = cast("dict[str, Any]", sys.modules)  # Any: None as a module makes its import fail
     if module in loaded:
         yield
         return
@@ -23,7 +23,7 @@ def _hidden(module: str) -> Iterator[None]:
         del loaded[module]
 
 
-with _hidden("rich"):  # what structlog prints on terminals by it is never printed here; it takes 5 MB of each process
+with _hidden("rich"):  # structlog uses it for terminals only; it takes 5 MB of each process
     import structlog
 
 from structlog.typing import EventDict, Processor  # noqa: E402  see above
@@ -38,13 +38,13 @@ SHARED_PROCESSORS: tuple[Processor, ...] = (
     structlog.processors.format_exc_info,
 )
 
-QUIET = ("alembic", "celery.app.trace", "celery.worker.strategy")
-"""Libraries' loggers that would say what ours do: at each start, and twice for each film."""
+QUIET_LOGGERS = ("alembic", "celery.app.trace", "celery.worker.strategy")
+"""Libraries' loggers that would repeat our own lines, at each start or twice for each film."""
 
 
 @contextmanager
 def logging_faults(log: structlog.stdlib.BoundLogger, event: str) -> Iterator[None]:
-    """For a turn of a loop, which goes on whatever fails in it: known errors are warnings, others have their trace."""
+    """Log whatever fails in one turn of a loop, which then goes on: known errors as warnings, others with traceback."""
     try:
         yield
     except AppError as error:
@@ -54,7 +54,7 @@ def logging_faults(log: structlog.stdlib.BoundLogger, event: str) -> Iterator[No
 
 
 def set_up_logging(level: str, process: str) -> None:
-    """Send everything, the libraries' records included, to stderr as JSON lines that carry `process`.
+    """Send all records, the libraries' included, to stderr as JSON lines with the field `process`.
 
     Args:
         level: 'DEBUG', 'INFO', 'WARNING' or 'ERROR'.
@@ -75,7 +75,7 @@ def set_up_logging(level: str, process: str) -> None:
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=SHARED_PROCESSORS,
             processors=[
-                name_process,  # not bound by context: a new thread has none
+                name_process,  # not a context variable: a new thread starts without them
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(),
             ],
@@ -84,18 +84,18 @@ def set_up_logging(level: str, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name in QUIET:
+    for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel("WARNING")
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """The logger of a module; bind ids to it, never content."""
+    """Return the logger of a module; bind ids to it, never content."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
 
 
 def bind_request(request_id: str, trace_id: str | None = None) -> None:
-    """Give every later log line of this request its id, and that of the trace it is part of."""
-    structlog.contextvars.unbind_contextvars("trace_id")  # of the connection's last request
-    traced = {} if trace_id is None else {"trace_id": trace_id}
-    structlog.contextvars.bind_contextvars(request_id=request_id, **traced)
+    """Add the request's id, and its trace's where it has one, to all later log lines of this request."""
+    structlog.contextvars.unbind_contextvars("trace_id")  # of the connection's previous request
+    trace_fields = {} if trace_id is None else {"trace_id": trace_id}
+    structlog.contextvars.bind_contextvars(request_id=request_id, **trace_fields)

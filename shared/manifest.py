@@ -1,4 +1,4 @@
-"""What a model promises: `manifest.json` beside its `weights.npz`, read and checked before a byte of weights is.
+"""A model's manifest: `manifest.json` beside its `weights.npz`, read and checked before any of the weights.
 
 Written by `training/export.py`; read by `worker/engine`, by `web` for the about-the-model page, and stored by hash.
 """
@@ -6,7 +6,6 @@ Written by `training/export.py`; read by `worker/engine`, by `web` for the about
 from __future__ import annotations
 
 import hashlib
-import math
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -21,22 +20,7 @@ SEALED_FIELDS: Final = frozenset({
     "architecture", "labels", "other_label", "input_shape", "preprocessing", "target_layer", "gate_layer",
     "temperature", "thresholds",
 })  # fmt: skip
-"""What of a manifest decides, with the arrays, what a model says of a film."""
-
-
-Z_95: Final = 1.959963984540054
-"""The normal distribution's 97.5 % quantile."""
-
-
-def wilson_ends(p: float, n: float) -> tuple[float, float]:
-    """The ends of the 95 % score interval (Wilson 1927) of the share p of n films; n may be a fraction.
-
-    centre = (p + z^2 / 2n) / (1 + z^2 / n), half width = z / (1 + z^2 / n) * sqrt(p (1 - p) / n + z^2 / 4n^2).
-    """
-    square = Z_95**2 / n
-    centre = (p + square / 2) / (1 + square)
-    half = math.sqrt(p * (1 - p) * square + square**2 / 4) / (1 + square)
-    return max(0.0, centre - half), min(1.0, centre + half)
+"""The fields that, together with the weight arrays, determine a model's answers."""
 
 
 class Rate(BaseModel):
@@ -54,10 +38,10 @@ class SplitMetrics(BaseModel):
     """Metrics on one split of n films.
 
     Accuracy, balanced accuracy, F1, ECE, recall and confusion (row = true, column = chosen) are of the forced choice
-    among the labels on all films that have one of them, and None or empty where there is none. Coverage is the share
-    of all n films, other labels included, given a verdict that names a label. Of these verdicts, selective accuracy is
-    the share of right ones among those to films that have a label, verdict precision the share of right ones among all:
-    a verdict on a film with an other finding is wrong.
+    among the labels on all films that have one of them, and None or empty where no film has. Coverage is the share
+    of all n films, other labels included, whose verdict names a label. Of these verdicts, selective accuracy is the
+    share of correct ones on films that have a label, verdict precision the share of correct ones on all films: a
+    verdict that names a label is wrong on a film with an other finding.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,9 +67,9 @@ class Thresholds(BaseModel):
         min_spread: least standard deviation of the windowed input ([0, 1]); below it 'not_assessable'.
         set_quantiles: per label, the class-conditional conformal quantile: a label enters the
             prediction set where 1 - probability <= quantile.
-        max_other: per label, where that label is the most probable: from this probability of an other finding on the
-            verdict is 'uncertain'; None where the model has no such output.
-        max_film_distance, max_feature_distance: beyond these distances of the model's input gate
+        max_other: per label, for films whose most probable label it is: at or above this probability of an other
+            finding the verdict is 'uncertain'; None where the model has no such output.
+        max_film_distance, max_feature_distance: above these distances of the model's input gate the verdict is
             'not_assessable'; None where the model has no gate.
     """
 
@@ -100,12 +84,12 @@ class Thresholds(BaseModel):
 
 
 class ModelManifest(BaseModel):
-    """The whole promise; frozen, unknown fields refused.
+    """The whole manifest; frozen, unknown fields refused.
 
     Attributes:
-        target_layer: the row whose output Grad-CAM weighs.
-        gate_layer: an earlier row, whose output the input gate judges; None where the model has no gate.
-        int8_sha256: of `int8.npz`, which tells how the weights are rounded for arithmetic in eight bits; None where the
+        target_layer: the layer whose output Grad-CAM weighs.
+        gate_layer: an earlier layer, whose output the input gate judges; None where the model has no gate.
+        int8_sha256: of `int8.npz`, which holds how the weights are rounded for 8-bit arithmetic; None where the
             model was not quantized.
     """
 
@@ -133,7 +117,7 @@ class ModelManifest(BaseModel):
 
     @property
     def outputs(self) -> int:
-        """Logits of the network: one a label, and the last for an other finding where the model has it."""
+        """The number of logits: one for each label, and a last one for an other finding where the model has it."""
         return len(self.labels) + (self.other_label is not None)
 
     @model_validator(mode="after")
@@ -148,26 +132,26 @@ class ModelManifest(BaseModel):
 
 
 def seals_of(manifest: ModelManifest) -> frozenset[str]:
-    """What weights may be sealed with: as now, or as builds before 0.1 did, which wrote absent limits as nulls."""
-    said = manifest.model_dump_json(include=set(SEALED_FIELDS))
-    return frozenset({seal_of(manifest), hashlib.sha256(said.encode()).hexdigest()})
+    """Return the accepted seals: today's, and that of builds before 0.1, which wrote absent limits as nulls."""
+    text = manifest.model_dump_json(include=set(SEALED_FIELDS))
+    return frozenset({seal_of(manifest), hashlib.sha256(text.encode()).hexdigest()})
 
 
 def seal_of(manifest: ModelManifest) -> str:
     """Return the SHA-256, in hex, of the manifest's fields that affect answers.
 
     `weights.npz` holds it too, so that the weights' own SHA-256 identifies weights and thresholds together. Version and
-    date play no part: two runs that learn the same write the same bytes.
+    date are left out: two training runs with the same outcome write the same bytes.
     """
-    said = manifest.model_dump_json(include=set(SEALED_FIELDS), exclude_none=True)
-    return hashlib.sha256(said.encode()).hexdigest()
+    text = manifest.model_dump_json(include=set(SEALED_FIELDS), exclude_none=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_manifest(folder: Path) -> ModelManifest:
     """Read `folder/manifest.json`.
 
     Raises:
-        ManifestMismatch: it is absent, no JSON, or not of this form.
+        ManifestMismatch: the file is absent, is no JSON, or does not match the schema.
     """
     try:
         text = (folder / MANIFEST_FILE).read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
 """The report on a model, `model.json`: every number measured on it, with n and a 95 % interval beside it.
 
 Written by `plainfilm evaluate --report`, never by hand; the model card, report.html and the model page show it and
-nothing else. A part that was not measured is None and is said to be missing, never left out in silence.
+nothing else. A part that was not measured is None and is shown as missing, never silently left out.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ REPORT_FILE: Final = "model.json"
 
 
 class Part(BaseModel):
-    """Frozen, and no field beyond those named."""
+    """Base of all parts: frozen, unknown fields refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
 class Estimate(Part):
-    """A number that is no share of films, with its 95 % bootstrap interval over the n films."""
+    """A number other than a share of films, with its 95 % bootstrap interval over the n films."""
 
     value: float
     n: int = Field(ge=0)
@@ -36,8 +36,8 @@ class Estimate(Part):
 class Source(Part):
     """The films of one label from one source; `source` is the manifest's pool, '' where it names none.
 
-    `recall` is of the forced choice and None for a label the model has not; `coverage` is the share that got a
-    verdict naming a label.
+    `recall` is of the forced choice and None for a label that the model does not have; `coverage` is the share of
+    films whose verdict names a label.
     """
 
     source: str
@@ -47,7 +47,7 @@ class Source(Part):
 
 
 class LabelScores(Part):
-    """Of the forced choice: the share of films given this label that have it, the share having it that got it, F1."""
+    """Precision, recall and F1 of one label under the forced choice."""
 
     precision: Rate
     recall: Rate
@@ -57,8 +57,8 @@ class LabelScores(Part):
 class Sets(Part):
     """Prediction sets of the films that have one of the labels.
 
-    `by_label` is the share whose set holds the label, `nominal` what it was set to be; `mean_size` is over all of
-    them, and None where there is none.
+    `by_label` is the share of films whose set holds their label, `nominal` the share that was aimed at; `mean_size` is
+    over all these films, None where there are none.
     """
 
     nominal: float
@@ -77,20 +77,20 @@ class Failure(Part):
 
 
 class Bin(Part):
-    """Films whose top probability lies in one bin: its mean, and how often the first choice is right."""
+    """Films whose top probability lies in one bin: its mean, and how often the most probable label is right."""
 
     probability: float = Field(ge=0, le=1)
     accuracy: Rate
 
 
 class SplitReport(Part):
-    """One split: the manifest's metrics, intervals of those that are no shares, sources, sets and failures.
+    """One split: the manifest's metrics, intervals of those that are not shares, sources, sets and failures.
 
     `estimates` has balanced_accuracy, macro_f1 and ece15, as far as the split has films of the labels. `roc_auc` is
-    of each label against the others, among the films that have one of the labels. `failures` names the films
-    that go wrong, the most confident first. `groups` is how many patients (or near-duplicate clusters) the films are
-    of; intervals know which film is of which. `reliability` has the bins of the calibration error that hold films, the
-    least probable first; none in files of older builds.
+    of each label against the others, among the films that have one of the labels. `failures` names the misclassified
+    films, the most confident first. `groups` is the number of patients (or near-duplicate clusters) that the films are
+    of; intervals are computed by group. `reliability` has the bins of the calibration error that hold films, the least
+    probable first; it is empty in files of older builds.
     """
 
     metrics: SplitMetrics
@@ -120,16 +120,16 @@ class Robustness(Part):
 
 
 class OddInputs(Part):
-    """Inputs that are no frontal chest films: the share that got any verdict naming a label, and which."""
+    """Inputs other than frontal chest films: the share whose verdict names a label, and their files."""
 
     answered: Rate
     answered_files: list[str]
 
 
 class Control(Part):
-    """A classifier, or a film, that lacks what should matter: how well it does all the same.
+    """A control: how well a classifier or films do that lack the information that should matter.
 
-    `is_near` is True where its balanced accuracy comes within 0.10 of the model's on the same split.
+    `is_near` is True where the control's balanced accuracy is within 0.10 of the model's on the same split.
     """
 
     name: Literal["lungs_blacked_out", "border_only", "thumbnail_16", "metadata_only"]
@@ -150,9 +150,9 @@ class Fold(Part):
 
 
 class CrossValidation(Part):
-    """k folds by group: every film judged once by a network that saw none of its group.
+    """k folds by group: every film is classified once, by a network that was trained without its group.
 
-    `recipe_sha256`, here and in `LeftOut`, is the digest of the knobs of the recipe asked for, before its epochs or
+    `recipe_sha256`, here and in `LeftOut`, is the digest of the requested recipe's parameters, before its epochs or
     copies were shortened; None in files of older builds.
     """
 
@@ -167,7 +167,7 @@ class CrossValidation(Part):
 
 
 class LeftOut(Part):
-    """Films of one pool, judged by a network trained without it; `recipe` is named with what was changed in it."""
+    """Films of one pool, classified by a network trained without it; `recipe` also names the changes made to it."""
 
     recipe: str
     recipe_sha256: str | None = None
@@ -194,16 +194,16 @@ class Goal(Part):
     note: str
 
     def show(self, number: float | None) -> str:
-        """A number of this line as it reads: shares with three decimals, minutes and megabytes with one."""
+        """Format a number of this line: shares with three decimals, minutes and megabytes with one."""
         return "-" if number is None else f"{number:.3f}" if self.limit <= 1 else f"{number:.1f}"
 
     def show_ends(self) -> str:
-        """The interval as it reads; '-' where there is none."""
+        """Format the interval; '-' where there is none."""
         return "-" if self.low is None or self.high is None else f"{self.show(self.low)}-{self.show(self.high)}"
 
 
 class Explanations(Part):
-    """What `training/explain_check.py` found for this model on so many films of a folder; see there for each number."""
+    """The results of `training/explain_check.py`, which documents each number, on `films` films of a folder."""
 
     films: int | None = None
     of: str = ""
@@ -214,10 +214,10 @@ class Explanations(Part):
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One line of the learning's history; losses are balanced log-losses of uncalibrated scores.
+    """One line of the training history; losses are balanced log-losses of uncalibrated scores.
 
-    Training is of the forms and films that were drawn, with the recipe's label smoothing in its loss; validation is of
-    each film once, as it is, without. `seconds` is wall time.
+    Training figures are over the sampled films with their augmentations, and the recipe's label smoothing in the loss;
+    validation figures over each film once, unaltered, without smoothing. `seconds` is wall time.
     """
 
     epoch: int
@@ -229,9 +229,9 @@ class Epoch:
 
 
 class Recalibration(Part):
-    """Temperature and thresholds were set on `films` other films than the training run's.
+    """Temperature and thresholds were set on `films` films other than the training run's.
 
-    `is_checked`: no measured film is one of them, by its bytes; False where the model's folder does not tell which.
+    `is_checked`: no measured film is one of them, by its bytes; False where the model's folder does not list them.
     """
 
     films: int = Field(ge=1)
@@ -239,13 +239,13 @@ class Recalibration(Part):
 
 
 class ModelReport(Part):
-    """Everything.
+    """The whole report.
 
-    `train_seconds` is the wall time of learning, None where it was not recorded; `device` is where it was measured.
-    `learned_films` is how many films were learned from and chosen by, none of which, by its bytes, is measured outside
-    'validation'; None where the model's folder has no record of them, so that this was not checked.
+    `train_seconds` is the wall time of training, None where it was not recorded; `device` is where it was measured.
+    `learned_films` is the number of films used for training and selection, none of which, by its bytes, is measured
+    outside 'validation'; None where the model's folder does not list them, so that this was not checked.
     `recalibration` is None where temperature and thresholds are the training run's. `history` is empty where the
-    model's folder has none, and in files of older builds; `kept_epoch` is whose weights these are, where it is known.
+    model's folder has none, and in files of older builds; `kept_epoch` is the epoch of these weights, where known.
     """
 
     name: str
@@ -279,10 +279,10 @@ class ModelReport(Part):
 
 
 def read_report(folder: Path, weights_sha256: str) -> ModelReport | None:
-    """The report beside a model's weights; None where there is none.
+    """Return the report beside a model's weights; None where there is none.
 
     Raises:
-        ManifestMismatch: it cannot be read, is not of this form, or is of other weights.
+        ManifestMismatch: the report cannot be read, does not match the schema, or is of other weights.
     """
     path = folder / REPORT_FILE
     if not path.exists():

@@ -1,7 +1,7 @@
 """Films in a ZIP, for the command line: read into memory one by one. Nothing is unpacked to a disk.
 
-The archive may be anybody's: an entry's name is only shown, what it claims is not believed beyond a limit, and what
-cannot be read is told of that one film. Archives in archives are no films.
+The archive is not trusted: an entry's name is only displayed, the size that it declares is limited, and an entry that
+cannot be read is an error of that one film. Archives in archives are not opened.
 """
 
 from __future__ import annotations
@@ -16,52 +16,52 @@ from shared.errors import RefusedUpload, TooLarge, UnreadableImage
 from shared.film_names import is_film
 
 MOST_ENTRIES: Final = 20_000
-"""Of one archive: as many films as a tenant may have waiting, unless that was set otherwise."""
+"""Of one archive: by default as many films as a tenant may have waiting."""
 
 MOST_BYTES: Final = 64 * 2**20
-"""Of one film: more than that no service takes, whatever its settings."""
+"""Of one film: no service accepts more, whatever its settings."""
 
-ENCRYPTED: Final = 0x1
-"""The bit of an entry's flags that says so."""
+ENCRYPTED_FLAG: Final = 0x1
+"""The bit of an entry's flags for encryption."""
 
-READ: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
-"""How an entry may be packed: as every program packs it."""
+READABLE_METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+"""The compression methods that are read: those that all programs write."""
 
-OF_MACS: Final = "__MACOSX/"
-"""Where macOS keeps what it knows of each file beside it, under the file's own name."""
+MACOS_FOLDER: Final = "__MACOSX/"
+"""The folder in which macOS stores each file's metadata under the file's own name."""
 
 UNREADABLE: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError)
-"""What the standard library raises on an archive that is cut, altered, encrypted, of a later version, or not one."""
+"""Errors of the standard library for an archive that is truncated, altered, encrypted, too new, or not a ZIP."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A film of an archive; as a text the archive's path and, behind it, the entry's name."""
+    """A film of an archive; its text is the archive's path followed by the entry's name."""
 
     path: Path
     archive: zipfile.ZipFile
     entry: zipfile.ZipInfo
 
     def __str__(self) -> str:
-        """Without what could steer a terminal."""
-        shown = "".join(sign if sign.isprintable() else "?" for sign in self.entry.filename)
-        return f"{self.path}/{shown}"
+        """Return path and name without characters that could control a terminal."""
+        name = "".join(character if character.isprintable() else "?" for character in self.entry.filename)
+        return f"{self.path}/{name}"
 
     def read_bytes(self) -> bytes:
-        """The film's bytes, at most as many as the entry claims to have.
+        """Return the film's bytes, at most as many as the entry declares.
 
         Raises:
-            TooLarge: it claims more than `MOST_BYTES`; nothing was unpacked.
-            UnreadableImage: it is encrypted, packed in a rare way, or not what it claims to be.
+            TooLarge: the entry declares more than `MOST_BYTES`; nothing was unpacked.
+            UnreadableImage: it is encrypted, compressed by another method, or damaged.
         """
         entry = self.entry
         if entry.file_size > MOST_BYTES:
             raise TooLarge(f"The file in the ZIP is larger than {MOST_BYTES} bytes.")
-        if entry.flag_bits & ENCRYPTED or entry.compress_type not in READ:
+        if entry.flag_bits & ENCRYPTED_FLAG or entry.compress_type not in READABLE_METHODS:
             raise UnreadableImage("The file in the ZIP is encrypted, or packed in a way that is not read; unpack it.")
         try:
             with self.archive.open(entry) as packed:
-                data = packed.read(entry.file_size + 1)  # a bound: without one a whole bomb is unpacked, then cut
+                data = packed.read(entry.file_size + 1)  # bounded: else a whole ZIP bomb is unpacked, then truncated
         except UNREADABLE:
             data = None
         if data is None or len(data) != entry.file_size:
@@ -70,10 +70,10 @@ class Packed:
 
 
 def films_in(path: Path) -> list[Packed]:
-    """The films of an archive in its order, folders and all; open as long as one of them is kept.
+    """Return the films of an archive in its order, from all its folders; it stays open as long as one is referenced.
 
     Raises:
-        RefusedUpload: it is no ZIP, is cut, has too many entries, or no film.
+        RefusedUpload: the file is no ZIP, is truncated, has too many entries, or no film.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -89,7 +89,7 @@ def films_in(path: Path) -> list[Packed]:
 
 
 def _is_film(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
-    if not entry.filename or entry.filename.startswith(OF_MACS) or entry.is_dir():
+    if not entry.filename or entry.filename.startswith(MACOS_FOLDER) or entry.is_dir():
         return False
     try:
         return is_film(PurePosixPath(entry.filename).name, lambda: archive.open(entry))

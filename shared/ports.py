@@ -16,35 +16,35 @@ class BlobStore(Protocol):
     """Stored bytes by reference `<tenant>/<job id>/<sha256>`; durable once `put` returns."""
 
     def check(self) -> None:
-        """Is the store there, and is it that of our database's films?
+        """Check that the store is there and is the one of this database's films.
 
         Raises:
             StorageDown: it is not.
         """
 
     def try_to_change(self) -> None:
-        """Is the store there and ours, and can blobs be removed just now? Asked before rows whose blobs go after them.
+        """Check also that blobs can be deleted now; called before rows are deleted whose blobs are deleted after them.
 
         Raises:
-            StorageDown: it is not, or they cannot.
+            StorageDown: the store is not there or not ours, or blobs cannot be deleted.
         """
 
     def put(self, tenant: str, job_id: str, data: bytes, sha256: str | None = None) -> str:
         """Store durably; return the reference.
 
         Args:
-            tenant, job_id: whose it is.
+            tenant, job_id: the blob's owner.
             data: the bytes.
-            sha256: of them, in hex, where the caller has worked it out.
+            sha256: of `data`, in hex, where the caller has computed it.
 
         Raises:
-            StorageFull: there is no room for them.
+            StorageFull: there is no room for the bytes.
             StorageDown: the bytes could not be made durable, or the store is another database's.
             BlobMissing: these bytes were stored before, and are damaged.
         """
 
     def copy(self, ref: str, job_id: str) -> str:
-        """The same bytes for another job of the same tenant, checked, and young again; return their reference.
+        """Store the same bytes for another job of the same tenant, checked, with a new age; return their reference.
 
         Raises:
             BlobMissing, StorageDown: as `get`.
@@ -52,89 +52,89 @@ class BlobStore(Protocol):
         """
 
     def get(self, ref: str, *, is_last: bool = False) -> bytes:
-        """Read back, checked against the reference's SHA-256.
+        """Return the bytes, checked against the reference's SHA-256.
 
         Args:
-            is_last: nobody is likely to read it again soon.
+            is_last: the blob is not likely to be read again soon.
 
         Raises:
             BlobMissing: absent from the store that holds our films, or not the bytes that were stored.
-            StorageDown: the store does not say, or is not ours; asking again may help.
+            StorageDown: the store cannot be read, or is not ours; a retry may help.
         """
 
     def delete(self, ref: str) -> None:
-        """Remove; nothing happens where it is already gone.
+        """Delete a blob; a blob that is already gone is no error.
 
         Raises:
-            StorageDown: it could not be removed now.
+            StorageDown: it could not be deleted now.
         """
 
     def older_than(self, moment: datetime) -> Iterator[str]:
-        """References of blobs last written before `moment`."""
+        """Yield the references of blobs last written before `moment`."""
 
 
 class Queue(Protocol):
     """The doorbell: rings after commit, best effort; a lost or doubled ring does no harm.
 
-    Workers note when they are idle and when they are busy, since a ring for a busy one wakes nobody. That is advice:
-    a worker polls, too.
+    Workers note when they are idle and when they are busy, since a ring to busy workers wakes none. The notes are
+    advisory: workers also poll.
     """
 
     def classify(self, job_id: str, priority: Priority) -> bool:
         """Ring for one film unless all workers are busy; False where the broker could not be reached."""
 
     def explain(self, explanation_id: str) -> bool:
-        """Ring for one explanation; likewise, whoever is busy."""
+        """Ring for one explanation, even if all workers are busy; False where the broker could not be reached."""
 
     def note_idle(self, worker: str, classes: Sequence[Priority]) -> bool:
-        """The worker waits for films of these classes; it looks once more after this. False as above."""
+        """Note that a worker is about to poll once more and then wait for films of these classes. False as above."""
 
     def note_busy(self, worker: str) -> bool:
-        """The worker needs no ring until it is idle."""
+        """Note that a worker needs no ring until it is idle."""
 
     def forget(self, worker: str) -> bool:
-        """The worker has ended."""
+        """Delete the note of a worker that has ended."""
 
     def backlog(self, queues: Sequence[str] = ...) -> int | None:
-        """How many rings wait in these queues, by default those for films; None where the broker does not say."""
+        """Count the rings in these queues, by default those for films; None where the broker does not answer."""
 
     def is_up(self) -> bool:
         """True where the broker answers."""
 
     def close(self) -> None:
-        """Let go of the broker; idempotent."""
+        """Close the connections to the broker; idempotent."""
 
 
 class Notifier(Protocol):
-    """Hints that jobs have changed: after commit, best effort; SQL says what became of them."""
+    """Hints that jobs have changed: after commit, best effort; the jobs' states are in SQL."""
 
     def publish(self, job_ids: Sequence[str]) -> bool:
-        """Tell every web process; False where the broker could not be reached or nothing is to be told."""
+        """Notify every web process; False where the broker could not be reached or there are no ids."""
 
     def listen(self) -> Iterator[Sequence[str]]:
-        """Ids as others publish them, and an empty hint at least each second; never raises, ends after `close`."""
+        """Yield ids as they are published, and an empty hint at least each second; never raise, end after `close`."""
 
     def close(self) -> None:
-        """Let go of the broker and end who listens; idempotent."""
+        """Close the connections to the broker and let listeners end; idempotent."""
 
 
 class Decoder(Protocol):
     """The only reader of uploaded bytes."""
 
     def start(self) -> None:
-        """Make ready before the first film comes; raises nothing."""
+        """Get ready before the first film arrives; raises nothing."""
 
     def decode(self, data: bytes, tenant: str | None = None, sha256: str | None = None) -> Film:
-        """Bytes to film; films of one tenant may be read by one process after each other, others never.
+        """Decode an upload; one process may decode several films of one tenant, but never films of two tenants.
 
         Args:
             data: the upload.
-            tenant: whose it is.
-            sha256: of the upload, in hex, where the caller has worked it out.
+            tenant: the upload's owner.
+            sha256: of the upload, in hex, where the caller has computed it.
 
         Raises:
-            RefusedUpload: one of its children says why.
-            DecoderBusy: all decoders are taken and the line is full.
+            RefusedUpload: a subclass names the reason.
+            DecoderBusy: all decoders are busy and the waiting line is full.
         """
 
     def close(self) -> None:
@@ -142,7 +142,7 @@ class Decoder(Protocol):
 
 
 class IdSource(Protocol):
-    """Where ids come from, of jobs and of all else that has one."""
+    """The source of all ids, of jobs and of everything else."""
 
     def __call__(self) -> str:
-        """A new UUID version 7 as text: ids sort by the time they were made."""
+        """Return a new UUID version 7 as text: ids sort by the time they were made."""

@@ -1,4 +1,4 @@
-"""Small secrets kept as files that only their owner reads, and folders that only their owner enters."""
+"""Small secrets in files that only their owner can read, and folders that only their owner can enter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def read_or_make(path: Path, make: Callable[[], str]) -> str:
-    """The file's text; made with mode 0600 where it is absent. Of two makers at once, the first wins."""
+    """Return the file's text; make the file with mode 0600 where it is absent. Of concurrent makers the first wins."""
     if not path.exists():
         make_folder(path.parent)
         temporary = _write_beside(path, make())
@@ -25,19 +25,19 @@ def read_or_make(path: Path, make: Callable[[], str]) -> str:
 
 
 def make_folder(path: Path) -> None:
-    """Make it, and what is missing above it, with mode 0700; one that is there stays as it is."""
+    """Make a folder and its missing parents with mode 0700; an existing folder is not changed."""
     if not path.parent.exists():
         make_folder(path.parent)
     path.mkdir(mode=0o700, exist_ok=True)
 
 
 def write(path: Path, text: str) -> None:
-    """Write `text` with mode 0600, durably; a reader finds all of it, or what was there before."""
+    """Write `text` with mode 0600, durably and atomically: a reader gets the whole text or the previous one."""
     _write_beside(path, text).replace(path)
 
 
 def _write_beside(path: Path, text: str) -> Path:
-    """A new file in the same folder; where it cannot be written whole, none stays."""
+    """Write `text` to a new file in the same folder and return it; a file that cannot be written whole is deleted."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -54,8 +54,8 @@ def _write_beside(path: Path, text: str) -> Path:
 def sync(path: Path) -> None:
     """Flush a file, or the names in a folder, to the disk.
 
-    Closed by the system's own call: gevent's `os.close` leaves a folder to the loop of its thread, and the loop of a
-    thread that only works for others never turns (DECISIONS 83).
+    The descriptor is closed by the system's own call: gevent's `os.close` leaves a folder to the event loop of its
+    thread, and in a thread of gevent's pool that loop never runs (DECISIONS 83).
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -65,7 +65,7 @@ def sync(path: Path) -> None:
 
 
 def put_aside(path: Path) -> Path:
-    """Rename it to `<name>.old`, or `.old2`, `.old3`, ... where that is taken, with mode 0600; return its new place."""
+    """Rename a file to `<name>.old`, or `.old2`, `.old3`, ... where that exists, with mode 0600; return the path."""
     names = (path.with_name(f"{path.name}.old{number if number > 1 else ''}") for number in itertools.count(1))
     aside = next(name for name in names if not name.exists())
     path.rename(aside)

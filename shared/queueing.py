@@ -1,7 +1,7 @@
 """The doorbell's names and its web side: task and queue names, the message, and `CeleryQueue`.
 
-The worker registers the names; a contract test holds both ends together, since this file imports neither a worker nor
-Celery, which would take longer to send a ring than the rest of it takes (DECISIONS 48).
+The worker registers the names, and a contract test compares both sides, since this file imports neither the worker nor
+Celery: sending a ring through Celery takes longer than all the rest of it (DECISIONS 48).
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ EXPLAIN: Final = "worker.explain"
 KEY_PREFIX: Final = "plainfilm:"
 
 ALONE_S: Final = 0.05
-"""Films that come further apart are rung without asking first whether a worker is idle: for a lone client the question
-costs more than it spares (DECISIONS 26)."""
+"""A film that comes longer than this after the previous one is rung for without checking for idle workers: for a
+single client the check costs more than it saves (DECISIONS 26)."""
 
 log = get_logger(__name__)
 
 
 def make_message(task: str, subject: str, queue: str) -> str:
-    """A call of `task` with one argument as Celery's Redis transport keeps it in the list of `queue`.
+    """Return a call of `task` with one argument as Celery's Redis transport stores it in the list of `queue`.
 
-    Celery's message protocol 2 in kombu's envelope, less what no worker needs: origin, reply queue, stamps.
+    Celery's message protocol 2 in kombu's envelope, without fields that no worker needs: origin, reply queue, stamps.
     """
     ring_id = str(uuid.uuid4())
     body = json.dumps([[subject], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
@@ -63,11 +63,11 @@ def make_message(task: str, subject: str, queue: str) -> str:
 
 
 class CeleryQueue:
-    """A Queue that Celery's workers hear: one message a film or explanation, carrying its id only.
+    """A Queue that Celery's workers consume: one message for each film or explanation, with its id only.
 
     Args:
         broker_url: of Redis.
-        alone_s: a film that comes so long after the one before is rung for without asking who is idle.
+        alone_s: as `ALONE_S`.
     """
 
     def __init__(self, broker_url: str, alone_s: float = ALONE_S) -> None:
@@ -80,35 +80,35 @@ class CeleryQueue:
     def classify(self, job_id: str, priority: Priority) -> bool:
         """Ring, unless all workers are busy.
 
-        An unreachable broker delays the film until a worker polls, so it is logged, not raised.
+        An unreachable broker only delays the film until a worker polls, so the error is logged, not raised.
         """
 
         def ring() -> None:
-            now, before = time.monotonic(), self._classified_at
+            now, previous = time.monotonic(), self._classified_at
             self._classified_at = now
-            if now - before > self._alone_s or self._idle.may_hear(priority):
+            if now - previous > self._alone_s or self._idle.may_hear(priority):
                 self._send(CLASSIFY, job_id, priority.value)
 
         return self._try(CLASSIFY, job_id, ring)
 
     def explain(self, explanation_id: str) -> bool:
-        """Ring for an explanation; likewise, whoever is busy."""
+        """Ring for an explanation, even if all workers are busy."""
         return self._try(EXPLAIN, explanation_id, lambda: self._send(EXPLAIN, explanation_id, EXPLAIN_QUEUE))
 
     def note_idle(self, worker: str, classes: Sequence[Priority]) -> bool:
-        """The worker will look once more and then wait for a ring."""
+        """Note that the worker is about to poll once more and then wait for a ring."""
         return self._try("note_idle", worker, lambda: self._idle.note_idle(worker, classes))
 
     def note_busy(self, worker: str) -> bool:
-        """The worker needs no ring until it is idle."""
+        """Note that the worker needs no ring until it is idle."""
         return self._try("note_busy", worker, lambda: self._idle.note_busy(worker))
 
     def forget(self, worker: str) -> bool:
-        """The worker has ended."""
+        """Delete the note of a worker that has ended."""
         return self._try("forget", worker, lambda: self._idle.forget(worker))
 
     def backlog(self, queues: Sequence[str] = tuple(Priority)) -> int | None:
-        """How many rings wait in these queues, those for films of all classes unless others are named."""
+        """Count the rings in these queues, by default those for films of all classes; None on an error."""
         try:
             return sum(int(self._redis.llen(KEY_PREFIX + name)) for name in queues)
         except RedisError:
@@ -128,14 +128,17 @@ class CeleryQueue:
     def _send(self, task: str, subject: str, queue: str) -> None:
         self._redis.lpush(KEY_PREFIX + queue, make_message(task, subject, queue))
 
-    def _try(self, what: str, subject: str, call: Callable[[], None]) -> bool:
-        """Skipped, without waiting, while the broker has just failed several times: a poll or the sweeper finds it."""
+    def _try(self, name: str, subject: str, call: Callable[[], None]) -> bool:
+        """Make a call of the broker; False where it failed, or was skipped since several calls have just failed.
+
+        Nothing is lost by that: a worker's poll or the sweeper finds the film.
+        """
         if not self._breaker.allows():
             return False
         try:
             call()
         except (RedisError, OSError) as error:
-            log.warning("queue.failed", call=what, subject=subject, error=type(error).__name__)
+            log.warning("queue.failed", call=name, subject=subject, error=type(error).__name__)
             self._breaker.note(worked=False)
             return False
         self._breaker.note(worked=True)

@@ -1,4 +1,4 @@
-"""`make_client`: a client of the broker, of an address that redis-py can use."""
+"""`make_client`: a client of the broker, once its address was checked to be one that redis-py can use."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from redis.exceptions import RedisError
 
 from shared.errors import InvalidRequest
 
-TAKEN: Final = frozenset({
+ALLOWED_PARAMETERS: Final = frozenset({
     "client_name", "db", "health_check_interval", "max_connections", "password", "protocol", "socket_connect_timeout",
     "socket_keepalive", "socket_timeout", "timeout", "username",
 })  # fmt: skip
-"""Parameters that an address may have, beside those that begin with `ssl_`. redis-py would take the name of any
-argument of its client, also of one that is no text, and fail at the client's first use."""
+"""Parameters that an address may have, beside those that begin with `ssl_`. redis-py would accept the name of any
+argument of its client, also of one that does not take text, and fail at the client's first use."""
 
 
 BOUNDS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
     {"max_connections": (1, 10_000), "timeout": (0, 60)}
 )
-"""Of values that redis-py takes as they are, and that a pool then cannot use, or fills the memory with."""
+"""Limits of values that redis-py does not check, and that break the pool or let it fill the memory."""
 
 MOST_CONNECTIONS: Final = 16
 WAIT_S: Final = 1.0
-"""A client has so many connections to the broker, and whoever finds all in use waits so long for one. redis-py's usual
-pool fails the 101st at once, as if the broker were away."""
+"""A client has at most this many connections to the broker; a caller that finds all in use waits this long for one.
+redis-py's default pool fails the 101st at once, as if the broker were down."""
 
 
 def make_client(url: str, **options: Any) -> Redis:  # Any: redis-py's own options
-    """A client that connects at its first use.
+    """Return a client that connects at its first use.
 
     Raises:
-        InvalidRequest: the address has parameters that none may have, or values that redis-py does not take; it would
-            say so at each connection, in the words of a fault of ours.
+        InvalidRequest: the address has a parameter that is not allowed, or a value that redis-py does not accept; it
+            would raise only at each connection, which would read as a fault of ours.
     """
     for name, values in parse_qs(urlsplit(url).query, keep_blank_values=True).items():
-        if name not in TAKEN and not name.startswith("ssl_"):
+        if name not in ALLOWED_PARAMETERS and not name.startswith("ssl_"):
             raise InvalidRequest(f"PLAINFILM_REDIS_URL cannot be used: there is no parameter '{name}'; leave it out.")
         if name in BOUNDS and not all(_is_within(value, *BOUNDS[name]) for value in values):
             least, most = BOUNDS[name]
@@ -54,7 +54,7 @@ def make_client(url: str, **options: Any) -> Redis:  # Any: redis-py's own optio
 
 
 def _is_within(value: str, least: float, most: float) -> bool:
-    """False for what is no number."""
+    """Whether a text is a number from `least` to `most`."""
     try:
         return least <= float(value) <= most
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a key of each role may do, in one table; who asks is refused where it is used."""
+"""The rights of each role, in one table; each use case checks the right that it needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.domain import Role
 
 
 class Right(StrEnum):
-    """What not every key may do; each may look at all of its tenant's films."""
+    """Rights that not every key has; every key may read all of its tenant's films."""
 
     CHANGE = "send, cancel, explain, classify again"
     REVIEW = "say what it sees in a film"
@@ -31,9 +31,9 @@ RIGHTS: Final[Mapping[str, frozenset[Right]]] = MappingProxyType(
         Role.AUDITOR: frozenset({Right.AUDIT_OWN, Right.AUDIT_ANY, Right.OPERATE}),
     }
 )
-"""By role; a role that this build does not know may only look."""
+"""By role; a role that this build does not know may only read."""
 
 
 def has_right(role: str, right: Right) -> bool:
-    """Whether a key of this role may do that."""
+    """Whether a key of this role has the right."""
     return right in RIGHTS.get(role, frozenset())

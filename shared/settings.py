@@ -29,8 +29,8 @@ from shared.errors import InvalidRequest
 
 PREFIX: Final = "PLAINFILM_"
 
-OF_OTHERS: Final = re.compile("DATA|TEST_.*")
-"""What training and the tests read."""
+OTHER_VARIABLES: Final = re.compile("DATA|TEST_.*")
+"""Variables that training and the tests read; they are no settings."""
 
 DATABASES: Final = frozenset({"postgresql", "postgres", "postgresql+psycopg", "sqlite", "sqlite+pysqlite"})
 BROKERS: Final = frozenset({"redis", "rediss"})
@@ -38,7 +38,7 @@ NO_BROKER: Final = "No broker is known: set PLAINFILM_REDIS_URL, or start everyt
 
 
 def default_home() -> Path:
-    """`var/` of a source checkout, else `~/.local/share/plainfilm`: the same folder from any working directory."""
+    """Return `var/` of a source checkout, else `~/.local/share/plainfilm`, whatever the working directory."""
     checkout = Path(__file__).resolve().parent.parent
     if (checkout / "pyproject.toml").is_file():
         return checkout / "var"
@@ -46,13 +46,13 @@ def default_home() -> Path:
 
 
 LONGEST_S: Final = 366 * 86_400.0
-"""What is far longer overflows where it is added to a date."""
+"""Much longer times would overflow when added to a date."""
 
 Seconds = Annotated[float, Field(gt=0, le=LONGEST_S, allow_inf_nan=False)]
 
 
 class Settings(BaseModel):
-    """Every knob, its unit in its name, its default beside it."""
+    """Every setting, with its unit in its name and its default beside it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -168,16 +168,16 @@ class Settings(BaseModel):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: SecretStr | None) -> SecretStr | None:
-        return _of_scheme(value, DATABASES, "postgresql:// or sqlite:///")
+        return _check_scheme(value, DATABASES, "postgresql:// or sqlite:///")
 
     @field_validator("redis_url")
     @classmethod
     def _known_broker(cls, value: SecretStr | None) -> SecretStr | None:
-        return _of_scheme(value, BROKERS, "redis:// or rediss://")
+        return _check_scheme(value, BROKERS, "redis:// or rediss://")
 
     @property
     def sql_url(self) -> str:
-        """The database's SQLAlchemy URL; plain `postgresql://` is read as psycopg 3's."""
+        """The database's SQLAlchemy URL; plain `postgresql://` means psycopg 3."""
         if self.database_url is None:
             return f"sqlite:///{quote(str(self.home / 'plainfilm.db'))}"
         url = self.database_url.get_secret_value()
@@ -188,43 +188,43 @@ class Settings(BaseModel):
 
     @property
     def blobs(self) -> Path:
-        """Folder of the stored films."""
+        """The folder of the stored films."""
         return self.home / "films"
 
     @property
     def run(self) -> Path:
-        """Folder of what exists only while the service runs."""
+        """The folder of files that exist only while the service runs."""
         return self.home / "run"
 
     @property
     def key_file(self) -> Path:
-        """Where the first start keeps the admin key (mode 0600)."""
+        """The file of the admin key, which the first start makes (mode 0600)."""
         return self.home / "api-key"
 
     @property
     def broker_url(self) -> str | None:
-        """The set broker, else that of a service running in this home, else None."""
+        """The broker's URL from the environment, else that of the service running in this home, else None."""
         if self.redis_url is not None:
             return self.redis_url.get_secret_value()
         return _read(self.run / "redis-url")
 
     @property
     def service_url(self) -> str:
-        """The set service, else the one running in this home, else the default address."""
+        """The service's URL from the environment, else that of the one running in this home, else the default."""
         if self.url is not None:
             return str(self.url).rstrip("/")
         return self.running_url or self.local_url
 
     @property
     def running_url(self) -> str | None:
-        """Where the service that runs in this home listens, if one does."""
+        """The URL of the service that runs in this home; None where none does."""
         return _read(self.run / "url")
 
     @property
     def local_url(self) -> str:
-        """Where this machine reaches the web server: one that listens at all addresses is reached by loopback."""
-        reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host)  # noqa: S104  only compared
-        return f"http://{reached}:{self.port}" if reached else f"http://{self.listens_at}"
+        """The web server's URL from this machine: by loopback where the server listens at all addresses."""
+        loopback = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host)  # noqa: S104  only compared
+        return f"http://{loopback}:{self.port}" if loopback else f"http://{self.listens_at}"
 
     @property
     def listens_openly(self) -> bool:
@@ -236,20 +236,20 @@ class Settings(BaseModel):
 
     @property
     def listens_at(self) -> str:
-        """Host and port as an address has them: an IPv6 address stands in brackets."""
+        """Host and port as in a URL: an IPv6 address is in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def client_key(self) -> str | None:
-        """The set key, else the one kept in this home."""
+        """The key from the environment, else the one in this home, else None."""
         return self.key.get_secret_value() if self.key is not None else _read(self.key_file)
 
 
-def _of_scheme(value: SecretStr | None, schemes: frozenset[str], shown: str) -> SecretStr | None:
-    """The address itself, which may hold a password, is in no message."""
+def _check_scheme(value: SecretStr | None, schemes: frozenset[str], examples: str) -> SecretStr | None:
+    """Check an address's scheme and port; no message repeats the address, which may hold a password."""
     scheme, separator, _ = value.get_secret_value().partition("://") if value else ("", "", "")
     if value and not (separator and scheme in schemes):
-        raise ValueError(f"it must begin with {shown}")
+        raise ValueError(f"it must begin with {examples}")
     if value and not _has_usable_port(value.get_secret_value()):
         raise ValueError("its port is no number, or its password has characters that must be written as %XX")
     return value
@@ -257,22 +257,22 @@ def _of_scheme(value: SecretStr | None, schemes: frozenset[str], shown: str) -> 
 
 def _has_usable_port(url: str) -> bool:
     try:
-        urlsplit(url).port  # noqa: B018  it is worked out here
+        urlsplit(url).port  # noqa: B018  the property parses the port
     except ValueError:
         return False
     return True
 
 
 def find_unknown(names: Iterable[str] = os.environ) -> list[str]:
-    """A sentence for each variable that looks like a setting and is none, with the one that was meant if that shows.
+    """Return a sentence for each variable that looks like a setting but is none, with the likely intended name.
 
-    Also for one in small letters: names count as they are written.
+    That includes a name in lower case: names are case-sensitive.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     return [
         _unknown(name)
         for name in sorted(names)
-        if name.upper().startswith(PREFIX) and name not in known and not OF_OTHERS.fullmatch(name[len(PREFIX) :])
+        if name.upper().startswith(PREFIX) and name not in known and not OTHER_VARIABLES.fullmatch(name[len(PREFIX) :])
     ]
 
 

@@ -1,7 +1,8 @@
 """Keeps the parts of a service running for `shared/up.py`: restarts one that dies, stops all at the end.
 
 Each part is a child in a process group of its own that the kernel ends with this process, so that neither Ctrl-C
-nor a kill of the supervisor leaves anything behind. A part's output goes to a file in `home`/logs, begun anew if long.
+nor a kill of the supervisor leaves a process behind. A part's output goes to a log file in `home`/logs, which is
+rotated when it is long.
 """
 
 from __future__ import annotations
@@ -24,31 +25,31 @@ from shared.processes import die_with_parent
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 STEADY_S = 60.0
-"""A part that lived so long starts its backoff anew."""
+"""The backoff of a part that lived longer than this is reset."""
 
 STOP_GRACE_S = 28.0
-"""A worker waits 25 s for what it has in hand before it goes by itself."""
+"""A worker waits 25 s for its running batch before it exits by itself."""
 
 TICK_S = 0.2
 
 LOG_BYTES = 16 * 2**20
 OLD_LOGS = 3
-"""A part's log is <name>.log and so many older ones: <name>.log.1 is the newest of those."""
+"""A part's log is <name>.log and this many older files, of which <name>.log.1 is the newest."""
 
 Say = Callable[[str], None]
 
 
 @dataclass(slots=True)
 class Part:
-    """One child process and the story of its restarts.
+    """One child process and the state of its restarts.
 
     Attributes:
         name: in messages and of its log file.
         command: argument vector.
-        environment: added to ours.
-        longest_pause_s: what it waits at the most before it is started again.
-        descriptors: of ours, which it gets by the same numbers.
-        ends_last: the others speak to it until they have ended.
+        environment: added to the supervisor's.
+        longest_pause_s: upper limit of the backoff before a restart.
+        descriptors: the supervisor's file descriptors that the child inherits under the same numbers.
+        ends_last: the other parts use this one until they have ended.
     """
 
     name: str
@@ -63,7 +64,7 @@ class Part:
     start_again_at: float = 0.0
 
     def start(self, logs: Path) -> None:
-        """Start it, its output appended to `logs`/<name>.log."""
+        """Start the process, its output appended to `logs`/<name>.log."""
         private_files.make_folder(logs)
         with (logs / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603  our own commands
@@ -78,7 +79,7 @@ class Part:
             )
 
     def signal(self, number: int) -> None:
-        """Send a signal to its whole process group."""
+        """Send a signal to the part's whole process group."""
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, number)
 
@@ -100,22 +101,22 @@ class Supervisor:
         self._is_stopping = False
 
     def add(self, part: Part) -> None:
-        """Start a part and keep it."""
+        """Start a part and keep it running from now on."""
         self._start(part)
         self._parts.append(part)
 
     def watch(self) -> None:
-        """Restart what dies, until `request_stop`."""
+        """Restart parts that die, until `request_stop`."""
         while not self._is_stopping:
             for part in self._parts:
                 self._tend(part)
-                with suppress(OSError):  # a log that stays long stops nothing
-                    turn_over(self._logs / f"{part.name}.log")
-            multiprocessing.active_children()  # buries those that have ended
+                with suppress(OSError):  # a log that cannot be rotated stops nothing
+                    rotate_log(self._logs / f"{part.name}.log")
+            multiprocessing.active_children()  # reaps children that have ended
             time.sleep(TICK_S)
 
     def stop(self) -> None:
-        """End all parts: asked all at once, killed after `STOP_GRACE_S`; then those that end last, likewise."""
+        """End all parts: SIGTERM to all at once, SIGKILL after `STOP_GRACE_S`; then likewise those that end last."""
         for ends_last in (False, True):
             self._stop([part for part in self._parts if part.ends_last is ends_last])
 
@@ -134,7 +135,7 @@ class Supervisor:
             part.process.wait()
 
     def request_stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
-        """A signal handler: ends `watch`."""
+        """Let `watch` return; usable as a signal handler."""
         self._is_stopping = True
 
     def _start(self, part: Part) -> None:
@@ -146,7 +147,7 @@ class Supervisor:
             if self._clock() >= part.start_again_at:
                 try:
                     self._start(part)
-                except OSError as error:  # no memory for a process just now, say: the other parts go on
+                except OSError as error:  # e.g. no memory for a process just now: the other parts go on
                     self._start_later(part, f"cannot be started: {error.strerror or error}")
             return
         status = part.process.poll()
@@ -164,24 +165,24 @@ class Supervisor:
         part.pause_s = min(2 * part.pause_s, part.longest_pause_s)
 
 
-def turn_over(log: Path, most_bytes: int = LOG_BYTES) -> None:
-    """Begin a log anew where it is long. The part goes on writing to the same file, so what is in it is copied.
+def rotate_log(log: Path, most_bytes: int = LOG_BYTES) -> None:
+    """Rotate a log that is longer than `most_bytes`: copy it, then truncate it, since the part keeps it open.
 
-    What the part writes between the copy and the cut, a line or two, is lost; on a full disk the copy is.
+    Lines that the part writes between copy and truncation, one or two, are lost; on a full disk the copy is.
     """
     if not log.exists() or log.stat().st_size <= most_bytes:
         return
-    old = [log.with_name(f"{log.name}.{number}") for number in range(1, OLD_LOGS + 1)]
-    for newer, older in zip(reversed(old[:-1]), reversed(old[1:]), strict=True):
+    old_logs = [log.with_name(f"{log.name}.{number}") for number in range(1, OLD_LOGS + 1)]
+    for newer, older in zip(reversed(old_logs[:-1]), reversed(old_logs[1:]), strict=True):
         if newer.exists():
             newer.replace(older)
     with suppress(OSError):
-        shutil.copyfile(log, old[0])
+        shutil.copyfile(log, old_logs[0])
     os.truncate(log, 0)
 
 
 def _kill_group(group: int) -> None:
-    """What is left of a part's process group after its leader ended."""
+    """Kill the processes that are left of a part's process group after its leader ended."""
     try:
         os.killpg(group, signal.SIGKILL)
     except ProcessLookupError:

@@ -1,7 +1,7 @@
-"""What `plainfilm up` does, in order: broker, worker, migrations, key, web, webhooks, link, sample films, then watch.
+"""`plainfilm up`, in its order: broker, worker, migrations, key, web, webhooks, link, sample films, then watch.
 
-The worker loads while the database is brought to its schema, and waits for it. What the database and the client need
-takes longer to load than all else, and half of this process's memory: hence the late imports, and a child for them.
+The worker loads while the database is migrated, and waits for it. The imports of database and client take longer than
+all others, and half of this process's memory: hence the late imports, and a child process for them.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ PAUSE_S = 1.0
 
 
 def up(settings: Settings, say: Say) -> None:
-    """Run the service until SIGINT or SIGTERM; leaves nothing behind.
+    """Run the service until SIGINT or SIGTERM; no process or temporary file outlives it.
 
     Raises:
-        Conflict: another one runs in this home.
+        Conflict: another service runs in this home.
         AppError: a part cannot be started; says which and what to do.
     """
-    say = _heard_or_not(say)
+    say = _ignoring_errors(say)
     home.prepare(settings, say)
     private_files.make_folder(settings.run)
     supervisor = Supervisor(settings.home / "logs", say)
@@ -58,18 +58,18 @@ def up(settings: Settings, say: Say) -> None:
             say("stopped")
 
 
-def _heard_or_not(say: Say) -> Say:
-    """Whoever reads our lines may have gone, as `tee` does at the same Ctrl-C: nothing depends on it."""
+def _ignoring_errors(say: Say) -> Say:
+    """Return `say` without its I/O errors: the reader of our lines may have ended, as `tee` does at the same Ctrl-C."""
 
-    def said(line: str) -> None:
+    def say_if_possible(line: str) -> None:
         with suppress(OSError):
             say(line)
 
-    return said
+    return say_if_possible
 
 
 def _start(settings: Settings, supervisor: Supervisor, listener: int, say: Say) -> None:
-    """The parts; `listener` outlives a web process, so that who connects meanwhile waits for the next one."""
+    """Start the parts; the socket `listener` outlives a web process, so that connections wait for the next one."""
     _check_model(settings)
     broker_url = _start_broker(settings, supervisor)
     environment = {"PLAINFILM_REDIS_URL": broker_url, "PLAINFILM_HOME": str(settings.home)}
@@ -83,21 +83,21 @@ def _start(settings: Settings, supervisor: Supervisor, listener: int, say: Say) 
     supervisor.add(Part("web", web, environment, PAUSE_S, [listener]))
     if settings.webhooks:
         supervisor.add(Part("webhooks", [sys.executable, "-m", "shared.webhooks.run"], environment))
-    shown = settings.service_url  # PLAINFILM_URL where it is set, else ours
-    say(f"plainfilm is starting at {shown}")
-    say(f"  open once in your browser: {shown}/enter/{token}")
+    public_url = settings.service_url  # PLAINFILM_URL where it is set, else ours
+    say(f"plainfilm is starting at {public_url}")
+    say(f"  open once in your browser: {public_url}/enter/{token}")
     say(f"  API key: {settings.key_file}")
     say(f"  logs: {settings.home / 'logs'}   stop: Ctrl-C")
 
 
 def _workers(settings: Settings, environment: Mapping[str, str]) -> list[Part]:
-    """So many as are set; several compute on their shares of the cores, unless it is set on how many each does."""
+    """Return the worker parts; several share the cores evenly, unless the settings name the cores of each."""
     caches = dict.fromkeys(("KERAS_HOME", "MPLCONFIGDIR"), str(settings.home / "cache"))  # not in the user's own home
-    own = {**environment, **caches}
+    worker_environment = {**environment, **caches}
     if settings.workers > 1 and settings.engine_threads is None:
-        own["PLAINFILM_ENGINE_THREADS"] = str(-(-len(os.sched_getaffinity(0)) // settings.workers))
+        worker_environment["PLAINFILM_ENGINE_THREADS"] = str(-(-len(os.sched_getaffinity(0)) // settings.workers))
     names = ["worker", *(f"worker-{number}" for number in range(2, settings.workers + 1))]
-    return [Part(name, [sys.executable, "-m", "worker.run"], own, PAUSE_S) for name in names]
+    return [Part(name, [sys.executable, "-m", "worker.run"], worker_environment, PAUSE_S) for name in names]
 
 
 def _start_broker(settings: Settings, supervisor: Supervisor) -> str:
@@ -112,22 +112,25 @@ def _start_broker(settings: Settings, supervisor: Supervisor) -> str:
 
 
 def _prepare(settings: Settings, url: str, say: Say) -> str:
-    """Start the child that prepares the database and then queues the sample films; a one-time token for the pages."""
-    ours, its = multiprocessing.Pipe(duplex=False)
-    child = multiprocessing.get_context("fork").Process(target=_child, args=(its, settings, url, say), daemon=True)
+    """Start the child that prepares the database and then queues the sample films; return a one-time login token."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    child = multiprocessing.get_context("fork").Process(target=_child, args=(sender, settings, url, say), daemon=True)
     child.start()
-    its.close()
+    sender.close()
     try:
-        found: str | AppError = ours.recv()
+        outcome: str | AppError = receiver.recv()
     except EOFError:
         raise DatabaseDown("The database could not be prepared; the lines above say why.") from None
-    if isinstance(found, AppError):
-        raise found
-    return found
+    if isinstance(outcome, AppError):
+        raise outcome
+    return outcome
 
 
 def _child(answer: Connection, settings: Settings, url: str, say: Say) -> None:
-    """Ctrl-C, which the whole terminal hears, does not cut off a migration."""
+    """Prepare the database, send the token or the error, queue the sample films.
+
+    SIGINT is ignored during the migration, since Ctrl-C signals all processes of the terminal.
+    """
     die_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -142,7 +145,7 @@ def _child(answer: Connection, settings: Settings, url: str, say: Say) -> None:
 
 
 def _prepare_database(settings: Settings, say: Say) -> tuple[str, str]:
-    """Bring it to this build's schema; the key of this home and a one-time token for the pages."""
+    """Migrate the database to this build's schema; return the key of this home and a one-time login token."""
     from shared.db import keys, migrate  # noqa: PLC0415
     from shared.db.engine import build_database  # noqa: PLC0415
     from shared.db.film_folder import FilmFolder  # noqa: PLC0415
@@ -156,24 +159,24 @@ def _prepare_database(settings: Settings, say: Say) -> tuple[str, str]:
 
 
 def _admin_key(settings: Settings, database: Database, say: Say) -> str:
-    """The key of this home; made where the database has none of it. A key of another database is put aside."""
+    """Return the home's key; make one where the database does not know it, and put a key of another database aside."""
     from shared.db import keys  # noqa: PLC0415
 
-    kept = settings.key_file.read_text(encoding="utf-8").strip() if settings.key_file.exists() else ""
+    key = settings.key_file.read_text(encoding="utf-8").strip() if settings.key_file.exists() else ""
     with database.begin() as session:
         try:
-            keys.get_principal(session, kept)
+            keys.get_principal(session, key)
         except NotAllowed:
-            if kept:
+            if key:
                 aside = private_files.put_aside(settings.key_file)
                 say(f"the key in {settings.key_file} is not valid in this database: kept as {aside.name}, and one made")
-            kept = keys.make_key(session, DEFAULT_TENANT, "admin", database.now(session))
-            private_files.write(settings.key_file, kept + "\n")
-    return kept
+            key = keys.make_key(session, DEFAULT_TENANT, "admin", database.now(session))
+            private_files.write(settings.key_file, key + "\n")
+    return key
 
 
 def _queue_samples(url: str, key: str, say: Say) -> None:
-    """At the first start, so that the first page shows verdicts."""
+    """Submit the sample films at the first start, so that the first page shows verdicts."""
     from shared import samples  # noqa: PLC0415
     from shared.client import Client  # noqa: PLC0415
 
@@ -193,7 +196,7 @@ def _queue_samples(url: str, key: str, say: Say) -> None:
 
 
 def _check_model(settings: Settings) -> None:
-    """A folder without a model would be told in the worker's log only, at each of its starts."""
+    """Refuse a folder without a model, which otherwise only the worker's log would report, at each of its starts."""
     from shared.manifest import read_manifest  # noqa: PLC0415
 
     if settings.model_dir is None:
@@ -206,7 +209,7 @@ def _check_model(settings: Settings) -> None:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Hold a lock on the file, which then has our pid in it: one service a home."""
+    """Hold a lock on the file and write our pid to it: only one service runs in a home."""
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

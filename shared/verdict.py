@@ -1,4 +1,4 @@
-"""Scores and a model's thresholds to what the reader is told. Pure; called by worker and training alike."""
+"""From scores and a model's thresholds to the verdict and its reasons. Pure; called by worker and training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EMPTY_SET: Final = "empty_set"
 POLARITY_CORRECTED: Final = "polarity_corrected"
 
 MAX_ELONGATION: Final = 2.0
-"""Longer side over shorter; squashing a longer strip to the network's square makes something else of it."""
+"""Longer side over shorter; squashing a longer strip to the network's square would distort it too much."""
 
 
 def calibrate(logits: FloatArray, temperature: float) -> FloatArray:
@@ -41,7 +41,7 @@ def calibrate(logits: FloatArray, temperature: float) -> FloatArray:
 
 
 def prediction_set(probabilities: dict[str, float], quantiles: dict[str, float]) -> tuple[str, ...]:
-    """Labels whose non-conformity 1 - p is within their class's quantile, most probable first."""
+    """Return the labels whose non-conformity 1 - p is within their class's quantile, most probable first."""
     inside = [label for label, p in probabilities.items() if 1.0 - p <= quantiles[label]]
     return tuple(sorted(inside, key=lambda label: -probabilities[label]))
 
@@ -52,9 +52,9 @@ def assess(evidence: Evidence, manifest: ModelManifest) -> Assessment:
     Returns:
         'not_assessable' where the film is hardly a frontal chest film, 'uncertain' where a finding outside the labels
         is too probable, the top probability is below the threshold, or the prediction set holds a label beside the
-        most probable one; else the most probable label. `reasons` says why, and tells in any case a polarity that was
-        corrected, and that no label's set holds a film which is given one: its label is then less probable than it
-        was on most validation films of that label. A number that is none (NaN) is beyond every limit.
+        most probable one; else the most probable label. `reasons` says why, and in any case names a corrected polarity
+        and an empty prediction set beside a label: that label is then less probable than on most validation films of
+        it. NaN exceeds every limit.
     """
     by_label = dict(zip(manifest.labels, map(float, evidence.probabilities), strict=True))
     chosen = prediction_set(by_label, manifest.thresholds.set_quantiles)
@@ -62,62 +62,64 @@ def assess(evidence: Evidence, manifest: ModelManifest) -> Assessment:
     obstacles = _obstacles(evidence, manifest.thresholds)
     rivals = [label for label in chosen if label != leader]
     doubts = () if obstacles else _doubts(evidence, leader, by_label[leader], rivals, manifest.thresholds)
-    found = {
+    holds_by_reason = {
         POLARITY_CORRECTED: evidence.was_inverted,
         EMPTY_SET: not (chosen or obstacles or doubts),
     }
-    cautions = tuple(reason for reason, holds in found.items() if holds)
+    cautions = tuple(reason for reason, holds in holds_by_reason.items() if holds)
     verdict = Verdict.NOT_ASSESSABLE if obstacles else Verdict.UNCERTAIN if doubts else Verdict(leader)
     other = None if manifest.other_label is None else float(evidence.other)
     return Assessment(verdict, by_label, chosen, obstacles + doubts + cautions, other)
 
 
 def describe_obstacles(limits: Thresholds) -> list[str]:
-    """When a film is not assessable, as ends of a sentence that begins 'where'."""
-    found = [
+    """Describe when a film is not assessable, as ends of a sentence that begins 'where'."""
+    conditions = [
         f"its contrast is below {limits.min_spread:.3f} (standard deviation of the windowed film)",
         f"one side is more than {MAX_ELONGATION:g} times the other",
     ]
     if limits.max_film_distance is not None:
-        found.append(
+        conditions.append(
             f"the input gate takes it for no frontal chest film (distance above {limits.max_film_distance:.2f})"
         )
     if limits.max_feature_distance is not None:
-        found.append(f"the input gate finds it unlike the training films (above {limits.max_feature_distance:.2f})")
-    return found
+        conditions.append(
+            f"the input gate finds it unlike the training films (above {limits.max_feature_distance:.2f})"
+        )
+    return conditions
 
 
 def describe_doubts(limits: Thresholds, name: Callable[[str], str]) -> list[str]:
-    """When a film is uncertain, likewise; `name` puts a label into words."""
-    found = [
+    """Describe when a film is uncertain, as ends of such a sentence; `name` puts a label into words."""
+    conditions = [
         f"the first label's probability is below {limits.min_probability:.3f}",
         "the prediction set holds a label beside the first",
     ]
     if limits.max_other is not None:
         each = ", ".join(f"{limit:.3f} for {name(label)}" for label, limit in limits.max_other.items())
-        found.append(f"the probability of an other finding reaches the first label's limit ({each})")
-    return found
+        conditions.append(f"the probability of an other finding reaches the first label's limit ({each})")
+    return conditions
 
 
 def _obstacles(evidence: Evidence, limits: Thresholds) -> tuple[str, ...]:
-    """Why the film cannot be assessed at all."""
-    found = {
+    """Return the reasons for which the film cannot be assessed at all."""
+    holds_by_reason = {
         LOW_CONTRAST: not evidence.spread >= limits.min_spread,
         EXTREME_ASPECT: not evidence.elongation <= MAX_ELONGATION,
         NOT_FRONTAL_CHEST: _exceeds(evidence.film_distance, limits.max_film_distance),
         UNLIKE_TRAINING: _exceeds(evidence.feature_distance, limits.max_feature_distance),
     }
-    return tuple(reason for reason, holds in found.items() if holds)
+    return tuple(reason for reason, holds in holds_by_reason.items() if holds)
 
 
 def _doubts(evidence: Evidence, leader: str, top: float, rivals: list[str], limits: Thresholds) -> tuple[str, ...]:
-    """Why no label is given although the film can be assessed."""
-    found = {
+    """Return the reasons for which no label is given although the film can be assessed."""
+    holds_by_reason = {
         OTHER_FINDING: limits.max_other is not None and not evidence.other < limits.max_other[leader],
         LOW_PROBABILITY: not top >= limits.min_probability,
         AMBIGUOUS_SET: bool(rivals),
     }
-    return tuple(reason for reason, holds in found.items() if holds)
+    return tuple(reason for reason, holds in holds_by_reason.items() if holds)
 
 
 def _exceeds(distance: float, limit: float | None) -> bool:

@@ -23,32 +23,31 @@ WebhookId = Annotated[str, typer.Argument(help="as `plainfilm webhook list` prin
 def add(url: Annotated[str, typer.Argument(help="where to send to; https")]) -> None:
     """Tell an address of each job that ends from now on; prints its id and its secret, which is shown this once."""
     with _client() as client:
-        _print_secret(client.add_webhook(url))
+        _print_secret(client.webhooks.add(url))
 
 
 @cli.command("list")
 def list_webhooks() -> None:
     """Print all webhooks of the tenant."""
     with _client() as client:
-        for found in client.list_webhooks().webhooks:
-            state = (
-                f"disabled {found.disabled_at:%Y-%m-%dT%H:%MZ}" if found.disabled_at else f"{found.failures} failures"
-            )
-            typer.echo(f"{found.id}  made {found.created_at:%Y-%m-%dT%H:%MZ}  {state}  {found.url}")
+        for webhook in client.webhooks.list_all().webhooks:
+            ended = webhook.disabled_at
+            state = f"disabled {ended:%Y-%m-%dT%H:%MZ}" if ended else f"{webhook.failures} failures"
+            typer.echo(f"{webhook.id}  made {webhook.created_at:%Y-%m-%dT%H:%MZ}  {state}  {webhook.url}")
 
 
 @cli.command()
 def rotate(webhook_id: WebhookId) -> None:
     """Make another secret and print it; the old one signs too for 24 hours."""
     with _client() as client:
-        _print_secret(client.rotate_webhook(webhook_id))
+        _print_secret(client.webhooks.rotate(webhook_id))
 
 
 @cli.command()
 def remove(webhook_id: WebhookId) -> None:
     """Tell it nothing any more, and forget what it was told."""
     with _client() as client:
-        client.remove_webhook(webhook_id)
+        client.webhooks.remove(webhook_id)
     typer.echo(f"{webhook_id} is removed")
 
 
@@ -56,7 +55,7 @@ def remove(webhook_id: WebhookId) -> None:
 def test(webhook_id: WebhookId) -> None:
     """Send it something that says nothing, once; `plainfilm webhook deliveries` shows what it answered."""
     with _client() as client:
-        _print_delivery(client.ping_webhook(webhook_id))
+        _print_delivery(client.webhooks.ping(webhook_id))
 
 
 @cli.command()
@@ -66,10 +65,10 @@ def deliveries(
     limit: Annotated[int, typer.Option(min=1, max=200, help="how many, newest first")] = 20,
 ) -> None:
     """Print what it was told, and what came of it."""
-    wishes = {"limit": str(limit)} | ({"status": status.value} if status else {})
+    query = {"limit": str(limit)} | ({"status": status.value} if status else {})
     with _client() as client:
-        for found in client.list_deliveries(webhook_id, **wishes).deliveries:
-            _print_delivery(found)
+        for delivery in client.webhooks.list_deliveries(webhook_id, **query).deliveries:
+            _print_delivery(delivery)
 
 
 @cli.command()
@@ -83,10 +82,10 @@ def replay(
         raise typer.BadParameter("Name one delivery, or --failed-since, and not both.")
     with _client() as client:
         if delivery_id is not None:
-            _print_delivery(client.replay_delivery(webhook_id, delivery_id))
+            _print_delivery(client.webhooks.replay(webhook_id, delivery_id))
         elif failed_since is not None:
-            found = client.replay_failed(webhook_id, failed_since.replace(tzinfo=UTC).isoformat())
-            typer.echo(f"{found} are sent again")
+            number = client.webhooks.replay_failed(webhook_id, failed_since.replace(tzinfo=UTC).isoformat())
+            typer.echo(f"{number} are sent again")
 
 
 @cli.command()
@@ -103,12 +102,12 @@ def _client() -> Client:
     return open_client(load_settings())
 
 
-def _print_secret(made: WebhookSecret) -> None:
-    typer.echo(f"{made.id}  {made.url}")
-    typer.echo(made.secret)
+def _print_secret(webhook: WebhookSecret) -> None:
+    typer.echo(f"{webhook.id}  {webhook.url}")
+    typer.echo(webhook.secret)
 
 
-def _print_delivery(found: Delivery) -> None:
-    last = found.attempts[-1] if found.attempts else None
-    came = "not tried yet" if last is None else f"tries: {len(found.attempts)}, the last: {last.error or last.status}"
-    typer.echo(f"{found.id}  {found.type}  {found.job_id or '-'}  {found.status.value}  {came}")
+def _print_delivery(delivery: Delivery) -> None:
+    tries = delivery.attempts
+    outcome = f"tries: {len(tries)}, the last: {tries[-1].error or tries[-1].status}" if tries else "not tried yet"
+    typer.echo(f"{delivery.id}  {delivery.type}  {delivery.job_id or '-'}  {delivery.status.value}  {outcome}")

@@ -16,21 +16,21 @@ NOTICE: Literal["research use; not a medical device"] = "research use; not a med
 
 
 ID_PATTERN: Final = "^[0-9a-f-]{36}$"
-"""Of any id of ours, a UUID as text."""
+"""The pattern of all our ids, UUIDs as text."""
 
 Id = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
-"""One that we tell."""
+"""An id in an answer."""
 
 GivenId = Annotated[
     str,
     Field(pattern=ID_PATTERN, json_schema_extra={"format": "uuid"}),
     BeforeValidator(lambda given: given.lower() if isinstance(given, str) else given),
 ]
-"""One that a client names; some write UUIDs in capitals."""
+"""An id in a request; some clients write UUIDs in upper case."""
 
 
 class Wire(BaseModel):
-    """Frozen. A field that is not named is passed over: who reads an answer need not know what later builds add."""
+    """Base of all answers: frozen. Unknown fields are ignored, so that a client can read answers of later builds."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", protected_namespaces=(), json_schema_serialization_defaults_required=True
@@ -113,7 +113,7 @@ class JobError(Wire):
 
     @classmethod
     def of(cls, code: str, detail: str) -> JobError:
-        """With what is known of its code; one of no class, such as `poisoned`, is a fault of ours."""
+        """Return the error with title and status of its class; a code without one (`poisoned`) is a fault of ours."""
         kind = _kind_of(code)
         return cls(code=code, detail=detail, type=f"/problems#{code}", title=kind.title, status=kind.status)
 
@@ -321,11 +321,11 @@ class JobEvent(Wire):
 
 STARTS_WITH_A_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 YEARS: Final = range(2, 9999)
-"""Times in them stay within what `datetime` can hold, also moved to another time zone."""
+"""Times in these years stay within the range of `datetime` also after a change of time zone."""
 
 
 def _is_written_out(value: object) -> object:
-    """Seconds since 1970 are refused, which pydantic would take as well."""
+    """Refuse seconds since 1970, which pydantic would accept as well."""
     if isinstance(value, datetime) or (isinstance(value, str) and STARTS_WITH_A_DATE.match(value)):
         return value
     raise ValueError("it must be a time with its zone, such as 2026-11-01T00:00:00Z")
@@ -338,7 +338,7 @@ def _can_be_reckoned_with(value: datetime) -> datetime:
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_is_written_out), AfterValidator(_can_be_reckoned_with)]
-"""A time that a client names."""
+"""A time in a request."""
 
 
 class ExportQuery(BaseModel):

@@ -1,6 +1,6 @@
 """The composition root of web and worker: each process picks its real adapters here, once.
 
-Commands that need one or two of them build those themselves.
+Commands that need only one or two adapters build those themselves.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.storage.local import LocalBlobs
 
 
 def new_job_id() -> str:
-    """A UUID version 7 as text."""
+    """Return a new UUID version 7 as text."""
     return str(uuid_utils.uuid7())
 
 
@@ -39,7 +39,7 @@ class Resources:
     new_id: IdSource
 
     def close(self) -> None:
-        """Close what holds a connection or a process."""
+        """Close everything that holds a connection or a process."""
         self.decoder.close()
         self.queue.close()
         self.notifier.close()
@@ -47,10 +47,10 @@ class Resources:
 
 
 def build_resources(settings: Settings) -> Resources:
-    """The real adapters; none connects before its first use, and `films` is open once somebody opened it.
+    """Return the real adapters; none connects before its first use, and the caller opens `films`.
 
     Raises:
-        QueueDown: no broker is named and none runs in this home.
+        QueueDown: the settings name no broker and none runs in this home.
     """
     broker_url = settings.broker_url
     if broker_url is None:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.arrays import FloatArray
-from shared.manifest import Rate, wilson_ends
+from shared.intervals import wilson_interval
+from shared.manifest import Rate
 from shared.model_report import Bin, Estimate
 
 ECE_BINS: Final = 15
@@ -25,10 +26,10 @@ Groups = Sequence[str] | npt.NDArray[np.object_]
 
 
 def wilson(hits: int, n: int) -> Rate:
-    """The share hits / n with its 95 % interval, see `wilson_ends`; 0 of 0 is [0, 1]."""
+    """The share hits / n with its 95 % interval, see `wilson_interval`; 0 of 0 is [0, 1]."""
     if n == 0:
         return Rate(value=0.0, n=0, low=0.0, high=1.0)
-    low, high = wilson_ends(hits / n, n)
+    low, high = wilson_interval(hits / n, n)
     return Rate(value=hits / n, n=n, low=low, high=high)
 
 
@@ -58,7 +59,7 @@ def share(is_hit: Booleans, groups: Groups) -> Rate:
         errors = [float(is_hit[own].sum() - p * len(own)) for own in members]
         variance = count / (count - 1) * float(np.square(errors).sum()) / n**2
         narrowed = n / max(1.0, variance * n / (p * (1 - p)))
-    found = wilson_ends(hits / n, narrowed)
+    found = wilson_interval(hits / n, narrowed)
     return plain.model_copy(update={"low": found[0], "high": found[1]})
 
 

@@ -8,7 +8,8 @@ from typing import Final
 
 from shared.db.review_queries import Readings
 from shared.domain import ABSTENTIONS, ReaderLabel, Verdict, agrees
-from shared.manifest import Rate, wilson_ends
+from shared.intervals import wilson_interval
+from shared.manifest import Rate
 
 LEAST_FILMS: Final = 20
 """With fewer films kappa is left out: it would be too uncertain to mean anything."""
@@ -41,7 +42,7 @@ def measure(reviews: Readings) -> Agreement:
     share = None
     if readings:
         value = sum(n for pair, n in labelled.items() if agrees(*pair)) / readings
-        low, high = wilson_ends(value, films)
+        low, high = wilson_interval(value, films)
         share = Rate(value=value, n=films, low=low, high=high)
     rows = {verdict: [reviews.counts.get((verdict, label), 0) for label in ReaderLabel] for verdict in Verdict}
     return Agreement(readings, share, kappa(labelled) if films >= LEAST_FILMS else None, rows)

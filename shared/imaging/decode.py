@@ -1,7 +1,7 @@
-"""Uploaded bytes to a film: what is read, how large it may be, which way up it is.
+"""From uploaded bytes to a film: the formats, their size limits, and the orientation.
 
-Runs inside the sandbox only, never in the web process. Formats are told by content, never by name. EXIF, XMP,
-ICC profiles and whatever follows the end of the file are dropped; only pixels and a few facts come out.
+Runs inside the sandbox only, never in the web process. Formats are detected by content, never by name. EXIF, XMP,
+ICC profiles and bytes after the end of the file are dropped; only pixels and a few facts are returned.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MIN_SIDE_PX: Final = 32
 MAX_RATIO: Final = 10
 """The caps of the upload rules: a 493 KB PNG took 808 MB of memory under Pillow's own (DECISIONS 10)."""
 
-_ELSEWHERE: Final = (
+_UNSUPPORTED_FORMATS: Final = (
     (0, b"GIF8", "a GIF"),
     (0, b"II*\0", "a TIFF"),
     (0, b"MM\0*", "a TIFF"),
@@ -50,10 +50,10 @@ _ELSEWHERE: Final = (
         for start in (b"\x02\0\0\0UL", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0")
     ),
 )
-"""Where, what, and its name: only so that the refusal can say what came."""
+"""(offset, magic bytes, name) of formats that are not read, so that the refusal can name them."""
 
 _DICOM_AT, _DICOM = 128, b"DICM"
-"""Behind a preamble that may be anything, a TIFF's header too (PS3.10, 7.1)."""
+"""After a preamble of any content, which may be a TIFF header (PS3.10, 7.1)."""
 
 KINDS: Final = frozenset({"png", "jpeg", "dicom"})
 MODES: Final = frozenset({*png.MODES.values(), *jpeg.MODES.values()})
@@ -79,12 +79,12 @@ class Source(Protocol):
         """1-8 as EXIF counts them."""
 
     def read(self) -> Pixels:
-        """(H, W) uint8 or uint16, as stored."""
+        """Decode the pixels: (H, W) uint8 or uint16, as stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a decoder gives: upright grey `pixels`, (H, W) uint8 or uint16; `kind`; `mode`. No digests yet."""
+    """A decoder's result: upright grey `pixels`, (H, W) uint8 or uint16; `kind`; `mode`. No digests yet."""
 
     pixels: Pixels
     kind: str
@@ -92,22 +92,22 @@ class Decoded:
 
 
 def decode(data: bytes) -> Film:
-    """Decode one upload in this process; only for bytes that can be trusted. Others go through the sandbox.
+    """Decode one upload in this process; only for trusted bytes. Others go through the sandbox.
 
     Args:
         data: a whole PNG, JPEG or DICOM file.
 
     Raises:
-        RefusedUpload: one of its classes, with a sentence for the sender.
+        RefusedUpload: one of its subclasses, with a sentence for the sender.
     """
     return make_film(read_pixels(data), hashlib.sha256(data).hexdigest())
 
 
 def read_pixels(data: bytes) -> Decoded:
-    """Check, size up, decode and turn upright.
+    """Check, decode and turn an upload upright.
 
     Raises:
-        RefusedUpload: and nothing else, whatever the bytes are.
+        RefusedUpload: the only exception, whatever the bytes are.
     """
     kind, parse = _find_format(data)
     with _refusing(kind.upper()):
@@ -137,8 +137,8 @@ def check_input_size(size_bytes: int) -> None:
     """Refuse an upload of no bytes, or of too many.
 
     Raises:
-        Malformed: nothing came.
-        TooLarge: more than `MAX_INPUT_BYTES`.
+        Malformed: the upload is empty.
+        TooLarge: it has more than `MAX_INPUT_BYTES`.
     """
     if not size_bytes:
         raise Malformed("The file is empty.")
@@ -151,24 +151,24 @@ def check_size(width_px: int, height_px: int) -> None:
 
     Raises:
         UnreadableImage: a side is zero.
-        TooManyPixels: too many, too few, or too long and thin.
+        TooManyPixels: too many or too few pixels, or too long and thin.
     """
     short, long = sorted((width_px, height_px))
-    came = f"The film is {width_px} x {height_px} pixels"
+    size = f"The film is {width_px} x {height_px} pixels"
     if not short:
         raise UnreadableImage("The file's header gives no width or no height; export the film again.")
     if long > MAX_SIDE_PX or width_px * height_px > MAX_PIXELS:
         raise TooManyPixels(
-            f"{came}; we read up to {MAX_PIXELS // 10**6} million pixels and {MAX_SIDE_PX} a side. Send a smaller copy."
+            f"{size}; we read up to {MAX_PIXELS // 10**6} million pixels and {MAX_SIDE_PX} a side. Send a smaller copy."
         )
     if short < MIN_SIDE_PX:
-        raise TooManyPixels(f"{came}; each side must have at least {MIN_SIDE_PX}. Send the full film.")
+        raise TooManyPixels(f"{size}; each side must have at least {MIN_SIDE_PX}. Send the full film.")
     if long > MAX_RATIO * short:
-        raise TooManyPixels(f"{came}; one side may be at most {MAX_RATIO} times the other. Send the full film.")
+        raise TooManyPixels(f"{size}; one side may be at most {MAX_RATIO} times the other. Send the full film.")
 
 
 def _find_format(data: bytes) -> tuple[str, Callable[[bytes], Source]]:
-    """Tell the format by the first bytes: its name and its parser."""
+    """Detect the format by the first bytes; return its name and its parser."""
     check_input_size(len(data))
     if data.startswith(png.SIGNATURE):
         return "png", png.parse
@@ -176,19 +176,19 @@ def _find_format(data: bytes) -> tuple[str, Callable[[bytes], Source]]:
         return "jpeg", jpeg.parse
     if is_dicom(data):
         return "dicom", _parse_dicom
-    came = next((name for at, magic, name in _ELSEWHERE if data[at : at + len(magic)] == magic), None)
-    told = f"This is {came} file" if came else "This is neither a PNG nor a JPEG nor a DICOM file"
-    raise UnsupportedFormat(f"{told}; we read PNG, JPEG and DICOM. Export the film as one of these.")
+    name = next((name for at, magic, name in _UNSUPPORTED_FORMATS if data[at : at + len(magic)] == magic), None)
+    sentence = f"This is {name} file" if name else "This is neither a PNG nor a JPEG nor a DICOM file"
+    raise UnsupportedFormat(f"{sentence}; we read PNG, JPEG and DICOM. Export the film as one of these.")
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether it says that it is a DICOM file and nothing else; the only look that a web process takes at an upload."""
+    """Whether the first bytes are a DICOM's and no other format's; a web process inspects nothing else of an upload."""
     is_named = data[_DICOM_AT : _DICOM_AT + len(_DICOM)] == _DICOM
     return is_named and not data.startswith((png.SIGNATURE, jpeg.SIGNATURE))
 
 
 def _parse_dicom(data: bytes) -> Source:
-    from shared.imaging import dicom  # noqa: PLC0415  22 MB, and only the decoder of DICOM films needs them
+    from shared.imaging import dicom  # noqa: PLC0415  22 MB, which only the decoder of DICOM films needs
 
     return dicom.parse(data)
 

@@ -1,7 +1,7 @@
-"""One decoder process and its children as their owner sees them; and an exchange that trusts no answer.
+"""The client's side of a decoder process and its children, which trusts no answer.
 
-Used by `Sandbox` only. Sizes, types and words that come back are checked here; digests are computed
-on this side, so a decoder that was taken over by a film cannot lie about them.
+Used by `Sandbox` only. Sizes, types and words of answers are checked here; digests are computed on this side, so a
+decoder that was taken over by a film cannot forge them.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ log = get_logger(__name__)
 
 DECODER_COMMAND: Final = (sys.executable, "-I", "-m", "shared.imaging.decoder_process")
 ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType({"OPENBLAS_NUM_THREADS": "1"})
-"""All that the decoder is told: a process that forks should have one thread, and numpy would start some."""
+"""The decoder's whole environment: a process that forks should have one thread, and numpy would start more."""
 SHARED_KEPT_BYTES: Final = 4 << 20
-"""Of the shared file; what larger films took of it is given back at once, so that idle children hold little."""
+"""Memory of the shared file that an idle child may keep; after larger films it is released at once."""
 _END_S: Final = 5.0
-"""What a decoder may take to say how a child ended."""
+"""For a decoder to answer how a child ended."""
 _MAX_HEADER_BYTES: Final = 4096
 _RESET_SIGNALS: Final = (signal.SIGALRM, signal.SIGCHLD, signal.SIGTERM, signal.SIGXCPU)
 
@@ -56,13 +56,13 @@ class Child:
     """A child of a decoder, which decodes one film after the other.
 
     Attributes:
-        decoder: whose child it is.
-        number: what the decoder knows it by.
-        socket: where it is told of films and answers.
-        memory: where films go in and pixels come out, see `make_shared_file`.
-        tenant: whose films it decodes; none for one film only.
-        films: how many it was given.
-        idle_since: when it answered last, by `time.monotonic`.
+        decoder: the child's parent.
+        number: the child's number in the control protocol.
+        socket: carries the size of each upload, and the child's answers.
+        memory: the file that is shared with the child, see `make_shared_file`.
+        tenant: the owner of the films that it decodes; None for a child that decodes one film only.
+        films: the number of films that it was given.
+        idle_since: the time of its last answer, by `time.monotonic`.
     """
 
     decoder: DecoderProcess
@@ -74,7 +74,7 @@ class Child:
     idle_since: float = 0.0
 
     def ask(self, data: bytes, deadline: float) -> Decoded:
-        """Have it decode one upload, see `exchange`; it is closed unless it answers with pixels.
+        """Have the child decode one upload, see `exchange`; the child is closed unless it answers with pixels.
 
         Raises:
             RefusedUpload, EOFError, ConnectionError, TimeoutError: as `exchange`.
@@ -82,7 +82,7 @@ class Child:
         try:
             if self.films:
                 self._check_quiet()
-                self.decoder.tell(self.number)
+                self.decoder.renew_deadline(self.number)
             self.films += 1
             decoded = exchange(self.socket, self.memory, data, deadline)
             if len(data) + decoded.pixels.nbytes > SHARED_KEPT_BYTES:
@@ -94,18 +94,18 @@ class Child:
         return decoded
 
     def end(self) -> int | None:
-        """How it ended, see `CHILD_END`; it is killed where it runs. None where the decoder is gone, or stuck."""
+        """End the child and return its exit status, see `CHILD_END`; None where the decoder is gone or stuck."""
         self.close()
         try:
-            return self.decoder.end_of(self.number)
+            return self.decoder.end_child(self.number)
         except OSError:
             return None
 
     def _check_quiet(self) -> None:
-        """What a child says unasked would be taken for its answer on the next film.
+        """Check that the child has sent nothing unasked: it would be taken for the answer to the next film.
 
         Raises:
-            ConnectionError: it said something, or is gone.
+            ConnectionError: the child has sent something, or is gone.
         """
         self.socket.settimeout(0.0)
         try:
@@ -115,14 +115,14 @@ class Child:
         raise ConnectionAbortedError
 
     def close(self) -> None:
-        """Let it end; safe to call again."""
+        """Close the child's socket and file, which lets it end; idempotent."""
         self.socket.close()
         self.memory.close()
 
 
 @dataclass(frozen=True, slots=True)
 class DecoderProcess:
-    """A decoder process: its `pid` and the `control` socket that tells it what to do."""
+    """A decoder process: its `pid` and the `control` socket of its protocol, see `decoder_process`."""
 
     pid: int
     control: socket.socket
@@ -130,7 +130,7 @@ class DecoderProcess:
 
     @classmethod
     def start(cls, command: Sequence[str]) -> Self:
-        """Start it by exec: the control socket is its standard input, all else is closed or /dev/null.
+        """Start a decoder by exec: the control socket is its standard input, all else is closed or /dev/null.
 
         Not by `subprocess`: under gevent that needs the main thread's event loop, and warns of objects that a
         fork copied.
@@ -139,21 +139,21 @@ class DecoderProcess:
             DecoderBusy: there is no descriptor, no memory or no such command.
         """
         try:
-            control, its_end = socket.socketpair()
+            control, decoder_end = socket.socketpair()
         except OSError as error:
-            raise _without_means(error) from error
+            raise _out_of_resources(error) from error
         try:
-            pid = _spawn(command, its_end)
+            pid = _spawn(command, decoder_end)
         except OSError as error:
             control.close()
-            raise _without_means(error) from error
+            raise _out_of_resources(error) from error
         finally:
-            its_end.close()
+            decoder_end.close()
         control.setblocking(False)
         return cls(pid, control)
 
     def connect(self, tenant: str | None = None) -> Child:
-        """A new child of the decoder.
+        """Return a new child of the decoder.
 
         Raises:
             ConnectionError: the decoder is gone.
@@ -161,49 +161,66 @@ class DecoderProcess:
         """
         memory = make_shared_file()
         try:
-            ours, its_end = socket.socketpair()
+            client_end, child_end = socket.socketpair()
         except OSError as error:
             memory.close()
-            raise _without_means(error) from error
-        with its_end:
-            child = Child(self, next(self._numbers), ours, memory, tenant)
+            raise _out_of_resources(error) from error
+        with child_end:
+            child = Child(self, next(self._numbers), client_end, memory, tenant)
             try:
-                self.tell(child.number, its_end.fileno(), child.memory.fileno())
+                self.fork_child(child.number, child_end, memory)
             except ConnectionError:
                 child.close()
                 raise
         return child
 
-    def tell(self, number: int, *descriptors: int) -> None:
-        """Say that this child is given a film; with its ends' descriptors, that it is to be made first.
+    def fork_child(self, number: int, film: socket.socket, memory: FileIO) -> None:
+        """Have the decoder fork a child.
+
+        Args:
+            number: the child's number from now on.
+            film: the child's end of its socket.
+            memory: the file that it shares with this process.
 
         Raises:
             ConnectionError: the decoder is gone.
         """
-        try:
-            socket.send_fds(self.control, [CHILD_NUMBER.pack(number)], descriptors)
-        except OSError as error:
-            raise ConnectionAbortedError from error
+        self._send(number, film.fileno(), memory.fileno())
 
-    def end_of(self, number: int) -> int:
-        """See `Child.end`.
+    def renew_deadline(self, number: int) -> None:
+        """Announce that a child is given another film, so that its deadline starts anew.
+
+        Raises:
+            ConnectionError: the decoder is gone.
+        """
+        self._send(number)
+
+    def end_child(self, number: int) -> int:
+        """Have the decoder end a child, killing it where it still runs; return its exit status, see `CHILD_END`.
 
         Raises:
             ConnectionError, TimeoutError: the decoder is gone or stuck.
         """
-        ours, its_end = socket.socketpair()
-        with ours:
-            with its_end:
-                self.tell(number, its_end.fileno())
-            ours.settimeout(_END_S)
-            answer = ours.recv(CHILD_END.size)
+        client_end, decoder_end = socket.socketpair()
+        with client_end:
+            with decoder_end:
+                self._send(number, decoder_end.fileno())
+            client_end.settimeout(_END_S)
+            answer = client_end.recv(CHILD_END.size)
         if len(answer) < CHILD_END.size:
             raise ConnectionAbortedError
         (end,) = CHILD_END.unpack(answer)
         return int(end)
 
+    def _send(self, number: int, *descriptors: int) -> None:
+        """Send a message on the control socket; its meaning is the number of descriptors, see `decoder_process`."""
+        try:
+            socket.send_fds(self.control, [CHILD_NUMBER.pack(number)], descriptors)
+        except OSError as error:
+            raise ConnectionAbortedError from error
+
     def is_alive(self) -> bool:
-        """False once its end of the control socket is closed; that comes before a film's socket closes."""
+        """False once the decoder's end of the control socket is closed; a child's socket closes after that."""
         try:
             return bool(self.control.recv(1))
         except BlockingIOError:
@@ -212,10 +229,10 @@ class DecoderProcess:
             return False
 
     def end(self) -> int | None:
-        """Kill it (its children die with it) and wait; safe to call again.
+        """Kill the decoder (its children die with it) and wait for it; idempotent.
 
         Returns:
-            Its exit status as `os.waitstatus_to_exitcode` has it; none where an event loop, or a call before, has it.
+            Its exit status, see `os.waitstatus_to_exitcode`; None where an event loop or an earlier call reaped it.
         """
         self.control.close()
         try:
@@ -233,7 +250,7 @@ class DecoderProcess:
 
 
 def _spawn(command: Sequence[str], control: socket.socket) -> int:
-    """Start a decoder with this end of its control socket; its pid."""
+    """Start a decoder with its end of the control socket; return its pid."""
     return os.posix_spawn(
         command[0],
         list(command),
@@ -249,12 +266,13 @@ def _spawn(command: Sequence[str], control: socket.socket) -> int:
 
 
 def make_shared_file() -> FileIO:
-    """A file in memory of `SHARED_BYTES`, which one child and this process share; see `decoder_process`.
+    """Return a file in memory of `SHARED_BYTES`, to be shared with one child; see `decoder_process`.
 
-    It is read and written here by calls, never by a map: were it cut short under a map, that would end us.
+    This process uses read and write calls, never a memory map: a child could truncate the file, and SIGBUS would end
+    this process.
 
     Raises:
-        DecoderBusy: there is no memory or no descriptor for it.
+        DecoderBusy: there is no memory or no descriptor for the file.
     """
     try:
         if sys.platform == "linux":
@@ -265,18 +283,18 @@ def make_shared_file() -> FileIO:
         file = FileIO(descriptor, "r+")
         clear(file)
     except OSError as error:
-        raise _without_means(error) from error
+        raise _out_of_resources(error) from error
     return file
 
 
 def clear(memory: FileIO) -> None:
-    """Give back what films took of it."""
+    """Release the memory that films took of the shared file."""
     os.ftruncate(memory.fileno(), 0)
     os.ftruncate(memory.fileno(), SHARED_BYTES)
 
 
 def exchange(film: socket.socket, memory: FileIO, data: bytes, deadline: float) -> Decoded:
-    """Give one upload and take its pixels.
+    """Give one upload to a child and return its pixels.
 
     Args:
         film: the connected socket of one child.
@@ -285,25 +303,25 @@ def exchange(film: socket.socket, memory: FileIO, data: bytes, deadline: float) 
         deadline: when to give up, by `time.monotonic`.
 
     Raises:
-        RefusedUpload: what the child said, or that its answer made no sense.
+        RefusedUpload: the child refused the film, or its answer was invalid.
         EOFError, ConnectionError, TimeoutError: the child or the whole decoder is gone or stuck.
         DecoderBusy: there is no memory for the upload.
     """
     try:
         written = run_where_long(len(data), lambda: os.pwrite(memory.fileno(), data, 0))
     except OSError as error:
-        raise _without_means(error) from error
+        raise _out_of_resources(error) from error
     if written < len(data):
-        raise _without_means()
+        raise _out_of_resources()
     film.settimeout(max(deadline - time.monotonic(), 0.001))
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have ended, and said why
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have ended after sending a refusal
         film.sendall(UPLOAD_SIZE.pack(len(data)))
     (size_bytes,) = HEADER_SIZE.unpack(_receive(film, HEADER_SIZE.size, deadline))
     if size_bytes > _MAX_HEADER_BYTES:
         raise distrusted()
     header = Header.parse(bytes(_receive(film, size_bytes, deadline)))
     if not header.is_confined:
-        _tell_unconfined()
+        _warn_unconfined()
     pixels = np.empty((header.height_px, header.width_px), TYPES[header.bit_depth])
     read = run_where_long(pixels.nbytes, lambda: os.preadv(memory.fileno(), [pixels.data], PIXELS_AT))
     if read < pixels.nbytes:
@@ -312,13 +330,13 @@ def exchange(film: socket.socket, memory: FileIO, data: bytes, deadline: float) 
 
 
 @cache
-def _tell_unconfined() -> None:
-    """Once a process: films are read all the same, under limits alone."""
+def _warn_unconfined() -> None:
+    """Log once per process that children run without seccomp; films are decoded all the same, under limits alone."""
     log.warning("decoder.unconfined", advice="the kernel takes no seccomp filter: see SECURITY.md")
 
 
 def _receive(film: socket.socket, size_bytes: int, deadline: float) -> bytearray:
-    """Exactly so many bytes before the deadline; EOFError where the child ends before."""
+    """Return exactly `size_bytes` bytes before the deadline; raise EOFError where the child ends first."""
     received = bytearray(size_bytes)
     view = memoryview(received)
     while view:
@@ -330,8 +348,8 @@ def _receive(film: socket.socket, size_bytes: int, deadline: float) -> bytearray
     return received
 
 
-def _without_means(error: OSError | None = None) -> DecoderBusy:
-    """No memory, no descriptor, no process: the cause goes to the log."""
+def _out_of_resources(error: OSError | None = None) -> DecoderBusy:
+    """Return the error for a lack of memory, descriptors or processes; its cause goes to the log."""
     return DecoderBusy(
         "The service lacks memory or descriptors to read films with just now; send it again in a moment.",
         cause=error.strerror if error else None,

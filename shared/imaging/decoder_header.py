@@ -1,4 +1,4 @@
-"""What a decoder's child says of one film, checked field by field: a film that took the child over may have written it.
+"""The header of a child's answer on one film, checked field by field: a film that took the child over may forge it.
 
 Used by `decoder_client` only.
 """
@@ -18,17 +18,17 @@ from shared.errors import RefusedUpload, UnreadableImage
 from shared.imaging.decode import KINDS, MODES, check_size
 
 TYPES: Final[Mapping[int, npt.DTypeLike]] = MappingProxyType({8: np.uint8, 16: np.uint16})
-"""Of pixels, by their bit depth."""
+"""The pixels' type by their bit depth."""
 _MAX_DETAIL_CHARS: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a child says of its pixels.
+    """A child's description of its pixels.
 
     Attributes:
         kind, mode, bit_depth, height_px, width_px: see `decode`.
-        is_confined: whether the kernel bounds the child's calls, see `seccomp`.
+        is_confined: whether the kernel restricts the child's system calls, see `seccomp`.
     """
 
     kind: str
@@ -40,10 +40,10 @@ class Header:
 
     @classmethod
     def parse(cls, text: bytes) -> Self:
-        """Check every field.
+        """Parse a header and check every field.
 
         Raises:
-            RefusedUpload: the child's refusal, or that its answer makes no sense.
+            RefusedUpload: the child's refusal, or the refusal of an invalid answer.
         """
         try:
             fields = json.loads(text)
@@ -58,7 +58,7 @@ class Header:
         return header
 
     def is_sound(self) -> bool:
-        """Whether every field has a type and a value that an honest child sends."""
+        """Whether every field has a type and a value that an unmodified child may send."""
         words, numbers = (self.kind, self.mode), (self.bit_depth, self.height_px, self.width_px)
         if not all(type(word) is str for word in words) or not all(type(number) is int for number in numbers):
             return False
@@ -72,7 +72,7 @@ class Header:
 
 
 def _find_refusal(code: str, detail: str) -> RefusedUpload:
-    """The child's refusal as an exception; only known codes, only one printable line."""
+    """Return the child's refusal as an exception; only known codes and one printable line are accepted."""
     refusal = next((kind for kind in RefusedUpload.__subclasses__() if kind.code == code), None)
     if refusal is None or type(detail) is not str or not detail.isprintable() or len(detail) > _MAX_DETAIL_CHARS:
         return distrusted()
@@ -80,5 +80,5 @@ def _find_refusal(code: str, detail: str) -> RefusedUpload:
 
 
 def distrusted() -> UnreadableImage:
-    """The refusal of a film whose child said what no honest one says."""
+    """Return the refusal of a film whose child gave an answer that no unmodified child gives."""
     return UnreadableImage("The film could not be read; export it again as a plain PNG or JPEG.")

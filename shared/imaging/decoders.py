@@ -1,7 +1,7 @@
-"""Two sandboxes as one decoder: DICOM films go to one of their own, which starts at the first of them.
+"""Two sandboxes as one decoder: DICOM films have one of their own, which starts with the first of them.
 
-Their libraries take memory that PNG and JPEG never need (DECISIONS 59). Four bytes tell them; nothing else of an upload
-is looked at here.
+Its libraries take memory that PNG and JPEG never need (DECISIONS 59). Four bytes identify a DICOM; nothing else of an
+upload is inspected here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Decoders:
 
     Args:
         workers: films decoded at once by each of the two; the number of processors by default.
-        command, dicom_command: how each is started; tests give others.
+        command, dicom_command: the command that starts each; tests give others.
     """
 
     def __init__(
@@ -36,14 +36,14 @@ class Decoders:
         self._dicom = Sandbox(workers=workers, command=dicom_command)
 
     def start(self) -> None:
-        """Let that of PNG and JPEG load its libraries; that of DICOM waits for its first film."""
+        """Let the decoder of PNG and JPEG load its libraries; that of DICOM waits for its first film."""
         self._usual.start()
 
     def decode(self, data: bytes, tenant: str | None = None, sha256: str | None = None) -> Film:
-        """As `Sandbox.decode`."""
+        """Decode an upload as `Sandbox.decode` does."""
         return (self._dicom if is_dicom(data) else self._usual).decode(data, tenant, sha256)
 
     def close(self) -> None:
-        """End both."""
+        """End both decoders."""
         self._usual.close()
         self._dicom.close()

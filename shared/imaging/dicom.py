@@ -1,8 +1,8 @@
-"""DICOM to grey pixels: is it one plain frontal film, of which size, and what do its values look like.
+"""From DICOM to grey pixels: checks that it is one plain frontal film, its size, and the meaning of its values.
 
-Nothing of the header leaves this module but a kind and a colour mode; refusals name what a list here knows, never what
-the file says. Called by `decode`, inside the sandbox, in a decoder of its own (DECISIONS 59). Structure is in
-`dicom_file`, compression in `dicom_frame`, what values look like in `dicom_grey`.
+Only a kind and a colour mode of the header leave this module; refusals use names from lists here, never text of the
+file. Called by `decode`, inside the sandbox, in a decoder of its own (DECISIONS 59). The file's structure is read in
+`dicom_file`, compression in `dicom_frame`, and values become grey in `dicom_grey`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from shared.imaging.dicom_grey import STRIP_ROWS, Layout, apply, grey_table
 from shared.imaging.orientation import UPRIGHT
 
 MODALITIES: Final = frozenset({"CR", "DX", "DR", "RG"})
-"""Computed and digital radiography, and digitised films (PS3.3, C.7.3.1.1.1); 'DR' is no term of the standard's, and
-some devices write it.
+"""Computed and digital radiography, and digitised films (PS3.3, C.7.3.1.1.1); 'DR' is not in the standard, but some
+devices write it.
 """
 _OTHER_MODALITIES: Final[Mapping[str, str]] = MappingProxyType({
     "CT": "a CT image", "MR": "an MR image", "US": "an ultrasound image", "PT": "a PET image",
@@ -33,15 +33,15 @@ _OTHER_MODALITIES: Final[Mapping[str, str]] = MappingProxyType({
     "OT": "of no named kind ('OT')",
 })  # fmt: skip
 _LATERAL_VIEWS: Final = frozenset({"LL", "RL", "LLAT", "RLAT", "LAT", "LATERAL", "LLATERAL", "RLATERAL"})
-"""Words of a view position (PS3.3, C.8.1.1.1), and how devices abbreviate them."""
+"""Terms of a view position (PS3.3, C.8.1.1.1), and devices' abbreviations of them."""
 _FRONTAL_VIEWS: Final = frozenset({"PA", "AP"})
-"""Where one of these stands beside the other it is the input gate that looks which of them it is."""
+"""A view position that names one of these beside a lateral term is not refused here: the input gate decides."""
 _LATERAL_CODES: Final = frozenset({"399067008", "399173006", "399198007", "R-102CD", "R-10236", "R-10232"})
-"""Lateral, left and right lateral (PS3.16, CID 4010), in today's and in the older coding."""
+"""Lateral, left and right lateral (PS3.16, CID 4010), in the current and in the older coding."""
 _GREY: Final[Mapping[str, bool]] = MappingProxyType({"MONOCHROME1": True, "MONOCHROME2": False})
-"""Whether the least value is white."""
+"""Whether the smallest value is white."""
 _MODES: Final[Mapping[int, str]] = MappingProxyType({8: "L", 16: "I;16"})
-"""Bits allocated, and how Pillow names such a film."""
+"""Bits allocated, and Pillow's mode for such a film."""
 
 _MODALITY, _INTENT = 0x00080060, 0x00080068
 _VIEW, _ORIENTATION, _VIEW_CODES, _CODE = 0x00185101, 0x00200020, 0x00540220, 0x00080100
@@ -54,13 +54,13 @@ class DicomSource:
     """A DICOM film whose header was checked; its pixels are not decoded yet.
 
     Attributes:
-        mode: 'L' or 'I;16', by the bits that a pixel takes.
-        width_px, height_px: as the file tells.
+        mode: 'L' or 'I;16', by the bits allocated.
+        width_px, height_px: from the file's header.
         orientation: 1: a DICOM is stored upright.
         bits: allocated, stored and high.
         is_signed: values are in two's complement.
-        is_inverted: the least value is white.
-        file: the walked file.
+        is_inverted: the smallest value is white.
+        file: the parsed file.
     """
 
     mode: str
@@ -76,26 +76,26 @@ class DicomSource:
         """Decode to the grey that a viewer shows: (H, W) uint8 where that loses nothing, else uint16.
 
         Raises:
-            UnreadableImage: cut, damaged, of another size than told, or with numbers that cannot be used.
+            UnreadableImage: truncated, damaged, of another size than declared, or with unusable numbers.
             UnsupportedFormat: the frame is in colour.
         """
-        pixels, told = dicom_frame.read(self.file, (self.height_px, self.width_px), self.bits[0])
-        layout = self._layout(pixels, told)
+        pixels, frame_bits = dicom_frame.read(self.file, (self.height_px, self.width_px), self.bits[0])
+        layout = self._layout(pixels, frame_bits)
         return apply(grey_table(self.file.elements, layout, is_inverted=self.is_inverted), pixels, layout)
 
-    def _layout(self, pixels: Pixels, told: int | None) -> Layout:
-        """Which bits of `pixels` hold the value: as the header says, unless the frame declares and uses more bits."""
+    def _layout(self, pixels: Pixels, frame_bits: int | None) -> Layout:
+        """Return the bits of `pixels` that hold the value: the header's, unless the frame declares and uses more."""
         allocated, stored, high = self.bits
-        if told is None or (told == allocated and high + 1 > stored):
+        if frame_bits is None or (frame_bits == allocated and high + 1 > stored):
             return Layout(stored, high + 1 - stored, is_signed=self.is_signed)
-        is_more = told > stored and _exceeds(pixels, told, Layout(stored, 0, is_signed=self.is_signed))
-        return Layout(told if is_more else min(stored, told), 0, is_signed=self.is_signed)
+        is_more = frame_bits > stored and _exceeds(pixels, frame_bits, Layout(stored, 0, is_signed=self.is_signed))
+        return Layout(frame_bits if is_more else min(stored, frame_bits), 0, is_signed=self.is_signed)
 
 
-def _exceeds(pixels: Pixels, told: int, layout: Layout) -> bool:
-    """Whether a value of so many bits is beyond those stored; a negative one has its sign in all of them."""
+def _exceeds(pixels: Pixels, frame_bits: int, layout: Layout) -> bool:
+    """Whether a value of `frame_bits` bits needs more than those stored; a negative value has its sign in all bits."""
     half, mask = (
-        pixels.dtype.type(value) for value in ((1 << layout.bits_stored - 1) * layout.is_signed, (1 << told) - 1)
+        pixels.dtype.type(value) for value in ((1 << layout.bits_stored - 1) * layout.is_signed, (1 << frame_bits) - 1)
     )
     beyond = pixels.dtype.type(layout.bits_stored)
     strips = (pixels[top : top + STRIP_ROWS] for top in range(0, len(pixels), STRIP_ROWS))
@@ -103,12 +103,12 @@ def _exceeds(pixels: Pixels, told: int, layout: Layout) -> bool:
 
 
 def parse(data: bytes) -> DicomSource:
-    """Walk the file and check what it tells, before any pixel is decoded.
+    """Parse the file and check its header, before any pixel is decoded.
 
     Raises:
         NotFrontalFilm: another modality or view.
         UnsupportedFormat: a transfer syntax or kind of pixels that we do not read, or several frames.
-        UnreadableImage: cut short, damaged, or numbers that contradict each other.
+        UnreadableImage: truncated, damaged, or numbers that contradict each other.
     """
     file = parse_file(data)
     elements = file.elements
@@ -129,7 +129,7 @@ def parse(data: bytes) -> DicomSource:
 
 
 def _check_modality(elements: Elements) -> None:
-    """Refuse whatever is no plain film, and a detector's raw data, which is not meant to be looked at."""
+    """Refuse other modalities than plain films, and a detector's raw data, which is not meant to be viewed."""
     modality = elements.text(_MODALITY)
     if modality not in MODALITIES:
         kind = _OTHER_MODALITIES.get(modality, "of another kind, or does not say of which")
@@ -141,7 +141,7 @@ def _check_modality(elements: Elements) -> None:
 
 
 def _check_view(elements: Elements) -> None:
-    """Refuse a lateral view: by its position, its code, or since its rows run from back to front."""
+    """Refuse a lateral view: by its position, its code, or by rows or columns that run from back to front."""
     view = set(re.split(r"[^A-Z]+", elements.text(_VIEW)))
     item = elements.item(_VIEW_CODES)
     code = item.text(_CODE) if item else ""
@@ -156,7 +156,7 @@ def _check_view(elements: Elements) -> None:
 
 
 def _check_pixels(elements: Elements) -> bool:
-    """Refuse colours and several frames; whether the least value is white."""
+    """Refuse colours and several frames; return whether the smallest value is white."""
     frames = elements.decimal(_FRAMES)
     if frames is not None and not frames <= 1:
         raise UnsupportedFormat("The DICOM file holds several frames; send one film a file.")
@@ -167,7 +167,7 @@ def _check_pixels(elements: Elements) -> bool:
 
 
 def _bits(elements: Elements) -> tuple[int, int, int]:
-    """Bits allocated and stored, and the highest of them."""
+    """Return the bits allocated, the bits stored, and the position of the highest stored bit."""
     allocated = elements.word(_ALLOCATED)
     if allocated not in _MODES:
         raise UnsupportedFormat("The DICOM image has neither 8 nor 16 bits allocated a pixel; export the film again.")

@@ -1,8 +1,7 @@
-"""A DICOM file's structure: its transfer syntax, the few elements that pixels need, and where the pixels lie.
+"""A DICOM file's structure: its transfer syntax, the few elements that decoding needs, and the place of the pixels.
 
-`dicom_walk` reads it, as a PNG's chunks and a JPEG's markers are read: no name, date or number of a person is ever
-made a string, and libraries see the frame alone. Called by `dicom`, inside the sandbox. PS3.5 and the like are parts
-of the standard, dicom.nema.org.
+`dicom_walk` reads the elements: no name, date or number of a person is ever made a string, and libraries get only the
+frame. Called by `dicom`, inside the sandbox. PS3.5 and the like are parts of the standard, dicom.nema.org.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from shared.imaging.dicom_syntax import SYNTAXES, Syntax, name_of
 from shared.imaging.dicom_walk import DAMAGED, ITEM, PIXELS, SHORT_VRS, UNDEFINED, Element, Reader
 
 _START: Final = 132
-"""Behind the preamble of 128 bytes and `DICM` (PS3.10, 7.1)."""
+"""After the preamble of 128 bytes and `DICM` (PS3.10, 7.1)."""
 _MOST_WORDS_BYTES: Final = 8
-"""No element that is read so has more than three."""
+"""No element that is read as 16-bit numbers has more than three of them."""
 _META_GROUP: Final = 0x0002
 _TRANSFER_SYNTAX: Final = 0x00020010
 
@@ -29,15 +28,15 @@ _TRANSFER_SYNTAX: Final = 0x00020010
 class Elements:
     """The wanted elements of a data set or of one item of a sequence.
 
-    Reading one raises UnreadableImage where its value is not of its form.
+    Reading an element raises UnreadableImage where its value does not have the expected form.
     """
 
-    found: Mapping[int, Element]
+    by_tag: Mapping[int, Element]
     is_little: bool
     is_implicit: bool
 
     def word(self, tag: int, default: int | None = None, *, is_signed: bool = False) -> int:
-        """A number of 16 bits; the default where it is absent or empty."""
+        """Return a number of 16 bits; the default where the element is absent or empty."""
         words = self.words(tag, is_signed=is_signed)
         if words:
             return words[0]
@@ -46,7 +45,7 @@ class Elements:
         return default
 
     def words(self, tag: int, *, is_signed: bool = False) -> list[int]:
-        """Numbers of 16 bits, no more than four of them; none where it is absent or empty."""
+        """Return up to four numbers of 16 bits; an empty list where the element is absent or empty."""
         value = self.raw(tag)[:_MOST_WORDS_BYTES]
         if len(value) % 2:
             raise UnreadableImage(DAMAGED)
@@ -54,11 +53,11 @@ class Elements:
         return [word for (word,) in words]
 
     def text(self, tag: int) -> str:
-        """ASCII in capitals, without padding; empty where it is absent."""
+        """Return ASCII text in upper case, without padding; an empty string where the element is absent."""
         return bytes(self.raw(tag)).decode("ascii", "replace").strip(" \0").upper()
 
     def decimal(self, tag: int) -> float | None:
-        """The first of some decimals; none where it is absent, empty or no number at all."""
+        """Return the first of several decimals; None where it is absent or empty, NaN where it is no number."""
         text = self.text(tag).partition("\\")[0].strip()
         try:
             number = float(text) if text else None
@@ -67,31 +66,31 @@ class Elements:
         return number
 
     def item(self, tag: int) -> Elements | None:
-        """The first item of a sequence."""
+        """Return the first item of a sequence; None where the sequence is absent or empty."""
         content = self.raw(tag)
         if not len(content):
             return None
         reader = Reader(content, self.is_little, self.is_implicit)
-        found, _, length = reader.header()
-        if found != ITEM:
+        item_tag, _, length = reader.header()
+        if item_tag != ITEM:
             raise UnreadableImage(DAMAGED)
         inside = reader if length == UNDEFINED else Reader(reader.take(length), self.is_little, self.is_implicit)
         return Elements(inside.wanted(), self.is_little, self.is_implicit)
 
     def raw(self, tag: int) -> memoryview:
-        """The bytes of a value; none where it is absent."""
-        element = self.found.get(tag)
+        """Return the bytes of a value; empty where the element is absent."""
+        element = self.by_tag.get(tag)
         return memoryview(b"") if element is None else element.value
 
 
 @dataclass(frozen=True, slots=True)
 class DicomFile:
-    """What a file holds of a film: how it is encoded, its elements, and its pixels as they came.
+    """The content of a file: the film's encoding, its elements, and its pixels as stored.
 
     Attributes:
-        pixel_vr: of the pixels, where told: words (`OW`) of eight bits are stored in pairs.
+        pixel_vr: the pixels' value representation, where the file has one: `OW` stores bytes in pairs.
         pixels: the pixels of an uncompressed film.
-        fragments: the pieces of a compressed one, without the offset table.
+        fragments: the pieces of a compressed film, without the offset table.
     """
 
     syntax: Syntax
@@ -102,11 +101,11 @@ class DicomFile:
 
 
 def parse(data: bytes) -> DicomFile:
-    """Walk the file as far as its pixels; what follows them is not looked at.
+    """Parse the file up to its pixels; bytes after them are not read.
 
     Raises:
-        UnsupportedFormat: a transfer syntax that we do not read, by its name.
-        UnreadableImage: cut short, damaged, nested too deep, or without pixels.
+        UnsupportedFormat: a transfer syntax that we do not read; names it.
+        UnreadableImage: truncated, damaged, nested too deep, or without pixels.
     """
     view = memoryview(data)[_START:]
     meta = Reader(view, is_little=True, is_implicit=False)
@@ -114,18 +113,18 @@ def parse(data: bytes) -> DicomFile:
     rest = view[meta.at :]
     is_implicit = syntax.is_implicit and not _is_explicit(rest)
     reader = Reader(rest, syntax.is_little, is_implicit)
-    found = reader.wanted()
-    pixels = found.pop(PIXELS, None)
+    elements = reader.wanted()
+    pixels = elements.pop(PIXELS, None)
     if pixels is None:
         raise UnreadableImage("The DICOM file holds no pixels, or not all of it came; send the whole file.")
     fragments = tuple(Reader(pixels.value, is_little=True, is_implicit=True).fragments()) if reader.is_in_pieces else ()
     if syntax.is_compressed != reader.is_in_pieces:
         raise UnreadableImage(DAMAGED)
-    return DicomFile(syntax, Elements(found, syntax.is_little, is_implicit), pixels.vr, pixels.value, fragments)
+    return DicomFile(syntax, Elements(elements, syntax.is_little, is_implicit), pixels.vr, pixels.value, fragments)
 
 
 def _find_syntax(meta: Reader) -> Syntax:
-    """The transfer syntax that the file's head names."""
+    """Return the transfer syntax that the file's meta information names."""
     uid = ""
     while meta.next_group() == _META_GROUP:
         tag, _, length = meta.header()
@@ -143,5 +142,5 @@ def _find_syntax(meta: Reader) -> Syntax:
 
 
 def _is_explicit(view: memoryview) -> bool:
-    """Some writers call it implicit and name the representations all the same: the first element shows it."""
+    """Whether the first element names its VR; some writers declare the syntax implicit and name VRs all the same."""
     return bytes(view[4:6]) in SHORT_VRS

@@ -1,8 +1,8 @@
-"""The frame of a DICOM file to stored values: run lengths here, all else by a library that sees the frame alone.
+"""From a DICOM file's frame to stored values: run lengths here, all else by libraries that get only the frame.
 
-The frame's own header has to tell the size that the file tells, before a library allocates anything. JPEG of eight
-bits goes the strict way of other films; JPEG 2000 by Pillow; lossless JPEG and that of twelve bits by GDCM; JPEG-LS by
-CharLS. Called by `dicom`, inside the sandbox.
+The size in the frame's own header must be the one in the file's, before a library allocates anything. JPEG of 8 bits is
+decoded strictly, as other films are; JPEG 2000 by Pillow; lossless and 12-bit JPEG by GDCM; JPEG-LS by CharLS. Called
+by `dicom`, inside the sandbox.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _OTHER_SIZE: Final = "The DICOM file and the frame in it tell different sizes; e
 _NO_GREY: Final = "The frame in the DICOM file is no grey one of 2 to 16 bits; export the film uncompressed."
 _RLE_HEADER: Final = 64
 _OVERHEAD, _SHORT = 16, 65_536
-"""A segment needs a byte for each 128 at the most, and one a row; longer ones only keep the reader busy."""
+"""A segment needs at most one extra byte for each 128, and one for each row; longer ones only keep the reader busy."""
 _PIECE: Final = 2**20
 _LOSSLESS_FRAME: Final = 0xC3
 _EXTENDED_FRAME: Final = 0xC1
@@ -46,12 +46,12 @@ def read(file: DicomFile, size: Size, bits_allocated: int) -> tuple[Pixels, int 
     """Decode the frame.
 
     Args:
-        size: that the file tells, within the limits.
+        size: the size that the file declares, within the limits.
         bits_allocated: 8 or 16.
 
     Returns:
-        (H, W) uint8 or uint16, the stored values' patterns of bits; and of how many bits the frame says that they are,
-        none where it says nothing.
+        (H, W) uint8 or uint16, the stored values' bit patterns; and the number of bits that the frame declares, None
+        where it declares none.
 
     Raises:
         UnreadableImage, UnsupportedFormat: see each coding.
@@ -68,7 +68,7 @@ def read(file: DicomFile, size: Size, bits_allocated: int) -> tuple[Pixels, int 
 
 
 def _read_plain(file: DicomFile, size: Size, bits_allocated: int) -> Pixels:
-    """Rows times columns times bytes; what some devices fill up behind them is left, unless it were another row."""
+    """Read rows times columns values; some devices pad them, which is ignored up to less than a row."""
     expected = size[0] * size[1] * bits_allocated // 8
     if not expected <= len(file.pixels) < expected + max(2, expected // size[0]):
         raise UnreadableImage("The DICOM file has more or fewer pixels than rows times columns; export the film again.")
@@ -81,42 +81,42 @@ def _read_plain(file: DicomFile, size: Size, bits_allocated: int) -> Pixels:
 
 
 def _read_run_lengths(frame: bytes, size: Size, bits_allocated: int) -> Pixels:
-    """PS3.5, annex G: a segment for each byte of a pixel, the high one first."""
+    """Decode run lengths (PS3.5, annex G): a segment for each byte of a pixel, the high byte first."""
     count = bits_allocated // 8
-    places = np.frombuffer(frame[:_RLE_HEADER].ljust(_RLE_HEADER, b"\0"), "<u4").astype(np.int64)
-    starts = [int(place) for place in places[1 : 1 + count]] + [len(frame)]
-    if places[0] != count or starts != sorted(starts) or starts[0] < _RLE_HEADER:
+    offsets = np.frombuffer(frame[:_RLE_HEADER].ljust(_RLE_HEADER, b"\0"), "<u4").astype(np.int64)
+    starts = [int(offset) for offset in offsets[1 : 1 + count]] + [len(frame)]
+    if offsets[0] != count or starts != sorted(starts) or starts[0] < _RLE_HEADER:
         raise UnreadableImage(_DAMAGED)
-    wanted = size[0] * size[1]
-    parts = [_unpack(frame[start:end], wanted) for start, end in pairwise(starts)]
+    n_pixels = size[0] * size[1]
+    parts = [_unpack(frame[start:end], n_pixels) for start, end in pairwise(starts)]
     if count == 1:
         return parts[0].reshape(size)
     high, low = (part.astype(np.uint16) for part in parts)
     return (high << np.uint16(8) | low).reshape(size)
 
 
-def _unpack(packed: bytes, wanted: int) -> npt.NDArray[np.uint8]:
-    """`wanted` bytes of PackBits (PS3.5, G.3.1); what is behind them is not looked at."""
-    if len(packed) > wanted + wanted // _OVERHEAD + _SHORT:
+def _unpack(packed: bytes, size_bytes: int) -> npt.NDArray[np.uint8]:
+    """Unpack `size_bytes` bytes of PackBits (PS3.5, G.3.1); bytes after them are not read."""
+    if len(packed) > size_bytes + size_bytes // _OVERHEAD + _SHORT:
         raise UnreadableImage(_DAMAGED)
     unpacked = bytearray()
     at = 0
-    while len(unpacked) < wanted:
+    while len(unpacked) < size_bytes:
         if at + 1 >= len(packed):
             raise UnreadableImage(_DAMAGED)
         head = packed[at]
-        if head < 128:  # noqa: PLR2004  so many and one more bytes as they are
+        if head < 128:  # noqa: PLR2004  head + 1 literal bytes
             unpacked += packed[at + 1 : at + 2 + head]
             at += 2 + head
         else:  # one byte 257 - head times; 128 is nothing
             if head > 128:  # noqa: PLR2004
                 unpacked += packed[at + 1 : at + 2] * (257 - head)
             at += 2 if head > 128 else 1  # noqa: PLR2004
-    return np.frombuffer(unpacked, np.uint8, wanted)
+    return np.frombuffer(unpacked, np.uint8, size_bytes)
 
 
 def _read_jpeg(frame: bytes, size: Size) -> tuple[Pixels, int]:
-    """Of eight bits strictly, as any JPEG; of twelve by GDCM."""
+    """Decode a JPEG of 8 bits strictly, as other films, and one of 12 bits by GDCM."""
     marker, precision = _check_jpeg(frame, size)
     if marker == _EXTENDED_FRAME and precision == 12:  # noqa: PLR2004  bits a sample (T.81, table B.2)
         return _read_by_gdcm(frame, size, precision, gdcm.TransferSyntax.JPEGExtendedProcess2_4), precision
@@ -125,7 +125,7 @@ def _read_jpeg(frame: bytes, size: Size) -> tuple[Pixels, int]:
 
 
 def _read_jpeg_lossless(frame: bytes, size: Size) -> tuple[Pixels, int]:
-    """T.81, process 14, with any predictor."""
+    """Decode a lossless JPEG (T.81, process 14, any predictor)."""
     marker, precision = _check_jpeg(frame, size)
     if marker != _LOSSLESS_FRAME:
         raise UnreadableImage(_DAMAGED)
@@ -133,52 +133,53 @@ def _read_jpeg_lossless(frame: bytes, size: Size) -> tuple[Pixels, int]:
 
 
 def _check_jpeg(frame: bytes, size: Size) -> tuple[int, int]:
-    """Walk the markers, up to the last, which must come; the frame's marker and bits a sample."""
-    found = [(marker, bytes(body)) for marker, body in jpeg.segments(frame) if marker in jpeg.FRAMES]
-    if len(found) != 1:
+    """Walk the markers up to the end marker, which must exist; return the frame's marker and bits per sample."""
+    frames = [(marker, bytes(body)) for marker, body in jpeg.segments(frame) if marker in jpeg.FRAMES]
+    if len(frames) != 1:
         raise UnreadableImage(_DAMAGED)
-    marker, header = found[0]
+    marker, header = frames[0]
     return marker, _check_header(header, size)
 
 
 def _check_header(header: bytes, size: Size) -> int:
-    """Hold a JPEG's or JPEG-LS's frame header against the file; its bits a sample."""
+    """Check a JPEG's or JPEG-LS's frame header against the file; return its bits per sample."""
     if len(header) < jpeg.FRAME_SIZE:
         raise UnreadableImage(_DAMAGED)
-    told = int.from_bytes(header[1:3]), int.from_bytes(header[3:5])
-    _check_frame(size, told, components=header[5], bits=header[0])
+    frame_size = int.from_bytes(header[1:3]), int.from_bytes(header[3:5])
+    _check_frame(size, frame_size, components=header[5], bits=header[0])
     return header[0]
 
 
-def _check_frame(size: Size, told: Size, components: int, bits: int) -> None:
-    """What a frame says of itself is what the file says of it."""
-    if told != size:
+def _check_frame(size: Size, frame_size: Size, components: int, bits: int) -> None:
+    """Check that a frame has the file's size and is grey of 2 to 16 bits."""
+    if frame_size != size:
         raise UnreadableImage(_OTHER_SIZE)
     if components != 1 or not 2 <= bits <= 16:  # noqa: PLR2004  bits
         raise UnsupportedFormat(_NO_GREY)
 
 
 def _read_by_gdcm(frame: bytes, size: Size, bits: int, syntax: int) -> Pixels:
-    """One frame of one sample through GDCM, in memory.
+    """Decode one frame of one sample by GDCM, in memory.
 
     Raises:
-        UnreadableImage: it gives something else than so many pixels.
+        UnreadableImage: GDCM does not return the expected number of bytes.
     """
     image = _gdcm_image(frame, size, bits, syntax)
-    text = image.GetBuffer() or ""  # its bytes as a string; nothing where it cannot decode
+    text = image.GetBuffer() or ""  # the bytes as a string; None where GDCM cannot decode
     data = bytearray()
-    for at in range(0, len(text), _PIECE):  # all at once takes three times the memory
+    for at in range(0, len(text), _PIECE):  # encoding all at once takes three times the memory
         data += text[at : at + _PIECE].encode("utf-8", "surrogateescape")
     return _shaped(data, size, bits)
 
 
 def _shaped(data: bytearray, size: Size, bits: int) -> Pixels:
-    """What a library gave, of one byte a pixel or two; some even it out."""
+    """Return a library's bytes, one or two a pixel, as an array; some libraries pad them to an even number."""
     count = size[0] * size[1]
-    wanted = count * _bytes_of(bits)
-    if len(data) not in {wanted, wanted + wanted % 2}:
+    expected = count * _bytes_of(bits)
+    if len(data) not in {expected, expected + expected % 2}:
         raise UnreadableImage(_DAMAGED)
-    return np.frombuffer(data, np.uint8, count).reshape(size) if wanted == count else _words(data, count).reshape(size)
+    pixels = np.frombuffer(data, np.uint8, count) if expected == count else _words(data, count)
+    return pixels.reshape(size)
 
 
 def _words(data: bytes | bytearray | memoryview, count: int, order: str = "<") -> npt.NDArray[np.uint16]:
@@ -208,7 +209,7 @@ def _gdcm_image(frame: bytes, size: Size, bits: int, syntax: int) -> Any:  # Any
 
 
 def _read_jpeg_ls(frame: bytes, size: Size) -> tuple[Pixels, int]:
-    """T.87, lossless or nearly; CharLS refuses what is cut or damaged."""
+    """Decode JPEG-LS (T.87), lossless or near-lossless; CharLS refuses truncated and damaged data."""
     header = next((body for marker, body in jpeg.segments(frame) if marker == _JPEG_LS_FRAME), None)
     bits = _check_header(b"" if header is None else bytes(header), size)
     if not frame.rstrip(b"\0").endswith(_END):  # CharLS needs 4 s to find out
@@ -218,7 +219,7 @@ def _read_jpeg_ls(frame: bytes, size: Size) -> tuple[Pixels, int]:
 
 
 def _read_jpeg_2000(frame: bytes, size: Size) -> tuple[Pixels, int]:
-    """T.800. Pillow moves values up to the top of 8 or 16 bits, and signed ones above zero: both are undone."""
+    """Decode JPEG 2000 (T.800); undo Pillow's shift of values to the top of 8 or 16 bits and offset of signed ones."""
     start = frame.find(_START_OF_CODESTREAM)
     if start < 0 or len(frame) < start + 43:
         raise UnreadableImage(_DAMAGED)

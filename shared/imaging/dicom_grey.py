@@ -1,7 +1,7 @@
-"""What a DICOM's stored values look like: from each possible one, by a table, to the grey that a viewer shows.
+"""From a DICOM's stored values to the grey that a viewer shows, by a table over all possible values.
 
-A stored value has 16 bits at most, so the whole way - sign, modality (rescale or table), values of interest (table or
-window), MONOCHROME1, padding - is worked out once for each, not for each pixel. Pure numpy; called by `dicom`.
+A stored value has at most 16 bits, so all steps - sign, modality (rescale or table), values of interest (table or
+window), MONOCHROME1, padding - are computed once for each value, not for each pixel. Pure numpy; called by `dicom`.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ _INTERCEPT, _SLOPE = 0x00281052, 0x00281053
 _MODALITY_TABLE, _INTEREST_TABLE = 0x00283000, 0x00283010
 _DESCRIPTOR, _ENTRIES = 0x00283002, 0x00283006
 _FULL_TABLE: Final = 65_536
-"""Entries that a descriptor's 0 stands for (PS3.3, C.11.1.1.1)."""
+"""The number of entries that a descriptor's 0 means (PS3.3, C.11.1.1.1)."""
 _BYTE, _WORD = 255, 65_535
 _NEARLY_WHOLE: Final = 1e-6
 _STEEPEST: Final = 700.0
-"""The largest exponent whose exponential is still a number."""
+"""A limit below which exp does not overflow."""
 STRIP_ROWS: Final = 64
 _BAD_TABLE: Final = "The DICOM file's lookup table is damaged; export the film again."
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where a stored value lies in the bits of a pixel.
+    """The place of a stored value in the bits of a pixel.
 
     Attributes:
         bits_stored: 1 to 16.
-        shift: bits below it.
-        is_signed: in two's complement.
+        shift: the number of bits below the value.
+        is_signed: whether the value is in two's complement.
     """
 
     bits_stored: int
@@ -49,7 +49,7 @@ class Layout:
     is_signed: bool
 
     def values(self) -> Numbers:
-        """(2^bits_stored,) the value that each pattern of bits stands for."""
+        """Return the value of each bit pattern, (2^bits_stored,) float64."""
         patterns = np.arange(2**self.bits_stored, dtype=np.float64)
         if self.is_signed:
             patterns[len(patterns) // 2 :] -= len(patterns)
@@ -57,18 +57,18 @@ class Layout:
 
 
 def grey_table(elements: Elements, layout: Layout, *, is_inverted: bool) -> Pixels:
-    """The grey of each possible stored value, black to white.
+    """Return the grey of each possible stored value, black to white.
 
-    Without a table or window of interest the whole range of possible values is shown, whatever the film has of it.
+    Without a table or window of interest the whole range of possible values is shown, whatever part the film uses.
 
     Args:
-        is_inverted: MONOCHROME1: the least value is white.
+        is_inverted: MONOCHROME1: the smallest value is white.
 
     Returns:
-        (2^bits_stored,) by the pattern of bits: uint8 where that loses nothing, else uint16.
+        (2^bits_stored,) by the bit pattern: uint8 where that loses nothing, else uint16.
 
     Raises:
-        UnreadableImage: a slope of 0 or that is no number; a table that is too short.
+        UnreadableImage: a slope that is 0 or no number; a table that is too short.
     """
     stored = layout.values()
     shown = _of_interest(elements, _rescale(elements, stored, layout), layout)
@@ -79,11 +79,11 @@ def grey_table(elements: Elements, layout: Layout, *, is_inverted: bool) -> Pixe
 
 
 def apply(table: Pixels, stored: Pixels, layout: Layout) -> Pixels:
-    """The grey of each pixel, a strip of rows at a time.
+    """Return the grey of each pixel, computed a strip of rows at a time.
 
     Args:
-        table: of `grey_table`.
-        stored: (H, W) uint8 or uint16, as stored, bits of others around the value included.
+        table: from `grey_table`.
+        stored: (H, W) uint8 or uint16, as stored, including bits around the value.
 
     Returns:
         (H, W) of the table's type.
@@ -93,12 +93,12 @@ def apply(table: Pixels, stored: Pixels, layout: Layout) -> Pixels:
     grey = np.empty(stored.shape, table.dtype)
     for top in range(0, len(stored), STRIP_ROWS):
         rows = slice(top, top + STRIP_ROWS)
-        np.take(shown, stored[rows], out=grey[rows], mode="clip")  # which checks nothing, and nothing is beyond
+        np.take(shown, stored[rows], out=grey[rows], mode="clip")  # skips the bounds check; no index is out of bounds
     return grey
 
 
 def _rescale(elements: Elements, stored: Numbers, layout: Layout) -> Numbers:
-    """PS3.3, C.11.1: by a table where there is one, else slope times value plus intercept."""
+    """Apply the modality transform (PS3.3, C.11.1): a table where there is one, else slope * value + intercept."""
     item = elements.item(_MODALITY_TABLE)
     if item is not None:
         entries, _ = _look_up(item, stored, is_signed=layout.is_signed)
@@ -113,9 +113,9 @@ def _rescale(elements: Elements, stored: Numbers, layout: Layout) -> Numbers:
 
 
 def _of_interest(elements: Elements, values: Numbers, layout: Layout) -> Numbers:
-    """PS3.3, C.11.2: the first table, else the first window, else everything; in [0, 1].
+    """Map the values of interest to [0, 1] (PS3.3, C.11.2): by the first table, else the first window, else all values.
 
-    A window that is no window, of width 0 for example, is passed over, as viewers do.
+    An invalid window, of width 0 for example, is ignored, as viewers do.
     """
     item = elements.item(_INTEREST_TABLE)
     if item is not None:
@@ -131,9 +131,9 @@ def _of_interest(elements: Elements, values: Numbers, layout: Layout) -> Numbers
 
 
 def _window(values: Numbers, centre: float, width: float, curve: str) -> Numbers:
-    """PS3.3, C.11.2.1.2 and .3, to [0, 1].
+    """Apply a window, to [0, 1] (PS3.3, C.11.2.1.2 and .3).
 
-    LINEAR, of width w about c: (x - (c - 0.5)) / (w - 1) + 0.5; of width 1 a step behind c - 0.5.
+    LINEAR, of width w about c: (x - (c - 0.5)) / (w - 1) + 0.5; of width 1 a step above c - 0.5.
     LINEAR_EXACT: (x - c) / w + 0.5. SIGMOID: 1 / (1 + exp(-4 (x - c) / w)).
     """
     if curve == "SIGMOID":
@@ -147,18 +147,18 @@ def _window(values: Numbers, centre: float, width: float, curve: str) -> Numbers
 
 
 def _clipped(values: Numbers) -> Numbers:
-    """To [0, 1]."""
+    """Clip values to [0, 1]."""
     clipped: Numbers = np.clip(values, 0.0, 1.0)
     return clipped
 
 
 def _look_up(item: Elements, values: Numbers, *, is_signed: bool) -> tuple[Numbers, float]:
-    """A table's entry for each value, and the largest that its bits can hold; values beyond an end have the end's.
+    """Return a table's entry for each value, and its bits' largest value; values beyond an end get the end's entry.
 
     Args:
-        is_signed: its first value may be below 0, where the file does not tell.
+        is_signed: whether the table's first value is signed, where the file does not name its VR.
     """
-    vr = item.found[_DESCRIPTOR].vr if _DESCRIPTOR in item.found else b""
+    vr = item.by_tag[_DESCRIPTOR].vr if _DESCRIPTOR in item.by_tag else b""
     descriptor = item.words(_DESCRIPTOR)
     if len(descriptor) != 3:  # noqa: PLR2004  entries, first value, bits
         raise UnreadableImage(_BAD_TABLE)
@@ -166,18 +166,18 @@ def _look_up(item: Elements, values: Numbers, *, is_signed: bool) -> tuple[Numbe
     if vr == b"SS" or (vr != b"US" and is_signed):
         first -= 2 * (first & 0x8000)
     data = item.raw(_ENTRIES)
-    if len(data) in {count, count + 1} and count > 1:  # of eight bits, and evened out
+    if len(data) in {count, count + 1} and count > 1:  # entries of 8 bits, padded to an even number
         entries = np.frombuffer(data, np.uint8, count)
     elif len(data) >= 2 * count:
         entries = np.frombuffer(data, "<u2" if item.is_little else ">u2", count).astype(np.uint16)
     else:
         raise UnreadableImage(_BAD_TABLE)
-    places = np.clip(np.rint(values) - first, 0, count - 1).astype(np.intp)
-    return entries[places].astype(np.float64), float(2 ** min(max(bits, 1), 16) - 1)
+    indices = np.clip(np.rint(values) - first, 0, count - 1).astype(np.intp)
+    return entries[indices].astype(np.float64), float(2 ** min(max(bits, 1), 16) - 1)
 
 
 def _is_padding(elements: Elements, stored: Numbers, layout: Layout) -> npt.NDArray[np.bool_]:
-    """The stored values that stand for no film at all (PS3.3, C.7.5.1.1.2): they are shown black."""
+    """Return which stored values are padding around the film (PS3.3, C.7.5.1.1.2); they are shown black."""
     ends = [
         elements.words(tag, is_signed=layout.is_signed)[0] for tag in (_PADDING, _PADDING_LIMIT) if elements.words(tag)
     ]
@@ -187,7 +187,7 @@ def _is_padding(elements: Elements, stored: Numbers, layout: Layout) -> npt.NDAr
 
 
 def _quantise(shown: Numbers, bits_stored: int) -> Pixels:
-    """Values in [0, 1] to 8 bits where the result is the same to the last bit, else to 16."""
+    """Quantise values in [0, 1] to 8 bits where that loses nothing, else to 16."""
     bytes_ = shown * _BYTE
     if bits_stored <= 8 and np.abs(bytes_ - np.rint(bytes_)).max() < _NEARLY_WHOLE:  # noqa: PLR2004  bits of a byte
         return np.rint(bytes_).astype(np.uint8)

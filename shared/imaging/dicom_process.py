@@ -1,7 +1,7 @@
-"""The decoder process of DICOM films: `decoder_process`, with their libraries loaded before a child is forked.
+"""The decoder process of DICOM films: `decoder_process`, with the DICOM libraries loaded before the first fork.
 
-Apart from that of PNG and JPEG, so that a service without DICOM films holds none of them (DECISIONS 59). Started by
-`Decoders`.
+Separate from that of PNG and JPEG, so that a service without DICOM films does not load these libraries (DECISIONS 59).
+Started by `Decoders`.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from shared.imaging import decoder_process
 from shared.imaging.decode import read_pixels
 
 MEMORY_HEADROOM_BYTES: Final = 768 * 2**20
-"""As that of `decoder_process`: 40 million pixels of lossless JPEG, 51 MiB of them, took 690 MiB, of JPEG 2000 463."""
+"""As in `decoder_process`: 40 million pixels of lossless JPEG, in a file of 51 MiB, took 690 MiB, of JPEG 2000 463."""
 _SIDE: Final = 64
 _EXPLICIT, _JPEG_2000 = b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.4.90"
 _ITEM, _SEQUENCE_END = b"\xfe\xff\0\xe0", b"\xfe\xff\xdd\xe0"
 
 
 def main() -> None:
-    """As `decoder_process.main`."""
+    """Serve films as `decoder_process.main` does."""
     decoder_process.main(warm_up=warm_up, headroom_bytes=MEMORY_HEADROOM_BYTES)
 
 
 def warm_up() -> None:
-    """Decode two films of our own: one as it is, one of JPEG 2000, which Pillow loads when the first comes."""
+    """Decode two films of our own: an uncompressed one, and one of JPEG 2000, whose plugin Pillow loads lazily."""
     with io.BytesIO() as file:
         picture = Image.new("L", (_SIDE, _SIDE))
         picture.save(file, "JPEG2000", no_jp2=True)
@@ -41,7 +41,7 @@ def warm_up() -> None:
 
 
 def _film(syntax: bytes, size: int, pixels: bytes) -> bytes:
-    """The least of a grey film of 8 bits and `_SIDE` a side; `size` is what its pixels are said to have."""
+    """Return a minimal grey DICOM of 8 bits and `_SIDE` pixels a side; `size` is the declared length of its pixels."""
     words = {0x0010: _SIDE, 0x0011: _SIDE, 0x0100: 8, 0x0101: 8}
     parts = (
         bytes(128) + b"DICM",

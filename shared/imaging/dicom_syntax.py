@@ -1,4 +1,4 @@
-"""The transfer syntaxes that are read, and the names of those that are not (PS3.6, annex A)."""
+"""The transfer syntaxes that we read, and the names of others (PS3.6, annex A)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Coding(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Syntax:
-    """One transfer syntax: order of bytes, whether elements tell their representation, how pixels are encoded."""
+    """One transfer syntax: byte order, whether elements omit their VR (implicit), the coding of the pixels."""
 
     coding: Coding
     is_little: bool = True
@@ -50,7 +50,7 @@ SYNTAXES: Final[Mapping[str, Syntax]] = MappingProxyType({
     f"{_ROOT}.4.90": Syntax(Coding.JPEG_2000),
     f"{_ROOT}.4.91": Syntax(Coding.JPEG_2000),
 })  # fmt: skip
-"""All that is read. Deflated is not: 306 KB of it became 301 MB."""
+"""All syntaxes that we read. Deflated is not among them: 306 KB of it inflated to 301 MB."""
 
 _OTHERS: Final[Mapping[str, str]] = MappingProxyType({
     f"{_ROOT}.1.98": "Encapsulated Uncompressed",
@@ -77,5 +77,5 @@ _OTHERS: Final[Mapping[str, str]] = MappingProxyType({
 
 
 def name_of(uid: str) -> str:
-    """The name of a syntax that is not read; what a file says itself is not told back."""
+    """Return the name of a syntax that we do not read; the file's own text is never repeated."""
     return _OTHERS.get(uid, "an unknown transfer syntax")

@@ -1,6 +1,6 @@
-"""The elements of a DICOM file, one after the other: wanted ones are given, all others passed over unread.
+"""The elements of a DICOM file, in order: wanted ones are returned, all others skipped unread.
 
-Each length is held against what is left; nothing here knows what an element means. Called by `dicom_file`.
+Each length is checked against the bytes that are left; this module does not interpret elements. Called by `dicom_file`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WANTED: Final = frozenset({
     0x00283000, 0x00283002, 0x00283006, 0x00283010,  # lookup tables
     PIXELS,
 })  # fmt: skip
-"""All that is ever read of a data set."""
+"""All elements that are ever read of a data set."""
 
 ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 UNDEFINED: Final = 0xFFFFFFFF
@@ -34,25 +34,25 @@ SHORT_VRS: Final = frozenset(
     {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
      b"ST", b"TM", b"UI", b"UL", b"US"}
 )  # fmt: skip
-"""Value representations with a length of 16 bits; all others, those of later standards too, have 32 (PS3.5, 7.1.2)."""
+"""Value representations with a 16-bit length; all others, also of later standards, have 32 bits (PS3.5, 7.1.2)."""
 _CUT: Final = "The DICOM file ends before its pixels do; export it again and send the whole file."
 DAMAGED: Final = "The DICOM file's structure is damaged; export it again and send the whole file."
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One value as stored; `vr` is empty where the encoding does not tell it."""
+    """One value as stored; `vr` is empty where the encoding does not contain it."""
 
     vr: bytes
     value: memoryview
 
 
 class Reader:
-    """A place in some bytes that only moves on, and never past their end.
+    """A position in a buffer that only advances, and never past the end.
 
     Attributes:
-        at: the place.
-        is_in_pieces: the pixels that were found are in fragments.
+        at: the position.
+        is_in_pieces: whether the pixels are in fragments.
     """
 
     def __init__(self, view: memoryview, is_little: bool, is_implicit: bool) -> None:  # noqa: FBT001  as the syntax has it
@@ -64,7 +64,7 @@ class Reader:
         self._left = MAX_ELEMENTS
 
     def take(self, size_bytes: int) -> memoryview:
-        """So many bytes, which must be there."""
+        """Return the next `size_bytes` bytes, which must exist."""
         end = self.at + size_bytes
         if end > len(self.view):
             raise UnreadableImage(_CUT)
@@ -72,11 +72,11 @@ class Reader:
         return taken
 
     def next_group(self) -> int:
-        """The group of the next element, or of none."""
+        """Return the group of the next element; -1 at the end."""
         return int.from_bytes(self.view[self.at : self.at + 2], "little") if self.at < len(self.view) else -1
 
     def header(self) -> tuple[int, bytes, int]:
-        """Tag, representation and length of the next element."""
+        """Return tag, VR and length of the next element."""
         self._left -= 1
         if not self._left:
             raise UnreadableImage(f"The DICOM file has more than {MAX_ELEMENTS:,} elements; export the film again.")
@@ -90,8 +90,8 @@ class Reader:
         return tag, vr, self._number(self.take(4))
 
     def wanted(self) -> dict[int, Element]:
-        """The wanted elements as far as the pixels, the end of the item, or the end."""
-        found: dict[int, Element] = {}
+        """Return the wanted elements up to the pixels, the end of the item, or the end of the buffer."""
+        elements: dict[int, Element] = {}
         while self.at < len(self.view):
             tag, vr, length = self.header()
             if tag in {_ITEM_END, _SEQUENCE_END}:
@@ -103,14 +103,14 @@ class Reader:
             else:
                 value = self.take(length)
             if tag in WANTED:
-                found.setdefault(tag, Element(vr, value))
+                elements.setdefault(tag, Element(vr, value))
             if tag == PIXELS:
                 self.is_in_pieces = length == UNDEFINED
                 break
-        return found
+        return elements
 
     def fragments(self) -> Iterator[memoryview]:
-        """The pieces of the pixels behind the offset table, which may be empty."""
+        """Yield the pixels' fragments after the offset table, which may be empty."""
         is_table = True
         while self.at < len(self.view):
             tag, _, length = self.header()
@@ -122,11 +122,11 @@ class Reader:
             is_table = False
 
     def _skip_items(self, vr: bytes, depth: int) -> None:
-        """Behind the end of a sequence, or of pieces, of undefined length."""
+        """Advance past the end of a sequence, or of fragments, of undefined length."""
         if depth > MAX_NESTING:
             raise UnreadableImage(f"The DICOM file's sequences are nested deeper than {MAX_NESTING}; export it again.")
         was_implicit = self._is_implicit
-        self._is_implicit |= vr == b"UN"  # PS3.5, 6.2.2, note 2: what is unknown is implicit inside
+        self._is_implicit |= vr == b"UN"  # PS3.5, 6.2.2, note 2: items of unknown VR are implicit inside
         while True:
             tag, _, length = self.header()
             if tag == _SEQUENCE_END:
@@ -140,7 +140,7 @@ class Reader:
         self._is_implicit = was_implicit
 
     def _skip_item(self, depth: int) -> None:
-        """Behind the end of an item of undefined length."""
+        """Advance past the end of an item of undefined length."""
         while True:
             tag, vr, length = self.header()
             if tag == _ITEM_END:

@@ -1,6 +1,6 @@
 """Pictures for the reader: the film as grey PNG, and a saliency map as a colour overlay for it.
 
-Drawn on request from stored numbers, which it never changes. Not a measurement: for numbers, read the stored map.
+Pictures are drawn on request from stored maps, which are never changed. For measurements, read the stored map.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_ALPHA: Final = 0.65
 """At the map's highest value a third of the film still shows through."""
 PIXEL_PERCENTILE: Final = 99.0
 FAST_COMPRESSION: Final = 1
-"""zlib level: a 1024 x 1024 film takes a quarter of the time of level 6 and grows by a fifth."""
+"""zlib's level: a 1024 x 1024 film takes a quarter of the time of level 6 and is a fifth larger."""
 _LEVELS: Final = 2**16
 _STRIP_ROWS: Final = 64
 
@@ -47,22 +47,22 @@ INFERNO: Final = np.array(
     ],
     np.uint8,
 )
-"""17 evenly spaced colours of matplotlib's 'inferno' (N. Smith and S. van der Walt, released as CC0), sRGB; between
-them straight lines, which stay within 7 of 255 of the original's 256 colours."""
+"""17 evenly spaced colours of matplotlib's 'inferno' (N. Smith and S. van der Walt, released as CC0), sRGB; linear
+interpolation between them stays within 7 of 255 of the original's 256 colours."""
 
 
 def heatmap_png(saliency: FloatArray, width_px: int, height_px: int) -> bytes:
     """Draw a saliency map as an overlay for a film.
 
-    Colour and opacity both grow with the value: zero is fully transparent, so the film is seen where the map says
-    nothing. Enlarged bicubically, and clipped to [0, 1] where that overshoots.
+    Colour and opacity both grow with the value: zero is fully transparent, so the film is visible where the map is
+    zero. The map is enlarged bicubically, and clipped to [0, 1] where that overshoots.
 
     Args:
         saliency: (h, w) float32 in [0, 1].
         width_px, height_px: of the film; the overlay has its shape, scaled down to `MAX_OVERLAY_SIDE_PX`.
 
     Returns:
-        A PNG with 256 colours and an opacity for each: what RGBA would show, at a fraction of its size.
+        A PNG with 256 colours and an opacity for each: the same picture as RGBA at a fraction of the size.
 
     Raises:
         WrongShape: not two-dimensional, empty, or with values that are not finite.
@@ -79,9 +79,9 @@ def heatmap_png(saliency: FloatArray, width_px: int, height_px: int) -> bytes:
 
 
 def stretch(saliency: FloatArray) -> FloatArray:
-    """A map of single pixels as it can be seen: divided by its 99th percentile and clipped.
+    """Make a map of single pixels visible: divide it by its 99th percentile and clip it.
 
-    A few pixels of a gradient stand far above all others, which would be drawn next to transparent. PAIR's saliency
+    A few pixels of a gradient are far above all others, which would be drawn almost transparent. PAIR's saliency
     library draws such maps likewise (`VisualizeImageGrayscale`, percentile 99).
 
     Args:
@@ -101,8 +101,8 @@ def film_png(pixels: Pixels, max_side_px: int | None = None) -> bytes:
     """Draw a film as an 8-bit grey PNG.
 
     Args:
-        pixels: (H, W) uint8, shown as it is, or uint16, windowed between two percentiles to 8 bits.
-        max_side_px: scale down to this where the film is larger; None keeps its size.
+        pixels: (H, W) uint8, drawn unchanged, or uint16, windowed between two percentiles to 8 bits.
+        max_side_px: larger films are scaled down to this; None keeps the size.
 
     Returns:
         A grey PNG without any metadata.
@@ -118,7 +118,7 @@ def film_png(pixels: Pixels, max_side_px: int | None = None) -> bytes:
 
 
 def _to_8_bits(pixels: Pixels) -> npt.NDArray[np.uint8]:
-    """Windowed by its histogram, a strip of rows at a time: beside the film, only the 8-bit picture takes memory.
+    """Window a film by its histogram, a strip of rows at a time, so that only the 8-bit picture takes more memory.
 
     Args:
         pixels: (H, W) uint16.
@@ -138,13 +138,13 @@ def _to_8_bits(pixels: Pixels) -> npt.NDArray[np.uint8]:
 
 
 def _fit(width_px: int, height_px: int, max_side_px: int) -> tuple[int, int]:
-    """Size within a square of `max_side_px`, the ratio kept, never enlarged, at least 1 pixel a side."""
+    """Return the size within a square of `max_side_px`, same aspect ratio, never enlarged, at least 1 pixel a side."""
     scale = min(1.0, max_side_px / max(width_px, height_px))
     return max(1, round(width_px * scale)), max(1, round(height_px * scale))
 
 
 def _overlay_colours() -> npt.NDArray[np.uint8]:
-    """(256, 4) uint8: the colour and the opacity of each level."""
+    """Return the colour and the opacity of each level, (256, 4) uint8."""
     levels = np.linspace(0.0, 1.0, 256)
     anchors = np.linspace(0.0, 1.0, len(INFERNO))
     channels = [np.interp(levels, anchors, INFERNO[:, channel]) for channel in range(3)]

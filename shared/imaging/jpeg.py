@@ -1,7 +1,7 @@
-"""JPEG to stored grey pixels, whole or not at all.
+"""From JPEG to stored grey pixels, complete or not at all.
 
 The markers are walked here for size, coding, number of scans and orientation; simplejpeg (libjpeg-turbo) then
-decodes strictly: where Pillow fills missing or damaged rows with grey, it refuses. Called by `decode`, inside
+decodes strictly: it refuses missing or damaged rows, which Pillow fills with grey. Called by `decode`, inside
 the sandbox.
 """
 
@@ -24,24 +24,24 @@ from shared.imaging.orientation import UPRIGHT, find_orientation
 
 SIGNATURE: Final = b"\xff\xd8\xff"
 MAX_SCANS: Final = 64
-"""libjpeg's own progressive scripts have 6 (grey) or 10 (colour) scans; each more walks all blocks again."""
+"""libjpeg's own progressive scripts have 6 (grey) or 10 (colour) scans; each scan walks all blocks again."""
 MAX_SEGMENTS: Final = 4096
 """Encoders write 5 to 300 (a large ICC profile or XMP in 64 KB pieces)."""
 MIN_BYTES_PER_PIXEL: Final = 1 / 1024
-"""A flat progressive film still needs about 1 bit a block of 64 pixels, 1/512 byte a pixel."""
+"""A uniform progressive film still needs about 1 bit for a block of 64 pixels, 1/512 byte a pixel."""
 
 _EXIF: Final = b"Exif\0\0"
 _APP1, _END, _SCAN = 0xE1, 0xD9, 0xDA
 _HUFFMAN_FRAMES: Final = frozenset({0xC0, 0xC1, 0xC2})
 _OTHER_FRAMES: Final = frozenset({0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 FRAMES: Final = _HUFFMAN_FRAMES | _OTHER_FRAMES
-"""The markers of a frame's header: bits a sample, height, width, components (T.81, B.2.2)."""
+"""The markers of a frame's header: bits per sample, height, width, components (T.81, B.2.2)."""
 FRAME_SIZE: Final = 6
 _PROGRESSIVE: Final = 0xC2
 _COEFFICIENTS: Final = 64
 _SCAN_END: Final = 3
 _LOW_BIT: Final = 0x0F
-"""A scan's header ends with first and last coefficient, and with which bit of them it sends last (T.81, B.2.3: Al)."""
+"""A scan's header ends with its first and last coefficient and their lowest bit that it sends (T.81, B.2.3: Al)."""
 _WITHOUT_BODY: Final = frozenset({0x01, *range(0xD0, 0xD8)})
 MODES: Final[Mapping[int, str]] = MappingProxyType({1: "L", 3: "RGB", 4: "CMYK"})
 _NEXT_MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -72,11 +72,11 @@ class JpegSource:
     def read(self) -> Pixels:
         """Decode strictly to grey as stored: (H, W) uint8.
 
-        Grey is the JPEG's own luma (ITU-R 601) where it is stored as YCbCr; CMYK is taken to be inverted, as
+        Grey is the JPEG's own luma (ITU-R 601) where it is stored as YCbCr; CMYK is assumed to be inverted, as
         Adobe writes it and Pillow and the browsers read it.
 
         Raises:
-            UnreadableImage: cut, damaged, or too few bytes for its pixels.
+            UnreadableImage: truncated, damaged, or too few bytes for its pixels.
         """
         if len(self.data) < self.width_px * self.height_px * MIN_BYTES_PER_PIXEL:
             raise UnreadableImage(
@@ -100,8 +100,8 @@ def parse(data: bytes) -> JpegSource:
     """Walk the markers and read the frame header.
 
     Raises:
-        UnreadableImage: no frame, no end, scans that lack, or too many scans or segments.
-        UnsupportedFormat: arithmetic, lossless or hierarchical coding, or not 8 bits a sample.
+        UnreadableImage: no frame, no end, missing scans, or too many scans or segments.
+        UnsupportedFormat: arithmetic, lossless or hierarchical coding, or not 8 bits per sample.
     """
     frame: bytes | None = None
     orientation = UPRIGHT
@@ -124,12 +124,12 @@ def parse(data: bytes) -> JpegSource:
     if frame is None or not scans:
         raise UnreadableImage("The JPEG holds no pixels; export the film again and send the whole file.")
     source = _source(frame, orientation, data)
-    if is_progressive and not _is_whole(frame, scans):
+    if is_progressive and not _is_complete(frame, scans):
         raise UnreadableImage(_CUT_SCANS)
     return source
 
 
-def _is_whole(frame: bytes, scans: list[bytes]) -> bool:
+def _is_complete(frame: bytes, scans: list[bytes]) -> bool:
     """Whether the scans of a progressive film sent each coefficient of each component down to its last bit."""
     missing = {component: set(range(_COEFFICIENTS)) for component in frame[FRAME_SIZE::3]}
     for scan in scans:
@@ -159,7 +159,7 @@ def _source(frame: bytes, orientation: int, data: bytes) -> JpegSource:
 
 
 def segments(data: bytes) -> Iterator[tuple[int, memoryview]]:
-    """Yield (marker, body) up to the end marker, which must come; what follows it is not looked at.
+    """Yield (marker, body) up to the end marker, which must exist; bytes after it are not read.
 
     Raises:
         UnreadableImage: no end marker, a segment beyond the end, or too many.
@@ -167,10 +167,10 @@ def segments(data: bytes) -> Iterator[tuple[int, memoryview]]:
     view = memoryview(data)
     at = 2
     for _ in range(MAX_SEGMENTS):
-        found = _NEXT_MARKER.search(data, at)
-        if found is None:
+        match = _NEXT_MARKER.search(data, at)
+        if match is None:
             raise UnreadableImage(_CUT)
-        marker, at = data[found.end() - 1], found.end()
+        marker, at = data[match.end() - 1], match.end()
         if marker == _END:
             return
         if marker in _WITHOUT_BODY:
@@ -184,7 +184,7 @@ def segments(data: bytes) -> Iterator[tuple[int, memoryview]]:
 
 
 def _grey_of_cmyk(inverted: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Inverted CMYK to grey, a strip of rows at a time so that 40 million pixels stay within memory.
+    """Convert inverted CMYK to grey, a strip of rows at a time, so that 40 million pixels fit into memory.
 
     Args:
         inverted: (H, W, 4) uint8, 255 is no ink: red is c * k / 255, and so on.

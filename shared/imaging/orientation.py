@@ -1,6 +1,6 @@
-"""EXIF orientation: which way up a film was stored, and the turn that puts it upright.
+"""EXIF orientation: how a film was stored, and the turn that makes it upright.
 
-The one EXIF tag that is read; names, places and thumbnails are never parsed. Called by the readers of PNG
+This is the only EXIF tag that is read; names, places and thumbnails are never parsed. Called by the readers of PNG
 (eXIf chunk) and JPEG (APP1 segment), and by `decode`.
 """
 
@@ -32,11 +32,11 @@ _TURNS: Final[Mapping[int, Callable[[Pixels], Pixels]]] = MappingProxyType(
         8: np.rot90,
     }
 )
-"""Stored pixels to upright ones, for each value of EXIF 2.32's tag 0x0112 but 1."""
+"""Functions from stored to upright pixels, for each value of EXIF 2.32's tag 0x0112 except 1."""
 
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Turn and mirror stored pixels so that they come out upright.
+    """Turn and mirror stored pixels so that the film is upright.
 
     Args:
         pixels: (H, W) uint8 or uint16.
@@ -55,10 +55,10 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def find_orientation(tiff: bytes) -> int:
-    """Read the orientation out of an EXIF block, which begins with its TIFF header.
+    """Read the orientation from an EXIF block, which begins with its TIFF header.
 
     Returns:
-        1-8; 1 where the block is absent, broken or says nothing we know: bad EXIF is no reason to refuse a film.
+        1-8; 1 where the block is absent, broken or has no known value: bad EXIF is no reason to refuse a film.
     """
     order = _BYTE_ORDERS.get(tiff[:4])
     if order is None:
@@ -70,7 +70,7 @@ def find_orientation(tiff: bytes) -> int:
 
 
 def _orientation_in(tiff: bytes, order: str) -> int:
-    """Walk the first directory only; at most 65,535 entries of 12 bytes."""
+    """Read the orientation from the first directory only; it has at most 65,535 entries of 12 bytes."""
     (start,) = struct.unpack_from(order + "I", tiff, 4)
     (count,) = struct.unpack_from(order + "H", tiff, start)
     for at in range(start + 2, start + 2 + count * _ENTRY_SIZE, _ENTRY_SIZE):

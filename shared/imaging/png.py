@@ -1,8 +1,8 @@
-"""PNG to stored grey pixels, whole or not at all.
+"""From PNG to stored grey pixels, complete or not at all.
 
 Every chunk's length and CRC is checked here (Pillow skips the CRC of IDAT); then a library gets a file of only IHDR,
-PLTE, palette transparency and IDAT, so that text, ICC and EXIF chunks are never inflated or parsed by it. Plain grey
-and RGB is read by kornia-rs, in a third of Pillow's time (DECISIONS 40), all else by Pillow.
+PLTE, palette transparency and IDAT, so that it never inflates or parses text, ICC and EXIF chunks. Plain grey and RGB
+are decoded by kornia-rs, in a third of Pillow's time (DECISIONS 40), all else by Pillow.
 Called by `decode`, inside the sandbox.
 """
 
@@ -28,7 +28,7 @@ SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS: Final = 65_536
 """A 64 MiB file in 8 KiB IDAT chunks has 8,192; more than this only keeps the reader busy."""
 DEFLATE_MAX_RATIO: Final = 1032
-"""Deflate cannot expand further (zlib's technical details): fewer IDAT bytes than this cannot hold the pixels."""
+"""Deflate's largest ratio of expansion (zlib's technical details): fewer IDAT bytes cannot hold the pixels."""
 _PALETTE_SIZE: Final = 768
 _IHDR_SIZE: Final = 13
 _PIECE_BYTES: Final = 2**22
@@ -44,7 +44,7 @@ _HAS_ALPHA: Final = frozenset({2, 4})
 """Channels: grey or three colours, and alpha."""
 _STRIP_ROWS: Final = 64
 _LUMA: Final = np.array((19595, 38470, 7471), np.uint32)
-"""ITU-R 601 in 65,536ths, as Pillow's 'L' has it; together 65,536, so that a grey of equal colours stays as it is."""
+"""ITU-R 601 in 65,536ths, as in Pillow's 'L'; their sum is 65,536, so that grey in equal channels is unchanged."""
 _CHANNELS: Final[Mapping[int, int]] = MappingProxyType({
     _GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGB_ALPHA: 4
 })  # fmt: skip
@@ -55,27 +55,27 @@ MODES: Final[Mapping[tuple[int, int], str]] = MappingProxyType({
     (_GREY_ALPHA, 8): "LA", (_GREY_ALPHA, 16): "RGBA",
     (_RGB_ALPHA, 8): "RGBA", (_RGB_ALPHA, 16): "RGBA",
 })  # fmt: skip
-"""(colour type, bits a sample) to Pillow's mode: all that PNG's table 11.1 allows, as Pillow 13 opens them."""
+"""(colour type, bits per sample) to Pillow's mode: all that PNG's table 11.1 allows, as Pillow 13 opens them."""
 _QUICK: Final[Mapping[tuple[int, int], str]] = MappingProxyType(
     {(_GREY, 8): "mono", (_GREY, 16): "mono", (_RGB, 8): "rgb"}
 )
-"""(colour type, bits a sample) that kornia-rs reads, to the same pixels as Pillow, and its name for the colours."""
+"""(colour type, bits per sample) that kornia-rs decodes to the same pixels as Pillow, to its name for the colours."""
 _RAW_16_BITS: Final[Mapping[int, tuple[str, ...]]] = MappingProxyType({
     _RGB: ("RGB;16B", "RGB;16L"), _RGB_ALPHA: ("RGBA;16B", "RGBA;16L"), _GREY_ALPHA: ("RGBA",)
 })  # fmt: skip
-"""Colour type to the raw modes by which Pillow, which has 8 bits a colour, gives the high and the low bytes of 16.
+"""Colour type to the raw modes by which Pillow, limited to 8 bits a colour, returns the high and low bytes of 16.
 
-'16L' means that the first byte is the low one, so it keeps the second: PNG's low byte. Grey with alpha has as many
-bytes a pixel as RGBA of 8 bits, and is read as one: both bytes of both.
+'16L' is little-endian and keeps the second byte, which is PNG's low byte. Grey with alpha has as many bytes per pixel
+as RGBA of 8 bits, and is read as such: both bytes of both channels.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class PngSource:
-    """A PNG whose chunks are whole; its pixels are not decoded yet.
+    """A PNG whose chunks are complete; its pixels are not decoded yet.
 
     Attributes:
-        mode: as Pillow names it.
+        mode: Pillow's name for the colours.
         width_px, height_px: as stored, before the orientation.
         orientation: 1-8.
         head: signature, IHDR and, for palettes, PLTE and tRNS; no other chunk.
@@ -83,7 +83,7 @@ class PngSource:
         is_interlaced: stored in Adam7's seven passes.
         filtered_size: bytes that `idat` must inflate to.
         raw_16_bits: for 16 bits a colour, see `_RAW_16_BITS`; else empty.
-        quick: see `_QUICK`; none where Pillow reads.
+        quick: see `_QUICK`; None where Pillow decodes.
     """
 
     mode: str
@@ -101,7 +101,7 @@ class PngSource:
         """Decode to grey as stored: (H, W) uint8, or uint16 for 16 bits a colour; see `_grey` and `_grey_of_16_bits`.
 
         Raises:
-            UnreadableImage: the data cannot hold, or does not hold, the pixels that the header promises.
+            UnreadableImage: the data cannot hold, or does not hold, the pixels that the header declares.
         """
         if len(self.idat) * DEFLATE_MAX_RATIO < self.filtered_size:
             raise UnreadableImage(
@@ -115,27 +115,27 @@ class PngSource:
         return _grey_of_16_bits(pictures) if self.raw_16_bits else _grey(pictures[0])
 
     def _read_quickly(self, compact: bytes, colours: str) -> Pixels:
-        """Colours as in `_grey`.
+        """Decode by kornia-rs, to grey as in `_grey`.
 
         Raises:
             UnreadableImage: the data ends before the last row.
-            Exception: kornia-rs cannot read it.
+            Exception: kornia-rs cannot decode the data.
         """
-        from kornia_rs import io as kornia  # noqa: PLC0415  2 MB, and processes import this module that decode nothing
+        from kornia_rs import io as kornia  # noqa: PLC0415  2 MB, which processes that decode nothing do not need
 
         decode = kornia.decode_image_png_u16 if self.mode == "I;16" else kornia.decode_image_png_u8
         try:
             pixels = decode(compact, (self.height_px, self.width_px), colours)
-        except Exception as error:  # the library has no class of its own for it
+        except Exception as error:  # the library has no exception class of its own
             if "enough data" in str(error):
                 raise UnreadableImage(_CUT) from error
             raise
         return np.asarray(Image.fromarray(pixels).convert("L")) if colours == "rgb" else pixels[..., 0]
 
     def _check_rows(self, picture: Image.Image) -> None:
-        """Refuse missing rows, which Pillow 13 leaves black where the data ends just behind a row.
+        """Refuse missing rows, which Pillow 13 leaves black where the data ends exactly after a row.
 
-        A last row that is not black was read. Otherwise, and in interlaced files, the bytes are counted.
+        A last row that is not black was decoded. Otherwise, and in interlaced files, the bytes are counted.
         """
         last_row = picture.crop((0, self.height_px - 1, self.width_px, self.height_px))
         if not self.is_interlaced and np.asarray(last_row).any():
@@ -148,7 +148,7 @@ def parse(data: bytes) -> PngSource:
     """Check every chunk and read the header.
 
     Raises:
-        UnreadableImage: cut short, a wrong checksum, or not in PNG's order.
+        UnreadableImage: truncated, a wrong checksum, or chunks not in PNG's order.
         UnsupportedFormat: an animation.
     """
     header: bytes | None = None
@@ -177,7 +177,7 @@ def parse(data: bytes) -> PngSource:
 
 
 def _source(header: bytes, palette: bytes, transparency: bytes, idat: list[memoryview], orientation: int) -> PngSource:
-    """Put the parts together; a palette is filled up with black, as browsers do."""
+    """Put the parts together; a short palette is padded with black, as browsers do."""
     if len(header) != _IHDR_SIZE:
         raise UnreadableImage("The PNG's header is damaged; export the film again.")
     width_px, height_px, bits, colour, _, _, interlace = struct.unpack(">IIBBBBB", header)
@@ -203,7 +203,7 @@ def _source(header: bytes, palette: bytes, transparency: bytes, idat: list[memor
 
 
 def _filtered_size(width_px: int, height_px: int, pixel_bits: int, passes: _Passes) -> int:
-    """Bytes of all rows, each with its filter byte, over all passes."""
+    """Return the number of bytes of all rows with their filter bytes, over all passes."""
     size = 0
     for left, top, step_x, step_y in passes:
         columns, rows = -(-(width_px - left) // step_x), -(-(height_px - top) // step_y)
@@ -212,7 +212,7 @@ def _filtered_size(width_px: int, height_px: int, pixel_bits: int, passes: _Pass
 
 
 def _inflated_size(idat: bytes, enough: int) -> int:
-    """How many bytes `idat` inflates to, counted a piece at a time and not beyond `enough`."""
+    """Return the number of bytes that `idat` inflates to; counting piece by piece stops at `enough`."""
     inflate = zlib.decompressobj()
     size = 0
     piece = inflate.decompress(idat, _PIECE_BYTES)
@@ -223,7 +223,7 @@ def _inflated_size(idat: bytes, enough: int) -> int:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield (type, body) up to IEND, which must come; what follows IEND is not looked at."""
+    """Yield (type, body) up to IEND, which must exist; bytes after it are not read."""
     view = memoryview(data)
     at = len(SIGNATURE)
     for _ in range(MAX_CHUNKS):
@@ -241,14 +241,14 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
-    """One chunk: length, type, body, CRC."""
+    """Build one chunk: length, type, body, CRC."""
     return b"".join((
         len(body).to_bytes(4), kind, body, zlib.crc32(body, zlib.crc32(kind)).to_bytes(4)
     ))  # fmt: skip
 
 
 def _load(data: bytes, raw: str | None) -> Image.Image:
-    """The pixels of a PNG; by another raw mode than Pillow would take, where one is named."""
+    """Decode a PNG by Pillow; by the raw mode `raw` instead of Pillow's choice where one is named."""
     with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
         if raw:
             picture.tile = [tile._replace(args=raw) for tile in picture.tile]
@@ -257,10 +257,10 @@ def _load(data: bytes, raw: str | None) -> Image.Image:
 
 
 def _grey_of_16_bits(pictures: list[Image.Image]) -> Pixels:
-    """Grey of 16 bits a colour, to the last bit, a strip of rows at a time; colours and transparency as in `_grey`.
+    """Return the exact grey of 16 bits a colour, a strip of rows at a time; colours and transparency as in `_grey`.
 
     Args:
-        pictures: what the raw modes of `_RAW_16_BITS` gave.
+        pictures: decoded by the raw modes of `_RAW_16_BITS`.
 
     Returns:
         (H, W) uint16.
@@ -274,14 +274,14 @@ def _grey_of_16_bits(pictures: list[Image.Image]) -> Pixels:
 
 
 def _join_bytes(parts: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint32]:
-    """High and low bytes, in two arrays (h, w, C) or in turn in one (h, w, 2 C), to (h, w, C) uint32 up to 65535."""
+    """Join high and low bytes, from two arrays (h, w, C) or interleaved in one (h, w, 2 C), to (h, w, C) uint32."""
     high, low = parts if len(parts) > 1 else (parts[0][..., ::2], parts[0][..., 1::2])
     values: npt.NDArray[np.uint32] = high * np.uint32(256) + low
     return values
 
 
 def _luma_of_16_bits(channels: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    """Luma on black.
+    """Return the luma, with transparency on black.
 
     Args:
         channels: (h, w, C) uint32 up to 65535: grey and alpha, RGB, or RGBA.
@@ -300,9 +300,9 @@ def _luma_of_16_bits(channels: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]
 
 
 def _grey(picture: Image.Image) -> Pixels:
-    """Grey of a PNG of up to 8 bits a colour, or of 16-bit grey.
+    """Return the grey of a PNG of up to 8 bits a colour, or of 16-bit grey.
 
-    16-bit grey stays 16-bit. Colours become ITU-R 601 luma as Pillow's 'L' does. Transparency lies on black, the
+    16-bit grey stays 16-bit. Colours become ITU-R 601 luma as in Pillow's 'L'. Transparency is drawn on black, the
     film's own background. A grey or RGB file's single transparent colour (tRNS) is ignored: it would punch holes into
     the film.
 

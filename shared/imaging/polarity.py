@@ -1,8 +1,9 @@
-"""Is a film shown inverted (bones dark, air bright)? A weighted sum of its 8 x 8 thumbnail says so. Pure numpy.
+"""Detects an inverted film (bones dark, air bright) by a weighted sum of its 8 x 8 thumbnail. Pure numpy.
 
-The weights are those of a logistic regression without intercept between training films, mirrored ones too, and
-their negatives, by `training/polarity.py`, in hundredths. On 709 validation films, and on 709 changed copies of them,
-its sign was right every time (measured 23 November 2026); the sign of a mean film's correlation erred on 0 and 2.
+The weights, in hundredths, are those of a logistic regression without intercept between training films, mirrored ones
+included, and their negatives, by `training/polarity.py`. On 709 validation films, and on 709 altered copies of them,
+the sum's sign was right every time (measured 23 November 2026); the sign of the correlation with a mean film was wrong
+on 0 and 2.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from shared.arrays import FloatArray
 
 SIDE: Final = 8
-"""Cells of the thumbnail in each direction."""
+"""The thumbnail's number of cells in each direction."""
 
 WEIGHTS: Final = (
     (-32, -21, -11, 15, 15, -11, -21, -32),
@@ -29,7 +30,7 @@ WEIGHTS: Final = (
 
 
 def thumbnail(values: FloatArray) -> FloatArray:
-    """Means of 8 x 8 cells of (h, w), h and w multiples of 8, less their mean: (8, 8) float32."""
+    """Return the means of 8 x 8 cells of (h, w), h and w multiples of 8, minus their mean: (8, 8) float32."""
     height, width = values.shape
     cells = values.reshape(SIDE, height // SIDE, SIDE, width // SIDE).mean(axis=(1, 3), dtype=np.float32)
     centred: FloatArray = (cells - cells.mean()).astype(np.float32)
@@ -37,7 +38,7 @@ def thumbnail(values: FloatArray) -> FloatArray:
 
 
 def is_inverted(values: FloatArray) -> bool:
-    """True where the film looks like the negative of a chest film; False for a constant picture.
+    """Whether the film looks like the negative of a chest film; False for a constant picture.
 
     Args:
         values: (h, w) float32, h and w multiples of 8, any range.

@@ -1,6 +1,6 @@
-"""Film to network input: THE one preprocessing of training and serving, by name.
+"""From film to network input: the only preprocessing of training and serving, by name.
 
-A name is part of a model's manifest. If a step changes, it gets a new name and the old one stays.
+A name is part of a model's manifest. A preprocessing with a changed step gets a new name, and the old one stays.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from shared.errors import ManifestMismatch
 from shared.imaging.polarity import is_inverted
 
 WINDOW_PERCENTILES: Final = (0.5, 99.5)
-"""Grey values outside these percentiles are clipped: markers and borders do not set the window (DECISIONS 5)."""
+"""Grey values outside these percentiles are clipped, so markers and borders do not set the window (DECISIONS 5)."""
 
 DETAIL: Final = 4 / 7
-"""Share of the input's sides at which `grey_soft_v1` keeps detail."""
+"""The share of the input's sides to which `grey_soft_v1` reduces detail."""
 
 
 def squash(pixels: Pixels, height_px: int, width_px: int) -> FloatArray:
-    """Resize to (height_px, width_px) without keeping the aspect ratio, as the training films were.
+    """Resize to (height_px, width_px) without keeping the aspect ratio, as for the training films.
 
     Args:
         pixels: (H, W) uint8 or uint16.
@@ -38,7 +38,7 @@ def squash(pixels: Pixels, height_px: int, width_px: int) -> FloatArray:
 
 
 def _resize(pixels: Pixels, height_px: int, width_px: int) -> Image.Image:
-    """`squash` as a picture: of mode 'L' where the film has 8 bits, else 'F'."""
+    """Resize as `squash`, to a picture: of mode 'L' where the film has 8 bits, else 'F'."""
     source = pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
     picture = Image.fromarray(source)
     if picture.size != (width_px, height_px):
@@ -63,7 +63,7 @@ def window(values: FloatArray) -> FloatArray:
 
 
 def window_8_bits(picture: Image.Image) -> FloatArray:
-    """To the last bit what `window` gives of an 8-bit picture, by its histogram: in a fifth of the time.
+    """Return exactly what `window` returns for an 8-bit picture, by its histogram: in a fifth of the time.
 
     Args:
         picture: of mode 'L'.
@@ -73,10 +73,10 @@ def window_8_bits(picture: Image.Image) -> FloatArray:
 
 
 def window_levels(counts: npt.NDArray[np.int64]) -> FloatArray:
-    """To the last bit what `window` gives of each grey level of a picture.
+    """Return exactly what `window` returns for each grey level of a picture.
 
     Args:
-        counts: (levels,) how many pixels have each level; not all zero.
+        counts: (levels,) the number of pixels of each level; not all zero.
 
     Returns:
         (levels,) float32 in [0, 1]; zeros where the picture is constant.
@@ -90,32 +90,32 @@ def window_levels(counts: npt.NDArray[np.int64]) -> FloatArray:
 
 
 def _percentiles(ranks: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """What `numpy.percentile` gives for `WINDOW_PERCENTILES`, linear between neighbours and rounded as there.
+    """Return the `WINDOW_PERCENTILES` exactly as `numpy.percentile`: linear between neighbours, same rounding.
 
     Args:
-        ranks: (levels,) how many pixels are at most as bright as each grey level.
+        ranks: (levels,) the number of pixels that are at most as bright as each grey level.
     """
-    places = (ranks[-1] - 1) * np.true_divide(WINDOW_PERCENTILES, 100)
-    before = np.floor(places)
-    share = places - before
-    lower, upper = (np.searchsorted(ranks, place, side="right") for place in (before, before + 1))
+    positions = (ranks[-1] - 1) * np.true_divide(WINDOW_PERCENTILES, 100)
+    before = np.floor(positions)
+    share = positions - before
+    lower, upper = (np.searchsorted(ranks, rank, side="right") for rank in (before, before + 1))
     step = upper - lower
     is_nearer_below = share < 0.5  # noqa: PLR2004 - numpy rounds from the nearer side
-    found: npt.NDArray[np.float64] = np.where(is_nearer_below, lower + step * share, upper - step * (1 - share))
-    return found
+    levels: npt.NDArray[np.float64] = np.where(is_nearer_below, lower + step * share, upper - step * (1 - share))
+    return levels
 
 
 def grey_window_v1(pixels: Pixels, height_px: int, width_px: int) -> FloatArray:
-    """Squash, then window; see the two functions. Returns (height_px, width_px, 1) float32 in [0, 1]."""
+    """Apply `squash`, then `window`. Returns (height_px, width_px, 1) float32 in [0, 1]."""
     picture = _resize(pixels, height_px, width_px)
     windowed = window_8_bits(picture) if picture.mode == "L" else window(np.asarray(picture, np.float32))
     return windowed[:, :, np.newaxis]
 
 
 def grey_soft_v1(pixels: Pixels, height_px: int, width_px: int) -> FloatArray:
-    """Squash to 4/7 of the sides, enlarge, then window: 128 x 128 pixels' worth of detail in 224 x 224.
+    """Squash to 4/7 of the sides, enlarge, then window: the detail of 128 x 128 pixels in 224 x 224.
 
-    What is finer tells how a film was made, resized and encoded more than what it shows (DECISIONS 14).
+    Finer detail reflects a film's acquisition, resizing and encoding more than its content (DECISIONS 14).
     """
     small = squash(pixels, round(height_px * DETAIL), round(width_px * DETAIL))
     enlarged = Image.fromarray(small).resize((width_px, height_px), Image.Resampling.BICUBIC)
@@ -123,7 +123,7 @@ def grey_soft_v1(pixels: Pixels, height_px: int, width_px: int) -> FloatArray:
 
 
 def grey_scale_v1(pixels: Pixels, height_px: int, width_px: int) -> FloatArray:
-    """Squash, then divide by the type's largest value: the 2020 study's 1/255, without its colour copies."""
+    """Squash, then divide by the type's largest value: the 2020 study's 1/255, without its copies for RGB channels."""
     full_scale = float(np.iinfo(pixels.dtype).max)
     scaled = squash(pixels, height_px, width_px) / np.float32(full_scale)
     clipped: FloatArray = np.clip(scaled, 0.0, 1.0)[:, :, np.newaxis]
@@ -132,11 +132,11 @@ def grey_scale_v1(pixels: Pixels, height_px: int, width_px: int) -> FloatArray:
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """One named way from film to input.
+    """One named preprocessing.
 
     Attributes:
         grey: (pixels, height_px, width_px) to (height_px, width_px, 1) float32 in [0, 1].
-        corrects_polarity: a film that is shown inverted is turned back; the sides are multiples of 8 then.
+        corrects_polarity: whether an inverted film is turned back; the sides must then be multiples of 8.
     """
 
     grey: Callable[[Pixels, int, int], FloatArray]
@@ -155,10 +155,10 @@ PREPROCESSINGS: Final[Mapping[str, Preprocessing]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class NetworkInput:
-    """A film ready for the network, and what was seen on the way.
+    """A film ready for the network, with facts about the film that preprocessing finds.
 
     Attributes:
-        values: (H, W, C) float32 in [0, 1], the very tensor that is classified.
+        values: (H, W, C) float32 in [0, 1], exactly the tensor that is classified.
         elongation: the film's longer side over its shorter one, >= 1.
         was_inverted: the film was shown inverted and has been turned back.
     """
@@ -172,7 +172,7 @@ def get_preprocessing(name: str) -> Preprocessing:
     """Look a preprocessing up by its manifest name.
 
     Raises:
-        ManifestMismatch: no such name in this build.
+        ManifestMismatch: this build has no preprocessing of this name.
     """
     try:
         return PREPROCESSINGS[name]
@@ -181,7 +181,7 @@ def get_preprocessing(name: str) -> Preprocessing:
 
 
 def prepare(pixels: Pixels, name: str, input_shape: tuple[int, int, int]) -> NetworkInput:
-    """One film to one network input.
+    """Turn one film into one network input.
 
     Args:
         pixels: (H, W) uint8 or uint16.
@@ -197,10 +197,10 @@ def prepare(pixels: Pixels, name: str, input_shape: tuple[int, int, int]) -> Net
 
 
 def preprocess(pixels: Pixels, name: str, input_shape: tuple[int, int, int]) -> FloatArray:
-    """The tensor alone of `prepare`: `input_shape` float32 in [0, 1]."""
+    """Return only the tensor of `prepare`: `input_shape` float32 in [0, 1]."""
     return prepare(pixels, name, input_shape).values
 
 
 def stack(inputs: list[FloatArray]) -> npt.NDArray[np.float32]:
-    """Inputs of one shape to a batch (N, H, W, C) float32."""
+    """Stack inputs of one shape into a batch, (N, H, W, C) float32."""
     return np.stack(inputs).astype(np.float32, copy=False)

@@ -1,12 +1,12 @@
-"""Where uploads are decoded: a process apart, its pool of children and the waiting line in front of them.
+"""The sandbox in which uploads are decoded: a separate process, its pool of children and the waiting line before them.
 
-The web process hands bytes in and gets a `Film` or a refusal; it never parses an upload itself. Plain sockets and
-locks, so that greenlets take turns under gevent and threads without it. Below it, `decoder_client` holds one
-decoder process and checks its answers; `decoder_process` is the other side.
+The web process hands bytes in and gets a `Film` or a refusal; it never parses an upload itself. The sandbox uses plain
+sockets and locks, so that it works with greenlets under gevent and with threads elsewhere. `decoder_client` is the
+client of one decoder process and checks its answers; `decoder_process` is the other side.
 
-A child decodes films of one tenant only, and no other film after one that it refused, so a film that takes over its
-child reaches no other tenant's films. A refusal or crash of a child that had other films before is not held against the
-film: it is tried again in a new child, unless it used up its time. Nor is SIGKILL: when memory runs out, the kernel may
+A child decodes films of one tenant only, and no film after one that it refused, so a film that takes over its child
+reaches no other tenant's films. If a child that decoded other films before refuses a film or crashes, the film is
+retried in a new child, unless it used up its time. The same holds after SIGKILL: when memory runs out, the kernel may
 kill any process.
 """
 
@@ -33,27 +33,27 @@ from shared.log import get_logger
 log = get_logger(__name__)
 
 START_S: Final = 30.0
-"""What a decoder may take to start on a loaded machine, above the time of a film; 0.3 s are usual."""
+"""For a decoder to start on a loaded machine, in addition to a film's time; 0.3 s are usual."""
 CHILD_IDLE_S: Final = 5.0
-"""A child that had no film for so long is given none; its own alarm ends it."""
+"""A child that was idle for longer is given no film; its own alarm ends it."""
 _ATTEMPTS: Final = 2
-_NOT_THE_FILMS: Final = frozenset({None, -signal.SIGKILL})
-"""Ends of a child for which nobody blames its film: its decoder's, and one by a signal from outside."""
+_ENDS_FROM_OUTSIDE: Final = frozenset({None, -signal.SIGKILL})
+"""Exit statuses of a child that its film is not blamed for: the decoder has died, or a signal came from outside."""
 _OVER_LIMIT: Final = "The film took more time or memory than we allow; export it as a plain PNG or JPEG."
 _CLOSING: Final = "The decoder is shutting down; send the film again."
 
 
 class Sandbox:
-    """The decoder as the web process sees it; safe for threads, greenlets and forks.
+    """The web process's decoder; safe for threads, greenlets and forks.
 
-    The decoder process starts at the first film, or when it is told to, and again whenever it has died. It belongs to
-    the process that started it: after a fork, the child starts its own.
+    The decoder process is started at the first film or by `start`, and restarted whenever it has died. It belongs to
+    the process that started it: after a fork, the child process starts its own.
 
     Args:
         workers: films decoded at once; the number of processors by default.
-        waiting: films that may wait for one of those.
-        timeout_s: wall-clock seconds that one film may take, and that one may wait.
-        command: how the decoder is started; tests give hostile ones.
+        waiting: films that may wait for a free decoder.
+        timeout_s: wall-clock seconds that a film may take, and that it may wait.
+        command: the command that starts the decoder; tests give hostile ones.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Sandbox:
         self._is_closed = False
 
     def start(self) -> None:
-        """Let the decoder load its libraries before the first film comes; where it cannot be, that film is told."""
+        """Let the decoder load its libraries before the first film; a failure is reported by that film's decoding."""
         with contextlib.suppress(DecoderBusy):
             self._own_line().living_decoder()
 
@@ -81,12 +81,12 @@ class Sandbox:
 
         Args:
             data: the upload.
-            tenant: whose it is: its child may have decoded, and may decode, others of this tenant. Without one, it
-                gets a child of its own.
-            sha256: of the upload, in hex, where the caller has worked it out.
+            tenant: the upload's owner: its child may decode other films of this tenant. None gives it a child of
+                its own.
+            sha256: of the upload, in hex, where the caller has computed it.
 
         Raises:
-            RefusedUpload: one of its classes; `DecodeLimit` where the child did not live to answer.
+            RefusedUpload: one of its subclasses; `DecodeLimit` where the child ended without an answer.
             DecoderBusy: the waiting line is full, or the decoder died twice.
         """
         check_input_size(len(data))
@@ -113,13 +113,13 @@ class Sandbox:
         self.close()
 
     def _decode_seated(self, line: _Line, data: bytes, tenant: str | None) -> Decoded:
-        """Ask a child at hand, else a new one; of a new decoder if that died: its death says nothing of the film."""
-        used = line.take(tenant)
-        if used is not None:
+        """Decode in an idle child, else in a new one; retry with a new decoder if it died, which blames no film."""
+        idle_child = line.take(tenant)
+        if idle_child is not None:
             try:
-                return self._ask(line, used, data)
+                return self._ask(line, idle_child, data)
             except (EOFError, ConnectionError) as error:
-                if used.end() == -signal.SIGALRM:
+                if idle_child.end() == -signal.SIGALRM:
                     raise DecodeLimit(_OVER_LIMIT) from error
             except (TimeoutError, RefusedUpload):
                 pass
@@ -129,22 +129,22 @@ class Sandbox:
         raise DecoderBusy("The decoder had to be restarted; send the film again.")
 
     def _ask_new(self, line: _Line, data: bytes, tenant: str | None) -> Decoded:
-        """Ask a new child.
+        """Decode in a new child.
 
         Raises:
-            RefusedUpload: what it said; `DecodeLimit` where it ended, and for nothing but this film.
-            EOFError, ConnectionError, TimeoutError: the film may be tried again.
+            RefusedUpload: the child's refusal; `DecodeLimit` where the film ended the child.
+            EOFError, ConnectionError, TimeoutError: the film may be retried.
         """
         child = line.living_decoder().connect(tenant)
         try:
             return self._ask(line, child, data)
         except (EOFError, ConnectionError) as error:
-            if child.end() in _NOT_THE_FILMS:
+            if child.end() in _ENDS_FROM_OUTSIDE:
                 raise
             raise DecodeLimit(_OVER_LIMIT) from error
 
     def _ask(self, line: _Line, child: Child, data: bytes) -> Decoded:
-        """One film; then the child is at hand for the next. A decoder whose child does not answer in time is ended."""
+        """Decode in this child, and keep it for the next film; end the decoder if its child does not answer in time."""
         try:
             decoded = child.ask(data, time.monotonic() + self._timeout_s + START_S)
         except TimeoutError:
@@ -154,20 +154,20 @@ class Sandbox:
         return decoded
 
     def _own_line(self) -> _Line:
-        """The waiting line of this very process; a forked child lets go of its parent's."""
+        """Return the waiting line of this process; after a fork, drop the parent process's."""
         if self._is_closed:
             raise DecoderBusy(_CLOSING)
-        own = os.getpid()
-        line = self._lines.get(own)
+        pid = os.getpid()
+        line = self._lines.get(pid)
         if line is None:
-            for pid in [pid for pid in self._lines if pid != own]:
-                self._lines.pop(pid).forget()
-            line = self._lines.setdefault(own, _Line(self._command, self._workers, self._waiting))
+            for other_pid in [key for key in self._lines if key != pid]:
+                self._lines.pop(other_pid).forget()
+            line = self._lines.setdefault(pid, _Line(self._command, self._workers, self._waiting))
         return line
 
 
 class _Line:
-    """One process's decoder, its idle children, its seats and the places of its waiting line."""
+    """One process's decoder, its idle children, its seats (films decoded at once) and its waiting line's places."""
 
     def __init__(self, command: Sequence[str], workers: int, waiting: int) -> None:
         self._command = command
@@ -181,10 +181,10 @@ class _Line:
 
     @contextlib.contextmanager
     def seat(self, timeout_s: float) -> Iterator[None]:
-        """Wait for one of the seats.
+        """Wait for a seat and hold it.
 
         Raises:
-            DecoderBusy: the line is full, or no seat came free in `timeout_s` seconds.
+            DecoderBusy: the line is full, or no seat became free in `timeout_s` seconds.
         """
         if not self._places.acquire(blocking=False):
             raise DecoderBusy("Too many films are waiting to be read; send it again in a moment.")
@@ -199,10 +199,10 @@ class _Line:
             self._places.release()
 
     def living_decoder(self) -> DecoderProcess:
-        """The decoder; a new one where there is none or it has died.
+        """Return the decoder; start one where there is none or it has died.
 
         Raises:
-            DecoderBusy: closed meanwhile.
+            DecoderBusy: the sandbox was closed meanwhile.
         """
         with self._lock:
             if self._is_closed:
@@ -213,19 +213,19 @@ class _Line:
             return self._decoder
 
     def take(self, tenant: str | None) -> Child | None:
-        """The child of this tenant that was idle for the shortest time, if it may have another film."""
+        """Take this tenant's child that was idle for the shortest time; None where all were for `CHILD_IDLE_S`."""
         with self._lock:
             long_ago = time.monotonic() - CHILD_IDLE_S
             fresh = [child for child in self._idle if child.idle_since > long_ago]
             for child in self._idle:
                 if child not in fresh:
                     child.close()
-            mine = next((child for child in reversed(fresh) if tenant and child.tenant == tenant), None)
-            self._idle = [child for child in fresh if child is not mine]
-            return mine
+            taken = next((child for child in reversed(fresh) if tenant and child.tenant == tenant), None)
+            self._idle = [child for child in fresh if child is not taken]
+            return taken
 
     def keep(self, child: Child) -> None:
-        """Have it at hand for the next film of its tenant; let it end where it is used up, or others came later."""
+        """Keep a child for the next film of its tenant; end it if it is used up, or the oldest if too many are idle."""
         with self._lock:
             if self._is_closed or child.tenant is None or child.films >= CHILD_FILMS:
                 child.close()
@@ -241,22 +241,22 @@ class _Line:
             self._end_decoder()
 
     def forget(self) -> None:
-        """Let go of a decoder that belongs to the process this one was forked from."""
+        """Drop a decoder that belongs to the process from which this one was forked."""
         self._close_idle()
         if self._decoder:
             self._decoder.forget()
 
     def _bury_decoder(self) -> None:
-        """Say how a decoder ended that nobody told to end: one that cannot start does so at each film."""
-        dead = self._decoder
-        if dead:
-            log.warning("decoder.ended", decoder=dead.pid, status=self._end_decoder())
+        """Log the exit status of a decoder that ended by itself, as one that cannot start does at each film."""
+        dead_decoder = self._decoder
+        if dead_decoder:
+            log.warning("decoder.ended", decoder=dead_decoder.pid, status=self._end_decoder())
 
     def _end_decoder(self) -> int | None:
-        """See `DecoderProcess.end`; none where there was no decoder, too."""
+        """End the decoder, see `DecoderProcess.end`; None also where there was none."""
         self._close_idle()
-        ended, self._decoder = self._decoder, None
-        return ended.end() if ended else None
+        decoder, self._decoder = self._decoder, None
+        return decoder.end() if decoder else None
 
     def _close_idle(self) -> None:
         for child in self._idle:

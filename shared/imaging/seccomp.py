@@ -1,10 +1,10 @@
-"""What a decoder's child may ask of the kernel: memory, time, its own socket. All else fails with EPERM (seccomp).
+"""The system calls that a decoder's child may make: memory, time, its own socket. All others fail with EPERM (seccomp).
 
 Limits on files and processes do not stop a film that has taken over its child from reading the memory of the web
-process, which has the same user, from ending it, or from deleting files by name; the kernel does. Linux on x86-64 and
-arm64 (tried on x86-64); elsewhere nothing is confined, and `confine` says so.
+process, which has the same user, from killing it, or from deleting files by name; seccomp does. Linux on x86-64 and
+arm64 (tested on x86-64); elsewhere nothing is confined, and `confine` returns False.
 
-A filter is a program for a small machine in the kernel: load a word of the call's description, compare, jump.
+A filter is a BPF program, run by the kernel: load a word of the call's description, compare, jump.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Abi:
     """One architecture's numbers.
 
     Attributes:
-        audit: as the kernel names the architecture (`linux/audit.h`).
-        calls: that are always allowed.
-        signals: calls that send a signal: allowed to the child itself, so that it can abort.
+        audit: the kernel's number of the architecture (`linux/audit.h`).
+        calls: system calls that are always allowed.
+        signals: system calls that send a signal: allowed to the child itself, so that it can abort.
     """
 
     audit: int
@@ -66,10 +66,10 @@ ABIS: Final[Mapping[str, Abi]] = MappingProxyType(
 )  # fmt: skip
 
 LOAD_WORD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
-"""Operations of the machine: BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_JEQ | BPF_K, BPF_RET | BPF_K."""
+"""Operations of BPF: BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_JEQ | BPF_K, BPF_RET | BPF_K."""
 
 NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16
-"""Where `struct seccomp_data` has them; of the argument the lower half, on little-endian machines."""
+"""Offsets in `struct seccomp_data`; for the argument, of its lower half on little-endian machines."""
 
 ALLOW, REFUSE = 0x7FFF0000, 0x00050001
 """SECCOMP_RET_ALLOW, and SECCOMP_RET_ERRNO with EPERM."""
@@ -79,7 +79,7 @@ INSTRUCTION: Final = struct.Struct("=HBBI")
 
 
 def is_available(machine: str = platform.machine(), status: Path = Path("/proc/self/status")) -> bool:
-    """Whether `confine` can do it here, as far as can be told without doing it."""
+    """Whether `confine` can work on this machine, as far as can be known without calling it."""
     try:
         return machine in ABIS and "\nSeccomp:" in status.read_text(encoding="utf-8")
     except OSError:
@@ -87,37 +87,37 @@ def is_available(machine: str = platform.machine(), status: Path = Path("/proc/s
 
 
 def confine(machine: str = platform.machine()) -> bool:
-    """Take from this process, for good, all that a child of the decoder does not need; it must have `no_new_privs`.
+    """Deny this process, irrevocably, all system calls that a decoder's child does not need; needs `no_new_privs`.
 
     Args:
-        machine: as `platform.machine` has it; found at import, since to look opens a file.
+        machine: as from `platform.machine`, which is called at import since it opens a file.
 
     Returns:
-        False where this system has no such filter, or none that we know how to write.
+        False where this system has no seccomp filters, or its architecture has no list here.
     """
     abi = ABIS.get(machine)
     if abi is None or sys.platform != "linux":
         return False
-    program = b"".join(INSTRUCTION.pack(*each) for each in instructions(abi, os.getpid()))
+    program = b"".join(INSTRUCTION.pack(*step) for step in instructions(abi, os.getpid()))
     buffer = ctypes.create_string_buffer(program, len(program))
-    described = struct.pack("HP", len(program) // INSTRUCTION.size, ctypes.addressof(buffer))
-    done: int = ctypes.CDLL(None).prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, described, 0, 0)
-    return done == 0
+    descriptor = struct.pack("HP", len(program) // INSTRUCTION.size, ctypes.addressof(buffer))
+    status: int = ctypes.CDLL(None).prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, descriptor, 0, 0)
+    return status == 0
 
 
 def instructions(abi: Abi, pid: int) -> Sequence[tuple[int, int, int, int]]:
-    """(operation, jump if equal, jump if not, operand) of each step; jumps are over so many steps.
+    """Return (operation, jump if equal, jump if not, operand) of each step; a jump is the number of steps skipped.
 
     Args:
-        pid: the only process that may be sent a signal.
+        pid: the only process to which a signal may be sent.
     """
     calls, signals = abi.calls, abi.signals
-    allow = len(calls) + len(signals) + 6  # places of the last two steps
+    allow = len(calls) + len(signals) + 6  # positions of the last two steps
     refuse = allow + 1
     steps = [(LOAD_WORD, 0, 0, ARCHITECTURE), (JUMP_IF_EQUAL, 0, refuse - 2, abi.audit), (LOAD_WORD, 0, 0, NUMBER)]
     steps += [(JUMP_IF_EQUAL, allow - place - 1, 0, call) for place, call in enumerate(calls, len(steps))]
-    whom = allow - 2
-    steps += [(JUMP_IF_EQUAL, whom - place - 1, 0, call) for place, call in enumerate(signals, len(steps))]
+    check_receiver = allow - 2
+    steps += [(JUMP_IF_EQUAL, check_receiver - place - 1, 0, call) for place, call in enumerate(signals, len(steps))]
     steps.append((RETURN, 0, 0, REFUSE))
     steps += [(LOAD_WORD, 0, 0, FIRST_ARGUMENT), (JUMP_IF_EQUAL, 0, 1, pid)]
     return [*steps, (RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE)]

@@ -1,6 +1,6 @@
-"""Stored forms: a film's canonical pixels with a few bytes that describe them, and a raw saliency map as `.npy` bytes.
+"""Stored forms: a film's canonical pixels followed by a short description, and a raw saliency map as `.npy` bytes.
 
-A film's description comes last, so that one pass gives both digests: the pixels' own and that of the stored bytes.
+The description follows the pixels, so that one pass computes both digests: of the pixels and of the stored bytes.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from shared.arrays import FloatArray, Pixels
 from shared.errors import StorageDown
 
 _END: Final = Struct("<III8s")
-"""Height, width, bits a pixel, and a name."""
+"""Height, width, bits per pixel, and the form's name."""
 _NAME: Final = b"grey-v1."
 _UNKNOWN: Final = "The film is stored in a form that this build cannot read; run one as new as what stored it."
 _TYPES: Final[Mapping[int, npt.DTypeLike]] = MappingProxyType({8: np.uint8, 16: "<u2"})
 
 
 def to_bytes(pixels: Pixels) -> bytes:
-    """(H, W) uint8 or uint16 to its pixels, row by row, 16 bits as little-endian, and their description."""
+    """Serialise (H, W) uint8 or uint16: the pixels row by row, 16 bits as little-endian, then their description."""
     return b"".join((_canonical(pixels).data, _describe(pixels)))
 
 
 def digests(pixels: Pixels) -> tuple[str, str]:
-    """SHA-256, in hex, of the pixels alone and of `to_bytes`."""
+    """Return the SHA-256, in hex, of the pixels alone and of `to_bytes`."""
     digest = hashlib.sha256(_canonical(pixels).data)
-    of_pixels = digest.hexdigest()
+    pixels_sha256 = digest.hexdigest()
     digest.update(_describe(pixels))
-    return of_pixels, digest.hexdigest()
+    return pixels_sha256, digest.hexdigest()
 
 
 def from_bytes(data: bytes) -> Pixels:
-    """What `to_bytes` gave, or the `.npy` bytes of an older build, to (H, W) uint8 or uint16; nothing is copied.
+    """Parse the bytes of `to_bytes`, or `.npy` bytes of an older build, to (H, W) uint8 or uint16, without a copy.
 
     Raises:
-        StorageDown: neither. They are whole, since their checksum was right, so a newer build may have stored them:
-            another worker can read them, and the film is not given up.
+        StorageDown: the bytes have neither form. They are intact, since their checksum was right, so a newer build may
+            have stored them: another worker can read them, and the film is not given up.
     """
     if len(data) < _END.size or not data.endswith(_NAME):
         return _from_npy(data)
@@ -58,7 +58,7 @@ def from_bytes(data: bytes) -> Pixels:
 
 
 def _canonical(pixels: Pixels) -> npt.NDArray[np.generic]:
-    """In C order, 16 bits as little-endian; the same array where it is so already."""
+    """Return the pixels in C order, 16 bits as little-endian; the same array where they already are."""
     return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
 
 
@@ -74,7 +74,7 @@ def _from_npy(data: bytes) -> Pixels:
         shape, is_fortran, dtype = npy.read_array_header_1_0(file)
         flat = np.frombuffer(data, dtype, offset=file.tell())
         pixels: Pixels = flat.reshape(shape, order="F" if is_fortran else "C")
-    except (ValueError, TokenError) as error:  # the second is what Python 3.12 and later say of a header with NULs
+    except (ValueError, TokenError) as error:  # Python 3.12 and later raise TokenError for a header with NULs
         raise StorageDown(_UNKNOWN) from error
     if version != (1, 0) or pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):  # noqa: PLR2004  height and width
         raise StorageDown(_UNKNOWN)
@@ -82,13 +82,13 @@ def _from_npy(data: bytes) -> Pixels:
 
 
 def saliency_to_bytes(values: FloatArray) -> bytes:
-    """(h, w) float32 to `.npy` bytes."""
+    """Serialise (h, w) float32 to `.npy` bytes."""
     buffer = io.BytesIO()
     np.save(buffer, values, allow_pickle=False)
     return buffer.getvalue()
 
 
 def saliency_from_bytes(data: bytes) -> FloatArray:
-    """`.npy` bytes of our own database back to (h, w) float32."""
+    """Parse `.npy` bytes of our own database to (h, w) float32."""
     values: FloatArray = np.load(io.BytesIO(data), allow_pickle=False)
     return values

@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 def paths() -> list[Path]:
-    """The sample films, PNG, by name."""
+    """Return the paths of the sample films (PNG), sorted by name."""
     return sorted(Path(__file__).parent.glob("*.png"))
 
 
 @cache
 def digests() -> frozenset[str]:
-    """SHA-256 of each sample film's file, in hex; read once."""
+    """Return the SHA-256 of each sample film's file, in hex; the files are read once."""
     return frozenset(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths())

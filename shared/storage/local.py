@@ -1,9 +1,9 @@
 """Blobs as files at <root>/<tenant>/<job id>/<sha256>: written once, then fsync of the file and of its folders.
 
 An object store's local adapter made no fsync call when it was measured, hence this one. A blob's name belongs to one
-job and is never shared, so a delete needs no reference count; the bytes behind the names of a film and its copies are
-one file (hard links), which is never written to again. No job has a row before its film is durable, so a file needs no
-other name while it is written: what a dead writer leaves is an orphan, half or whole.
+job and is never shared, so a delete needs no reference count; the names of a film and its copies are hard links to one
+file, which is never written to again. No job has a row before its film is durable, so a file needs no temporary name
+while it is written: a writer that dies leaves an orphan, complete or not.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 REFERENCE = re.compile(r"[a-z0-9_-]{1,64}/[0-9a-f-]{36}/[0-9a-f]{64}")
 
 
-def _nothing() -> None:
-    """Any folder will do."""
+def _accept_any() -> None:
+    """Accept any folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +35,20 @@ class LocalBlobs:
     """A BlobStore over one folder.
 
     Args:
-        check: raises StorageDown where `root` is not the folder of our database's films. Called where something is
-            not there, and before the first film of this process: not for each one.
+        check: raises StorageDown where `root` is not the folder of our database's films. Called where a file or
+            folder is missing, and before the first film of this process: not for each film.
     """
 
     root: Path
-    check: Callable[[], None] = field(default=_nothing, compare=False)
-    _known: set[Path] = field(default_factory=set, compare=False, repr=False)
-    """Folders of tenants whose names this process has seen made durable."""
+    check: Callable[[], None] = field(default=_accept_any, compare=False)
+    _durable: set[Path] = field(default_factory=set, compare=False, repr=False)
+    """The tenants' folders whose names this process has synced."""
 
     def try_to_change(self) -> None:
-        """Look whose folder it is, and make and remove a file of our own.
+        """Check that the folder is ours, and create and delete a file in it.
 
         Raises:
-            StorageDown: it is not ours, or the disk says no.
+            StorageDown: the folder is not ours, or the disk refuses changes.
         """
         self.check()
         probe = self.root / f".tmp-{os.getpid()}"
@@ -59,29 +59,29 @@ class LocalBlobs:
             raise StorageDown("The films' folder takes no changes.", errno=error.errno) from error
 
     def put(self, tenant: str, job_id: str, data: bytes, sha256: str | None = None) -> str:
-        """Store durably; return the reference. `sha256` is of `data`, in hex, where the caller has worked it out.
+        """Store durably; return the reference. `sha256` is of `data`, in hex, where the caller has computed it.
 
         Raises:
-            StorageFull: the disk is; nothing half-written stays.
-            StorageDown: the disk is read-only, away or another database's; likewise.
-            BlobMissing: it was stored before, and is damaged.
+            StorageFull: the disk is full; no partial file stays.
+            StorageDown: the disk is read-only or away, or the folder is another database's; no partial file stays.
+            BlobMissing: the blob was stored before, and is damaged.
         """
         ref = f"{tenant}/{job_id}/{sha256 or hashlib.sha256(data).hexdigest()}"
         target = self._path(ref)
-        with _telling_faults():
+        with _translating_errors():
             self._make_folder(target.parent)
             try:
                 _write_durably(target, data)
-            except FileExistsError:  # whoever wrote it may have died before it was durable
+            except FileExistsError:  # its writer may have died before it was durable
                 self.get(ref)
                 private_files.sync(target)
             self._sync_folders(target)
         return ref
 
     def copy(self, ref: str, job_id: str) -> str:
-        """Another name for the same file, durable; written again where the file system gives it none.
+        """Make a durable hard link to the file, or a copy where the file system has no links; return its reference.
 
-        Its age starts anew before it is there, lest a sweep takes it for an orphan before its job has a row.
+        The file's age is reset first, so that no sweep takes the link for an orphan before its job has a row.
 
         Raises:
             BlobMissing, StorageDown: as `get`.
@@ -89,28 +89,27 @@ class LocalBlobs:
         """
         data, source = self.get(ref), self._path(ref)
         tenant, _, digest = ref.split("/")
-        copied = f"{tenant}/{job_id}/{digest}"
-        target = self._path(copied)
+        copy_ref = f"{tenant}/{job_id}/{digest}"
+        target = self._path(copy_ref)
         try:
             self._make_folder(target.parent)
             os.utime(source)
             target.hardlink_to(source)
         except OSError:
             return self.put(tenant, job_id, data, digest)
-        with _telling_faults():
+        with _translating_errors():
             self._sync_folders(target)
-        return copied
+        return copy_ref
 
     def get(self, ref: str, *, is_last: bool = False) -> bytes:
-        """Read back and check.
+        """Return the bytes, checked against the reference.
 
         Args:
-            is_last: nobody is likely to read it again soon, so the system need not keep a copy in memory.
+            is_last: the blob is not likely to be read again soon, so the system need not cache it.
 
         Raises:
             BlobMissing: the file is absent from our folder, or not what was stored.
-            StorageDown: it is there or not, but the disk does not say, or the folder is not ours; the film is not
-                given up for that.
+            StorageDown: the disk cannot be read, or the folder is not ours; that is no reason to give the film up.
         """
         try:
             data = _read(self._path(ref), is_last=is_last)
@@ -124,10 +123,10 @@ class LocalBlobs:
         return data
 
     def delete(self, ref: str) -> None:
-        """Remove the blob and its job's empty folder.
+        """Delete the blob and its job's empty folder.
 
         Raises:
-            StorageDown: it could not be removed now.
+            StorageDown: the blob could not be deleted now.
         """
         path = self._path(ref)
         try:
@@ -138,9 +137,9 @@ class LocalBlobs:
             path.parent.rmdir()
 
     def older_than(self, moment: datetime) -> Iterator[str]:
-        """References of blobs last written before `moment`; temporary files as old are removed on the way.
+        """Yield the references of blobs last written before `moment`; delete temporary files of that age on the way.
 
-        Those of an older build, and what `try_to_change` of a process that was killed left.
+        Such files are of older builds, or of a process that was killed inside `try_to_change`.
         """
         for folder, _, names in os.walk(self.root):  # unlike glob, it tolerates folders that vanish meanwhile
             for path in (Path(folder, name) for name in names):
@@ -153,8 +152,8 @@ class LocalBlobs:
                     yield ref
 
     def _make_folder(self, folder: Path) -> None:
-        """A job's folder. Where its tenant's is not there, this is its first film, or a volume is not mounted."""
-        if not self._known:
+        """Make a job's folder. Its tenant's is missing before the tenant's first film, or if no volume is mounted."""
+        if not self._durable:
             self.check()
         try:
             folder.mkdir(exist_ok=True)
@@ -163,19 +162,19 @@ class LocalBlobs:
             folder.mkdir(parents=True, exist_ok=True)
 
     def _sync_folders(self, target: Path) -> None:
-        """Make the names above a file durable: little is left to do after its own sync, which on ext4 has written them.
+        """Make the names of the folders above a file durable; on ext4 the file's own sync has already written them.
 
         A job's folder is new with nearly each film. A tenant's is not, so its name and the root's are synced until
-        that has gone well once in this process. Where the root's folder is closed to us, somebody else made the root.
+        that has succeeded once in this process. Where we may not read the root's parent, we did not make the root.
         """
         tenant = target.parent.parent
         for folder in (target.parent, tenant):
             private_files.sync(folder)
-        if tenant not in self._known:
+        if tenant not in self._durable:
             private_files.sync(self.root)
             with suppress(PermissionError):
                 private_files.sync(self.root.parent)
-            self._known.add(tenant)
+            self._durable.add(tenant)
 
     def _path(self, ref: str) -> Path:
         if not REFERENCE.fullmatch(ref):
@@ -184,19 +183,19 @@ class LocalBlobs:
 
 
 @contextmanager
-def _telling_faults() -> Iterator[None]:
-    """What the disk says, in words for the sender."""
+def _translating_errors() -> Iterator[None]:
+    """Translate the disk's errors into StorageFull and StorageDown, with words for the sender."""
     try:
         yield
     except OSError as error:
         if error.errno in FULL:
-            told = "The service has no room for this film; tell its operator, and try again later."
-            raise StorageFull(told) from error
+            detail = "The service has no room for this film; tell its operator, and try again later."
+            raise StorageFull(detail) from error
         raise StorageDown("The film could not be stored; try again shortly.", errno=error.errno) from error
 
 
 def _is_older(path: Path, moment: datetime) -> bool:
-    """False also for a file that a writer renamed or another sweeper removed since it was listed."""
+    """Whether a file was last written before `moment`; False for one that has disappeared since it was listed."""
     try:
         return datetime.fromtimestamp(path.stat().st_mtime, UTC) < moment
     except FileNotFoundError:
@@ -204,20 +203,20 @@ def _is_older(path: Path, moment: datetime) -> bool:
 
 
 def _read(path: Path, *, is_last: bool) -> bytes:
-    """All of a file; after the last time its pages are let go, and the next film is written into them.
+    """Read a whole file; after the last read its pages are released from the page cache for the next film.
 
-    Else each film takes fresh memory of the machine until there is none left (DECISIONS 45).
+    Otherwise each film takes new memory of the machine until none is free (DECISIONS 45).
     """
     with path.open("rb", buffering=0) as file:
         data = file.readall()
         if is_last:
-            with suppress(AttributeError, OSError):  # advice: not every system takes it
+            with suppress(AttributeError, OSError):  # advisory: not every system supports it
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     return data
 
 
 def _write_durably(target: Path, data: bytes) -> None:
-    """A new file and its bytes; where they do not fit nothing stays, the job's folder neither."""
+    """Write a new file and sync it; where it does not fit, delete it and the job's folder."""
     with target.open("xb") as file:
         try:
             file.write(data)
@@ -225,7 +224,7 @@ def _write_durably(target: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         except OSError:
             target.unlink(missing_ok=True)
-            with suppress(OSError):  # it holds another film
+            with suppress(OSError):  # the folder holds another film
                 target.parent.rmdir()
             raise
     faults.reach(Fault.BLOB_WRITTEN)

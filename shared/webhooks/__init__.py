@@ -1,1 +1,1 @@
-"""What tells webhooks: a process of its own, so that no receiver is ever on a film's way."""
+"""The dispatcher of webhooks: a process of its own, so that no receiver can delay a film."""

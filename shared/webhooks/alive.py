@@ -1,4 +1,4 @@
-"""`python -m shared.webhooks.alive`: exit 0 where this host's dispatcher has looked lately, else 1: a health check."""
+"""`python -m shared.webhooks.alive`: a health check, exit 0 where this host's dispatcher polled lately, else 1."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from shared.settings import load_settings
 from shared.webhooks.run import sign_of_life
 
 ALIVE_S: Final = 60.0
-"""A look may wait for the database for some time."""
+"""Maximal age of the sign of life; a poll may wait for the database for some time."""
 
 
 def main() -> int:
-    """The exit status."""
+    """Return the exit status."""
     try:
         return 0 if time.time() - sign_of_life(load_settings()).stat().st_mtime < ALIVE_S else 1
     except FileNotFoundError:

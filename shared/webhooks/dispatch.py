@@ -1,7 +1,7 @@
-"""One look at what is to be told, and the telling of one delivery. `run` does both again and again.
+"""The steps of the dispatcher, which `run` repeats: making deliveries from the audit chain, claiming and sending them.
 
-Any number of dispatchers may run: what one derives no other does, and what one sends another leaves alone until its
-lease is over.
+Any number of dispatchers may run: each event is turned into deliveries by one of them, and a claimed delivery is left
+alone by the others until its lease is over.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from shared.webhooks.post import Poster
 log = get_logger(__name__)
 
 JITTER: Final = 0.1
-"""A pause is up to a tenth longer: what failed together does not return together."""
+"""A pause is up to a tenth longer, so that deliveries which failed together are not retried together."""
 
-NOTE_AGAIN_S: Final = 1.0
-"""Between two tries to write down what came of a delivery."""
+NOTE_RETRY_S: Final = 1.0
+"""Pause between two tries to record the outcome of a delivery."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dispatcher:
-    """Tells webhooks what happened, with the effects that it takes.
+    """Notifies webhooks of events, with the effects that this needs.
 
     Attributes:
-        ending: set where the process is to end: nothing is waited for any more.
+        ending: set when the process is to end: from then on nothing waits.
     """
 
     database: Database
@@ -49,21 +49,21 @@ class Dispatcher:
     ending: threading.Event = field(default_factory=threading.Event)
 
     def look(self) -> int:
-        """Make deliveries of what happened since the last look; how many.
+        """Make deliveries of the events since the last look; return their number.
 
         Raises:
-            DatabaseDown: try again at the next look.
+            DatabaseDown: the next look tries again.
         """
         with self.database.read_core() as sql:
-            found = deliveries.find_news(sql)
-        made = 0
-        for news in found:
+            all_news = deliveries.find_news(sql)
+        number = 0
+        for news in all_news:
             with self.database.begin_core() as sql:
-                made += deliveries.keep(sql, news, self.database.now(sql), self.new_id)
-        return made
+                number += deliveries.keep(sql, news, self.database.now(sql), self.new_id)
+        return number
 
     def claim(self, room: int, in_hand: Mapping[str, int] = MappingProxyType({})) -> list[DeliveryClaim]:
-        """Take what is due, up to `room`, see `deliveries.claim`; reads before it takes a write lock."""
+        """Claim up to `room` due deliveries, see `deliveries.claim`; takes no write lock where none is due."""
         if not room:
             return []
         with self.database.read_core() as sql:
@@ -73,10 +73,10 @@ class Dispatcher:
             return deliveries.claim(sql, self.database.now(sql), room, in_hand)
 
     def deliver(self, held: DeliveryClaim) -> DeliveryState | None:
-        """Send one and write down what came of it; where that fails, it is sent again after its lease.
+        """Send one delivery and record the outcome; return its state. Unrecorded, it is sent again after its lease.
 
         Raises:
-            DatabaseDown, StorageFull: all the while that the lease lasts, or until the process is to end.
+            DatabaseDown, StorageFull: the outcome could not be recorded within the lease, or before the process ends.
         """
         over_at = time.monotonic() + deliveries.LEASE_S
         body = write_body(held)
@@ -87,31 +87,31 @@ class Dispatcher:
         return state
 
     def _note(self, held: DeliveryClaim, answer: Answer, over_at: float) -> DeliveryState | None:
-        """A database that is away for a moment costs no second sending, and no minute without any."""
+        """Record the outcome, retrying while the lease lasts, so that a short outage causes no second sending."""
         while True:
             try:
                 with self.database.begin_core() as sql:
                     return deliveries.note(sql, held, answer, pause_s(held.tries, self.draw), self.database.now(sql))
             except (DatabaseDown, StorageFull):
-                if time.monotonic() + NOTE_AGAIN_S > over_at or self.ending.wait(NOTE_AGAIN_S):
+                if time.monotonic() + NOTE_RETRY_S > over_at or self.ending.wait(NOTE_RETRY_S):
                     raise
 
     def purge(self) -> int:
-        """Remove deliveries that were kept for their time; how many."""
+        """Delete deliveries past their retention time; return their number."""
         with self.database.begin_core() as sql:
             return deliveries.purge(sql, self.database.now(sql))
 
 
 def pause_s(tries: int, draw: random.Random) -> float:
-    """Before the next try, after so many (from 1) have failed; after the last one it does not matter."""
-    planned = deliveries.RETRY_AFTER_S[min(tries, len(deliveries.RETRY_AFTER_S)) - 1]
-    return planned * draw.uniform(1, 1 + JITTER)
+    """Return the pause before the next try, after `tries` (from 1) have failed; after the last it is not used."""
+    base_s = deliveries.RETRY_AFTER_S[min(tries, len(deliveries.RETRY_AFTER_S)) - 1]
+    return base_s * draw.uniform(1, 1 + JITTER)
 
 
 def write_body(held: DeliveryClaim) -> bytes:
-    """What is sent: the same bytes at each try."""
+    """Return the body of a delivery: the same bytes at each try."""
     if held.job_id is None:
         return wire.Ping(timestamp=held.happened_at).model_dump_json().encode()
     job = wire.EndedJob(id=held.job_id, status=JobState(held.type.removeprefix("job.")), batch_id=held.batch_id)
-    ended = wire.JobEnded.model_validate({"type": held.type, "timestamp": held.happened_at, "data": job})
-    return ended.model_dump_json().encode()
+    event = wire.JobEnded.model_validate({"type": held.type, "timestamp": held.happened_at, "data": job})
+    return event.model_dump_json().encode()

@@ -1,8 +1,8 @@
-"""One POST to an address that somebody else named: to checked machines alone, for a short time, and little is read.
+"""One POST to an address that a tenant gave: only to checked IP addresses, with a deadline and a limit on the answer.
 
-httpcore speaks HTTP and TLS; the host's name stays in the request, the certificate is checked for it, and only the
-connection is ours: to an address that was looked at. No redirect is followed, no proxy is asked, no cookie is kept, and
-of the answer the head alone is read, up to `HEAD_BYTES`, with all that announces it.
+httpcore speaks HTTP and TLS; request and certificate check use the host's name, and only the connection is ours: to an
+IP address that was checked. No redirect is followed, no proxy is used, no cookie is kept, and of the answer only the
+headers are read, up to `HEAD_BYTES`, informational (1xx) responses included.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from shared.webhooks.targets import Resolve, check_url, is_public
 
 CONNECT_S: Final = 5.0
 WHOLE_S: Final = 15.0
-"""From the resolved name to the answer's head."""
+"""From the resolved name to the end of the answer's headers."""
 
 HEAD_BYTES: Final = 100 * 2**10
-"""httpcore's own limit is of one head, and any number may come before the last, each with a status of 1xx."""
+"""httpcore's own limit is for one response's headers, and any number of 1xx responses may precede the last."""
 
 RESOLVE_S: Final = 30.0
-"""A name that is found later is not sent to: the lease could end meanwhile, and another dispatcher begin."""
+"""A name that takes longer to resolve is not used: the lease could end meanwhile, and another dispatcher could send."""
 
 AGENT: Final = "plainfilm-webhooks"
 
@@ -40,31 +40,31 @@ BROKEN_ANSWER: Final = "broken_answer"
 
 
 class AddressRefused(Exception):
-    """The host leads to a machine that is not of the public internet."""
+    """The host resolves to an address that is not of the public internet."""
 
 
 class Unresolved(Exception):
-    """The host leads nowhere."""
+    """The host does not resolve."""
 
 
 class TlsFailed(httpcore.ConnectError):
-    """No connection that is encrypted, and to who the certificate says."""
+    """The TLS handshake failed, or the certificate is not valid for the host."""
 
 
 FAULTS: Final = (
     InvalidRequest, AddressRefused, Unresolved,
     httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError,
 )  # fmt: skip
-"""Why a try has no answer; see `_name`."""
+"""The errors of a try without an answer; see `_code`."""
 
 
 class Poster:
-    """Sends; one for all threads.
+    """Sends deliveries; one object serves all threads.
 
     Args:
         resolve: finds a host's addresses.
-        allow_private: whether machines beside those of the public internet may be sent to.
-        tls: what certificates are checked by; the system's authorities unless given.
+        allow_private: whether addresses outside the public internet are allowed too.
+        tls: checks certificates; by the system's authorities unless given.
         whole_s: how long a try may take.
     """
 
@@ -77,31 +77,31 @@ class Poster:
         self._tls = tls or ssl.create_default_context()
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Send `body`, JSON; whatever happens is an answer."""
-        began = time.monotonic()
+        """Send `body`, JSON; every outcome, errors included, is an `Answer`."""
+        started_at = time.monotonic()
         status, error = None, None
         try:
             status = self._ask(url, {"Content-Type": "application/json", "User-Agent": AGENT, **headers}, body)
-        except FAULTS as found:
-            error = _name(found)
-        return Answer(status, error, round(1000 * (time.monotonic() - began)))
+        except FAULTS as fault:
+            error = _code(fault)
+        return Answer(status, error, round(1000 * (time.monotonic() - started_at)))
 
     def _ask(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
-        check_url(url, allow_private=self._allow_private)  # once more: the operator may have changed its mind since
-        backend = _Checked(self._resolve, self._whole_s, allow_private=self._allow_private)
+        check_url(url, allow_private=self._allow_private)  # once more: the operator may have changed the setting
+        backend = _CheckedBackend(self._resolve, self._whole_s, allow_private=self._allow_private)
         parts = urlsplit(url)
         target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"  # httpcore's own parser drops ;params
-        where = httpcore.URL(scheme=parts.scheme, host=parts.hostname or "", port=parts.port, target=target)
+        address = httpcore.URL(scheme=parts.scheme, host=parts.hostname or "", port=parts.port, target=target)
         with httpcore.ConnectionPool(
             ssl_context=self._tls, max_connections=1, max_keepalive_connections=0, retries=0, network_backend=backend
         ) as pool:
-            told = {"Host": parts.netloc, **headers}
-            given = [(name.encode("ascii"), value.encode("ascii")) for name, value in told.items()]
-            with pool.stream("POST", where, headers=given, content=body) as response:
+            all_headers = {"Host": parts.netloc, **headers}
+            encoded = [(name.encode("ascii"), value.encode("ascii")) for name, value in all_headers.items()]
+            with pool.stream("POST", address, headers=encoded, content=body) as response:
                 return response.status
 
 
-def _name(error: Exception) -> str:
+def _code(error: Exception) -> str:
     if isinstance(error, InvalidRequest | AddressRefused):
         return ADDRESS_REFUSED
     if isinstance(error, Unresolved):
@@ -113,8 +113,8 @@ def _name(error: Exception) -> str:
     return CONNECT_FAILED if isinstance(error, httpcore.ConnectError) else BROKEN_ANSWER
 
 
-class _Checked(httpcore.NetworkBackend):
-    """Connects to the addresses that a host's name leads to, each looked at before the first is tried."""
+class _CheckedBackend(httpcore.NetworkBackend):
+    """Connects to the addresses that a host's name resolves to; all are checked before the first is tried."""
 
     def __init__(self, resolve: Resolve, whole_s: float, *, allow_private: bool) -> None:
         self._resolve = resolve
@@ -129,42 +129,42 @@ class _Checked(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        """The first that answers.
+        """Return a connection to the first address that accepts one.
 
         Raises:
             Unresolved, AddressRefused: see there.
-            httpcore.ConnectError, httpcore.ConnectTimeout: none answers.
+            httpcore.ConnectError, httpcore.ConnectTimeout: no address accepts one.
         """
         del timeout
-        addresses = self._find(host, port)
+        addresses = self._find_addresses(host, port)
         end = time.monotonic() + self._whole_s
-        failed: Exception = httpcore.ConnectError("no address")
+        last_error: Exception = httpcore.ConnectError("no address")
         for address in addresses:
             try:
                 stream = httpcore.SyncBackend().connect_tcp(
                     address, port, min(CONNECT_S, _left_s(end)), local_address, socket_options
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failed = error
+                last_error = error
             else:
-                return _Bounded(stream, end)
-        raise failed
+                return _BoundedStream(stream, end)
+        raise last_error
 
-    def _find(self, host: str, port: int) -> list[str]:
-        began = time.monotonic()
+    def _find_addresses(self, host: str, port: int) -> list[str]:
+        started_at = time.monotonic()
         try:
             addresses = list(self._resolve(host, port))
         except (OSError, UnicodeError) as error:
             raise Unresolved from error
-        if time.monotonic() - began > RESOLVE_S:
+        if time.monotonic() - started_at > RESOLVE_S:
             raise httpcore.ConnectTimeout("its name was found too late")
         if not self._allow_private and not all(map(is_public, addresses)):
             raise AddressRefused
         return addresses
 
 
-class _Bounded(httpcore.NetworkStream):
-    """A connection that ends at one moment, however slowly its bytes come, and after so many of them."""
+class _BoundedStream(httpcore.NetworkStream):
+    """A connection with a deadline, however slowly its bytes arrive, and with a limit of `HEAD_BYTES` received."""
 
     def __init__(self, stream: httpcore.NetworkStream, end: float) -> None:
         self._stream = stream
@@ -172,10 +172,10 @@ class _Bounded(httpcore.NetworkStream):
         self._left_bytes = HEAD_BYTES
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """As httpcore's; at the most until the end.
+        """Read as httpcore's stream does, until the deadline at most.
 
         Raises:
-            httpcore.ReadError: more comes than is read.
+            httpcore.ReadError: the answer's headers exceed `HEAD_BYTES`.
         """
         del timeout
         if self._left_bytes <= 0:
@@ -185,18 +185,18 @@ class _Bounded(httpcore.NetworkStream):
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Likewise."""
+        """Write as httpcore's stream does, until the deadline at most."""
         del timeout
         self._stream.write(buffer, _left_s(self._end))
 
     def close(self) -> None:
-        """End it."""
+        """Close the connection."""
         self._stream.close()
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        """The same connection, encrypted, until the same moment.
+        """Return the same connection, encrypted, with the same deadline.
 
         Raises:
             TlsFailed: see there.
@@ -206,10 +206,10 @@ class _Bounded(httpcore.NetworkStream):
             stream = self._stream.start_tls(ssl_context, server_hostname, _left_s(self._end))
         except httpcore.ConnectError as error:
             raise TlsFailed(str(error)) from error
-        return _Bounded(stream, self._end)
+        return _BoundedStream(stream, self._end)
 
     def get_extra_info(self, info: str) -> Any:  # Any: httpcore's own
-        """What httpcore asks about."""
+        """Return the information about the stream that httpcore asks for."""
         return self._stream.get_extra_info(info)
 
 

@@ -1,4 +1,4 @@
-"""The process that tells webhooks: `python -m shared.webhooks.run`, which is `plainfilm webhook run`."""
+"""The process that notifies webhooks: `python -m shared.webhooks.run`, which is `plainfilm webhook run`."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from shared.webhooks.post import Poster
 log = get_logger(__name__)
 
 SENDERS: Final = 8
-"""Deliveries that a process sends at a time."""
+"""Deliveries that a process sends concurrently."""
 
 LOOK_EVERY_S: Final = 1.0
-LOOK_AGAIN_S: Final = 5.0
-"""After a look that failed; nothing is claimed before one has gone well."""
+LOOK_RETRY_S: Final = 5.0
+"""Pause after a look that failed; nothing is claimed before one has succeeded."""
 PURGE_EVERY_S: Final = 600.0
 REST_S: Final = 0.05
-"""Between two steps of the same, where there is more to do: others write meanwhile."""
+"""Pause between two looks where there is more to do, so that other processes can write."""
 
 
 class Running:
-    """The loop, and the word that it is to end."""
+    """The dispatcher's loop, and its end."""
 
     def __init__(self, dispatcher: Dispatcher, sign: Path) -> None:
         self._dispatcher = dispatcher
@@ -52,11 +52,11 @@ class Running:
         self._is_away = False
 
     def end(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
-        """A signal handler: no other delivery is begun; those in hand are waited for."""
+        """Let `run` end: it begins no more deliveries and waits for the running ones. Usable as a signal handler."""
         self._dispatcher.ending.set()
 
     def run(self) -> None:
-        """Look and send until `end`."""
+        """Look for events and send deliveries until `end`."""
         sending: dict[Future[None], str] = {}
         with ThreadPoolExecutor(SENDERS, "sender") as pool:
             while not self._dispatcher.ending.is_set():
@@ -69,8 +69,8 @@ class Running:
                 sending = self._rest(sending)
 
     def _look(self) -> None:
-        """One step of each, so that what was found is sent before more is looked for."""
-        self._look_at, self._is_away = time.monotonic() + LOOK_AGAIN_S, True
+        """Do one step of looking and of purging, so that new deliveries are sent before the next step."""
+        self._look_at, self._is_away = time.monotonic() + LOOK_RETRY_S, True
         with logging_faults(log, "webhooks.look_failed"):
             is_more = self._dispatcher.look() > 0
             if time.monotonic() >= self._purge_at:
@@ -85,7 +85,7 @@ class Running:
             self._dispatcher.deliver(held)
 
     def _rest(self, sending: Mapping[Future[None], str]) -> dict[Future[None], str]:
-        """Until the next look, or until a sender is free; what is still being sent, and for which tenant."""
+        """Wait until the next look or until a sender is free; return the running deliveries with their tenants."""
         left_s = max(0.0, self._look_at - time.monotonic())
         if not sending:
             time.sleep(left_s)
@@ -94,19 +94,19 @@ class Running:
 
 
 def sign_of_life(settings: Settings) -> Path:
-    """A file that this host's dispatcher touches with each look."""
+    """Return the path of the file that this host's dispatcher touches at each look."""
     return settings.run / f"webhooks-{socket.gethostname()[:64]}"
 
 
 def run(settings: Settings) -> None:
-    """Tell webhooks until told to stop.
+    """Notify webhooks until SIGINT or SIGTERM.
 
     Raises:
-        WebhooksOff: the operator did not ask for it.
+        WebhooksOff: the operator has not switched webhooks on.
     """
     targets.check_on(settings)
     set_up_logging(settings.log_level, "webhooks")
-    logging.getLogger("httpcore").setLevel("WARNING")  # it would tell addresses
+    logging.getLogger("httpcore").setLevel("WARNING")  # it would log addresses
     home.prepare(settings, partial(print, file=sys.stderr))
     private_files.make_folder(settings.run)
     database = build_database(settings)

@@ -1,8 +1,8 @@
-"""Where may be sent to: which addresses are taken from an admin, and which machines a name may lead to.
+"""The allowed targets of webhooks: which URLs an admin may give, and which IP addresses a name may resolve to.
 
-A tenant's admin names the address, and the service would send to it from inside of its network: so only addresses of
-the public internet are taken, unless the service's operator allows others. Names are resolved at each try, and what
-was checked is what is connected to (`post`), so a name that leads elsewhere the next moment helps nobody.
+A tenant's admin names the URL, and the service sends to it from inside its own network: so only addresses of the public
+internet are allowed (SSRF), unless the service's operator allows others. Names are resolved at each try, and `post`
+connects to the checked IP address, so that DNS rebinding is of no use.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from shared.settings import Settings
 Resolve = Callable[[str, int], Sequence[str]]
 """Host and port to addresses; raises OSError or UnicodeError where there are none."""
 
-GIVEN_OUT: Final = IPv6Network("2000::/3")
-"""All that IANA has given out as global unicast; beside it are NAT64 and other ways to addresses of IPv4."""
+GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
+"""All that IANA has assigned as global unicast; outside it are NAT64 and other ways to IPv4 addresses."""
 
 NOT_GLOBAL: Final = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"), IPv4Network("168.63.129.16/32"))
-"""Taken for public by some Pythons, and not: for protocols alone, a way to IPv6, what Azure has beside each machine."""
+"""Global to some versions of Python, but not public: protocol assignments, 6to4 relays, Azure's host address."""
 
 PLAIN: Final = re.compile(r"[!-~]+")
 HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
 
 
 def check_on(settings: Settings) -> None:
-    """Return where anything is sent at all.
+    """Return if webhooks are switched on.
 
     Raises:
-        WebhooksOff: what leaves the house is the operator's decision, who has not made it.
+        WebhooksOff: they are not; sending data out of the service is the operator's decision.
     """
     if not settings.webhooks:
         raise WebhooksOff("Webhooks are off; the service's operator switches them on by PLAINFILM_WEBHOOKS=true.")
@@ -45,10 +45,10 @@ def _refused(why: str) -> InvalidRequest:
 
 
 def check_url(url: str, *, allow_private: bool) -> None:
-    """Return where this address may be given to a webhook. Whether its host is public, too, shows when it is sent to.
+    """Return if a webhook may have this URL. Whether its host's name is public is checked at each try.
 
     Raises:
-        InvalidRequest: it is none that can be sent to; says why.
+        InvalidRequest: the URL is not allowed; says why.
     """
     parts = _split(url)
     if parts is None or parts.scheme not in {"http", "https"}:
@@ -68,26 +68,26 @@ def check_url(url: str, *, allow_private: bool) -> None:
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """All addresses of a host, as the system finds them.
+    """Return all addresses of a host, as the system resolves it.
 
     Raises:
-        OSError, UnicodeError: none is found.
+        OSError, UnicodeError: it does not resolve.
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+    entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in entries))
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is a machine's of the public internet: no network's own, nobody's group, no detour to IPv4."""
+    """Whether an address is one host's on the public internet: not private, no multicast, no tunnel to IPv4."""
     try:
-        found = ip_address(address)
+        ip = ip_address(address)
     except ValueError:
         return False
-    if isinstance(found, IPv6Address):
-        if found.ipv4_mapped is None:
-            return found.is_global and found in GIVEN_OUT and found.sixtofour is None and found.scope_id is None
-        found = found.ipv4_mapped
-    return _is_public_v4(found)
+    if isinstance(ip, IPv6Address):
+        if ip.ipv4_mapped is None:
+            return ip.is_global and ip in GLOBAL_UNICAST and ip.sixtofour is None and ip.scope_id is None
+        ip = ip.ipv4_mapped
+    return _is_public_v4(ip)
 
 
 def _is_public_v4(address: IPv4Address) -> bool:
@@ -98,7 +98,7 @@ def _split(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
         is_usable = PLAIN.fullmatch(url) and "\\" not in url and parts.hostname and parts.port != 0
-    except ValueError:  # a port or an IPv6 address that is none
+    except ValueError:  # an invalid port or IPv6 address
         return None
     return parts if is_usable else None
 

@@ -38,7 +38,7 @@ def test_what_is_noted_is_forgotten_unless_it_is_noted_again(redis: Redis) -> No
 
 def test_names_of_dead_workers_do_not_pile_up(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """One too many, and all are forgotten: each ring goes out until the living have noted it again."""
-    monkeypatch.setattr(idle_workers, "MOST", 3)
+    monkeypatch.setattr(idle_workers, "MOST_NAMES", 3)
     idle = IdleWorkers(redis)
     for number in range(3):
         idle.note_busy(f"worker {number}")

@@ -62,7 +62,7 @@ def test_what_came_of_a_delivery_is_written_down_once_the_database_is_back(
     database: Database, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch, fault: type[AppError]
 ) -> None:
     """It is sent once; a database that was away, or full, for a moment costs no second sending and no wait."""
-    monkeypatch.setattr(dispatch, "NOTE_AGAIN_S", 0.01)
+    monkeypatch.setattr(dispatch, "NOTE_RETRY_S", 0.01)
     tried: list[int] = []
 
     def note_later(*given: Any) -> DeliveryState | None:
@@ -86,7 +86,7 @@ def test_it_is_not_tried_for_longer_than_the_lease_or_the_process_lasts(
     database: Database, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch, *, is_ending: bool
 ) -> None:
     """Then another dispatcher may have it."""
-    monkeypatch.setattr(dispatch, "NOTE_AGAIN_S", LEASE_S if is_ending else 0.01)
+    monkeypatch.setattr(dispatch, "NOTE_RETRY_S", LEASE_S if is_ending else 0.01)
     if is_ending:
         dispatcher.ending.set()
     else:

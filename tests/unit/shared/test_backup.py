@@ -53,7 +53,7 @@ def test_a_backup_is_a_home_of_its_own(home: Path, tmp_path: Path) -> None:
     """The same jobs, films, events and key, for its owner alone."""
     said: list[str] = []
     found = back_up(Settings(home=home), tmp_path / "backup", said.append)
-    assert (found.films, found.without) == (3, [])
+    assert (found.films, found.missing_jobs) == (3, [])
     assert read(tmp_path / "backup") == read(home)
     assert (tmp_path / "backup" / "films" / ".database").read_text() == "mark"
     for name in ("api-key", "plainfilm.db"):

@@ -108,12 +108,12 @@ def test_what_is_worth_it_is_asked_again(status: int) -> None:
 
 
 ONCE: dict[str, Callable[[Client], object]] = {
-    "add": lambda client: client.add_webhook("http://there"),
-    "rotate": lambda client: client.rotate_webhook("w"),
-    "remove": lambda client: client.remove_webhook("w"),
-    "ping": lambda client: client.ping_webhook("w"),
-    "replay": lambda client: client.replay_delivery("w", "d"),
-    "replay failed": lambda client: client.replay_failed("w", "2026-11-30T00:00:00Z"),
+    "add": lambda client: client.webhooks.add("http://there"),
+    "rotate": lambda client: client.webhooks.rotate("w"),
+    "remove": lambda client: client.webhooks.remove("w"),
+    "ping": lambda client: client.webhooks.ping("w"),
+    "replay": lambda client: client.webhooks.replay("w", "d"),
+    "replay failed": lambda client: client.webhooks.replay_failed("w", "2026-11-30T00:00:00Z"),
 }
 
 
@@ -137,7 +137,7 @@ def test_what_was_not_begun_is_begun_again(answer: httpx.Response | Exception) -
     """Nobody was there, or who was there could not."""
     service = Service(answer, httpx.Response(204))
     with service.client() as client:
-        client.remove_webhook("w")
+        client.webhooks.remove("w")
     assert len(service.requests) == 2
 
 

@@ -17,7 +17,7 @@ from shared.broker import free_port
 from shared.db import migrate
 from shared.db.engine import Database, make_engine
 from shared.db.film_folder import FilmFolder
-from shared.doctor import Finding, examine
+from shared.doctor import Check, examine
 from shared.exits import how_to_get
 from shared.settings import Settings
 from worker.engine import SHIPPED_MODEL
@@ -25,17 +25,17 @@ from worker.engine import SHIPPED_MODEL
 pytestmark = pytest.mark.enable_socket  # it looks whether a port of this machine is taken
 
 
-def found(settings: Settings, what: str) -> Finding:
+def found(settings: Settings, what: str) -> Check:
     """The one finding that begins with `what`."""
-    (finding,) = [finding for finding in examine(settings) if finding.what.startswith(what)]
-    return finding
+    (check,) = [check for check in examine(settings) if check.subject.startswith(what)]
+    return check
 
 
 def test_an_empty_home_is_fine_and_stays_empty(tmp_path: Path) -> None:
     """Nothing is made by looking."""
     settings = Settings(home=tmp_path / "not" / "there", port=free_port())
-    findings = examine(settings)
-    assert [finding.what for finding in findings if finding.is_needed and not finding.is_fine] == []
+    checks = examine(settings)
+    assert [check.subject for check in checks if check.is_needed and not check.is_fine] == []
     assert found(settings, "database").state == "SQLite, made at the first start"
     assert list(tmp_path.iterdir()) == []
 
@@ -58,8 +58,8 @@ def test_a_named_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 
 def test_marks_tell_needed_from_optional() -> None:
     """Two exclamation marks stop a start, two dashes do not."""
-    needed, optional = Finding("x", is_fine=False, state=""), Finding("x", is_fine=False, state="", is_needed=False)
-    assert (needed.mark, optional.mark, Finding("x", is_fine=True, state="").mark) == ("!!", "--", "ok")
+    needed, optional = Check("x", is_fine=False, state=""), Check("x", is_fine=False, state="", is_needed=False)
+    assert (needed.mark, optional.mark, Check("x", is_fine=True, state="").mark) == ("!!", "--", "ok")
 
 
 def test_a_port_in_use_is_told(tmp_path: Path) -> None:
@@ -68,9 +68,9 @@ def test_a_port_in_use_is_told(tmp_path: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         settings = Settings(home=tmp_path, port=other.getsockname()[1])
-        finding = found(settings, "port")
-        assert finding.mark == "!!"
-        assert "PLAINFILM_PORT" in finding.state
+        check = found(settings, "port")
+        assert check.mark == "!!"
+        assert "PLAINFILM_PORT" in check.state
         settings.run.mkdir()
         (settings.run / "url").write_text(f"http://127.0.0.1:{settings.port}")
         assert found(settings, "port").is_fine
@@ -80,19 +80,19 @@ def test_a_port_in_use_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["::g", "192.0.2.1", "2001:db8::1"])
 def test_a_host_that_is_no_address_of_this_machine_is_told(tmp_path: Path, host: str) -> None:
     """A finding beside the others, which names the setting: `plainfilm up` would refuse it."""
-    finding = found(Settings(home=tmp_path, host=host, port=free_port()), "port")
-    assert finding.mark == "!!"
-    assert f"PLAINFILM_HOST {host} cannot be listened at" in finding.state
+    check = found(Settings(home=tmp_path, host=host, port=free_port()), "port")
+    assert check.mark == "!!"
+    assert f"PLAINFILM_HOST {host} cannot be listened at" in check.state
 
 
 def test_a_broker_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the variable to look at, without the password."""
     monkeypatch.setattr("time.sleep", lambda _s: None)
     settings = Settings(home=tmp_path, redis_url=f"redis://:secret@127.0.0.1:{free_port()}/0", port=free_port())
-    finding = found(settings, "broker")
-    assert not finding.is_fine
-    assert "PLAINFILM_REDIS_URL" in finding.state
-    assert "secret" not in finding.state
+    check = found(settings, "broker")
+    assert not check.is_fine
+    assert "PLAINFILM_REDIS_URL" in check.state
+    assert "secret" not in check.state
 
 
 def test_where_the_database_is_is_told(tmp_path: Path, sqlite_template: Path) -> None:
@@ -129,7 +129,7 @@ def test_films_that_are_elsewhere_are_told(tmp_path: Path, sqlite_template: Path
 
 def test_a_model_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     """With its folder; of the one that ships nothing is said."""
-    assert not [finding for finding in examine(Settings(home=tmp_path, port=free_port())) if finding.what == "model"]
+    assert not [check for check in examine(Settings(home=tmp_path, port=free_port())) if check.subject == "model"]
     bad = found(Settings(home=tmp_path, port=free_port(), model_dir=tmp_path / "none"), "model")
     assert bad.mark == "!!"
     assert str(tmp_path / "none") in bad.state
@@ -191,17 +191,17 @@ def test_a_database_that_does_not_answer_is_told(tmp_path: Path) -> None:
     settings = Settings(
         home=tmp_path, database_url=f"postgresql://u:secret@127.0.0.1:{free_port()}/d", port=free_port()
     )
-    finding = found(settings, "database")
-    assert not finding.is_fine
-    assert "PLAINFILM_DATABASE_URL" in finding.state
-    assert "secret" not in finding.state
+    check = found(settings, "database")
+    assert not check.is_fine
+    assert "PLAINFILM_DATABASE_URL" in check.state
+    assert "secret" not in check.state
 
 
 def test_an_address_that_is_none_is_told(tmp_path: Path) -> None:
     """A finding, not a traceback."""
-    finding = found(Settings(home=tmp_path, database_url="postgresql://h/d?sslmode", port=free_port()), "database")
-    assert not finding.is_fine
-    assert "PLAINFILM_DATABASE_URL" in finding.state
+    check = found(Settings(home=tmp_path, database_url="postgresql://h/d?sslmode", port=free_port()), "database")
+    assert not check.is_fine
+    assert "PLAINFILM_DATABASE_URL" in check.state
 
 
 def test_a_decoder_that_does_not_start_is_told(tmp_path: Path) -> None:
@@ -209,14 +209,14 @@ def test_a_decoder_that_does_not_start_is_told(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, port=free_port())
     assert found(settings, "decoder").is_fine
     for command in ("/bin/false", "/nowhere/python"):
-        (finding,) = [finding for finding in examine(settings, [command]) if finding.what == "decoder"]
-        assert finding.mark == "!!"
-        assert "shared.imaging.decoder_process" in finding.state
+        (check,) = [check for check in examine(settings, [command]) if check.subject == "decoder"]
+        assert check.mark == "!!"
+        assert "shared.imaging.decoder_process" in check.state
 
 
 def test_a_home_that_others_may_enter_is_told(tmp_path: Path) -> None:
     """It stops no start."""
     tmp_path.chmod(0o750)
-    finding = found(Settings(home=tmp_path, port=free_port()), "home")
-    assert finding.mark == "--"
-    assert f"chmod 700 {tmp_path}" in finding.state
+    check = found(Settings(home=tmp_path, port=free_port()), "home")
+    assert check.mark == "--"
+    assert f"chmod 700 {tmp_path}" in check.state

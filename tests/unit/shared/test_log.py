@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from shared.log import QUIET, bind_request, get_logger, set_up_logging
+from shared.log import QUIET_LOGGERS, bind_request, get_logger, set_up_logging
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def _as_before() -> Iterator[None]:
     """Logging is the process's own: put it back."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    levels = {name: logging.getLogger(name).level for name in QUIET}
+    levels = {name: logging.getLogger(name).level for name in QUIET_LOGGERS}
     structlog.contextvars.clear_contextvars()  # a test before this one may have served a request
     yield
     root.handlers[:] = handlers
@@ -57,10 +57,10 @@ def test_a_librarys_record_has_the_same_form(capsys: pytest.CaptureFixture[str])
 def test_what_our_events_say_no_library_repeats(capsys: pytest.CaptureFixture[str]) -> None:
     """Celery would tell of each ring twice; what it warns of is written."""
     set_up_logging("INFO", "worker")
-    for name in QUIET:
+    for name in QUIET_LOGGERS:
         logging.getLogger(name).info("again")
         logging.getLogger(name).warning("news")
-    assert [line["event"] for line in lines(capsys)] == ["news"] * len(QUIET)
+    assert [line["event"] for line in lines(capsys)] == ["news"] * len(QUIET_LOGGERS)
 
 
 def test_less_than_the_level_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:

@@ -223,7 +223,7 @@ def test_a_log_that_cannot_be_turned_over_stops_nothing(tmp_path: Path, parts: S
     (tmp_path / "logs" / "worker.log.2").write_text("no file takes the place of a folder")
     (tmp_path / "logs" / "worker.log.3").mkdir()
     with pytest.raises(OSError, match=r"worker\.log"):
-        supervisor.turn_over(tmp_path / "logs" / "worker.log")
+        supervisor.rotate_log(tmp_path / "logs" / "worker.log")
     watching = threading.Thread(target=parts.watch, daemon=True)
     watching.start()
     time.sleep(3 * supervisor.TICK_S)
@@ -292,9 +292,9 @@ def test_a_long_log_begins_anew_while_its_part_writes(tmp_path: Path) -> None:
     with log.open("ab", buffering=0) as part:
         for number in range(6):
             part.write(f"{number}".encode() * 20)
-            supervisor.turn_over(log, most_bytes=10)
+            supervisor.rotate_log(log, most_bytes=10)
         part.write(b"last")
-        supervisor.turn_over(log, most_bytes=10)
+        supervisor.rotate_log(log, most_bytes=10)
     assert {path.name: path.read_text()[:4] for path in tmp_path.iterdir()} == {
         "web.log": "last",
         "web.log.1": "5555",

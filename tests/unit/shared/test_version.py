@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import shared
-from shared.version import ANSWERING, CODE_VERSION, PACKAGE_VERSION, digest
+from shared.version import ANSWER_SOURCES, CODE_VERSION, PACKAGE_VERSION, digest
 
 ROOT = Path(shared.__file__).parents[1]
 
@@ -18,10 +18,10 @@ def test_the_version_names_the_code_that_answers() -> None:
 
 def test_every_part_of_an_answer_is_among_them() -> None:
     """None of the patterns has lost its files."""
-    found = {path.relative_to(ROOT).as_posix() for pattern in ANSWERING for path in ROOT.glob(pattern)}
+    found = {path.relative_to(ROOT).as_posix() for pattern in ANSWER_SOURCES for path in ROOT.glob(pattern)}
     named = {"shared/imaging/decode.py", "shared/imaging/preprocess.py", "shared/verdict.py", "worker/engine/gate.py"}
     assert named <= found
-    assert all(list(ROOT.glob(pattern)) for pattern in ANSWERING)
+    assert all(list(ROOT.glob(pattern)) for pattern in ANSWER_SOURCES)
 
 
 def test_a_changed_byte_a_new_file_and_a_new_name_change_it(tmp_path: Path) -> None:

@@ -107,13 +107,13 @@ decoder_process.main()
 
 def test_a_kernel_that_bounds_no_child_is_logged() -> None:
     """Once a process, not a film: films are read under the other limits."""
-    decoder_client._tell_unconfined.cache_clear()
+    decoder_client._warn_unconfined.cache_clear()
     with capture_logs() as logs, Sandbox(workers=1, command=(sys.executable, "-I", "-c", UNCONFINED)) as sandbox:
         for _ in range(2):
             sandbox.decode(make_png())
     assert [entry["event"] for entry in logs] == ["decoder.unconfined"]
     with capture_logs() as logs, Sandbox(workers=1) as sandbox:
-        decoder_client._tell_unconfined.cache_clear()
+        decoder_client._warn_unconfined.cache_clear()
         sandbox.decode(make_png())
     assert logs == []
 

@@ -108,7 +108,7 @@ class Away:
 
 def test_nothing_is_claimed_of_a_database_whose_look_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which would say the same once more; it is looked at again after a while, and its sign of life stays old."""
-    monkeypatch.setattr(run, "LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(run, "LOOK_RETRY_S", 0.01)
     away = Away(fails=3)
     sign = tmp_path / "sign"
     Running(cast("Dispatcher", away), sign).run()
