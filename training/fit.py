@@ -17,7 +17,7 @@ from shared.arrays import FloatArray
 from shared.errors import DataProblem
 from shared.model_report import Epoch
 from shared.verdict import calibrate
-from training.calibrate import Aims, Held, conclude, log_loss
+from training.calibrate import CalibrationSet, Targets, choose_thresholds, log_loss
 from training.course import Course, FitResult, Keep, KeepNothing
 from training.dataset import Example, ReadFilm, read_film
 from training.features import Forms, Progress, Stored, draw_weights, store_features
