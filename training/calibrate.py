@@ -105,9 +105,7 @@ class Targets:
         return cls(recipe.coverage, recipe.set_coverage, recipe.other_verdicts, recipe.gate_pass)
 
 
-def choose_thresholds(
-    films: CalibrationSet, labels: tuple[str, ...], targets: Targets
-) -> tuple[float, Thresholds]:
+def choose_thresholds(films: CalibrationSet, labels: tuple[str, ...], targets: Targets) -> tuple[float, Thresholds]:
     """Return the temperature and the thresholds of one version of a model.
 
     The temperature is fitted to the forced choice among the labels, on the films that have one. `min_probability` is

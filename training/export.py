@@ -22,9 +22,9 @@ import numpy.typing as npt
 from shared.arrays import FloatArray
 from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, SplitMetrics, seal_of
 from shared.model_report import REPORT_FILE, Epoch
-from training.course import FitResult
 from training.learned import LEARNED_FILE, RECALIBRATION_FILE
 from training.new_folder import write_whole
+from training.state import FitResult
 from worker.engine.architecture import Architecture, array_shapes, folded
 from worker.engine.gate import to_arrays
 from worker.engine.golden import GOLDEN_FILE

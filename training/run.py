@@ -17,7 +17,6 @@ from shared.errors import DataProblem
 from shared.manifest import ModelManifest
 from training import runs
 from training.checkpoint import Checkpoint
-from training.course import FitResult
 from training.dataset import Example
 from training.evaluate import ask, measure
 from training.export import add_metrics, export
@@ -32,6 +31,7 @@ from training.report.facts import Learning, write_learning
 from training.report.figures import draw_confusion, draw_curves
 from training.runs import RunLog, RunRecord
 from training.splits import TrainingData, find_examples, prepare
+from training.state import FitResult
 from training.synth import write_films
 from worker.engine.architecture import folded
 from worker.engine.choose import ends_pooled
@@ -123,7 +123,7 @@ def _carry_out(
     seconds = checkpoint.seconds()
     log.note(f"recipe {recipe.name}: {len(films.train)} films to learn from, {len(films.validation)} to choose by")
     try:
-        result = fit(recipe, films, arrays, progress=log, keep=checkpoint)
+        result = fit(recipe, films, arrays, progress=log, checkpoints=checkpoint)
         seconds += result.seconds
         manifest = _finish(result, record, films, out, log)
         write_learning(out, Learning(seconds=seconds, kept_epoch=result.kept_epoch))

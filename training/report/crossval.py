@@ -25,7 +25,7 @@ from training.new_folder import write_whole
 from training.recipe import Recipe
 from training.report.folds import STUDY_SPLITS, Turn, describe_recipe, fold_recipe, make_folds, make_sources
 from training.report.split import score_labels
-from training.report.turns import Said, TurnResult, run_turns
+from training.report.turns import FilmPrediction, TurnResult, run_turns
 from training.splits import find_examples
 from training.synth import write_films
 
@@ -140,7 +140,7 @@ class _Judged:
     labels: int
 
     @classmethod
-    def of(cls, films: Sequence[Said], labels: Sequence[str]) -> _Judged:
+    def of(cls, films: Sequence[FilmPrediction], labels: Sequence[str]) -> _Judged:
         truth, chosen = (
             np.array([labels.index(name) for name in names], np.int64)
             for names in ((film.label for film in films), (film.choice for film in films))
