@@ -19,8 +19,9 @@ from shared.arrays import FloatArray
 from shared.domain import ABSTENTIONS, Assessment, Evidence
 from shared.manifest import Rate, SplitMetrics
 from shared.verdict import assess
-from training.dataset import Example, ReadFilm, check_films, read_film
+from training.dataset import Example, ReadFilm, read_film
 from training.features import Progress
+from training.film_checks import check_films
 from training.metrics import (
     Booleans,
     Integers,

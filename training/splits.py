@@ -15,19 +15,11 @@ from typing import Final
 import numpy as np
 
 from shared.errors import DataProblem
-from training.dataset import (
-    Example,
-    ReadFilm,
-    check_films,
-    group_problems,
-    label_problems,
-    read_class_folders,
-    read_film,
-    read_manifest_csv,
-    refuse,
-    repeat_problems,
-)
+from training.class_layout import read_class_folders
+from training.dataset import Example, ReadFilm, read_film, refuse
+from training.film_checks import check_films, group_problems, label_problems, repeat_problems
 from training.knobs import knob_problems
+from training.manifest_csv import read_manifest_csv
 from training.recipe import Recipe
 
 CLASS_FOLDERS: Final = MappingProxyType(
@@ -85,7 +77,7 @@ def prepare(recipe: Recipe, folder: Path, read: ReadFilm = read_film) -> Trainin
     """Find, check and split the films that `recipe` learns from. Every check runs before training starts.
 
     Raises:
-        DataProblem: see `dataset`; all that is wrong with the rows at once, then all films that cannot be read.
+        DataProblem: naming all problems of the rows at once, else all films that cannot be read.
     """
     examples = find_examples(recipe, folder)
     usable = [e for e in examples if e.split in recipe.train_splits and e.label in recipe.learned_labels]

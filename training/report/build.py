@@ -22,10 +22,12 @@ from shared.model_report import (
     Recalibration,
     SplitReport,
 )
-from training.dataset import Example, check_groups, check_once, refuse, split_name_problems
+from training.dataset import Example, refuse
 from training.evaluate import Answers, ask
 from training.features import Progress
+from training.film_checks import check_groups, check_once
 from training.learned import LearnedFilms, RecalibratedOn, check_unseen, read_learned, read_recalibrated
+from training.manifest_csv import split_name_problems
 from training.recipe import Recipe
 from training.report.card import CARD_FILE, render
 from training.report.controls import measure_controls

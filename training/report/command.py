@@ -14,17 +14,12 @@ from shared.errors import DataProblem, InvalidRequest
 from shared.manifest import read_manifest
 from shared.model_report import ModelReport
 from training.bars import show_bars
-from training.dataset import (
-    MEASURING_COLUMNS,
-    Example,
-    check_once,
-    left_alone,
-    passed_over,
-    read_class_folders,
-    read_manifest_csv,
-)
+from training.class_layout import ignored_files, ignored_folders, read_class_folders
+from training.dataset import Example
 from training.evaluate import ask
+from training.film_checks import check_once
 from training.learned import count_known, read_learned
+from training.manifest_csv import MEASURING_COLUMNS, read_manifest_csv
 from training.new_folder import check_empty, make_folder
 from training.recipe import Recipe
 from training.report.extras import Extras, read_extras
@@ -163,9 +158,9 @@ def _labels(model: Path) -> tuple[str, ...]:
 def _in_folders(folders: Path, model: Path) -> tuple[Example, ...]:
     """The films of class folders: named like the model's labels, or like those of other findings."""
     names = class_folders(_labels(model))
-    for name in left_alone(folders, names):
+    for name in ignored_folders(folders, names):
         typer.echo(f"left alone, no class of the model: {name}", err=True)
-    for line in passed_over(folders, names):
+    for line in ignored_files(folders, names):
         typer.echo(f"left alone, {line}", err=True)
     return read_class_folders(folders, names)
 

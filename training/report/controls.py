@@ -14,8 +14,9 @@ import numpy as np
 
 from shared.errors import DataProblem
 from shared.model_report import Control, Estimate
-from training.dataset import Example, check_films, check_groups, check_labels
+from training.dataset import Example
 from training.features import Progress
+from training.film_checks import check_films, check_groups, check_labels
 from training.metrics import Integers, balanced_accuracy, confusion_matrix, estimate, share
 from training.recipe import Recipe
 from training.report.views import View, make_views

@@ -15,7 +15,8 @@ from typing import Final
 import numpy as np
 
 from shared.errors import DataProblem
-from training.dataset import Example, check_groups, check_labels
+from training.dataset import Example
+from training.film_checks import check_groups, check_labels
 from training.metrics import Integers
 from training.recipe import Recipe
 from training.splits import TrainingData, split_by_group

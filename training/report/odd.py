@@ -13,8 +13,9 @@ from typing import Final
 from shared.arrays import Pixels
 from shared.errors import DataProblem, RefusedUpload
 from shared.model_report import OddInputs
-from training.dataset import check_columns, read_film
+from training.dataset import read_film
 from training.features import Progress
+from training.manifest_csv import check_columns
 from training.metrics import wilson
 from training.report.verdicts import give_verdicts
 from worker.engine.base import Engine

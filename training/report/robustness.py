@@ -10,8 +10,9 @@ import numpy as np
 from shared.arrays import Pixels
 from shared.model_report import Change, Robustness
 from training.augment import to_uint8
-from training.dataset import Example, ReadFilm, check_films, read_film
+from training.dataset import Example, ReadFilm, read_film
 from training.features import Progress
+from training.film_checks import check_films
 from training.metrics import share
 from training.report.changes import CHANGES
 from training.report.verdicts import give_verdicts
