@@ -1,6 +1,7 @@
-"""`plainfilm train`, `plainfilm evaluate`, `plainfilm samples`: thin doors to the workshop.
+"""`plainfilm train`, `plainfilm evaluate`, `plainfilm samples`: thin commands.
 
-What learns or measures is imported where it is called: TensorFlow is not loaded for a help text or a mistyped option.
+Modules that train or measure are imported where they are called: TensorFlow is not loaded for a help text or a mistyped
+option.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def train_model(  # noqa: PLR0913, PLR0917 - one argument an option
 
 
 def _lacks_report_only(folder: Path) -> bool:
-    """Whether the run in `folder` was cut off after its model was made."""
+    """Return whether the run in `folder` was interrupted after its model was finished."""
     return is_learned(folder) and not (folder / PAGE_FILE).is_file()
 
 
@@ -103,7 +104,7 @@ def sample_films(
 
 
 def _report_ignored(recipe: Recipe, data: Path) -> None:
-    """Name the splits of the manifest, or the folders beside the class folders, that no film is taken from."""
+    """Print the splits of the manifest, or the folders beside the class folders, that no film is taken from."""
     if recipe.drawn_films:
         return
     if find_manifest(recipe, data) is None:

@@ -19,7 +19,8 @@ from training.run import run
 from training.splits import TrainingData, find_examples, prepare
 from training.state import FitResult
 from training.synth import write_films
-from worker.engine.keras_engine import KerasEngine, build_whole, load_engine, set_arrays
+from worker.engine.keras_engine import KerasEngine, load_engine
+from worker.engine.keras_network import build_whole, set_arrays
 
 RECIPE = find_recipe("tiny")
 

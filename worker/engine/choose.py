@@ -1,4 +1,4 @@
-"""Which engine serves: OpenVINO on CPUs where the network suits it, else Keras on TensorFlow; or as the setting says.
+"""Chooses the engine: OpenVINO on CPUs where the network suits it, else Keras on TensorFlow; or as the setting says.
 
 Each library is imported only where it is chosen, so a CPU worker never imports TensorFlow, unless it explains.
 """
@@ -20,13 +20,13 @@ from worker.engine.weights import Weights
 
 EngineName = Literal["auto", "keras", "openvino"]
 Precision = Literal["f32", "bf16", "int8"]
-"""Of the network's arithmetic, behind first rows in float32 (`Architecture.float32_until`): float32 everywhere,
-bfloat16 on TensorFlow, integers of eight bits on OpenVINO."""
+"""Precision of the arithmetic after the first rows, which stay in float32 (`Architecture.float32_until`): float32 on
+both engines, bfloat16 on TensorFlow, eight-bit integers on OpenVINO."""
 
 GPU: Final = Path("/dev/nvidia0")
 
 GPU_BATCH: Final = 32
-"""Films claimed at once there: an H200 took 6.0 ms for one, 1.3 a film in eights, .54 in batches of 32, .38 in 128."""
+"""Films claimed at once on a GPU: an H200 took 6.0 ms for one, 1.3 a film in eights, .54 in 32s, .38 in 128s."""
 
 
 def build_engine(
@@ -36,14 +36,15 @@ def build_engine(
     threads: int | None = None,
     precision: Precision = "f32",
 ) -> Engine:
-    """The engine that is wanted, over weights that are already checked.
+    """Return the engine of that name, over weights that are already checked.
 
     Args:
-        threads: cores it computes on; all that this process may use unless given.
-        precision: of its arithmetic; all but f32 move scores, so golden films have to speak for it.
+        threads: cores that it computes on; all that this process may use by default.
+        precision: of its arithmetic; all but f32 change scores, so golden films must confirm it.
 
     Raises:
-        ModelProblem: it is not installed, or ManifestMismatch: it cannot serve this network, or not in that arithmetic.
+        ModelProblem: the engine is not installed; ManifestMismatch: it cannot serve this network, or not in that
+            precision.
     """
     name = _resolve(wanted, manifest, weights)
     if find_spec("openvino" if name == "openvino" else "tensorflow") is None:
@@ -58,9 +59,9 @@ def build_engine(
 
 
 def usual_precision(wanted: EngineName, manifest: ModelManifest, weights: Weights) -> Precision:
-    """int8 where OpenVINO serves a quantized model on a processor that has instructions for it; f32 elsewhere."""
-    is_openvinos = _resolve(wanted, manifest, weights) == "openvino" and find_spec("openvino") is not None
-    return "int8" if is_openvinos and weights.int8 and computes_int8() else "f32"
+    """Return int8 where OpenVINO serves a quantized model on a processor with instructions for it; f32 elsewhere."""
+    has_openvino = _resolve(wanted, manifest, weights) == "openvino" and find_spec("openvino") is not None
+    return "int8" if has_openvino and weights.int8 and computes_int8() else "f32"
 
 
 def _resolve(wanted: EngineName, manifest: ModelManifest, weights: Weights) -> Literal["keras", "openvino"]:
@@ -70,7 +71,7 @@ def _resolve(wanted: EngineName, manifest: ModelManifest, weights: Weights) -> L
 
 
 def can_use_gpu() -> bool:
-    """Whether there is a GPU and a TensorFlow for it: tensorflow-cpu, which `make run` installs, leaves it alone."""
+    """Return whether there is a GPU and a TensorFlow for it; tensorflow-cpu, which `make run` installs, is not."""
     try:
         distribution("tensorflow")
     except PackageNotFoundError:
@@ -79,13 +80,13 @@ def can_use_gpu() -> bool:
 
 
 def choose(architecture: Architecture, target_layer: str, *, has_gpu: bool) -> Literal["keras", "openvino"]:
-    """A GPU is TensorFlow's; on CPUs OpenVINO, where it is there and the network ends as it needs."""
-    is_openvinos = not has_gpu and find_spec("openvino") is not None and ends_pooled(architecture, target_layer)
-    return "openvino" if is_openvinos else "keras"
+    """Return TensorFlow on a GPU; on CPUs OpenVINO, where it is installed and the network ends as it needs."""
+    suits_openvino = not has_gpu and find_spec("openvino") is not None and ends_pooled(architecture, target_layer)
+    return "openvino" if suits_openvino else "keras"
 
 
 def ends_pooled(architecture: Architecture, target_layer: str) -> bool:
-    """True where global pooling and one dense layer are all that follows `target_layer`."""
+    """Return whether only global pooling and one dense layer follow `target_layer`."""
     names = [layer.name for layer in architecture.layers]
     rest = architecture.layers[names.index(target_layer) + 1 :] if target_layer in names else ()
     return [type(layer) for layer in rest] == [GlobalPool, Dense]
