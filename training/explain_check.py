@@ -131,7 +131,7 @@ def shuffle(
 ) -> dict[str, FloatArray]:
     """Return the arrays with those of the last rows shuffled: a share of the rows that have arrays, one at least.
 
-    A row keeps its values and so its scale, but not their places, on which what it learned depends.
+    A row keeps its values and so its scale, but loses the order of its values, which is what was learned.
     """
     rows = [layer.name for layer in architecture.layers if any(name.startswith(f"{layer.name}.") for name in arrays)]
     chosen = set(rows[-max(1, round(share * len(rows))) :])

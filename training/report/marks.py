@@ -31,7 +31,7 @@ def code(text: str) -> str:
 
 
 def inline(text: str) -> str:
-    """Return the text as HTML: escaped, its marks as elements; within `code` and after a backslash there are no marks."""
+    """Return the text as HTML: escaped, its marks as elements; `code` and escaped characters have no marks."""
     literals: list[str] = []
 
     def keep(match: re.Match[str]) -> str:
