@@ -1,6 +1,6 @@
-"""One film to a changed copy of it, as 8-bit grey pixels, before THE preprocessing: nothing here touches tensors.
+"""Augmentation: one film to a randomly changed copy, as 8-bit grey pixels, before preprocessing; no tensors.
 
-Every step is drawn from the generator that is passed in. Called by `training/features.py`.
+Every random draw comes from the generator that is passed in, in a fixed order. Called by `training/features.py`.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ SHARPEN_RADIUS_PX: Final = (0.6, 1.6)
 
 
 def augment(pixels: Pixels, knobs: Augmentation, rng: np.random.Generator) -> Grey:
-    """A copy mirrored, turned, cropped, resampled, blurred, sharpened, re-toned, noisy, re-encoded, in this order.
+    """Return a copy that is mirrored, rotated, cropped, resampled, blurred, sharpened, re-toned and re-encoded.
 
-    The share of them that `knobs` names is neither turned, cropped, resampled nor re-toned: a codec's blocks stay where
-    they are in a film that is read as it is.
+    The steps are in this order. A share `framed_share` of the copies is neither rotated, cropped, resampled nor
+    re-toned: in these, the blocks of the codec stay where they are in the unchanged film.
 
     Args:
         pixels: (H, W) uint8 or uint16.
 
     Returns:
-        (H', W') uint8; the size may differ, since preprocessing resizes.
+        (H', W') uint8; the size may differ from the film's, since preprocessing resizes.
     """
     picture = Image.fromarray(to_uint8(pixels))
     if rng.random() < knobs.flip_share:
@@ -43,18 +43,21 @@ def augment(pixels: Pixels, knobs: Augmentation, rng: np.random.Generator) -> Gr
 
 
 def to_uint8(pixels: Pixels) -> Grey:
-    """16-bit pixels to 8 by the highest bits that the brightest has, so that 12 bits in 16 keep 8; 8-bit ones stay."""
+    """Return 16-bit pixels as 8 bits; 8-bit pixels stay as they are.
+
+    The 8 bits are counted from the highest one that the brightest pixel uses, so that a 12-bit film keeps 8 of its 12.
+    """
     shift = max(0, int(pixels.max()).bit_length() - 8) if pixels.dtype == np.uint16 else 0
     return (pixels >> shift).astype(np.uint8)
 
 
 def to_grey(values: FloatArray) -> Grey:
-    """(H, W) in grey levels of 255 to the nearest that a file can hold."""
+    """Return values (H, W), in grey levels 0 to 255, rounded and clipped to 8 bits."""
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
 def encode(pixels: Grey, quality: int) -> Grey:
-    """Through a JPEG file of that quality and back."""
+    """Return the pixels as they are after encoding to JPEG at that quality and decoding."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
     with Image.open(buffer) as picture:
@@ -62,7 +65,7 @@ def encode(pixels: Grey, quality: int) -> Grey:
 
 
 def _turn(picture: Image.Image, knobs: Augmentation, rng: np.random.Generator) -> Image.Image:
-    """Rotate about the middle, then cut away the empty corners as far as they reach at the sides."""
+    """Rotate about the middle, then crop most of the empty corners: a quarter of side * sin(angle) at each edge."""
     angle = float(rng.uniform(-knobs.rotate_degrees, knobs.rotate_degrees))
     turned = picture.rotate(angle, Image.Resampling.BILINEAR)
     corner = np.sin(np.deg2rad(abs(angle))) / 2
@@ -94,7 +97,7 @@ def _blur(picture: Image.Image, knobs: Augmentation, rng: np.random.Generator) -
 
 
 def _sharpen(picture: Image.Image, knobs: Augmentation, rng: np.random.Generator) -> FloatArray:
-    """Grey values (H, W) in units of [0, 1], with an unsharp mask of 0.6 to 1.6 px added; not clipped.
+    """Return grey values (H, W) in [0, 1], with an unsharp mask of 0.6 to 1.6 px added; not clipped.
 
     A film that was resized once from a large original is sharper than one that was resized twice.
     """
@@ -107,7 +110,7 @@ def _sharpen(picture: Image.Image, knobs: Augmentation, rng: np.random.Generator
 
 
 def _tone(values: FloatArray, knobs: Augmentation, rng: np.random.Generator) -> FloatArray:
-    """Gamma, contrast about the mean, brightness and noise on (H, W) in [0, 1]; not clipped."""
+    """Apply gamma, contrast about the mean, brightness and noise to values (H, W) in [0, 1]; not clipped."""
     log_gamma = np.log(knobs.gamma)
     toned = np.maximum(values, 0) ** float(np.exp(rng.uniform(-log_gamma, log_gamma)))
     contrast, brightness = 1 + rng.uniform(-knobs.contrast, knobs.contrast, 2)
@@ -119,6 +122,6 @@ def _tone(values: FloatArray, knobs: Augmentation, rng: np.random.Generator) -> 
 
 
 def _encode(values: FloatArray, knobs: Augmentation, rng: np.random.Generator) -> Grey:
-    """Grey values (H, W) in units of [0, 1] to 8 bits, through a JPEG file where the knobs name a quality."""
+    """Return grey values (H, W) in [0, 1] as 8 bits, re-encoded as JPEG where the knobs name a quality."""
     pixels, (low, high) = to_grey(values * 255), knobs.jpeg_quality
     return encode(pixels, int(rng.integers(low, high + 1))) if high else pixels

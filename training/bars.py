@@ -14,7 +14,7 @@ from training.features import Progress
 
 @contextmanager
 def show_bars() -> Iterator[Progress]:
-    """One bar a stage."""
+    """Yield a `Progress` that shows one bar a stage."""
     tasks: dict[str, TaskID] = {}
     with Bars(console=Console(stderr=True)) as bars:
 

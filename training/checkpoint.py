@@ -1,6 +1,6 @@
-"""A run's memory on disk, so that one that was cut off goes on: stored features, and the course of its epochs.
+"""The checkpoint of a run on disk, from which an interrupted run resumes: stored features and `TrainingState`.
 
-Each file is written beside its place, flushed, and then moved there: a run killed at any moment finds whole files.
+Each file is written under another name, flushed, and then renamed: a run killed at any moment leaves whole files.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import numpy as np
 
 from shared.model_report import Epoch
 from shared.private_files import sync
-from training.course import Course
 from training.features import Stored
+from training.state import TrainingState
 
 COURSE_FILE: Final = "course.npz"
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A `training.fit.Keep` in a folder, which is made when something is first kept."""
+    """A `training.state.CheckpointStore` in a folder, which is made when something is first stored."""
 
     folder: Path
 
     def features(self, name: str, make: Callable[[], Stored]) -> Stored:
-        """Those of `<name>.npy`, made and kept where there are none yet."""
+        """Return the features in `<name>.npy`; where there is no such file yet, make and store them."""
         path = self.folder / f"{name}.npy"
         if path.exists():
             return np.load(path, allow_pickle=False)
@@ -41,23 +41,23 @@ class Checkpoint:
         return stored
 
     def seconds(self) -> float:
-        """What the stored features and the finished epochs took, in seconds."""
+        """Return the wall time of the stored features and the finished epochs, in seconds."""
         features = [self._seconds_path(path.stem) for path in self.folder.glob("*.npy")]
-        course = self.last()
-        epochs = sum(epoch.seconds for epoch in course.history) if course else 0.0
+        state = self.last()
+        epochs = sum(epoch.seconds for epoch in state.history) if state else 0.0
         return epochs + sum(float(np.loadtxt(path)) for path in features if path.exists())
 
     def _seconds_path(self, name: str) -> Path:
         return self.folder / f"{name}.seconds"
 
-    def last(self) -> Course | None:
-        """The course of `course.npz`; None where no epoch is finished."""
+    def last(self) -> TrainingState | None:
+        """Return the state in `course.npz`; None where no epoch is finished."""
         path = self.folder / COURSE_FILE
         if not path.exists():
             return None
         with np.load(path, allow_pickle=False) as arrays:
             facts = json.loads(str(arrays["facts"]))
-            return Course(
+            return TrainingState(
                 history=tuple(Epoch(**epoch) for epoch in facts["history"]),
                 kept_epoch=facts["kept_epoch"],
                 best_loss=facts["best_loss"],
@@ -66,25 +66,25 @@ class Checkpoint:
                 rng=facts["rng"],
             )
 
-    def save(self, course: Course) -> None:
-        """Keep the course as `course.npz`, instead of the one before."""
+    def save(self, state: TrainingState) -> None:
+        """Write the state to `course.npz`, in place of the previous one."""
         facts = {
-            "history": [asdict(epoch) for epoch in course.history],
-            "kept_epoch": course.kept_epoch,
-            "best_loss": course.best_loss,
-            "best_arrays": len(course.best_arrays),
-            "state": len(course.state),
-            "rng": course.rng,
+            "history": [asdict(epoch) for epoch in state.history],
+            "kept_epoch": state.kept_epoch,
+            "best_loss": state.best_loss,
+            "best_arrays": len(state.best_arrays),
+            "state": len(state.state),
+            "rng": state.rng,
         }
-        arrays: dict[str, Any] = {  # Any: numpy's own keywords stand among the names
+        arrays: dict[str, Any] = {  # Any: np.savez also takes keywords of its own
             "facts": np.array(json.dumps(facts)),
-            **{f"best_{place}": array for place, array in enumerate(course.best_arrays)},
-            **{f"state_{place}": array for place, array in enumerate(course.state)},
+            **{f"best_{place}": array for place, array in enumerate(state.best_arrays)},
+            **{f"state_{place}": array for place, array in enumerate(state.state)},
         }
         self._write(self.folder / COURSE_FILE, lambda part: np.savez(part, **arrays))
 
     def forget(self) -> None:
-        """Remove all that was kept."""
+        """Delete the checkpoint."""
         if self.folder.is_dir():
             for path in self.folder.iterdir():
                 path.unlink()

@@ -1,6 +1,7 @@
-"""`plainfilm train`, `plainfilm evaluate`, `plainfilm samples`: thin doors to the workshop.
+"""`plainfilm train`, `plainfilm evaluate`, `plainfilm samples`: thin commands.
 
-What learns or measures is imported where it is called: TensorFlow is not loaded for a help text or a mistyped option.
+Modules that train or measure are imported where they are called: TensorFlow is not loaded for a help text or a mistyped
+option.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import typer
 import shared.samples
 from shared.manifest import read_manifest
 from training.bars import show_bars
-from training.dataset import left_alone, passed_over
+from training.class_layout import ignored_files, ignored_folders
 from training.export import ship
 from training.recipe import Recipe
 from training.recipe_file import named_recipe
@@ -65,7 +66,7 @@ def train_model(  # noqa: PLR0913, PLR0917 - one argument an option
 
     with show_bars() as progress:
         if resume is None:
-            _tell_left_alone(chosen, data)
+            _report_ignored(chosen, data)
             run(chosen, data, folder, f"{now:%Y-%m-%d}", progress, pretrained)
         elif not _lacks_report_only(folder):
             go_on(folder, progress)
@@ -78,7 +79,7 @@ def train_model(  # noqa: PLR0913, PLR0917 - one argument an option
 
 
 def _lacks_report_only(folder: Path) -> bool:
-    """Whether the run in `folder` was cut off after its model was made."""
+    """Return whether the run in `folder` was interrupted after its model was finished."""
     return is_learned(folder) and not (folder / PAGE_FILE).is_file()
 
 
@@ -102,14 +103,14 @@ def sample_films(
         write_golden(model)
 
 
-def _tell_left_alone(recipe: Recipe, data: Path) -> None:
-    """Name the splits of the manifest, or the folders beside the class folders, that no film is taken from."""
+def _report_ignored(recipe: Recipe, data: Path) -> None:
+    """Print the splits of the manifest, or the folders beside the class folders, that no film is taken from."""
     if recipe.drawn_films:
         return
     if find_manifest(recipe, data) is None:
         folders = class_folders((*recipe.labels, *recipe.other_labels))
-        kind, names = "class", left_alone(data, folders)
-        for line in passed_over(data, folders):
+        kind, names = "class", ignored_folders(data, folders)
+        for line in ignored_files(data, folders):
             typer.echo(f"left alone, {line}", err=True)
     else:
         films = Counter(example.split for example in find_examples(recipe, data))

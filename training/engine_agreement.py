@@ -1,4 +1,4 @@
-"""Whether the two engines say the same of films: the largest difference of each thing they answer, and the verdicts.
+"""Whether the two engines agree on films: the largest difference of each number they return, and the verdicts.
 
 Called by `plainfilm model compare`.
 """
@@ -29,13 +29,13 @@ ANSWERS: Final = ("probabilities", "other", "film_distance", "feature_distance",
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What two engines said of the same films.
+    """Differences between the answers of two engines on the same films.
 
     Attributes:
-        films: how many.
-        largest: answer to its largest absolute difference over all films.
-        mean: answer to the mean over films of the film's largest absolute difference.
-        verdicts: films with another verdict.
+        films: number of films.
+        largest: name of an answer to its largest absolute difference over all films.
+        mean: name of an answer to the mean over films of the film's largest absolute difference.
+        verdicts: number of films on which the verdicts differ.
     """
 
     films: int
@@ -45,13 +45,13 @@ class Agreement:
 
 
 def compare(folder: Path, films: Sequence[Path], progress: Progress, precision: Precision = "f32") -> Agreement:
-    """Both engines on the model in `folder` and the same inputs.
+    """Return how far the answers of both engines differ, for the model in `folder` and the same inputs.
 
     Args:
-        precision: of OpenVINO's arithmetic; Keras is asked in float32.
+        precision: of OpenVINO's arithmetic; Keras computes in float32.
 
     Raises:
-        DataProblem: no films, or one that cannot be read.
+        DataProblem: there are no films, or a film cannot be read.
         ModelProblem: the model does not load, or OpenVINO cannot serve it.
     """
     if not films:
@@ -59,39 +59,39 @@ def compare(folder: Path, films: Sequence[Path], progress: Progress, precision: 
     manifest = read_manifest(folder)
     weights = load_weights(folder, manifest)
     engines = build_engine("keras", manifest, weights), build_engine("openvino", manifest, weights, precision=precision)
-    found: list[FloatArray] = []
+    parts: list[FloatArray] = []
     verdicts = 0
     for batch in _batches(films):
-        apart, others = _batch(engines, batch)
-        found.append(apart)
-        verdicts += others
-        progress("films through both engines", sum(map(len, found)), len(films))
-    apart = np.concatenate(found)
-    largest, mean = (dict(zip(ANSWERS, row.tolist(), strict=True)) for row in (apart.max(axis=0), apart.mean(axis=0)))
+        differences, other_verdicts = _compare_batch(engines, batch)
+        parts.append(differences)
+        verdicts += other_verdicts
+        progress("films through both engines", sum(map(len, parts)), len(films))
+    every = np.concatenate(parts)
+    largest, mean = (dict(zip(ANSWERS, row.tolist(), strict=True)) for row in (every.max(axis=0), every.mean(axis=0)))
     return Agreement(len(films), largest, mean, verdicts)
 
 
 def choose(films: Sequence[Path], count: int, seed: int) -> list[Path]:
-    """`count` of the films drawn by the seed, or all where there are fewer."""
+    """Return `count` of the films, drawn by the seed; all where there are fewer."""
     places = np.random.default_rng(seed).permutation(len(films))[:count]
     return [films[place] for place in sorted(places)]
 
 
-def _batch(engines: Sequence[Engine], films: Sequence[Path]) -> tuple[FloatArray, int]:
-    """Each film's largest difference in each answer, (N, answers), and how many verdicts differ."""
+def _compare_batch(engines: Sequence[Engine], films: Sequence[Path]) -> tuple[FloatArray, int]:
+    """Return each film's largest difference in each answer, (N, answers), and the number of verdicts that differ."""
     manifest = engines[0].manifest
     inputs = [prepare(read_film(film), manifest.preprocessing, manifest.input_shape) for film in films]
     x = stack([item.values for item in inputs])
     first, second = (engine.infer(x) for engine in engines)
-    said = [
-        [assess(found.evidence(place, item), manifest).verdict for place, item in enumerate(inputs)]
-        for found in (first, second)
+    verdicts = [
+        [assess(inference.evidence(place, item), manifest).verdict for place, item in enumerate(inputs)]
+        for inference in (first, second)
     ]
-    apart = np.stack([_apart(first, second, answer) for answer in ANSWERS], axis=1)
-    return apart, sum(a != b for a, b in zip(*said, strict=True))
+    differences = np.stack([_difference(first, second, answer) for answer in ANSWERS], axis=1)
+    return differences, sum(a != b for a, b in zip(*verdicts, strict=True))
 
 
-def _apart(first: Inference, second: Inference, answer: str) -> FloatArray:
+def _difference(first: Inference, second: Inference, answer: str) -> FloatArray:
     difference = np.abs(getattr(first, answer) - getattr(second, answer))
     worst: FloatArray = difference.reshape(len(difference), -1).max(axis=1)
     return worst

@@ -1,9 +1,9 @@
 """Measures a model on labelled films through `worker.engine` and `shared.verdict`: the very code that serves.
 
-Each film is asked about once (`ask`); all that is told of the model is worked out from those answers. Accuracy,
-recall, F1, ECE and confusion are of the forced choice among the model's labels, on all films that have one of them.
-Coverage is the share of all films, other labels included, that get a verdict naming one label; for a film with
-another label the right answer is 'uncertain'.
+The model answers each film once (`ask`); all metrics are computed from these answers. Accuracy, recall, F1, ECE and
+confusion are of the forced choice among the model's labels, on all films that have one of them. Coverage is the share
+of all films, other labels included, that get a verdict naming one label; for a film with another label the right
+answer is 'uncertain'.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from shared.arrays import FloatArray
 from shared.domain import ABSTENTIONS, Assessment, Evidence
 from shared.manifest import Rate, SplitMetrics
 from shared.verdict import assess
-from training.dataset import Example, ReadFilm, check_films, read_film
+from training.dataset import Example, ReadFilm, read_film
 from training.features import Progress
+from training.film_checks import check_films
 from training.metrics import (
     Booleans,
     Integers,
@@ -33,19 +34,19 @@ from training.metrics import (
 from worker.engine.base import Engine, look
 
 BATCH: Final = 16
-"""Films a call; on CPUs larger ones gain nothing."""
+"""Films an engine call; on CPUs larger batches gain nothing."""
 
 RATES: Final = ("accuracy", "coverage", "selective_accuracy", "verdict_precision")
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the model said of N films, one entry a film in the same order.
+    """A model's answers on N films, one entry a film in the same order.
 
     Attributes:
         examples: the films.
-        evidence: what the network and its input gate saw.
-        assessments: what was concluded.
+        evidence: outputs of the network and its input gate.
+        assessments: verdicts, with reasons and prediction sets.
     """
 
     examples: tuple[Example, ...]
@@ -69,15 +70,15 @@ class Answers:
 
     @property
     def has_verdict(self) -> Booleans:
-        """(N,) bool: the verdict names one of the model's labels."""
-        return np.array([told.verdict not in ABSTENTIONS for told in self.assessments], bool)
+        """(N,) bool: whether the verdict names one of the model's labels."""
+        return np.array([assessment.verdict not in ABSTENTIONS for assessment in self.assessments], bool)
 
 
 def ask(engine: Engine, examples: Sequence[Example], progress: Progress, *, read: ReadFilm = read_film) -> Answers:
-    """Every film through preprocessing, engine and verdict, as the worker does.
+    """Return the model's answers: every film goes through preprocessing, engine and verdict, as in the worker.
 
     Raises:
-        DataProblem: a film cannot be read; found before the first one is classified.
+        DataProblem: a film cannot be read; raised before the first film is classified.
     """
     check_films(examples, read)
     evidence: list[Evidence] = []
@@ -88,20 +89,23 @@ def ask(engine: Engine, examples: Sequence[Example], progress: Progress, *, read
 
 
 def measure(answers: Answers, labels: Sequence[str]) -> SplitMetrics:
-    """All metrics of one split; those of the forced choice stay empty where no film has one of the labels."""
+    """Return all metrics of one split; those of the forced choice stay empty where no film has one of the labels."""
     names, groups = (np.array(each, dtype=object) for each in (answers.truth, answers.groups))
     has_verdict = answers.has_verdict
     coverage = {name: share(has_verdict[names == name], groups[names == name]) for name in sorted(set(answers.truth))}
-    everywhere = SplitMetrics(n=len(names), coverage=share(has_verdict, groups), coverage_by_label=coverage)
-    is_ours = np.isin(names, labels)
-    if not is_ours.any():
-        return everywhere
-    scores, truth = answers.probabilities[is_ours], np.array([labels.index(name) for name in names[is_ours]], np.int64)
+    coverage_only = SplitMetrics(n=len(names), coverage=share(has_verdict, groups), coverage_by_label=coverage)
+    is_labelled = np.isin(names, labels)
+    if not is_labelled.any():
+        return coverage_only
+    scores, truth = (
+        answers.probabilities[is_labelled],
+        np.array([labels.index(name) for name in names[is_labelled]], np.int64),
+    )
     is_hit = np.zeros(len(names), bool)
-    is_hit[is_ours] = scores.argmax(axis=1) == truth
-    is_chosen = is_ours & has_verdict
-    return everywhere.model_copy(
-        update=_forced_choice(scores, truth, groups[is_ours], labels)
+    is_hit[is_labelled] = scores.argmax(axis=1) == truth
+    is_chosen = is_labelled & has_verdict
+    return coverage_only.model_copy(
+        update=_forced_choice(scores, truth, groups[is_labelled], labels)
         | {
             "selective_accuracy": share(is_hit[is_chosen], groups[is_chosen]),
             "verdict_precision": share(is_hit[has_verdict], groups[has_verdict]),
@@ -112,7 +116,7 @@ def measure(answers: Answers, labels: Sequence[str]) -> SplitMetrics:
 def _forced_choice(
     scores: FloatArray, truth: Integers, groups: npt.NDArray[np.object_], labels: Sequence[str]
 ) -> dict[str, object]:
-    """What is measured of the choice among the labels, of films that have one."""
+    """Return the metrics of the forced choice among the labels, on films that have one."""
     chosen = scores.argmax(axis=1)
     is_hit = chosen == truth
     confusion = confusion_matrix(truth, chosen, len(labels))
@@ -122,13 +126,13 @@ def _forced_choice(
         "balanced_accuracy": balanced_accuracy(confusion),
         "macro_f1": macro_f1(confusion),
         "ece15": expected_calibration_error(scores, truth),
-        "recall": {name: share(is_hit[own], groups[own]) for name, own in by_label.items()},
+        "recall": {name: share(is_hit[is_own], groups[is_own]) for name, is_own in by_label.items()},
         "confusion": confusion.tolist(),
     }
 
 
 def as_numbers(metrics: SplitMetrics) -> dict[str, object]:
-    """One flat JSON object: plain numbers under the metrics' names, intervals and n beside them."""
+    """Return one flat JSON object: plain numbers under the metrics' names, with intervals and n."""
     rates = {name: value for name in RATES if (value := getattr(metrics, name)) is not None}
     return {
         "n": metrics.n,
@@ -148,5 +152,5 @@ def as_numbers(metrics: SplitMetrics) -> dict[str, object]:
 
 
 def number(rate: Rate | None) -> float | None:
-    """A share as a plain number; None where nothing was counted: the share of no film is no share."""
+    """Return a share as a plain number; None where no film was counted, of which there is no share."""
     return None if rate is None or rate.n == 0 else rate.value

@@ -1,11 +1,11 @@
-"""Do the explanations of a model hold? Three checks on a folder of films, written as one JSON; by hand, not in CI.
+"""Three checks of a model's explanations on a folder of films, written as one JSON; run by hand, not in CI.
 
     python -m training.explain_check --model worker/models/default --data shared/samples
 
 Agreement: each method against another library's (`explain_agreement.py`).
 Sanity: the maps of a network whose weights are shuffled, from the last row down (Adebayo et al. 2018, arXiv
-1810.03292); a method whose maps stay as they were does not show what was learned. Comparison: deletion and insertion
-of our maps and of LIME's (`lime.py`). Exit 1 where a method disagrees with the library.
+1810.03292); a method whose maps do not change does not show what the network learned. Comparison: deletion and
+insertion of our maps and of LIME's (`lime.py`). Exit 1 where a method disagrees with the library.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from worker.engine.weights import load_weights
 SAMPLES: Final = Path(shared.samples.__file__).parent
 
 STAGES: Final = (("last row", 0.0), ("last half", 0.5), ("all rows", 1.0))
-"""How much of the network is shuffled: the last row, then so large a share of the rows that have arrays."""
+"""How much of the network is shuffled: the last row alone, then this share of the rows that have arrays."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sanity:
-    """One method's maps of the trained network and of a shuffled one: mean rank correlation over the films.
+    """One method's maps of the trained network against those of a shuffled one: mean rank correlation over the films.
 
-    Films of which either map is all zero have none; `compared` is how many are left.
+    A film of which either map is constant has no rank correlation; `compared` is the number of the other films.
     """
 
     method: str
@@ -55,7 +55,10 @@ class Sanity:
 
 @dataclass(frozen=True, slots=True)
 class Areas:
-    """Mean deletion and insertion area of one method over the films of one label; beside chance, and the empty film."""
+    """Mean deletion and insertion area of one method over the films of one label.
+
+    `random_auc` is the area of random orders, `empty_film` the score of a film of which nothing is left.
+    """
 
     method: str
     label: str
@@ -77,9 +80,9 @@ def main(
     explainer = load_explainer(model)
     films = read_films(data, explainer)
     labels = explainer.scores(films).argmax(axis=1)
-    theirs = ask_peer(model, films, labels, install_peer(peer), seed)
-    agreements = check_agreement(explainer, films, labels, theirs, seed)
-    found = {
+    peer_maps = ask_peer(model, films, labels, install_peer(peer), seed)
+    agreements = check_agreement(explainer, films, labels, peer_maps, seed)
+    checks = {
         "model": explainer.manifest.weights_sha256,
         "device": explainer.device,
         "films": len(films),
@@ -90,17 +93,17 @@ def main(
         "areas": [asdict(row) for row in compare(explainer, films, labels, seed)],
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    typer.echo(json.dumps(found))
+    out.write_text(json.dumps(checks, indent=2) + "\n", encoding="utf-8")
+    typer.echo(json.dumps(checks))
     if not all(row.agrees for row in agreements):
         raise typer.Exit(1)
 
 
 def read_films(folder: Path, explainer: KerasExplainer) -> FloatArray:
-    """Every PNG and JPEG of a folder as the network takes it: (N, H, W, C) float32 in [0, 1].
+    """Return every PNG and JPEG film of a folder as network input: (N, H, W, C) float32 in [0, 1].
 
     Raises:
-        DataProblem: there is none.
+        DataProblem: the folder has none.
     """
     manifest = explainer.manifest
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in FILM_SUFFIXES)
@@ -112,7 +115,7 @@ def read_films(folder: Path, explainer: KerasExplainer) -> FloatArray:
 def check_sanity(
     model: Path, explainer: KerasExplainer, x: FloatArray, labels: Labels, seed: int
 ) -> tuple[Sanity, ...]:
-    """Each method's maps beside those of networks shuffled ever further down, for the same labels."""
+    """Compare each method's maps with those of the networks of `STAGES`, for the same labels."""
     weights = load_weights(model, explainer.manifest)
     learned = {method: explainer.explain(x, method, labels, seed) for method in METHODS}
     rows: list[Sanity] = []
@@ -126,9 +129,9 @@ def check_sanity(
 def shuffle(
     architecture: Architecture, arrays: Mapping[str, FloatArray], share: float, rng: np.random.Generator
 ) -> dict[str, FloatArray]:
-    """The arrays of the last row, or of the last `share` of the rows that have any, each in a random order.
+    """Return the arrays with those of the last rows shuffled: a share of the rows that have arrays, one at least.
 
-    A row keeps its numbers and so its scale, and loses what they meant at their places.
+    A row keeps its values and so its scale, but loses the order of its values, which is what was learned.
     """
     rows = [layer.name for layer in architecture.layers if any(name.startswith(f"{layer.name}.") for name in arrays)]
     chosen = set(rows[-max(1, round(share * len(rows))) :])
@@ -140,20 +143,22 @@ def shuffle(
 
 def _sanity(method: str, stage: str, before: FloatArray, after: FloatArray) -> Sanity:
     ranks = [rank_correlation(a, b) for a, b in zip(before, after, strict=True)]
-    found = [rank for rank in ranks if rank is not None]
-    return Sanity(method, stage, float(np.mean(found)) if found else None, len(found))
+    defined = [rank for rank in ranks if rank is not None]
+    return Sanity(method, stage, float(np.mean(defined)) if defined else None, len(defined))
 
 
 def compare(explainer: KerasExplainer, x: FloatArray, labels: Labels, seed: int) -> tuple[Areas, ...]:
-    """Deletion and insertion areas of every method and of LIME, for each label that was explained."""
+    """Return the mean deletion and insertion areas of every method and of LIME, for each label that was explained."""
     maps = {method: explainer.explain(x, method, labels, seed) for method in METHODS}
-    measured = [
+    by_film = [
         _areas(explainer, film, int(label), {method: maps[method][i] for method in METHODS}, seed)
         for i, (film, label) in enumerate(zip(x, labels, strict=True))
     ]
     names = explainer.manifest.labels
     return tuple(
-        _mean_areas(method, names[label], [m[method] for m, own in zip(measured, labels, strict=True) if own == label])
+        _mean_areas(
+            method, names[label], [areas[method] for areas, of in zip(by_film, labels, strict=True) if of == label]
+        )
         for label in sorted(set(labels.tolist()))
         for method in (*METHODS, "lime")
     )
@@ -162,25 +167,25 @@ def compare(explainer: KerasExplainer, x: FloatArray, labels: Labels, seed: int)
 def _areas(
     explainer: KerasExplainer, x: FloatArray, label: int, maps: Mapping[str, FloatArray], seed: int
 ) -> dict[str, FloatArray]:
-    """For each method: deletion, insertion and random area of one film, and the empty film's score."""
+    """Return for each method: deletion, insertion and random area of one film, and the empty film's score, (4,)."""
     rng = np.random.default_rng(seed)
 
     def scores(films: FloatArray) -> FloatArray:
-        found: FloatArray = explainer.scores(films)[:, label]
-        return found
+        of_label: FloatArray = explainer.scores(films)[:, label]
+        return of_label
 
     blocks = lime(scores, x, Lime(), rng)
     marked = {method: judge.block_means(values) for method, values in maps.items()}
     marked["lime"] = np.kron(blocks, np.ones((judge.GRID // len(blocks),) * 2, np.float32))
-    nothing = np.zeros((judge.GRID, judge.GRID), np.float32)
-    chance = [judge.area(judge.take_away(scores, x, nothing, rng)) for _ in range(judge.RANDOM_ORDERS)]
-    found: dict[str, FloatArray] = {}
+    unmarked = np.zeros((judge.GRID, judge.GRID), np.float32)
+    chance = [judge.area(judge.take_away(scores, x, unmarked, rng)) for _ in range(judge.RANDOM_ORDERS)]
+    areas_by_method: dict[str, FloatArray] = {}
     for method, values in marked.items():
         deletion = judge.take_away(scores, x, values, rng)
         insertion = judge.take_away(scores, x, -values, rng)
         areas = [judge.area(deletion), judge.area(insertion), float(np.mean(chance)), float(deletion[-1])]
-        found[method] = np.array(areas, np.float32)
-    return found
+        areas_by_method[method] = np.array(areas, np.float32)
+    return areas_by_method
 
 
 def _mean_areas(method: str, label: str, measured: Sequence[FloatArray]) -> Areas:

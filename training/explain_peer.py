@@ -1,8 +1,8 @@
 """The five methods by another library, xplique 2.0.2 (arXiv 2206.04394, MIT licence), for comparison with ours.
 
-A program of its own: `explain_agreement.py` starts it with the library's folder, hands it films in one file and reads
-maps from another. Only the table and the arrays are ours here; the network is Keras's own in one piece, its
-gradients and every formula are the library's. Nothing of it is imported by what serves.
+A program of its own: `explain_agreement.py` starts it with the library's folder, passes films in one file and reads
+maps from another. Only the table and the arrays are ours here; the network is one Keras model, its gradients and every
+formula are the library's. No serving module imports this one.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import tensorflow as tf
 from shared.arrays import FloatArray
 from shared.manifest import read_manifest
 from worker.engine.explain import METHODS
-from worker.engine.keras_engine import build_whole, set_arrays
+from worker.engine.keras_network import build_whole, set_arrays
 from worker.engine.weights import load_weights
 
 UNUSED: Final = ("xplique", "xplique.attributions", "xplique.utils_functions")
-"""Packages whose own `__init__` is not run: it would import TensorFlow Probability, OpenCV and scikit-image."""
+"""Packages whose `__init__` is not run: it would import TensorFlow Probability, OpenCV and scikit-image."""
 
 Library = Any  # untyped, and installed only in this program's environment
 
@@ -36,15 +36,15 @@ def main(request: Path, answer: Path) -> None:
     spread (N,) float32 (their scale for each film), steps () int, and model () str, a folder. `answer` gets
     (5, N, H, W) float32 >= 0, the methods in the order of `METHODS`, not normalised.
     """
-    with np.load(request, allow_pickle=False) as asked:
-        given = dict(asked)
-    model, target = _network(Path(str(given["model"])))
-    maps = explain(model, target, given)
+    with np.load(request, allow_pickle=False) as archive:
+        inputs = dict(archive)
+    model, target = _network(Path(str(inputs["model"])))
+    maps = explain(model, target, inputs)
     np.save(answer, np.stack([maps[method] for method in METHODS]))
 
 
 def _network(folder: Path) -> tuple[keras.Model, str]:
-    """The model of a folder, input to the logits of its labels, and its target layer."""
+    """Return the network of a model folder, from input to logits, and the name of its target layer."""
     manifest = read_manifest(folder)
     weights = load_weights(folder, manifest)
     network = build_whole(weights.architecture)
@@ -52,14 +52,14 @@ def _network(folder: Path) -> tuple[keras.Model, str]:
     return network, manifest.target_layer
 
 
-def explain(network: keras.Model, target: str, given: Mapping[str, np.ndarray]) -> dict[str, FloatArray]:
-    """Maps (N, H, W) of all five methods."""
-    x, labels = given["x"], given["labels"]
+def explain(network: keras.Model, target: str, inputs: Mapping[str, np.ndarray]) -> dict[str, FloatArray]:
+    """Return the maps (N, H, W) of all five methods."""
+    x, labels = inputs["x"], inputs["labels"]
     targets = np.eye(network.output.shape[-1], dtype=np.float32)[labels]
-    points = int(given["steps"]) + 1
+    points = int(inputs["steps"]) + 1
     gradient = _load("saliency").Saliency(network)
     path = _load("integrated_gradients").IntegratedGradients(network, steps=points, batch_size=points)
-    smooth = _smooth_grad(network, given["noise"], given["spread"])
+    smooth = _smooth_grad(network, inputs["noise"], inputs["spread"])
     cam = _load("grad_cam").GradCAM(network, conv_layer=target)
     scaled = _times_positions(network, target)
     plus_plus = _load("grad_cam_pp").GradCAMPP(scaled, conv_layer=target)
@@ -84,17 +84,17 @@ def _load(module: str) -> Library:
 
 
 def _times_positions(network: keras.Model, target: str) -> keras.Model:
-    """The network with its logits times the target layer's h * w.
+    """Return the network with its logits times h * w of the target layer.
 
-    The library's Grad-CAM++ has the mean of the features where the paper's eq. 19 has their sum. A score h * w times
-    as steep makes its alpha the paper's: (Zg)^2 / (2 (Zg)^2 + (Zg)^3 mean) = g^2 / (2 g^2 + g^3 sum) with Z = h * w.
+    The library's Grad-CAM++ has the mean of the features where the paper's eq. 19 has their sum. A score Z = h * w
+    times as steep makes its alpha the paper's: (Zg)^2 / (2 (Zg)^2 + (Zg)^3 mean) = g^2 / (2 g^2 + g^3 sum).
     """
     _, height, width, _ = network.get_layer(target).output.shape
     return keras.Model(network.input, keras.layers.Rescaling(float(height * width))(network.output))
 
 
 def _smooth_grad(network: keras.Model, noise: FloatArray, spread: FloatArray) -> Callable[..., FloatArray]:
-    """SmoothGrad with our draws in place of the library's, film by film: its noise has one scale a call."""
+    """Return SmoothGrad with our noise in place of the library's, film by film: its noise has one scale a call."""
     statistic = _load("gradient_statistics.gradient_statistic").GradientStatistic
 
     def perturb(inputs: tf.Tensor, samples: int, scale: float) -> tf.Tensor:
@@ -104,16 +104,16 @@ def _smooth_grad(network: keras.Model, noise: FloatArray, spread: FloatArray) ->
     smooth_grad = _load("gradient_statistics.smoothgrad").SmoothGrad
 
     def explain_all(x: FloatArray, targets: FloatArray) -> FloatArray:
-        made = [smooth_grad(network, nb_samples=len(noise), noise=scale, batch_size=len(noise)) for scale in spread]
-        return np.concatenate([_maps(m.explain, x[i : i + 1], targets[i : i + 1]) for i, m in enumerate(made)])
+        methods = [smooth_grad(network, nb_samples=len(noise), noise=scale, batch_size=len(noise)) for scale in spread]
+        return np.concatenate([_maps(m.explain, x[i : i + 1], targets[i : i + 1]) for i, m in enumerate(methods)])
 
     return explain_all
 
 
 def _maps(method: Callable[..., tf.Tensor], x: FloatArray, targets: FloatArray) -> FloatArray:
-    """The library's (N, H, W, 1) as (N, H, W)."""
-    found: FloatArray = method(x, targets).numpy()[..., 0]
-    return found
+    """Return the library's maps (N, H, W, 1) as (N, H, W)."""
+    maps: FloatArray = method(x, targets).numpy()[..., 0]
+    return maps
 
 
 if __name__ == "__main__":

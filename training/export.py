@@ -1,6 +1,6 @@
 """From a `FitResult` to a folder that `worker.engine` can serve: folded arrays, manifest, recipe, history.
 
-The manifest is written last, and with the digest of the weights that lie beside it. Called by runs, the turns of a
+The manifest is written last, with the digest of the weights file beside it. Called by runs, the turns of a
 cross-validation, and recalibration.
 """
 
@@ -22,9 +22,9 @@ import numpy.typing as npt
 from shared.arrays import FloatArray
 from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, SplitMetrics, seal_of
 from shared.model_report import REPORT_FILE, Epoch
-from training.course import FitResult
 from training.learned import LEARNED_FILE, RECALIBRATION_FILE
 from training.new_folder import write_whole
+from training.state import FitResult
 from worker.engine.architecture import Architecture, array_shapes, folded
 from worker.engine.gate import to_arrays
 from worker.engine.golden import GOLDEN_FILE
@@ -35,8 +35,8 @@ from worker.engine.weights import check_arrays
 RECIPE_FILE: Final = "recipe.json"
 HISTORY_FILE: Final = "history.csv"
 OPTIONAL_FILES: Final = (INT8_FILE, GOLDEN_FILE, "learning.json", LEARNED_FILE, RECALIBRATION_FILE, REPORT_FILE)
-"""What a model's folder may hold beside these: how it is rounded to int8, golden set, how its learning went, films it
-knows, the report on it."""
+"""Files that a model's folder may also hold: its int8 rounding, golden set, training time, digests of the films that it
+was trained or recalibrated on, and the report on it."""
 
 Doubles = npt.NDArray[np.float64]
 
@@ -44,24 +44,24 @@ ZIP_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 
 def fold(architecture: Architecture, arrays: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-    """Arrays of the trained table to arrays of `folded(architecture)`; exact up to rounding.
+    """Fold the arrays of the trained table into arrays of `folded(architecture)`; exact up to rounding.
 
     With s = gamma / sqrt(variance + epsilon) and t = beta - mean * s, a BatchNorm is s * x + t per channel. After a
-    linear row k * x + b that is (s * k) * x + (s * b + t); elsewhere it stays as the arrays scale and offset.
+    linear row k * x + b that is (s * k) * x + (s * b + t); elsewhere s and t become the arrays scale and offset.
     """
-    found: dict[str, npt.NDArray[np.floating]] = {}
+    parts: dict[str, npt.NDArray[np.floating]] = {}
     before: Layer | None = None
     for layer in architecture.layers:
         if not isinstance(layer, BatchNorm):
-            found |= {name: arrays[name] for name in arrays if name.rpartition(".")[0] == layer.name}
+            parts |= {name: arrays[name] for name in arrays if name.rpartition(".")[0] == layer.name}
         else:
             scale, offset = _affine(layer, arrays)
             if isinstance(before, LINEAR):
-                found |= _absorb(before, found, scale, offset)
+                parts |= _absorb(before, parts, scale, offset)
             else:
-                found |= {f"{layer.name}.scale": scale, f"{layer.name}.offset": offset}
+                parts |= {f"{layer.name}.scale": scale, f"{layer.name}.offset": offset}
         before = layer
-    result = {name: np.ascontiguousarray(array, np.float32) for name, array in found.items()}
+    result = {name: np.ascontiguousarray(array, np.float32) for name, array in parts.items()}
     check_arrays(result, array_shapes(folded(architecture)))
     return result
 
@@ -84,7 +84,7 @@ def _absorb(
 
 
 def export(result: FitResult, folder: Path, version: str, trained_at: str) -> ModelManifest:
-    """Write weights.npz, recipe.json, history.csv and manifest.json (metrics still empty) into `folder`.
+    """Write weights.npz, recipe.json, history.csv and manifest.json, its metrics still empty, into `folder`.
 
     Args:
         version: of the model, e.g. '2026.1'.
@@ -118,7 +118,7 @@ def export(result: FitResult, folder: Path, version: str, trained_at: str) -> Mo
 
 
 def write_model(folder: Path, data: bytes, manifest: ModelManifest) -> ModelManifest:
-    """Write weights.npz, sealed, and then manifest.json with its digest, which is given back."""
+    """Write weights.npz, sealed, then manifest.json with its digest; return the manifest as written."""
     sealed = seal(data, manifest)
     (folder / WEIGHTS_FILE).write_bytes(sealed)
     written = manifest.model_copy(update={"weights_sha256": hashlib.sha256(sealed).hexdigest()})
@@ -127,9 +127,9 @@ def write_model(folder: Path, data: bytes, manifest: ModelManifest) -> ModelMani
 
 
 def seal(data: bytes, manifest: ModelManifest) -> bytes:
-    """The archive with `seal_of` its manifest as its comment, so that its SHA-256 tells that too.
+    """Return the archive with `seal_of` its manifest as its comment, so that its SHA-256 covers the thresholds too.
 
-    Two models with the same arrays and other thresholds say other things of a film: they must not share a name.
+    Two models with the same arrays and different thresholds give different verdicts: they must not share a digest.
     """
     buffer = io.BytesIO(data)
     with zipfile.ZipFile(buffer, "a") as archive:
@@ -138,7 +138,7 @@ def seal(data: bytes, manifest: ModelManifest) -> bytes:
 
 
 def pack(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
-    """An npz of plain arrays, the same bytes for the same arrays: sorted, uncompressed, without dates."""
+    """Return an npz of plain arrays, the same bytes for the same arrays: sorted, uncompressed, without dates."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
@@ -149,21 +149,21 @@ def pack(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
 
 
 def add_metrics(folder: Path, manifest: ModelManifest, metrics: Mapping[str, SplitMetrics]) -> ModelManifest:
-    """The manifest with its measured splits, written again."""
+    """Write the manifest again with the metrics of its measured splits, and return it."""
     measured = manifest.model_copy(update={"metrics": dict(metrics)})
     write_manifest(folder, measured)
     return measured
 
 
 def write_manifest(folder: Path, manifest: ModelManifest) -> None:
-    """`folder/manifest.json`, readable, one trailing newline."""
+    """Write `folder/manifest.json`, indented, with one trailing newline."""
     write_whole(folder / MANIFEST_FILE, manifest.model_dump_json(indent=2) + "\n")
 
 
 def ship(source: Path, target: Path) -> None:
-    """Copy a model's files to the folder the worker loads by default; the manifest last.
+    """Copy a model's files to the folder that the worker loads by default; the manifest last.
 
-    Of the files that not every model has, those of the model that was there before go.
+    Optional files of the model that was there before are deleted.
     """
     target.mkdir(parents=True, exist_ok=True)
     for name in OPTIONAL_FILES:

@@ -1,7 +1,8 @@
-"""What the trained part of a network sees of each film: its stored forms, through the frozen trunk, as float16.
+"""Stored features: the output of the frozen trunk for each form of each film, as float16, to train on.
 
-A frozen trunk gives the same answer in every epoch, so it runs once for each form; epochs then cost only what is
-trained. Without a frozen trunk the stored forms are the network inputs themselves.
+The forms of a film are the unchanged film (form 0) and its augmented copies. A frozen trunk has the same output in
+every epoch, so it runs once for each form, and an epoch costs only the trained part. Without a frozen trunk the stored
+features are the network inputs themselves.
 """
 
 from __future__ import annotations
@@ -21,28 +22,28 @@ from training.dataset import Example, ReadFilm
 from training.recipe import Recipe
 
 Progress = Callable[[str, int, int], None]
-"""Called with (stage, done, of)."""
+"""Called with (stage, done, total)."""
 
 Trunk = Callable[[FloatArray], npt.NDArray[np.floating]]
 Stored = npt.NDArray[np.float16]
 
 Allocate = Callable[[tuple[int, ...]], Stored]
-"""Room for features of that shape, in memory or in a file; what it holds plays no part."""
+"""Allocate an array of that shape for features, in memory or in a file; its initial values do not matter."""
 
 CHUNK: Final = 32
-"""Films a trunk call; more gains nothing on a CPU."""
+"""Films a trunk call; on a CPU more gains nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forms:
-    """How a film becomes network inputs: as it is, then in changed copies."""
+    """Makes the network inputs of a film: of the unchanged film, then of its augmented copies."""
 
     recipe: Recipe
     input_shape: tuple[int, int, int]
     read: ReadFilm
 
     def inputs(self, examples: Sequence[Example], copies: int) -> Iterator[FloatArray]:
-        """Inputs (H, W, 1) float32 in [0, 1]: film 0 as it is, its copies, film 1, ..."""
+        """Yield inputs (H, W, 1) float32 in [0, 1]: film 0 unchanged, its copies, film 1, ..."""
         rng = np.random.default_rng((self.recipe.seed, len(examples)))
         for example in examples:
             pixels = self.read(example.path)
@@ -51,12 +52,12 @@ class Forms:
                 yield self.preprocess(augment(pixels, self.recipe.augmentation, rng))
 
     def preprocess(self, pixels: Pixels) -> FloatArray:
-        """THE preprocessing the recipe names."""
+        """Return the network input of one film, by the preprocessing that the recipe names."""
         return preprocess(pixels, self.recipe.preprocessing, self.input_shape)
 
 
 def in_memory(shape: tuple[int, ...]) -> Stored:
-    """The usual `Allocate`."""
+    """Allocate features in memory: the usual `Allocate`."""
     return np.empty(shape, np.float16)
 
 
@@ -69,14 +70,14 @@ def store_features(  # noqa: PLR0913 - the last has a default that nearly all ta
     copies: int,
     allocate: Allocate = in_memory,
 ) -> Stored:
-    """Features of each film as it is (form 0) and of `copies` changed copies.
+    """Return the features of each unchanged film (form 0) and of `copies` augmented copies of it.
 
     Returns:
         (N, 1 + copies, *feature shape) float16; N >= 1.
     """
     total = len(examples) * (1 + copies)
-    nothing = np.zeros(forms.input_shape, np.float32)  # shows the shape of the features
-    stored = allocate((total, *trunk(stack([nothing])).shape[1:]))
+    blank = np.zeros(forms.input_shape, np.float32)  # shows the shape of the features
+    stored = allocate((total, *trunk(stack([blank])).shape[1:]))
     done = 0
     for chunk in _chunks(forms.inputs(examples, copies)):
         stored[done : done + len(chunk)] = trunk(stack(chunk))
@@ -99,7 +100,10 @@ def _chunks(inputs: Iterator[FloatArray]) -> Iterator[list[FloatArray]]:
 def draw_weights(
     examples: Sequence[Example], balance: str, shares: Mapping[str, float] | None = None
 ) -> npt.NDArray[np.float64]:
-    """Probability of each film to be drawn: labels even, within each label pools even too, or pools by `shares`.
+    """Return the probability of each film at each draw.
+
+    Equally probable are, by `balance`: films ('none'); labels ('label'); labels, and within each label its pools
+    ('pool'). With 'shares' a pool's probability is in proportion to its entry in `shares`, 1 where not named.
 
     Returns:
         (N,) that sums to 1.
@@ -108,8 +112,8 @@ def draw_weights(
         return np.full(len(examples), 1 / len(examples))
     if balance == "shares":
         counts = Counter(example.pool for example in examples)
-        wanted = np.array([(shares or {}).get(example.pool, 1.0) / counts[example.pool] for example in examples])
-        return wanted / wanted.sum()
+        weights = np.array([(shares or {}).get(example.pool, 1.0) / counts[example.pool] for example in examples])
+        return weights / weights.sum()
     cells = [(example.label, example.pool if balance == "pool" else "") for example in examples]
     sizes = Counter(cells)
     pools_of = Counter(label for label, _ in sizes)

@@ -1,9 +1,9 @@
-"""Learns the input gate on features of an earlier row: a linear score against `negatives`, and a subspace.
+"""Fits the input gate on features of an earlier row: a linear score against `negatives.py`, and a subspace.
 
-A linear score on the early features generalises to kinds of picture it was not trained against: with one kind left
-out it refused 97 to 100 % of that kind for turned, zoomed, shuffled, noisy and written pictures, 87 % for swapped
-halves, 43 % for half films and 30 % for tiles, at a threshold that 99.5 % of validation films and of changed copies
-of them pass (measured 23 November 2026). A thumbnail's distance from its principal components did far worse.
+A linear score on early features generalises to kinds of picture that it was not trained on. With one kind left out of
+training it refused 97 to 100 % of that kind for rotated, zoomed, shuffled, noise and text pictures, 87 % for swapped
+halves, 43 % for half films and 30 % for tiles, at a threshold that 99.5 % of the validation films and of their
+augmented copies pass (measured 23 November 2026). A thumbnail's distance from its principal components did far worse.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ LEAST_SCALE: Final = 1e-3
 
 
 def fit_gate(positives: FloatArray, negatives: FloatArray) -> Gate:
-    """The gate of features (N, D) of films and (M, D) of pictures that are none."""
+    """Return the gate fitted to features (N, D) of films and (M, D) of pictures that are no chest films."""
     mean, scale = positives.mean(axis=0), np.maximum(positives.std(axis=0), LEAST_SCALE)
     films, others = (positives - mean) / scale, (negatives - mean) / scale
-    judge = LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=500)
-    judge.fit(np.concatenate([films, others]), np.repeat([0, 1], [len(films), len(others)]))
+    classifier = LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=500)
+    classifier.fit(np.concatenate([films, others]), np.repeat([0, 1], [len(films), len(others)]))
     directions = np.linalg.svd(films, full_matrices=False)[2][:DIRECTIONS]
-    arrays = (mean, scale, judge.coef_[0], judge.intercept_, directions)
+    arrays = (mean, scale, classifier.coef_[0], classifier.intercept_, directions)
     return Gate(*(np.ascontiguousarray(array, np.float32) for array in arrays))
 
 
 def negative_features(
     examples: Sequence[Example], recipe: Recipe, shape: tuple[int, int, int], trunk: Trunk, read: ReadFilm
 ) -> FloatArray:
-    """Features (M, D) of pictures that are no frontal chest films, made from up to 2,000 of `examples`.
+    """Return features (M, D) of pictures that are no frontal chest films, made from up to 2,000 of `examples`.
 
-    They go through the recipe's preprocessing as an upload does.
+    The pictures go through the recipe's preprocessing, as an upload does.
     """
     rng = np.random.default_rng((recipe.seed, len(examples)))
     chosen = rng.permutation(len(examples))[:SPOILED_FILMS]
@@ -59,7 +59,11 @@ def negative_features(
 
 
 def pooled(stored: npt.NDArray[np.floating], early: Trunk) -> FloatArray:
-    """Stored trunk features (N, F, h, w, C), through the rows that follow up to the gate's, to its (N * F, D)."""
+    """Return the gate's features (N * F, D) of stored trunk features (N, F, h, w, C).
+
+    Args:
+        early: the rows from the trunk to the gate's row.
+    """
     rows = stored.reshape(-1, *stored.shape[2:])
     chunks = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
     return np.concatenate([pool(np.asarray(early(chunk.astype(np.float32)), np.float32)) for chunk in chunks])

@@ -1,6 +1,6 @@
-"""Writes a model's golden set: what it says of the sample films, and how far another device may be from that.
+"""Writes a model's golden set: its answers on the sample films, and the tolerance for other devices.
 
-Called wherever a model folder is written or the sample films change; `worker.engine.golden` checks it.
+Called wherever a model folder is written or the sample films change; `worker.engine.golden` checks the set.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from worker.engine.keras_engine import build_engine
 from worker.engine.weights import Weights, load_weights
 
 COARSE_BITS: Final = 13
-"""Bits of a float32's mantissa that TF32 drops (23 - 10): the coarsest arithmetic TensorFlow uses unless told to."""
+"""Bits of a float32's mantissa that TF32 drops (23 - 10): the coarsest arithmetic that TensorFlow uses by default."""
 
 MARGIN: Final = 4.0
-"""The tolerance is so many times the change that coarse weights make: TF32 rounds every layer's inputs as well."""
+"""Factor from the change that coarse weights make to the tolerance: TF32 rounds every layer's inputs as well."""
 
 
 def write_golden(folder: Path, paths: Sequence[Path] | None = None) -> Golden:
-    """Write `folder/golden.json` for the model in it, on the sample films unless `paths` are given.
+    """Write and return `folder/golden.json` for the model in it, on the sample films or those at `paths`.
 
     Raises:
         ModelProblem: the model cannot be loaded.
@@ -42,19 +42,19 @@ def write_golden(folder: Path, paths: Sequence[Path] | None = None) -> Golden:
 
 
 def make_golden(manifest: ModelManifest, weights: Weights, paths: Sequence[Path]) -> Golden:
-    """The model's answers on the films at `paths`, and the tolerance for other devices.
+    """Return the model's answers on the films at `paths`, and the tolerance for other devices.
 
-    The tolerance is measured: the same network with its weights rounded as TF32 would, times `MARGIN`. A verdict that
-    this rounding changes is not demanded of other devices.
+    The tolerance is the change when the network's weights are rounded as TF32 does, times `MARGIN`. A verdict that
+    this rounding changes is not required of other devices.
     """
-    found = by_sha256(paths)
+    data_by_sha256 = by_sha256(paths)
     names = {film_sha256(path): path.name for path in paths}
-    films = list(found.values())
+    films = list(data_by_sha256.values())
     engine = build_engine(manifest, weights)
     coarse = list(see(build_engine(manifest, _coarsened(weights)), films))
     rows = [
         _film(names[sha256], sha256, seen, other, manifest)
-        for sha256, seen, other in zip(found, see(engine, films), coarse, strict=True)
+        for sha256, seen, other in zip(data_by_sha256, see(engine, films), coarse, strict=True)
     ]
     widest = max(difference(row, other) for row, other in zip(rows, coarse, strict=True))
     return Golden(
@@ -67,14 +67,14 @@ def make_golden(manifest: ModelManifest, weights: Weights, paths: Sequence[Path]
 
 
 def coarsen(values: FloatArray) -> FloatArray:
-    """float32 rounded to TF32's 10 bits of mantissa, ties away from zero."""
+    """Return float32 values rounded to TF32's 10 bits of mantissa, ties away from zero."""
     half = np.uint32(1 << (COARSE_BITS - 1))
-    kept = np.uint32(~((1 << COARSE_BITS) - 1) & 0xFFFFFFFF)
-    return ((np.ascontiguousarray(values).view(np.uint32) + half) & kept).view(np.float32)
+    mask = np.uint32(~((1 << COARSE_BITS) - 1) & 0xFFFFFFFF)
+    return ((np.ascontiguousarray(values).view(np.uint32) + half) & mask).view(np.float32)
 
 
 def shortest(value: float) -> float:
-    """The shortest decimal that names this number's float32."""
+    """Return the shortest decimal that gives the same float32 as this number."""
     return float(str(np.float32(value)))
 
 

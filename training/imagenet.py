@@ -22,10 +22,10 @@ DEPTHWISE_AXES: Final = (2, 3, 0, 1)
 
 
 def read_pretrained(path: Path, sha256: str) -> dict[str, FloatArray]:
-    """All arrays of the table `lite0` but the logits, float32.
+    """Return all arrays of the table `lite0` except those of the logits, float32.
 
     Raises:
-        DataProblem: the file is not there or not the one that is meant.
+        DataProblem: the file is not there, or its SHA-256 is not the given one.
     """
     try:
         data = path.read_bytes()
@@ -40,29 +40,28 @@ def read_pretrained(path: Path, sha256: str) -> dict[str, FloatArray]:
 
 
 def convert(source: dict[str, FloatArray]) -> dict[str, FloatArray]:
-    """The state dict's arrays, renamed and transposed to Keras's layouts."""
-    found = _conv_bn(source, "stem", "_conv_stem", "_bn0", CONV_AXES)
-    found["stem.kernel"] = found["stem.kernel"].sum(axis=2, keepdims=True)
+    """Return the state dict's arrays, renamed and transposed to Keras's layouts."""
+    arrays = _conv_bn(source, "stem", "_conv_stem", "_bn0", CONV_AXES)
+    arrays["stem.kernel"] = arrays["stem.kernel"].sum(axis=2, keepdims=True)
     blocks = [stage for stage in LITE0_STAGES for _ in range(stage.repeats)]
     for number, stage in enumerate(blocks):
-        found |= _block(source, number, has_expansion=stage.expansion > 1)
-    found |= _conv_bn(source, "head", "_conv_head", "_bn1", CONV_AXES)
-    return {name: np.ascontiguousarray(array, np.float32) for name, array in found.items()}
+        arrays |= _block(source, number, has_expansion=stage.expansion > 1)
+    arrays |= _conv_bn(source, "head", "_conv_head", "_bn1", CONV_AXES)
+    return {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
 
 
 def _block(source: dict[str, FloatArray], number: int, *, has_expansion: bool) -> dict[str, FloatArray]:
-    ours, theirs = f"block{number:02d}", f"_blocks.{number}."
-    found: dict[str, FloatArray] = {}
+    block, torch = f"block{number:02d}", f"_blocks.{number}."
+    arrays: dict[str, FloatArray] = {}
     if has_expansion:
-        found |= _conv_bn(source, f"{ours}_expand", f"{theirs}_expand_conv", f"{theirs}_bn0", CONV_AXES)
-    found |= _conv_bn(source, f"{ours}_depthwise", f"{theirs}_depthwise_conv", f"{theirs}_bn1", DEPTHWISE_AXES)
-    found |= _conv_bn(source, f"{ours}_project", f"{theirs}_project_conv", f"{theirs}_bn2", CONV_AXES)
-    return found
+        arrays |= _conv_bn(source, f"{block}_expand", f"{torch}_expand_conv", f"{torch}_bn0", CONV_AXES)
+    arrays |= _conv_bn(source, f"{block}_depthwise", f"{torch}_depthwise_conv", f"{torch}_bn1", DEPTHWISE_AXES)
+    arrays |= _conv_bn(source, f"{block}_project", f"{torch}_project_conv", f"{torch}_bn2", CONV_AXES)
+    return arrays
 
 
 def _conv_bn(
     source: dict[str, FloatArray], name: str, conv: str, norm: str, axes: tuple[int, ...]
 ) -> dict[str, FloatArray]:
-    found = {f"{name}.kernel": source[f"{conv}.weight"].transpose(axes)}
-    found |= {f"{name}_bn.{ours}": source[f"{norm}.{theirs}"] for ours, theirs in BATCH_NORM.items()}
-    return found
+    arrays = {f"{name}.kernel": source[f"{conv}.weight"].transpose(axes)}
+    return arrays | {f"{name}_bn.{part}": source[f"{norm}.{torch}"] for part, torch in BATCH_NORM.items()}

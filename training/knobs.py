@@ -1,4 +1,4 @@
-"""Which values of a recipe's knobs can come to a good end; `splits.find_examples` asks before a film is looked for."""
+"""Validates the values of a recipe's knobs; `splits.find_examples` calls it before it looks for films."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Numbers from `low` to `high`; an open end is not one of them."""
+    """An interval of finite numbers from `low` to `high`; an open end does not belong to it."""
 
     low: float
     high: float
@@ -53,7 +53,7 @@ RANGES: Final[Mapping[str, Range]] = MappingProxyType({
 
 
 def knob_problems(recipe: Recipe) -> Iterator[str]:
-    """A sentence for each knob that cannot be right, with the recipe's name."""
+    """Yield a sentence, with the recipe's name, for each knob whose value is out of range."""
     of = f"The recipe '{recipe.name}'"
     for name, allowed in RANGES.items():
         if (value := attrgetter(name)(recipe)) not in allowed:
@@ -80,7 +80,7 @@ def _label_problems(recipe: Recipe, of: str) -> Iterator[str]:
 
 
 def _split_problems(recipe: Recipe, of: str) -> Iterator[str]:
-    """What is learned from measures nothing."""
+    """Yield a sentence where no split is trained on, and for each split both trained on and reported."""
     if not recipe.train_splits:
         yield f"{of} learns from no split; name one in train_splits."
     for split in recipe.train_splits:

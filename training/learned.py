@@ -1,7 +1,7 @@
-"""Films that a model knows, by the SHA-256 of their bytes: learned from, chosen by, or what set its thresholds.
+"""Films that a model has used, by the SHA-256 of their bytes: for training, for validation, or for recalibration.
 
-A run and a recalibration leave these digests beside the weights, so that no report measures a model on films it knows,
-whatever split they are put into and whatever they are called. Loads no TensorFlow.
+A run and a recalibration write these digests beside the weights, so that no report measures a model on a film that it
+has used (a leak), whatever the film's split and name are. Loads no TensorFlow.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ RECALIBRATION_FILE: Final = "recalibration.json"
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Known = Mapping[str, str]
-"""A film's SHA-256 to what it was used for, as it is said of the film: 'was learned from'."""
+"""A film's SHA-256 to its use, as a predicate for messages: 'was learned from'."""
 
 
 class LearnedFilms(BaseModel):
-    """SHA-256s of the films of a run, sorted, each once."""
+    """SHA-256s of the training and validation films of a run, sorted, each once."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,16 +34,16 @@ class LearnedFilms(BaseModel):
 
     @property
     def known(self) -> Known:
-        """Each film and what it was used for."""
+        """Each film's SHA-256 to its use; training takes precedence."""
         return dict.fromkeys(self.chosen_by, "was chosen by") | dict.fromkeys(self.learned_from, "was learned from")
 
 
 class RecalibratedOn(BaseModel):
-    """Of `recalibration.json` what tells which films set the thresholds.
+    """The part of `recalibration.json` that names the films that set the thresholds.
 
     Attributes:
         films: label to number of films.
-        films_sha256: their SHA-256s, sorted; empty where an older build recalibrated.
+        films_sha256: their SHA-256s, sorted; empty where an older build recalibrated the model.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -53,7 +53,7 @@ class RecalibratedOn(BaseModel):
 
     @property
     def known(self) -> Known:
-        """Each film and what it was used for."""
+        """Each film's SHA-256 to its use."""
         return dict.fromkeys(self.films_sha256, "set the thresholds")
 
 
@@ -61,43 +61,43 @@ Form = TypeVar("Form", bound=BaseModel)
 
 
 def digests(films: Iterable[Example]) -> tuple[str, ...]:
-    """SHA-256s of the films' bytes, sorted, each once."""
+    """Return the SHA-256s of the films' bytes, sorted, each once."""
     return tuple(sorted({film_sha256(film.path) for film in films}))
 
 
 def list_learned(data: TrainingData) -> LearnedFilms:
-    """The films of a run by their bytes."""
+    """Return the digests of the training and validation films of a run."""
     return LearnedFilms(learned_from=digests(data.train), chosen_by=digests(data.validation))
 
 
-def write_learned(folder: Path, found: LearnedFilms) -> None:
-    """`folder/learned_films.json`."""
-    (folder / LEARNED_FILE).write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
+def write_learned(folder: Path, films: LearnedFilms) -> None:
+    """Write `folder/learned_films.json`."""
+    (folder / LEARNED_FILE).write_text(films.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def read_learned(folder: Path) -> LearnedFilms | None:
-    """The films that the model in `folder` learned from; None where it has no record of them.
+    """Return the films that the model in `folder` was trained and validated on; None where it has no record of them.
 
     Raises:
-        DataProblem: the record is not of its form.
+        DataProblem: the record is not valid.
     """
     return _read(LearnedFilms, folder / LEARNED_FILE)
 
 
 def read_recalibrated(folder: Path) -> RecalibratedOn | None:
-    """The films that set the thresholds of the model in `folder`; None where it was not recalibrated.
+    """Return the films that set the thresholds of the model in `folder`; None where it was not recalibrated.
 
     Raises:
-        DataProblem: the record is not of its form.
+        DataProblem: the record is not valid.
     """
     return _read(RecalibratedOn, folder / RECALIBRATION_FILE)
 
 
 def check_unseen(parts: Mapping[str, Sequence[Example]], known: Known) -> None:
-    """No film of these splits is one that the model knows; one that cannot be read is left to whoever reads it.
+    """Check that no film of these splits was used by the model; an unreadable film is left to the code that reads it.
 
     Raises:
-        DataProblem: naming each such film by its row.
+        DataProblem: naming each film that was used, by its row.
     """
     rows = [(film, known.get(_sha256_or_none(film) or "")) for films in parts.values() for film in films]
     refuse([
@@ -111,7 +111,7 @@ def _of_split(film: Example) -> str:
 
 
 def count_known(films: Iterable[Example], known: Known) -> int:
-    """How many of them the model knows."""
+    """Return how many of the films the model has used."""
     return sum((_sha256_or_none(film) or "") in known for film in films)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from shared import samples
 from shared.errors import InvalidRequest
-from training.dataset import passed_over
+from training.class_layout import ignored_files
 from training.splits import class_folders
 from worker.engine import SHIPPED_MODEL
 from worker.engine.choose import Precision
@@ -65,9 +65,9 @@ def quantize(
         raise InvalidRequest("Name the films with --manifest or with --folders, not both.")
     from training import quantize as work  # noqa: PLC0415
     from training.bars import show_bars  # noqa: PLC0415
-    from training.recalibrate import find_films  # noqa: PLC0415
+    from training.model_films import find_films  # noqa: PLC0415
 
-    _tell_passed_over(folder, folders)
+    _report_ignored_files(folder, folders)
     films = [example.path for example in find_films(folder, manifest, folders)]
     with show_bars() as progress:
         written = work.write_int8(folder, work.learned_among(folder, films), seed, progress)
@@ -86,7 +86,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one argument an option
     """Ask both engines of the same films, the samples where none are named: how far apart are their answers?"""
     from training import engine_agreement as work  # noqa: PLC0415
     from training.bars import show_bars  # noqa: PLC0415
-    from training.recalibrate import find_films  # noqa: PLC0415
+    from training.model_films import find_films  # noqa: PLC0415
 
     if manifest is not None and folders is not None:
         raise InvalidRequest("Name the films with --manifest or with --folders, not both.")
@@ -112,9 +112,10 @@ def recalibrate(
         raise InvalidRequest("Name the films with --manifest or with --folders, not both.")
     from training import recalibrate as work  # noqa: PLC0415
     from training.bars import show_bars  # noqa: PLC0415
+    from training.model_films import find_films  # noqa: PLC0415
 
-    _tell_passed_over(folder, folders)
-    films = work.find_films(folder, manifest, folders)
+    _report_ignored_files(folder, folders)
+    films = find_films(folder, manifest, folders)
     with show_bars() as progress:
         record = work.recalibrate(folder, films, out, seed, progress)
     for line in work.as_lines(record):
@@ -122,10 +123,10 @@ def recalibrate(
     typer.echo(f"version {record.version} in {out}")
 
 
-def _tell_passed_over(folder: Path, folders: Path | None) -> None:
+def _report_ignored_files(folder: Path, folders: Path | None) -> None:
     if folders is None:
         return
-    from training.recalibrate import accepted_labels  # noqa: PLC0415
+    from training.model_films import accepted_labels  # noqa: PLC0415
 
-    for line in passed_over(folders, class_folders(accepted_labels(folder))):
+    for line in ignored_files(folders, class_folders(accepted_labels(folder))):
         typer.echo(f"left alone, {line}", err=True)

@@ -1,4 +1,4 @@
-"""A model's folder as a whole: verified, and copied only where it holds. Needs nothing of the workshop."""
+"""A model's folder as a whole: verified, and copied only where it passes. Needs no training library."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from worker.engine.keras_engine import build_engine
 from worker.engine.weights import load_weights
 
 RUN_FILES: Final = frozenset({"run.json", "run.log"})
-"""What tells of the run and the machine it was made on rather than of the model."""
+"""Files that describe the run and its machine rather than the model."""
 
 
 def verify(folder: Path) -> Iterator[str]:
-    """One sentence for each check that holds: manifest, weights, golden films; the next is made when it is asked for.
+    """Yield one sentence for each check that passes: manifest, weights, golden films; each runs when it is consumed.
 
     Raises:
-        ModelProblem: the first that does not.
+        ModelProblem: a check fails.
     """
     manifest = read_manifest(folder)
     yield f"manifest: {manifest.name} {manifest.version}, labels {', '.join(manifest.labels)}"
@@ -39,10 +39,10 @@ def verify(folder: Path) -> Iterator[str]:
 
 
 def export_model(folder: Path, out: Path) -> ModelManifest:
-    """Copy a model that holds to a new folder, the manifest last, and verify the copy.
+    """Copy a verified model to a new folder, the manifest last, verify the copy, and return its manifest.
 
     Raises:
-        ModelProblem: the model, or its copy, does not hold.
+        ModelProblem: the model, or its copy, fails a check.
         InvalidRequest: the new folder is not empty.
     """
     check_empty(out)
@@ -54,7 +54,7 @@ def export_model(folder: Path, out: Path) -> ModelManifest:
 
 
 def copy_files(folder: Path, out: Path, without: frozenset[str] = frozenset()) -> None:
-    """Copy a folder's own files, the manifest last; folders in it are left."""
+    """Copy the files of a folder, the manifest last; its subfolders are not copied."""
     out.mkdir(parents=True, exist_ok=True)
     names = [path.name for path in folder.iterdir() if path.is_file() and path.name not in without]
     for name in sorted(names, key=lambda name: (name == MANIFEST_FILE, name)):

@@ -1,4 +1,4 @@
-"""Recipe to trainable network: the architecture table in two halves, a frozen trunk and the part that learns."""
+"""Recipe to trainable network: the architecture table in two halves, a frozen trunk and a trained tail."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import numpy.typing as npt
 from shared.arrays import FloatArray
 from training.recipe import Recipe
 from worker.engine.architecture import Architecture, array_shapes, get_architecture
-from worker.engine.keras_engine import build_halves, build_whole, get_arrays, set_arrays
+from worker.engine.keras_network import build_halves, build_whole, get_arrays, set_arrays
 
 PREDICT_BATCH: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network while it learns.
+    """A network during training.
 
     Attributes:
         architecture: the table, BatchNorm and Dropout included.
-        frozen: input (N, H, W, 1) to the features the tail learns from; the identity where nothing is frozen.
+        frozen: input (N, H, W, 1) to the features that the tail takes; None where no row is frozen.
         tail: features to logits (N, K), compiled.
     """
 
@@ -34,28 +34,28 @@ class Network:
 
     @property
     def models(self) -> tuple[keras.Model, ...]:
-        """The halves there are, input first."""
+        """The one or two halves, input first."""
         return (self.tail,) if self.frozen is None else (self.frozen, self.tail)
 
     def trunk(self, x: FloatArray) -> npt.NDArray[np.floating]:
-        """Features (N, ...) of inputs (N, H, W, 1) float32 in [0, 1]."""
+        """Return features (N, ...) of inputs (N, H, W, 1) float32 in [0, 1]; the inputs where no row is frozen."""
         return x if self.frozen is None else self.frozen.predict_on_batch(x)
 
     def early(self, row: str) -> Callable[[FloatArray], npt.NDArray[np.floating]]:
-        """From stored features to the output of `row`, which is the last frozen row or a trained one, as it is now."""
+        """Return a function from stored features to the output of `row`: the last frozen row, or one of the tail."""
         if self.frozen is not None and row == self.frozen.layers[-1].name:
             return lambda features: features
         return keras.Model(self.tail.input, self.tail.get_layer(row).output).predict_on_batch
 
     def step(self, features: FloatArray, labels: npt.NDArray[np.int64]) -> tuple[float, float]:
-        """One optimiser step; its loss and accuracy."""
+        """Take one optimiser step; return its loss and accuracy."""
         self.tail.reset_metrics()
         targets = keras.utils.to_categorical(labels, self.tail.output.shape[-1])
         loss, accuracy = self.tail.train_on_batch(features, targets)
         return float(loss), float(accuracy)
 
     def predict(self, features: npt.NDArray[np.floating]) -> FloatArray:
-        """Logits (N, K) float32 of stored features."""
+        """Return logits (N, K) float32 of stored features."""
         parts = [
             self.tail.predict_on_batch(features[start : start + PREDICT_BATCH].astype(np.float32))
             for start in range(0, len(features), PREDICT_BATCH)
@@ -63,23 +63,23 @@ class Network:
         return np.concatenate(parts).astype(np.float32)
 
     def arrays(self) -> dict[str, FloatArray]:
-        """All arrays by the table's names."""
+        """Return all arrays by the table's names."""
         return get_arrays(self.models, self.architecture)
 
     def trained_arrays(self) -> list[FloatArray]:
-        """The tail's arrays, in Keras's order: a state to come back to."""
+        """Return the tail's arrays, in Keras's order, for `set_trained_arrays`."""
         return self.tail.get_weights()
 
     def set_trained_arrays(self, arrays: list[FloatArray]) -> None:
-        """Back to a state that `trained_arrays` gave."""
+        """Restore the tail's arrays from `trained_arrays`."""
         self.tail.set_weights(arrays)
 
     def state(self) -> list[npt.NDArray[np.generic]]:
-        """All that a further step depends on: the tail's arrays and seeds, then the optimiser's."""
+        """Return all that a further step depends on: variables of the tail, seeds included, then of the optimiser."""
         return [variable.numpy() for variable in self._variables()]
 
     def set_state(self, values: Sequence[npt.NDArray[np.generic]]) -> None:
-        """Back to where `state` was taken, of a network of the same recipe."""
+        """Restore the state that `state` returned, of a network of the same recipe."""
         for variable, value in zip(self._variables(), values, strict=True):
             variable.assign(value)
 
@@ -91,13 +91,13 @@ class Network:
 
 
 def build_network(recipe: Recipe, pretrained: Mapping[str, FloatArray], steps: int) -> Network:
-    """The recipe's network, started from `pretrained` where it has the array, at random elsewhere.
+    """Return the recipe's network with the arrays of `pretrained`; others are initialised at random.
 
     Args:
-        steps: of the whole run; a falling learning rate reaches 0 after them.
+        steps: optimiser steps of the whole run; a decaying learning rate reaches 0 after them.
 
     Raises:
-        ManifestMismatch: no such architecture, or it cannot be cut at `frozen_until`.
+        ManifestMismatch: there is no such architecture, or it cannot be cut at `frozen_until`.
     """
     architecture = get_architecture(recipe.architecture, recipe.outputs)
     if recipe.frozen_until is None:

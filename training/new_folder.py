@@ -1,4 +1,4 @@
-"""The folder that a run or a model is written to: new, known to be writable before the work; and whole files."""
+"""Output folders and files of training: folders are empty and writable before work begins, files appear whole."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from shared.private_files import sync
 
 
 def check_empty(out: Path) -> None:
-    """A folder that is written to must be new, so that nothing in it is overwritten.
+    """Check that an output folder is absent or empty, so that nothing in it is overwritten.
 
     Raises:
-        InvalidRequest: it holds something.
+        InvalidRequest: it holds files, or is no folder.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InvalidRequest(f"'{out.name}' is not an empty folder; name a new one.")
 
 
 def make_folder(out: Path) -> None:
-    """Make the folder that is written to, before the work and not after it.
+    """Make an output folder, so that an error shows before the work and not after it.
 
     Raises:
-        InvalidRequest: it cannot be made, or may not be written to.
+        InvalidRequest: it cannot be made, or is not writable.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -38,9 +38,9 @@ def make_folder(out: Path) -> None:
 
 @contextmanager
 def written_whole(out: Path, last: str) -> Iterator[Path]:
-    """A folder in `out` to write files into; once all are there they come out of it, the one named `last` last.
+    """Yield a draft folder in `out`; at the end its files are moved to `out`, the one named `last` last.
 
-    What is cut off in the middle leaves nothing that could be taken for the whole.
+    An interrupted write leaves no set of files that could be taken for a complete one.
     """
     draft = out / ".draft"
     draft.mkdir()
@@ -53,7 +53,7 @@ def written_whole(out: Path, last: str) -> Iterator[Path]:
 
 
 def write_whole(path: Path, data: bytes | str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically: whole or not at all."""
     part = path.with_name(path.name + ".part")
     part.write_bytes(data.encode() if isinstance(data, str) else data)
     sync(part)

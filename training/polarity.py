@@ -25,16 +25,16 @@ INVERSE_PENALTY: Final = 0.01
 
 
 def fit_polarity(thumbnails: FloatArray) -> npt.NDArray[np.int64]:
-    """Weights (8, 8) in hundredths that tell thumbnails (N, 8, 8) of films from their negatives.
+    """Return weights (8, 8) in hundredths that tell thumbnails (N, 8, 8) of films from their negatives.
 
-    Logistic regression without an intercept on thumbnails of unit spread, mirrored ones too: a film and its negative
-    are each other's opposite, so the sign of the weighted sum is the answer.
+    They are of a logistic regression without an intercept on thumbnails of unit spread and their mirror images. A film
+    and its negative differ in sign only, so the sign of the weighted sum is the answer.
     """
     films = np.concatenate([thumbnails, thumbnails[:, :, ::-1]]).reshape(2 * len(thumbnails), -1)
     films = films / np.maximum(films.std(axis=1, keepdims=True), 1e-6)
-    judge = LogisticRegression(C=INVERSE_PENALTY, fit_intercept=False, max_iter=500)
-    judge.fit(np.concatenate([films, -films]), np.repeat([1, 0], len(films)))
-    return np.rint(100 * judge.coef_[0]).astype(np.int64).reshape(SIDE, SIDE)
+    classifier = LogisticRegression(C=INVERSE_PENALTY, fit_intercept=False, max_iter=500)
+    classifier.fit(np.concatenate([films, -films]), np.repeat([1, 0], len(films)))
+    return np.rint(100 * classifier.coef_[0]).astype(np.int64).reshape(SIDE, SIDE)
 
 
 def main(data: Path) -> None:

@@ -1,4 +1,4 @@
-"""A recipe as the command line names it: by name, by a JSON file of knobs, and with single knobs set otherwise."""
+"""A recipe as given on the command line: by name or JSON file, with single knobs overridden."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from training.recipes import find_recipe
 
 
 def named_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
-    """The recipe of that name, or of the JSON file where the name ends so, with `settings` ('knob=value') changed.
+    """Return the recipe of that name, or of that file where the name ends in '.json', with `settings` ('knob=value').
 
     Raises:
-        DataProblem: no such recipe or file, or knobs that are not right, each named with its line.
+        DataProblem: there is no such recipe or file, or knobs are not valid, each named with its line.
     """
     recipe = read_recipe(Path(name)) if name.endswith(".json") else find_recipe(name)
     return with_settings(recipe, settings) if settings else recipe
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe of a JSON file.
+    """Return the recipe of a JSON file.
 
     Raises:
-        DataProblem: unreadable, no JSON, an unknown knob or a value of the wrong type; with line where there is one.
+        DataProblem: the file cannot be read, is no JSON, or has an unknown knob or a value of the wrong type; with the
+            line where it is known.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -41,17 +42,17 @@ def read_recipe(path: Path) -> Recipe:
     try:
         return TypeAdapter(Recipe).validate_json(text)
     except ValidationError as error:
-        refuse([f"{path.name}{_line_of(text, found)}: {_sentence(found)}" for found in error.errors()])
+        refuse([f"{path.name}{_line_of(text, detail)}: {_sentence(detail)}" for detail in error.errors()])
         raise
 
 
 def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
-    """The recipe with single knobs changed, e.g. 'epochs=3' or 'augmentation.blur_px=0'; its name then says so.
+    """Return the recipe, renamed, with single knobs overridden, e.g. 'epochs=3' or 'augmentation.blur_px=0'.
 
-    A value is read as JSON, and as plain text where it is none: `null` switches a knob off.
+    A value is parsed as JSON, and taken as plain text where it is none: `null` switches a knob off.
 
     Raises:
-        DataProblem: no such knob, or a value of the wrong type.
+        DataProblem: there is no such knob, or a value is of the wrong type.
     """
     knobs = asdict(replace(recipe, name=f"{recipe.name}-changed"))
     refuse([f"--set {setting}: it should be knob=value." for setting in settings if "=" not in setting])
@@ -62,7 +63,7 @@ def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     try:
         return TypeAdapter(Recipe).validate_json(json.dumps(knobs))
     except ValidationError as error:
-        refuse([f"--set: {_sentence(found)}" for found in error.errors()])
+        refuse([f"--set: {_sentence(detail)}" for detail in error.errors()])
         raise
 
 
@@ -82,20 +83,20 @@ def _value(text: str) -> object:
         return text
 
 
-def _line_of(text: str, found: ErrorDetails) -> str:
-    """' line 7' of the knob in a JSON text, as far as it can be told."""
-    if found["type"] == "json_invalid":
-        return "".join(re.findall(r" line \d+", found["msg"])[:1])
-    name = next((part for part in reversed(found["loc"]) if isinstance(part, str)), None)
+def _line_of(text: str, detail: ErrorDetails) -> str:
+    """Return ' line 7', where a problem is in a JSON text; '' where that is not known."""
+    if detail["type"] == "json_invalid":
+        return "".join(re.findall(r" line \d+", detail["msg"])[:1])
+    name = next((part for part in reversed(detail["loc"]) if isinstance(part, str)), None)
     lines = (number for number, line in enumerate(text.splitlines(), start=1) if name and f'"{name}"' in line)
     number = next(lines, None)
     return f" line {number}" if number else ""
 
 
-def _sentence(found: ErrorDetails) -> str:
-    knob = ".".join(map(str, found["loc"]))
-    if found["type"] == "unexpected_keyword_argument":
+def _sentence(detail: ErrorDetails) -> str:
+    knob = ".".join(map(str, detail["loc"]))
+    if detail["type"] == "unexpected_keyword_argument":
         return f"there is no knob '{knob}'."
-    if found["type"] == "json_invalid":
-        return f"no JSON ({found['msg'].removeprefix('Invalid JSON: ')})."
-    return f"{knob or 'the recipe'}: {found['msg'].lower()}."
+    if detail["type"] == "json_invalid":
+        return f"no JSON ({detail['msg'].removeprefix('Invalid JSON: ')})."
+    return f"{knob or 'the recipe'}: {detail['msg'].lower()}."

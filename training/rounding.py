@@ -1,9 +1,9 @@
 """The arithmetic of rounding a convolution to eight bits, from its input on films. Reads no file, runs no network.
 
-First the range of the input that loses least; then the weights one after the other, where those not yet rounded take
-over the error that the films would show (GPTQ, Frantar et al. 2022, arXiv 2210.17323, after Hassibi & Stork 1993),
-each to one of its two neighbours on the grid; at last a bias that gives each channel the mean it has in float32
-(Nagel et al. 2019, arXiv 1906.04721). `quantize.py` does so row after row.
+First, the range of the input with the least quantization error is chosen. Then the weights are rounded one after the
+other, each to one of its two neighbours on the grid, and those not yet rounded compensate the error on the films (GPTQ,
+Frantar et al. 2022, arXiv 2210.17323, after Hassibi & Stork 1993). Last, a bias gives each channel the mean that it has
+in float32 (Nagel et al. 2019, arXiv 1906.04721). `quantize.py` applies this row by row.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from worker.engine.int8 import LARGEST, STEPS, Int8Row, below
 from worker.engine.layers import Conv, Depthwise
 
 CLIPS: Final = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-"""Shares of the largest value seen that a row's input may be cut off at."""
+"""Candidates for the upper end of a row's input range, as shares of its largest value."""
 
-LOOKED_AT: Final = 20_000
-"""Values of each film that the range is chosen by."""
+SAMPLED_VALUES: Final = 20_000
+"""Values of each film, about, that the range is chosen by."""
 
 DAMPING: Final = 0.01
-"""Of the mean of a Hessian's diagonal, added to it, as the authors of GPTQ do."""
+"""Share of the mean of a Hessian's diagonal that is added to the diagonal, as the authors of GPTQ do."""
 
 LEAST_SCALE: Final = np.float32(1e-8)
-"""Of a filter whose weights are all zero."""
+"""Scale of a filter whose weights are all zero."""
 
 Doubles = npt.NDArray[np.float64]
 Bits = npt.NDArray[np.bool_]
@@ -38,13 +38,13 @@ Convolution = Conv | Depthwise
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A row's input on all films, as the rounded rows before it make it.
+class InputStatistics:
+    """Statistics of a row's input over all films, as the rounded rows before it make it.
 
     Attributes:
-        low, high: the range that is told apart.
-        products: (groups, n, n), sums over all places of products of the n values that a weight each meets.
-        means: (groups, n), of those values.
+        low, high: the range that is quantized in 256 steps.
+        products: (groups, n, n), sums over all positions of the products of the n input values of a filter.
+        means: (groups, n), means of these values.
     """
 
     low: float
@@ -53,32 +53,32 @@ class Seen:
     means: Doubles
 
 
-def look(layer: Convolution, films: Sequence[FloatArray]) -> Seen:
-    """A row's input on films, each (C, h, w) float32."""
+def measure_inputs(layer: Convolution, films: Sequence[FloatArray]) -> InputStatistics:
+    """Return the statistics of a row's input on films, each (C, h, w) float32."""
     low, high = choose_range(films)
     step = (high - low) / (STEPS - 1)
     products: Doubles | float = 0.0
     means: Doubles | float = 0.0
     for film in films:
         stepped = (np.clip(np.round((film - low) / step), 0, STEPS - 1) * step + low).astype(np.float32)
-        met = patches(layer, stepped)
-        products = products + (met @ met.transpose(0, 2, 1)).astype(np.float64)
-        means = means + met.mean(axis=2, dtype=np.float64)
-    return Seen(low, high, np.asarray(products), np.asarray(means) / len(films))
+        columns = patches(layer, stepped)
+        products = products + (columns @ columns.transpose(0, 2, 1)).astype(np.float64)
+        means = means + columns.mean(axis=2, dtype=np.float64)
+    return InputStatistics(low, high, np.asarray(products), np.asarray(means) / len(films))
 
 
 def choose_range(films: Sequence[FloatArray]) -> tuple[float, float]:
-    """Low and high of 256 steps that lose least, by their squared error; low is 0 where no value is below."""
+    """Return low and high of the 256 steps with the least mean squared error; low is 0 where no value is negative."""
     largest = float(np.float32(max(np.abs(film).max() for film in films))) or 1.0
     has_sign = any(film.min() < 0 for film in films)
-    values = np.concatenate([film.ravel()[:: max(1, film.size // LOOKED_AT)] for film in films])
+    values = np.concatenate([film.ravel()[:: max(1, film.size // SAMPLED_VALUES)] for film in films])
 
-    def lost(high: float) -> float:
+    def squared_error(high: float) -> float:
         low, step = _low_and_step(high, has_sign=has_sign)
         stepped = np.clip(np.round((values - low) / step), 0, STEPS - 1) * step + low
         return float(np.square(stepped - values).mean())
 
-    high = min((largest * share for share in CLIPS), key=lost)
+    high = min((largest * share for share in CLIPS), key=squared_error)
     return _low_and_step(high, has_sign=has_sign)[0], high
 
 
@@ -88,9 +88,10 @@ def _low_and_step(high: float, *, has_sign: bool) -> tuple[float, float]:
 
 
 def patches(layer: Convolution, film: FloatArray) -> FloatArray:
-    """What each weight of a filter meets at each place: (groups, n, places) of a film (C, h, w), padded as the row is.
+    """Return the input value of each weight of a filter at each position (im2col): (groups, n, positions).
 
-    A depthwise row has a group a channel, of k * k weights; another row one, of C * k * k.
+    The film (C, h, w) is padded as the row pads it. A depthwise row has one group a channel, with n = k * k weights;
+    another row has one group, with n = C * k * k.
     """
     k, stride = layer.kernel, layer.stride
     padding = "same" if isinstance(layer, Depthwise) else layer.padding
@@ -102,37 +103,39 @@ def patches(layer: Convolution, film: FloatArray) -> FloatArray:
 
 
 def _pad(side: int, kernel: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's 'same': the odd pixel last."""
+    """Return the padding before and after a side for TensorFlow's 'same', which puts the odd pixel last."""
     whole = max((-(-side // stride) - 1) * stride + kernel - side, 0)
     return whole // 2, whole - whole // 2
 
 
-def round_row(layer: Convolution, kernel: FloatArray, seen: Seen, wanted: Doubles) -> tuple[Bits, Int8Row]:
-    """Which weights are rounded up, in the kernel's shape, and the row.
+def round_row(
+    layer: Convolution, kernel: FloatArray, statistics: InputStatistics, target_means: Doubles
+) -> tuple[Bits, Int8Row]:
+    """Return which weights are rounded up, in the kernel's shape, and the quantized row.
 
     Args:
         kernel: (k, k, in, out), or (k, k, C, 1) of a depthwise row, float32.
-        wanted: (filters,), the mean of each channel of its output.
+        target_means: (filters,), the mean that each channel of the output has in float32.
     """
     flat = _as_matrix(layer, kernel)
     scale = np.maximum(np.abs(flat).max(axis=2).reshape(-1), LEAST_SCALE) / np.float32(LARGEST)
     lower = below(kernel, scale, is_depthwise=isinstance(layer, Depthwise))
     per_filter = scale.reshape(*flat.shape[:2], 1).astype(np.float64)
-    up = round_weights(flat / per_filter, _as_matrix(layer, lower), seen.products)
-    found = ((_as_matrix(layer, lower) + up) * per_filter @ seen.means[..., np.newaxis]).reshape(-1)
-    corrected = (wanted - found).astype(np.float32)
+    up = round_weights(flat / per_filter, _as_matrix(layer, lower), statistics.products)
+    means = ((_as_matrix(layer, lower) + up) * per_filter @ statistics.means[..., np.newaxis]).reshape(-1)
+    bias = (target_means - means).astype(np.float32)
     raised = _from_matrix(layer, up, kernel.shape)
     integers = (lower + raised).astype(np.int8)
-    return raised, Int8Row(integers, scale, corrected, seen.low, seen.high)
+    return raised, Int8Row(integers, scale, bias, statistics.low, statistics.high)
 
 
 def round_weights(steps: Kernel, lower: Kernel, products: Doubles) -> Bits:
-    """Which weights go up to the next integer: (groups, filters, n), by the error that inputs like these would show.
+    """Return which weights are rounded up, (groups, filters, n), with the least output error on inputs like these.
 
     Args:
-        steps: weights in their steps.
+        steps: weights in units of their filter's scale.
         lower: the integers below them.
-        products: (groups, n, n), see `Seen`.
+        products: (groups, n, n), see `InputStatistics`.
     """
     n = steps.shape[2]
     damped = products + np.eye(n) * (DAMPING * np.einsum("gii->g", products) / n + 1e-9)[:, np.newaxis, np.newaxis]
@@ -152,7 +155,7 @@ def round_weights(steps: Kernel, lower: Kernel, products: Doubles) -> Bits:
 
 
 def _as_matrix(layer: Convolution, kernel: Kernel) -> Kernel:
-    """(groups, filters a group, n), in the order of `patches`."""
+    """Return the kernel as (groups, filters a group, n), in the order of `patches`."""
     if isinstance(layer, Depthwise):
         return kernel.transpose(2, 3, 0, 1).reshape(kernel.shape[2], 1, -1)
     return kernel.transpose(3, 2, 0, 1).reshape(1, kernel.shape[3], -1)

@@ -1,6 +1,6 @@
-"""The folder of one run: what it was asked to do, a log of what it did, and what it needs to go on.
+"""The folder of one run: its request, its log and, until it is finished, its checkpoint.
 
-`var/runs/<id>/` holds `run.json`, `recipe.json`, `run.log`, while it lasts `checkpoint/`, in the end the model.
+`var/runs/<id>/` holds `run.json`, `recipe.json` and `run.log`; during the run `checkpoint/`, in the end the model.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ CHECKPOINT: Final = "checkpoint"
 
 
 class RunRecord(BaseModel):
-    """What a run was asked to do, beside its recipe.
+    """The request of a run, beside its recipe.
 
     Attributes:
-        data: the folder of films; `pretrained` the file of weights to start from, if the recipe has any.
+        data: the folder of films.
+        pretrained: the file of initial weights, if the recipe has any.
         trained_at: ISO 8601 date in UTC.
-        films_sha256: digest of the films it learns from, see `films_digest`; '' until they are known.
+        films_sha256: digest of the training and validation films, see `films_digest`; '' until they are known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,32 +50,32 @@ class RunRecord(BaseModel):
 
 @dataclass(slots=True)
 class RunLog:
-    """A `Progress` that also writes to `run.log`: each stage's beginning and end, and every epoch."""
+    """A `Progress` that also writes to `run.log`: the beginning and end of each stage, and every epoch."""
 
     path: Path
     show: Progress
     begun: set[str] = field(default_factory=set)
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Note it, then show it."""
+        """Log the progress where it is worth a line, then show it."""
         if stage not in self.begun or done >= total or stage == "epochs":
             self.note(f"{stage}: {done} of {total}")
             self.begun.add(stage)
         self.show(stage, done, total)
 
     def note(self, sentence: str) -> None:
-        """One line with the time in UTC."""
+        """Append one line to `run.log`, with the time in UTC."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}  {sentence}\n")
 
 
 def new_id(recipe: Recipe, now: datetime) -> str:
-    """A run's id: time in UTC and recipe, e.g. '20261123T084500Z-tiny'."""
+    """Return a run's id: time in UTC and recipe, e.g. '20261123T084500Z-tiny'."""
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{recipe.name}"
 
 
 def begin(folder: Path, recipe: Recipe, record: RunRecord) -> None:
-    """Make the folder and write down what is asked; what an earlier run kept there to go on is forgotten."""
+    """Make the folder and write the request; the checkpoint of an earlier run in it is deleted."""
     make_folder(folder)
     Checkpoint(folder / CHECKPOINT).forget()
     (folder / RECIPE_FILE).write_text(recipe.to_json() + "\n", encoding="utf-8")
@@ -82,10 +83,10 @@ def begin(folder: Path, recipe: Recipe, record: RunRecord) -> None:
 
 
 def read_record(folder: Path) -> RunRecord:
-    """What the run in `folder` was asked to do.
+    """Return the request of the run in `folder`.
 
     Raises:
-        DataProblem: there is none.
+        DataProblem: the folder is no run.
     """
     try:
         return RunRecord.model_validate_json((folder / RECORD_FILE).read_bytes())
@@ -94,15 +95,15 @@ def read_record(folder: Path) -> RunRecord:
 
 
 def is_learned(folder: Path) -> bool:
-    """Whether the run in `folder` has made its model: nothing is kept to go on with any more."""
+    """Return whether the run in `folder` has finished its model: there is a manifest, and no checkpoint any more."""
     return (folder / MANIFEST_FILE).is_file() and not (folder / CHECKPOINT).is_dir()
 
 
 def read_unfinished(folder: Path) -> tuple[Recipe, RunRecord]:
-    """The recipe and the record of a run that was cut off.
+    """Return the recipe and the request of an interrupted run.
 
     Raises:
-        DataProblem: there is none, or it is finished.
+        DataProblem: the folder is no run, or the run has no checkpoint: it is finished, or was interrupted too early.
     """
     record = read_record(folder)
     if not (folder / CHECKPOINT).is_dir():
@@ -111,7 +112,7 @@ def read_unfinished(folder: Path) -> tuple[Recipe, RunRecord]:
 
 
 def films_digest(films: TrainingData) -> str:
-    """SHA-256 over the rows learned from and chosen by: label, group, split, pool, file name and bytes of each."""
+    """Return a SHA-256 over label, group, split, pool, file name and bytes of each training and validation film."""
     lines = [*_lines("train", films.train), *_lines("validation", films.validation)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

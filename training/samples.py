@@ -1,9 +1,9 @@
-"""Sample films for the demo and the tests: each a weighted blend of several films of one class, of no one person.
+"""Sample films for the demo and the tests: weighted blends of several films of one class, none of a single person.
 
-A blend takes a film and its most similar ones of other groups, so that ribs and hearts roughly meet and the result
-still looks like a film; none weighs more than `MOST`, and no two are nearly the same. The first blend is kept that the
-model gives the class's own verdict, or else the one that leans to it most: samples show how the service looks, and
-measure nothing.
+A blend takes a film and the films of other groups that are most similar to it, so that ribs and hearts roughly coincide
+and the result still looks like a film; none weighs more than `MOST`, and no two are nearly the same. The first blend
+with the verdict of its class is kept, else the one with the highest probability of the class: samples show how the
+service looks, and measure nothing.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ MOST: Final = 0.25
 """Largest weight of one film in a blend."""
 
 TRIM: Final = 1
-"""At each pixel so many of the brightest and of the darkest films are left out: markers and print vanish."""
+"""At each pixel, this many of the brightest and of the darkest films are left out: markers and print vanish."""
 
 TOO_ALIKE: Final = 0.95
 """Thumbnail correlation above which two films may be of one person, whatever their groups say."""
 
 LOOKS: Final = 60
-"""Blends looked at for a sample that gets the verdict of its class."""
+"""Blends tried for a sample with the verdict of its class."""
 
 SIDE_PX: Final = 512
 THUMB_PX: Final = 32
@@ -47,7 +47,7 @@ Grey = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A blend that was kept: file name, class, its calibrated probability, the verdict, and blends tried for it."""
+    """A blend that was kept: file name, class, its calibrated probability, verdict, and the number of blends tried."""
 
     name: str
     label: str
@@ -63,26 +63,26 @@ def make_samples(
     per_class: int,
     rng: np.random.Generator,
 ) -> tuple[Sample, ...]:
-    """Write `per_class` PNG blends of each label, and README.md, into `out`.
+    """Write `per_class` PNG blends of each label, and README.md, into `out`; return the samples.
 
     Raises:
-        DataProblem: a class has too few films, or it is the most probable label of too few of its blends.
+        DataProblem: a class has too few films, or is the most probable label of too few of its blends.
     """
     out.mkdir(parents=True, exist_ok=True)
     samples: list[Sample] = []
     for label in engine.manifest.labels:
         candidates = draw_blends([example for example in examples if example.label == label], rng)
         for number in range(1, per_class + 1):
-            blend, told, tried = _choose(candidates, engine, label)
+            blend, assessment, tried = _choose(candidates, engine, label)
             name = f"{label}_{number}.png"
             Image.fromarray(blend).save(out / name, optimize=True)
-            samples.append(Sample(name, label, told.probabilities[label], told.verdict, tried))
+            samples.append(Sample(name, label, assessment.probabilities[label], assessment.verdict, tried))
     (out / "README.md").write_text(_readme(samples, engine.manifest.version), encoding="utf-8")
     return tuple(samples)
 
 
 def draw_blends(films: Sequence[Example], rng: np.random.Generator) -> Iterator[Grey]:
-    """Blends of `FILMS` films each, (SIDE_PX, SIDE_PX) uint8; every blend starts from another film.
+    """Yield blends of `FILMS` films each, (SIDE_PX, SIDE_PX) uint8; every blend starts from another film.
 
     Raises:
         DataProblem: there are too few groups to blend.
@@ -98,7 +98,7 @@ def draw_blends(films: Sequence[Example], rng: np.random.Generator) -> Iterator[
 
 
 def draw_shares(count: int, most: float, rng: np.random.Generator) -> FloatArray:
-    """`count` random weights that sum to 1, none above `most` (which is above 1 / count): even ones, pulled apart."""
+    """Return `count` random weights that sum to 1, none above `most`, which must be above 1 / count."""
     even = 1 / count
     raw = rng.dirichlet(np.full(count, 2.0))
     pull = min(1.0, (most - even) / max(raw.max() - even, 1e-9))
@@ -106,9 +106,9 @@ def draw_shares(count: int, most: float, rng: np.random.Generator) -> FloatArray
 
 
 def blend(films: FloatArray, shares: FloatArray) -> Grey:
-    """Trimmed weighted mean of (n, h, w) in [0, 1], windowed, its local contrast raised: (h, w) uint8.
+    """Return the trimmed weighted mean of films (n, h, w) in [0, 1], windowed, its local contrast raised: (h, w) uint8.
 
-    At each pixel the `TRIM` brightest and darkest films take no part; the others keep their weights' proportions.
+    At each pixel the `TRIM` brightest and darkest films are left out; the others keep the proportions of their weights.
     """
     order = np.argsort(films, axis=0)[TRIM : len(films) - TRIM]
     weights = shares[order]
@@ -120,14 +120,14 @@ def blend(films: FloatArray, shares: FloatArray) -> Grey:
 
 
 def _likeness(full: FloatArray) -> FloatArray:
-    """(n, n) correlation of thumbnails."""
+    """Return the correlation of the films' thumbnails, (n, n)."""
     step = SIDE_PX // THUMB_PX
     thumbs = full.reshape(len(full), THUMB_PX, step, THUMB_PX, step).mean(axis=(2, 4)).reshape(len(full), -1)
     return np.corrcoef(thumbs).astype(np.float32)
 
 
 def _closest(anchor: int, likeness: FloatArray, groups: Sequence[str]) -> list[int]:
-    """The film and those most similar to it, each of another group and none too like another: at most `FILMS`."""
+    """Return the film and those most similar to it, each of another group and no two too alike: at most `FILMS`."""
     chosen: list[int] = []
     for index in [anchor, *np.argsort(-likeness[anchor]).tolist()]:
         is_new = groups[index] not in {groups[other] for other in chosen}
@@ -139,18 +139,21 @@ def _closest(anchor: int, likeness: FloatArray, groups: Sequence[str]) -> list[i
 
 
 def _choose(candidates: Iterator[Grey], engine: Engine, label: str) -> tuple[Grey, Assessment, int]:
-    """The first of the next `LOOKS` blends that gets the verdict of its class, with the verdict, and its number.
+    """Return the first of the next `LOOKS` blends with the verdict of its class, its assessment and its number.
 
-    Where none does, the one that leans to it most: whose most probable label it is, by the highest probability.
+    Where none has it, return the one with the highest probability of the class among those that it is the most probable
+    label of.
     """
     best: tuple[Grey, Assessment, int] | None = None
     for tried, candidate in enumerate(islice(candidates, LOOKS), start=1):
-        told = assess(look(engine, [candidate])[0], engine.manifest)
-        if told.verdict == label:
-            return candidate, told, tried
-        leans = told.verdict != Verdict.NOT_ASSESSABLE and told.probabilities[label] == max(told.probabilities.values())
-        if leans and (best is None or told.probabilities[label] > best[1].probabilities[label]):
-            best = candidate, told, tried
+        assessment = assess(look(engine, [candidate])[0], engine.manifest)
+        if assessment.verdict == label:
+            return candidate, assessment, tried
+        probability = assessment.probabilities[label]
+        is_leading = probability == max(assessment.probabilities.values())
+        is_option = assessment.verdict != Verdict.NOT_ASSESSABLE and is_leading
+        if is_option and (best is None or probability > best[1].probabilities[label]):
+            best = candidate, assessment, tried
     if best is None:
         raise DataProblem(f"Of no further blend of '{label}' films is that the most probable label.")
     return best

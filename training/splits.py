@@ -1,6 +1,6 @@
-"""Which films are learned from, which are kept for choosing and calibrating: by group, seeded, checked for leaks.
+"""Splits films into training and validation: by group, seeded, checked for group leaks.
 
-Called by runs, the report and cross-validation; `fit` only sees the result.
+Called by runs, the report and cross-validation; `fit` gets the result.
 """
 
 from __future__ import annotations
@@ -15,19 +15,11 @@ from typing import Final
 import numpy as np
 
 from shared.errors import DataProblem
-from training.dataset import (
-    Example,
-    ReadFilm,
-    check_films,
-    group_problems,
-    label_problems,
-    read_class_folders,
-    read_film,
-    read_manifest_csv,
-    refuse,
-    repeat_problems,
-)
+from training.class_layout import read_class_folders
+from training.dataset import Example, ReadFilm, read_film, refuse
+from training.film_checks import check_films, group_problems, label_problems, repeat_problems
 from training.knobs import knob_problems
+from training.manifest_csv import read_manifest_csv
 from training.recipe import Recipe
 
 CLASS_FOLDERS: Final = MappingProxyType(
@@ -43,21 +35,21 @@ CLASS_FOLDERS: Final = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What one run may look at while it learns: two sets of films with no group in common."""
+    """The films that a run may use during training: two sets with no group in common."""
 
     train: tuple[Example, ...]
     validation: tuple[Example, ...]
 
 
 def class_folders(labels: Sequence[str]) -> dict[str, str]:
-    """Folder name to label, for films that may have these labels: known names, and the labels themselves."""
+    """Return folder names with their labels, for films that may have these labels: known names, and the labels."""
     return {name: label for name, label in CLASS_FOLDERS.items() if label in labels} | {
         label: label for label in labels
     }
 
 
 def find_manifest(recipe: Recipe, folder: Path) -> Path | None:
-    """The recipe's manifest in a data folder, or a manifest.csv; None where its films lie in class folders.
+    """Return the recipe's manifest in a data folder, else a manifest.csv; None where there is neither.
 
     Raises:
         DataProblem: there is no such folder.
@@ -68,10 +60,10 @@ def find_manifest(recipe: Recipe, folder: Path) -> Path | None:
 
 
 def find_examples(recipe: Recipe, folder: Path) -> tuple[Example, ...]:
-    """The labelled films of a data folder: the recipe's manifest, a manifest.csv, or one folder a class.
+    """Return the labelled films of a data folder: of the recipe's manifest, a manifest.csv, or one folder a class.
 
     Raises:
-        DataProblem: none of the three is there, or what is there is not right; before that, knobs that are not.
+        DataProblem: knobs of the recipe are not valid; or none of the three is there, or it is not valid.
     """
     refuse(list(knob_problems(recipe)))
     labels = (*recipe.labels, *recipe.other_labels)
@@ -82,10 +74,10 @@ def find_examples(recipe: Recipe, folder: Path) -> tuple[Example, ...]:
 
 
 def prepare(recipe: Recipe, folder: Path, read: ReadFilm = read_film) -> TrainingData:
-    """Find, check and split the films that `recipe` learns from. Every check runs before training starts.
+    """Find, check and split the films that `recipe` trains on. Every check runs before training starts.
 
     Raises:
-        DataProblem: see `dataset`; all that is wrong with the rows at once, then all films that cannot be read.
+        DataProblem: naming all problems of the rows at once, else all films that cannot be read.
     """
     examples = find_examples(recipe, folder)
     usable = [e for e in examples if e.split in recipe.train_splits and e.label in recipe.learned_labels]
@@ -107,7 +99,7 @@ def prepare(recipe: Recipe, folder: Path, read: ReadFilm = read_film) -> Trainin
 
 
 def _other_problems(recipe: Recipe, usable: Sequence[Example]) -> Iterator[str]:
-    """A recipe that learns other findings needs films of some; without them it must be told not to."""
+    """Yield a sentence where the recipe has an output for other findings, and no film has one."""
     if recipe.other_label and not any(example.label in recipe.other_labels for example in usable):
         yield (
             f"The recipe '{recipe.name}' also learns what other findings look like "
@@ -117,13 +109,13 @@ def _other_problems(recipe: Recipe, usable: Sequence[Example]) -> Iterator[str]:
 
 
 def split_by_group(examples: list[Example], share: float, rng: np.random.Generator) -> TrainingData:
-    """Take about `share` of the groups of each (label, pool) for validation; a group goes whole."""
+    """Take about `share` of the groups of each (label, pool), one at least, for validation; groups stay whole."""
     strata: dict[tuple[str, str], set[str]] = defaultdict(set)
-    taken: set[str] = set()
+    assigned: set[str] = set()
     for example in examples:
-        if example.group not in taken:
+        if example.group not in assigned:
             strata[example.label, example.pool].add(example.group)
-            taken.add(example.group)
+            assigned.add(example.group)
     chosen: set[str] = set()
     for key in sorted(strata):
         groups = sorted(strata[key])

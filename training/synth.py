@@ -1,8 +1,8 @@
-"""Synthetic, film-like pictures in four kinds, for tests and the `tiny` recipe: drawn, not taken from anyone.
+"""Synthetic, film-like pictures of four labels, for tests and the `tiny` recipe: drawn by this program, of no person.
 
 Two dark lung fields on a bright body; 'covid19' gets patches at the outer lower edges, 'viral_pneumonia' streaks
 around the middle, 'tuberculosis' one round shadow at the top of a lung, 'normal' none of these. They resemble films
-as a child's drawing does: good for testing code only.
+only roughly: they are good for testing code and nothing else.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Plane = npt.NDArray[np.float64]
 
 
 def draw_film(label: str, rng: np.random.Generator) -> Grey:
-    """One picture (SIDE_PX, SIDE_PX) uint8 of that kind."""
+    """Return one picture (SIDE_PX, SIDE_PX) uint8 of that label."""
     y, x = np.mgrid[0:SIDE_PX, 0:SIDE_PX] / SIDE_PX
     shift_x, shift_y = rng.uniform(-0.03, 0.03, 2)
     picture = 0.75 - 0.15 * np.abs(y - 0.5) + shift_x
@@ -46,7 +46,7 @@ def draw_film(label: str, rng: np.random.Generator) -> Grey:
 
 
 def _blob(x: Plane, y: Plane, width: float, height: float) -> Plane:
-    """A smooth ellipse: 1 in the middle, 0 far away."""
+    """Return a smooth ellipse: 1 in the middle, 0 far away."""
     return np.exp(-(((x / width) ** 2 + (y / height) ** 2) ** 2))
 
 
@@ -55,7 +55,7 @@ def write_films(folder: Path, per_class: dict[str, int], seed: int, labels: tupl
 
     Args:
         per_class: split -> films of each label.
-        labels: what is drawn; each label is a pool of its own where there are more than the study's.
+        labels: the labels drawn; each is a pool of its own where they are not the study's.
 
     Returns:
         The manifest's path.

@@ -10,7 +10,6 @@ import pytest
 from shared.imaging.preprocess import preprocess, stack
 from shared.manifest import read_manifest
 from shared.verdict import calibrate
-from training.course import FitResult
 from training.dataset import read_film
 from training.evaluate import ask, measure
 from training.export import export
@@ -18,8 +17,10 @@ from training.fit import fit, ignore
 from training.recipes import find_recipe
 from training.run import run
 from training.splits import TrainingData, find_examples, prepare
+from training.state import FitResult
 from training.synth import write_films
-from worker.engine.keras_engine import KerasEngine, build_whole, load_engine, set_arrays
+from worker.engine.keras_engine import KerasEngine, load_engine
+from worker.engine.keras_network import build_whole, set_arrays
 
 RECIPE = find_recipe("tiny")
 

@@ -1,4 +1,4 @@
-"""The named recipes; each file states what it makes and the numbers to expect of it."""
+"""The named recipes; each file states what its recipe trains and the numbers to expect."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of that name.
+    """Return the recipe of that name.
 
     Raises:
-        DataProblem: there is none.
+        DataProblem: there is no such recipe.
     """
     try:
         return RECIPES[name]

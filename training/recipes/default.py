@@ -1,4 +1,6 @@
-"""What ships: EfficientNet-Lite0 from ImageNet, its last eleven blocks tuned on children's and adults' films.
+"""The recipe of the model that ships: EfficientNet-Lite0 from ImageNet, its last eleven blocks fine-tuned on films.
+
+The films are of children and adults.
 
 Expected, as measured once on 2026-11-28 on 2 CPU cores (intervals in MODEL_CARD.md): validation 0.975 (n 597 of 709),
 test 0.965 (n 689), test_adult 0.945 (n 200), external 0.827 (n 503 of 587, balanced 0.850); of 121 films with other

@@ -4,11 +4,12 @@ The study reported 93 % accuracy on its test set (89/300/300 films) and 90.64 % 
 in November 2026 on two cores (test, n 689; test_adult, n 200):
 
 * batches of 32, the last epoch kept, two runs: test .898 [.874-.919] and .364 [.323-.407]; test_adult .500 and .485.
-  617 films are 20 steps an epoch then, which the running means of batch normalisation (.99) follow late: validation
-  accuracy went .54, .81, .41 over the last epochs of the second. In a third it was .52 at the least validation loss.
-* batches of 16, the last kept: validation accuracy .96 at its best, .78 at the end; test .742 [.702-.778].
-* batches of 16, the least validation loss kept, as below, one run of 19 minutes beside other work: test .927
-  [.906-.945]; test_adult .480, with 2 % of the healthy adults called normal: the study's gap, reproduced.
+  617 films are then 20 steps an epoch, too few for the running means of batch normalisation (momentum .99) to follow:
+  validation accuracy went .54, .81, .41 over the last epochs of the second run, and was .52 at the least validation
+  loss of a third.
+* batches of 16, the last epoch kept: validation accuracy .96 at its best, .78 at the end; test .742 [.702-.778].
+* batches of 16, the epoch with the least validation loss kept, as below, one run of 19 minutes beside other work: test
+  .927 [.906-.945]; test_adult .480, with 2 % of the healthy adults called normal: the study's gap, reproduced.
 
 Two runs with one seed went different ways (validation loss .075 and .268 at epoch 20): the seed fixes the draws, not
 this network's arithmetic. Cross-validation over the study's 1,389 films, as below, on 28 November 2026, 15 to 29

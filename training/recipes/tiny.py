@@ -1,4 +1,4 @@
-"""Synthetic films and a network of 1,563 numbers: the whole way in seconds, for tests and a first look."""
+"""Synthetic films and a network of 1,563 parameters: a whole run in seconds, for tests and a first look."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The report on one model: everything that was measured, as one document, and what people read of it."""
+"""The report on one model: all measurements as one document, and the card and page made from it."""

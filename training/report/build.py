@@ -1,7 +1,7 @@
-"""Measures everything about one model, once, and writes it down: `model.json`, `report.html`, its saliency sheets.
+"""Measures everything about one model once and writes `model.json`, `report.html` and its saliency sheets.
 
-`write_report` is the way in, for `plainfilm evaluate --report` and for the end of a training run. The card is written
-apart (`write_card`), since it refuses a report that lacks what a card must have.
+`write_report` is the entry point, for `plainfilm evaluate --report` and for the end of a training run. The card is
+written separately (`write_card`), since a report that lacks required parts is refused.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from shared.model_report import (
     Recalibration,
     SplitReport,
 )
-from training.dataset import Example, check_groups, check_once, refuse, split_name_problems
+from training.dataset import Example, refuse
 from training.evaluate import Answers, ask
 from training.features import Progress
+from training.film_checks import check_groups, check_once
 from training.learned import LearnedFilms, RecalibratedOn, check_unseen, read_learned, read_recalibrated
+from training.manifest_csv import split_name_problems
 from training.recipe import Recipe
 from training.report.card import CARD_FILE, render
 from training.report.controls import measure_controls
@@ -46,20 +48,20 @@ from worker.engine.keras_explainer import load_explainer
 
 ODD_FOLDER: Final = "odd"
 VALIDATION: Final = "validation"
-SHAKEN: Final = "test"
-"""The split that verdict flips are counted on; without it the first that is measured."""
+ROBUSTNESS_SPLIT: Final = "test"
+"""The split on which verdict flips are counted; where the report lacks it, its first split."""
 
 Parts = Mapping[str, tuple[Example, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a report is to hold.
+    """Contents of a report.
 
     Attributes:
-        splits: which are measured; those of the recipe that have films where none is named. 'validation' is what the
+        splits: the splits to measure; by default those of the recipe that have films. 'validation' is the part that the
             recipe takes out of its training films.
-        extras: what other runs found.
+        extras: results of other runs.
     """
 
     splits: tuple[str, ...] = ()
@@ -70,14 +72,14 @@ ALL: Final = Wanted()
 
 
 def write_report(model: Path, data: Path, out: Path, progress: Progress, wanted: Wanted = ALL) -> ModelReport:
-    """Measure the model in `model` and write `out/model.json`, `out/report.html` and `out/films/`.
+    """Measure the model in `model`; write `out/model.json`, `out/report.html` and `out/films/`; return the report.
 
     Args:
         data: the data folder that the model's recipe reads; its `odd/`, where there is one, holds odd inputs.
 
     Raises:
         DataProblem: the folder has no recipe, the films cannot be used, a group is in two splits, a named split has
-            no films or was learned from, the model knows a film, or `out` would put films into the project.
+            no films or was trained on, the model has used a film, or `out` would put films into the project.
         ModelProblem: the model cannot be loaded.
     """
     check_place(out)
@@ -86,40 +88,40 @@ def write_report(model: Path, data: Path, out: Path, progress: Progress, wanted:
     check_groups(examples)
     parts = find_parts(recipe, data, examples, wanted.splits)
     check_once(film for films in parts.values() for film in films)
-    known = _Known(read_learned(model), read_recalibrated(model))
-    known.check(parts)
+    used_films = _UsedFilms(read_learned(model), read_recalibrated(model))
+    used_films.check(parts)
     learning, history = read_learning(model, engine.manifest.weights_sha256), read_history(model)
     answers = {split: ask(engine, films, progress) for split, films in parts.items()}
-    subject = _Subject(model, data, engine, recipe, examples, learning, history, known)
+    subject = _Subject(model, data, engine, recipe, examples, learning, history, used_films)
     report = _compose(subject, answers, parts, wanted.extras, progress)
     out.mkdir(parents=True, exist_ok=True)
     write_document(report, out)
     bench = Bench(load_explainer(model), out, data)
-    sheets = [draw_sheet(split, found, bench) for split, found in answers.items()]
+    sheets = [draw_sheet(split, split_answers, bench) for split, split_answers in answers.items()]
     page = draw_page(report, Shown(answers, sheets))
     (out / PAGE_FILE).write_text(page, encoding="utf-8")
     return report
 
 
 def write_document(report: ModelReport, folder: Path) -> None:
-    """`folder/model.json`."""
+    """Write `folder/model.json`."""
     (folder / REPORT_FILE).write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def write_card(report: ModelReport, folder: Path) -> None:
-    """`folder/MODEL_CARD.md`.
+    """Write `folder/MODEL_CARD.md`.
 
     Raises:
-        DataProblem: the report lacks what a card must have.
+        DataProblem: the report lacks a part that a card must have.
     """
     (folder / CARD_FILE).write_text(render(report), encoding="utf-8")
 
 
 def find_parts(recipe: Recipe, data: Path, examples: tuple[Example, ...], splits: tuple[str, ...]) -> Parts:
-    """The films of each split that is measured, in the order named.
+    """Return the films of each split that is measured, in the order named.
 
     Raises:
-        DataProblem: a named split was learned from, has no films or cannot be one's name, or none of the recipe's has.
+        DataProblem: a named split was trained on, has no films or no valid name, or no split of the recipe has films.
     """
     refuse(list(split_name_problems(splits)))
     learned = [split for split in splits if split in recipe.train_splits]
@@ -134,26 +136,26 @@ def find_parts(recipe: Recipe, data: Path, examples: tuple[Example, ...], splits
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """Records of the films that the model knows, as far as its folder has them."""
+class _UsedFilms:
+    """Records of the films that the model has used, as far as its folder has them."""
 
     learned: LearnedFilms | None
     recalibrated: RecalibratedOn | None
 
     def check(self, parts: Parts) -> None:
-        """No film of theirs is measured, but in 'validation'."""
-        known = {
+        """Check that no film that the model has used is measured, except in 'validation'."""
+        uses = {
             digest: use
             for record in (self.recalibrated, self.learned)
             if record
             for digest, use in record.known.items()
         }
-        check_unseen({split: films for split, films in parts.items() if split != VALIDATION}, known)
+        check_unseen({split: films for split, films in parts.items() if split != VALIDATION}, uses)
 
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """What is measured, and with what films."""
+    """The model that is measured, with its recipe, its films and the records in its folder."""
 
     folder: Path
     data: Path
@@ -162,7 +164,7 @@ class _Subject:
     examples: tuple[Example, ...]
     learning: Learning | None
     history: tuple[Epoch, ...]
-    known: _Known
+    used_films: _UsedFilms
 
 
 def _compose(
@@ -170,10 +172,10 @@ def _compose(
 ) -> ModelReport:
     engine, manifest, recipe = subject.engine, subject.engine.manifest, subject.recipe
     measured = {
-        split: report_split(found, manifest.labels, recipe.set_coverage, subject.data)
-        for split, found in answers.items()
+        split: report_split(split_answers, manifest.labels, recipe.set_coverage, subject.data)
+        for split, split_answers in answers.items()
     }
-    shaken = SHAKEN if SHAKEN in parts else next(iter(parts))
+    robustness_split = ROBUSTNESS_SPLIT if ROBUSTNESS_SPLIT in parts else next(iter(parts))
     report = ModelReport(
         name=manifest.name,
         version=manifest.version,
@@ -191,23 +193,23 @@ def _compose(
         intended_use=INTENDED_USE,
         limits=list_limits(recipe),
         splits=measured,
-        robustness=measure_robustness(engine, parts[shaken], shaken, progress),
+        robustness=measure_robustness(engine, parts[robustness_split], robustness_split, progress),
         odd_inputs=_measure_odd(subject, progress),
         controls=_measure_controls(subject, measured, parts, progress),
         cross_validation=extras.cross_validation,
         leave_one_source_out=extras.leave_one_source_out,
         explanations=extras.explanations,
         goals=[],
-        learned_films=len(subject.known.learned.known) if subject.known.learned else None,
-        recalibration=_tell_recalibration(subject.known.recalibrated),
+        learned_films=len(subject.used_films.learned.known) if subject.used_films.learned else None,
+        recalibration=_recalibration(subject.used_films.recalibrated),
         history=list(subject.history),
         kept_epoch=subject.learning.kept_epoch if subject.learning else None,
     )
     return report.model_copy(update={"goals": judge(report)})
 
 
-def _tell_recalibration(found: RecalibratedOn | None) -> Recalibration | None:
-    return Recalibration(films=sum(found.films.values()), is_checked=bool(found.films_sha256)) if found else None
+def _recalibration(record: RecalibratedOn | None) -> Recalibration | None:
+    return Recalibration(films=sum(record.films.values()), is_checked=bool(record.films_sha256)) if record else None
 
 
 def _measure_odd(subject: _Subject, progress: Progress) -> OddInputs | None:
@@ -218,17 +220,17 @@ def _measure_odd(subject: _Subject, progress: Progress) -> OddInputs | None:
 def _measure_controls(
     subject: _Subject, measured: Mapping[str, SplitReport], parts: Parts, progress: Progress
 ) -> list[Control]:
-    """On every split that has films of the labels and was not learned from."""
+    """Measure the controls on every split that has films of the labels and was not trained on."""
     recipe = subject.recipe
-    of_model = {split: found.metrics.balanced_accuracy for split, found in measured.items()}
-    named = {
+    accuracies = {split: report.metrics.balanced_accuracy for split, report in measured.items()}
+    by_split = {
         split: (parts[split], balanced)
-        for split, balanced in of_model.items()
+        for split, balanced in accuracies.items()
         if balanced is not None and split not in recipe.train_splits
     }
-    return measure_controls(subject.engine, recipe, subject.data, progress, named) if named else []
+    return measure_controls(subject.engine, recipe, subject.data, progress, by_split) if by_split else []
 
 
 def _weights(folder: Path) -> Iterator[Path]:
-    """The files that hold a model's weights: in float32, and how they are rounded where it was quantized."""
+    """Return the files that hold a model's weights: in float32 and, where it was quantized, their rounding to int8."""
     return (path for path in (folder / WEIGHTS_FILE, folder / INT8_FILE) if path.exists())

@@ -1,6 +1,6 @@
-"""MODEL_CARD.md from the report on a model, and from nothing else: the document's text, no number of its own.
+"""Renders MODEL_CARD.md from the report on a model and from nothing else; it adds text, but no numbers.
 
-Its form follows Mitchell et al. 2019 (arXiv 1810.03993). A report that lacks what a card must have is refused.
+Its form follows Mitchell et al. 2019 (arXiv 1810.03993). A report that lacks a required part is refused.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ LITERATURE: Final = Section(
 
 
 def render(report: ModelReport) -> str:
-    """The card as Markdown, with one trailing newline.
+    """Return the card as Markdown, with one trailing newline.
 
     Raises:
         DataProblem: the report lacks the external split, the split method, intervals or the intended use.
@@ -67,7 +67,7 @@ def render(report: ModelReport) -> str:
 
 
 def list_sections(report: ModelReport) -> list[Section]:
-    """What the card says, in its order."""
+    """Return the sections of the card, in order."""
     return [
         sections.use(report),
         sections.identity(report),
@@ -88,18 +88,18 @@ def list_sections(report: ModelReport) -> list[Section]:
 
 
 def find_missing(report: ModelReport) -> list[str]:
-    """What a card must have and this report has not, in words."""
-    needed = {
+    """Return, in words, the parts that a card must have and this report lacks."""
+    required = {
         "the external split": EXTERNAL in report.splits,
         "the split method": bool(report.split_method.strip()),
         "the intended use": bool(report.intended_use.strip()),
     }
-    without = [f"intervals of {split}" for split, found in report.splits.items() if not _has_intervals(found)]
-    return [name for name, is_there in needed.items() if not is_there] + without
+    incomplete = [f"intervals of {name}" for name, split in report.splits.items() if not _has_intervals(split)]
+    return [name for name, is_there in required.items() if not is_there] + incomplete
 
 
 def _has_intervals(split: SplitReport) -> bool:
-    """What is no share of films has its interval; a share always has."""
+    """Return whether every measure that is not a share of films has its interval; a share always has one."""
     return split.metrics.accuracy is None or set(INTERVALS) <= split.estimates.keys()
 
 

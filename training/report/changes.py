@@ -1,7 +1,7 @@
-"""Ways to change a film that should not change what is said of it: tone, codec, turn, framing, polarity.
+"""Changes of a film that should not change its verdict: tone, codec, rotation, framing, polarity.
 
-Each takes and gives 8-bit grey pixels (H, W), rounded and clipped to 0..255 as a file on disk would be. Mirroring is
-not among them: a mirrored chest is another chest. Called by `training/report/robustness.py`.
+Each maps 8-bit grey pixels (H, W) to 8-bit grey pixels, rounded and clipped to 0..255 as in a file on disk. Mirroring
+is not among them: a mirrored chest is another chest. Called by `training/report/robustness.py`.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from training.augment import Grey, encode, to_grey
 
 JPEG_QUALITY: Final = 40
 KEPT_SHARE: Final = 0.95
-"""Of each side, after the crop."""
+"""Share of each side that the crop keeps."""
 
 Change = Callable[[Grey], Grey]
 
 
 def brighten(pixels: Grey, factor: float) -> Grey:
-    """Each grey value times `factor`."""
+    """Multiply each grey value by `factor`."""
     return to_grey(pixels.astype(np.float32) * np.float32(factor))
 
 
 def stretch(pixels: Grey, factor: float) -> Grey:
-    """Each grey value's distance from the film's mean times `factor`."""
+    """Multiply each grey value's distance from the film's mean by `factor`."""
     values = pixels.astype(np.float32)
     mean = values.mean()
     return to_grey(mean + (values - mean) * np.float32(factor))
 
 
 def bend(pixels: Grey, gamma: float) -> Grey:
-    """Grey values in [0, 1] to the power of `gamma`."""
+    """Raise grey values in [0, 1] to the power of `gamma`."""
     return to_grey(255 * (pixels.astype(np.float32) / np.float32(255)) ** np.float32(gamma))
 
 
 def rotate(pixels: Grey, degrees: float) -> Grey:
-    """Turned about the middle, anti-clockwise, in its old frame; corners repeat the film's edge, bilinear."""
+    """Rotate anti-clockwise about the middle within the old frame; corners repeat the film's edge; bilinear."""
     height, width = pixels.shape
     margin = 1 + int(np.ceil(max(height, width) * abs(np.sin(np.deg2rad(degrees)))))
     wide = Image.fromarray(np.pad(pixels, margin, mode="edge"))
@@ -50,7 +50,7 @@ def rotate(pixels: Grey, degrees: float) -> Grey:
 
 
 def crop(pixels: Grey, kept: float) -> Grey:
-    """The middle `kept` of each side, at least one pixel."""
+    """Keep the middle share `kept` of each side, at least one pixel."""
     height, width = pixels.shape
     rows, columns = max(1, round(height * kept)), max(1, round(width * kept))
     top, left = (height - rows) // 2, (width - columns) // 2
@@ -58,7 +58,7 @@ def crop(pixels: Grey, kept: float) -> Grey:
 
 
 def invert(pixels: Grey) -> Grey:
-    """Black for white."""
+    """Invert the polarity."""
     return to_grey(255 - pixels.astype(np.float32))
 
 

@@ -1,4 +1,4 @@
-"""`plainfilm evaluate`: films of a CSV or of class folders, or with `--report` all about a model as documents."""
+"""`plainfilm evaluate`: metrics on films of a CSV or of class folders, or with `--report` the report on a model."""
 
 from __future__ import annotations
 
@@ -14,17 +14,12 @@ from shared.errors import DataProblem, InvalidRequest
 from shared.manifest import read_manifest
 from shared.model_report import ModelReport
 from training.bars import show_bars
-from training.dataset import (
-    MEASURING_COLUMNS,
-    Example,
-    check_once,
-    left_alone,
-    passed_over,
-    read_class_folders,
-    read_manifest_csv,
-)
+from training.class_layout import ignored_files, ignored_folders, read_class_folders
+from training.dataset import Example
 from training.evaluate import ask
+from training.film_checks import check_once
 from training.learned import count_known, read_learned
+from training.manifest_csv import MEASURING_COLUMNS, read_manifest_csv
 from training.new_folder import check_empty, make_folder
 from training.recipe import Recipe
 from training.report.extras import Extras, read_extras
@@ -36,17 +31,17 @@ from training.splits import class_folders
 from worker.engine import SHIPPED_MODEL
 
 NOMINAL: Final = 0.9
-"""Coverage that prediction sets are held to where the model's folder has no recipe to name it."""
+"""Nominal coverage of prediction sets where the model's folder has no recipe that names it."""
 
 EVERYTHING: Final = MappingProxyType({
     "splits": "--splits", "data": "--data", "out": "--out", "crossval": "--crossval", "loso": "--loso",
     "explanations": "--explanations", "is_card_written": "--write-card",
 })  # fmt: skip
-"""Options that go with --report."""
+"""Options that need --report."""
 ONE_SPLIT: Final = MappingProxyType({
     "manifest": "--manifest", "split": "--split", "folders": "--folders", "json_only": "--json", "films": "--films",
 })  # fmt: skip
-"""Options that go without it."""
+"""Options that exclude it."""
 
 evaluate = typer.Typer(add_completion=False)
 
@@ -105,7 +100,7 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 - one argument an option
 
 
 def _check_options(context: typer.Context, *, report: bool) -> None:
-    """No option is passed over in silence."""
+    """Raise BadParameter for options that would have no effect beside the others."""
     others = ONE_SPLIT if report else EVERYTHING
     sources = {name: context.get_parameter_source(name) for name in others}
     given = [others[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"]
@@ -123,15 +118,15 @@ def _measure(examples: tuple[Example, ...], root: Path, model: Path, films: Path
     with show_bars() as progress:
         answers = ask(engine, examples, progress)
     labels = engine.manifest.labels
-    _tell_known(examples, model)
+    _warn_of_used_films(examples, model)
     if films is not None:
         write_films(films, answers, labels, root)
     numbers = as_json(report_split(answers, labels, _nominal(model), root))
     typer.echo(json.dumps(numbers) if json_only else "\n".join(f"{name}: {value}" for name, value in numbers.items()))
 
 
-def _tell_known(examples: tuple[Example, ...], model: Path) -> None:
-    """One sentence, where numbers flatter."""
+def _warn_of_used_films(examples: tuple[Example, ...], model: Path) -> None:
+    """Print a warning where the model has used some of the films, so that its numbers are optimistic."""
     learned = read_learned(model)
     known = count_known(examples, learned.known) if learned else 0
     if known:
@@ -139,7 +134,7 @@ def _tell_known(examples: tuple[Example, ...], model: Path) -> None:
 
 
 def _rows(manifest: Path, split: str | None, model: Path) -> tuple[Example, ...]:
-    """The films of one split, or of all rows."""
+    """Return the films of one split, or of all rows."""
     columns = MEASURING_COLUMNS if split else MEASURING_COLUMNS[:2]
     rows = read_manifest_csv(manifest, columns, _labels(model))
     examples = tuple(e for e in rows if split in {None, e.split})
@@ -151,7 +146,7 @@ def _rows(manifest: Path, split: str | None, model: Path) -> tuple[Example, ...]
 
 
 def _labels(model: Path) -> tuple[str, ...]:
-    """The model's own, those of other findings in its recipe, and the name that it has for all of these."""
+    """Return the labels accepted: the model's, those of other findings in its recipe, and its name for all of these."""
     manifest = read_manifest(model)
     try:
         others = read_recipe(model).other_labels
@@ -161,11 +156,11 @@ def _labels(model: Path) -> tuple[str, ...]:
 
 
 def _in_folders(folders: Path, model: Path) -> tuple[Example, ...]:
-    """The films of class folders: named like the model's labels, or like those of other findings."""
+    """Return the films of class folders that are named like the model's labels or those of other findings."""
     names = class_folders(_labels(model))
-    for name in left_alone(folders, names):
+    for name in ignored_folders(folders, names):
         typer.echo(f"left alone, no class of the model: {name}", err=True)
-    for line in passed_over(folders, names):
+    for line in ignored_files(folders, names):
         typer.echo(f"left alone, {line}", err=True)
     return read_class_folders(folders, names)
 
@@ -177,25 +172,25 @@ def _nominal(model: Path) -> float:
         return NOMINAL
 
 
-def _report(  # noqa: PLR0913, PLR0917  what the command was told
+def _report(  # noqa: PLR0913, PLR0917  the command's options
     model: Path, data: Path, out: Path, splits: tuple[str, ...], extras: Extras, card: Path | None
 ) -> None:
-    """The report in `out`; with a folder for the card also there, and the document beside the weights."""
+    """Write the report to `out`; where `card` names a folder, also the card there and model.json beside the weights."""
     check_place(out)
     check_empty(out)
     make_folder(out)
     from training.report.build import Wanted, write_card, write_document, write_report  # noqa: PLC0415  TensorFlow loads only where it is needed
 
     with show_bars() as progress:
-        found = write_report(model, data, out, progress, Wanted(splits, extras))
-    _tell(found, out)
-    write_card(found, out)
+        report = write_report(model, data, out, progress, Wanted(splits, extras))
+    _print_goals(report, out)
+    write_card(report, out)
     if card is not None:
-        write_card(found, card)
-        write_document(found, model)
+        write_card(report, card)
+        write_document(report, model)
 
 
-def _tell(report: ModelReport, out: Path) -> None:
+def _print_goals(report: ModelReport, out: Path) -> None:
     for goal in report.goals:
         value = "-" if goal.value is None else f"{goal.value:.3f}"
         reached = {True: "reached", False: "not reached", None: "not measured"}[goal.reached]
@@ -204,7 +199,7 @@ def _tell(report: ModelReport, out: Path) -> None:
 
 
 def card_place(project: Path | None) -> Path:
-    """Where --write-card puts the card.
+    """Return the folder that --write-card writes the card to.
 
     Raises:
         InvalidRequest: there is no checkout.
@@ -217,5 +212,5 @@ def card_place(project: Path | None) -> Path:
 
 
 def new_folder(project: Path | None, model: Path) -> Path:
-    """A folder for the report in the checkout's var/runs, or the current folder's where there is no checkout."""
+    """Return a new folder for the report in the checkout's var/runs; without a checkout, in the current folder's."""
     return (project or Path()) / "var" / "runs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{model.resolve().name}"

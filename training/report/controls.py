@@ -1,7 +1,7 @@
-"""Classifiers that lack what should matter: where one comes near the model, the films' labels leak past the lungs.
+"""Controls: classifiers without the relevant input. One that comes near the model shows a leak of the labels.
 
-Each learns from up to 1,500 of the recipe's training films and is measured on the splits the model is measured on.
-Called by the report; covered films come from `covers.py`, what a control sees of a film from `views.py`.
+Each is trained on up to 1,500 of the recipe's training films and measured on the same splits as the model. Called by
+the report; `covers.py` covers films, and `views.py` computes a control's features.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import numpy as np
 
 from shared.errors import DataProblem
 from shared.model_report import Control, Estimate
-from training.dataset import Example, check_films, check_groups, check_labels
+from training.dataset import Example
 from training.features import Progress
+from training.film_checks import check_films, check_groups, check_labels
 from training.metrics import Integers, balanced_accuracy, confusion_matrix, estimate, share
 from training.recipe import Recipe
 from training.report.views import View, make_views
@@ -24,7 +25,7 @@ from worker.engine.base import Engine
 
 LARGEST_TRAINING: Final = 1500
 NEAR: Final = 0.10
-"""A control within this distance of the model's balanced accuracy is near it."""
+"""A control is near the model where its balanced accuracy is at most this much lower."""
 
 
 Measured = Mapping[str, tuple[Sequence[Example], float]]
@@ -34,25 +35,25 @@ Measured = Mapping[str, tuple[Sequence[Example], float]]
 def measure_controls(
     engine: Engine, recipe: Recipe, data: Path, progress: Progress, measured: Measured
 ) -> list[Control]:
-    """Every control on every split of `measured`; films without one of the model's labels play no part.
+    """Measure every control on every split of `measured`; films without one of the model's labels are left out.
 
     Args:
         engine: the model, for its labels and preprocessing.
-        recipe: what it was made by, for the training films and the frozen rows.
+        recipe: the model's recipe, for the training films and the frozen rows.
         data: the data folder.
-        measured: the validation films may be a split; no control learns from a group that is in it.
+        measured: one of the splits may be the validation films; no control is trained on a group in any of them.
 
     Raises:
-        DataProblem: the films cannot be used; a split was learned from or has no film of the labels.
+        DataProblem: the films cannot be used; a split was trained on or has no film of the labels.
     """
     labels = engine.manifest.labels
     films_of = {split: [film for film in films if film.label in labels] for split, (films, _) in measured.items()}
     learned = _choose(find_examples(recipe, data), recipe, labels, films_of)
     controls: list[Control] = []
     for view in make_views(engine.manifest, recipe, data, progress):
-        judge = view.new_judge(recipe.seed).fit(view.look(learned), _targets(learned, labels))
+        classifier = view.new_classifier(recipe.seed).fit(view.features(learned), _targets(learned, labels))
         for split, films in films_of.items():
-            chosen = judge.predict(view.look(films))
+            chosen = classifier.predict(view.features(films))
             controls.append(_control(view, split, films, labels, chosen, measured[split][1]))
     return controls
 
@@ -60,12 +61,12 @@ def measure_controls(
 def _choose(
     examples: Sequence[Example], recipe: Recipe, labels: Sequence[str], measured: Mapping[str, Sequence[Example]]
 ) -> list[Example]:
-    """The films to learn from, drawn by the recipe's seed; they and those measured are checked."""
+    """Return the training films, drawn by the recipe's seed; they and the measured films are checked."""
     check_groups(examples)
     for split in set(measured) & set(recipe.train_splits):
         raise DataProblem(f"A control cannot be measured on split '{split}': it is learned from.")
-    kept = {film.group for films in measured.values() for film in films}
-    pool = [film for film in examples if film.split in recipe.train_splits and film.group not in kept]
+    held_out = {film.group for films in measured.values() for film in films}
+    pool = [film for film in examples if film.split in recipe.train_splits and film.group not in held_out]
     pool = [film for film in pool if film.label in labels]
     order = np.random.default_rng(recipe.seed).permutation(len(pool))[:LARGEST_TRAINING]
     learned = [pool[place] for place in order]
@@ -98,7 +99,7 @@ def _control(  # noqa: PLR0913, PLR0917 - one call, in one place
 
 
 def _estimate(truth: Integers, chosen: Integers, labels: int, groups: Sequence[str]) -> Estimate:
-    """Balanced accuracy with its bootstrap interval; a draw without a label is judged on the others."""
+    """Return balanced accuracy with its bootstrap interval; a resample without a label is measured on the others."""
 
     def value(films: Integers) -> float:
         return balanced_accuracy(confusion_matrix(truth[films], chosen[films], labels))

@@ -1,4 +1,4 @@
-"""`plainfilm crossval`: a thin door to `crossval.py`."""
+"""`plainfilm crossval`: a thin command over `crossval.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ crossval = typer.Typer(add_completion=False)
 
 
 class Part(StrEnum):
-    """Which of the two questions."""
+    """One of the two parts of a cross-validation."""
 
     FOLDS = "folds"
     SOURCES = "sources"
@@ -49,10 +49,10 @@ def cross_validate_recipe(  # noqa: PLR0913, PLR0917 - one argument an option
     with show_bars() as progress:
         folds = cross_validate(asked, used, films, folder, progress) if only in (None, Part.FOLDS) else None
         sources = leave_sources_out(asked, used, films, folder, progress) if only in (None, Part.SOURCES) else []
-    _tell(folds, sources, folder)
+    _print_results(folds, sources, folder)
 
 
-def _tell(folds: CrossValidation | None, sources: list[LeftOut], folder: Path) -> None:
+def _print_results(folds: CrossValidation | None, sources: list[LeftOut], folder: Path) -> None:
     if folds is not None:
         rate, f1 = folds.accuracy, folds.macro_f1
         typer.echo(f"{folds.recipe}: {folds.films}")

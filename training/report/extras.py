@@ -1,4 +1,4 @@
-"""What other, longer runs found, read from the files they wrote, for the report to hold."""
+"""Results of other, longer runs, read from their files into the report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Form = TypeVar("Form")
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """Each part as far as it was found; `notes` are sentences on what could not be checked of it."""
+    """Results of other runs, as far as their files were named; `notes` are sentences on checks not possible."""
 
     cross_validation: CrossValidation | None = None
     leave_one_source_out: list[LeftOut] = field(default_factory=list)
@@ -27,7 +27,7 @@ class Extras:
 
 
 class _Explained(BaseModel):
-    """What `training/explain_check.py` writes, as far as the report holds it; `model` is the weights' digest."""
+    """The part of the file of `training/explain_check.py` that the report takes; `model` is the weights' SHA-256."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -46,11 +46,11 @@ def read_extras(
     loso: Path | None = None,
     explanations: Path | None = None,
 ) -> Extras:
-    """What stands in these files; a part whose file is not named is missing in the report.
+    """Return the contents of these files; a part whose file is not named is missing in the report.
 
     Raises:
-        DataProblem: a file cannot be read, is not of its form, is of another recipe or of one of the same name with
-            other knobs, or explains other weights.
+        DataProblem: a file cannot be read, is not valid, is of another recipe or of one of the same name with other
+            knobs, or explains other weights.
     """
     folds = _read(TypeAdapter(CrossValidation), crossval) if crossval else None
     sources = _read(TypeAdapter(list[LeftOut]), loso) if loso else []
@@ -67,27 +67,27 @@ def read_extras(
     )
 
 
-def _check_recipe(path: Path, told: set[str], recipe: str) -> None:
-    """What a cross-validation tells of its recipe begins with the recipe's name."""
-    others = sorted(name for name in told if name.split(",")[0] != recipe)
+def _check_recipe(path: Path, descriptions: set[str], recipe: str) -> None:
+    """Raise DataProblem where a description, which begins with its recipe's name, is of another recipe."""
+    others = sorted(name for name in descriptions if name.split(",")[0] != recipe)
     if others:
         raise DataProblem(f"{path.name} is of the recipe {others[0]}, the model of {recipe}.", path=str(path))
 
 
-def _check_knobs(path: Path, told: set[str | None], recipe: Recipe) -> list[str]:
-    """A recipe's name stays while its knobs change; a sentence where the file does not tell which they were."""
-    if told - {None, recipe.sha256}:
+def _check_knobs(path: Path, digests: set[str | None], recipe: Recipe) -> list[str]:
+    """Raise DataProblem where a recipe's digest differs; return a note where the file has no digest."""
+    if digests - {None, recipe.sha256}:
         message = f"{path.name} is of a recipe {recipe.name} with other knobs than the model's."
         raise DataProblem(message, path=str(path))
     note = f"{path.name} names its recipe and not its knobs: whether they are the model's cannot be checked."
-    return [note] if None in told else []
+    return [note] if None in digests else []
 
 
 def _read_explanations(path: Path, weights_sha256: str) -> Explanations:
-    found = _read(TypeAdapter(_Explained), path)
-    if found.model != weights_sha256:
+    explained = _read(TypeAdapter(_Explained), path)
+    if explained.model != weights_sha256:
         raise DataProblem(f"{path.name} explains other weights than these.", path=str(path))
-    return Explanations.model_validate(found.model_dump(exclude={"model"}))
+    return Explanations.model_validate(explained.model_dump(exclude={"model"}))
 
 
 def _read(form: TypeAdapter[Form], path: Path) -> Form:

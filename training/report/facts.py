@@ -1,4 +1,4 @@
-"""What a model's folder tells of it besides its manifest: its recipe, how long it learned, the course of it."""
+"""Facts in a model's folder beside its manifest: its recipe, its training time, and the history of its epochs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGE_FILE: Final = "report.html"
 
 
 class Learning(BaseModel):
-    """What is known only when learning ends: its wall time in seconds, and the epoch whose weights were kept."""
+    """Facts known when training ends: its wall time in seconds, and the epoch whose weights were kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,15 +28,15 @@ class Learning(BaseModel):
 
 
 def write_learning(folder: Path, learning: Learning) -> None:
-    """`folder/learning.json`."""
+    """Write `folder/learning.json`."""
     (folder / LEARNING_FILE).write_text(learning.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def read_learning(folder: Path, weights_sha256: str) -> Learning | None:
-    """How it learned; without learning.json those of an earlier report on the same weights; None where nothing tells.
+    """Return the facts in learning.json, else those of an earlier report on the same weights, else None.
 
     Raises:
-        DataProblem: learning.json is not of this form.
+        DataProblem: learning.json is not valid.
     """
     path = folder / LEARNING_FILE
     if path.is_file():
@@ -49,7 +49,7 @@ def read_learning(folder: Path, weights_sha256: str) -> Learning | None:
 
 
 def read_recipe(folder: Path) -> Recipe:
-    """The recipe a model was made by.
+    """Return the recipe that the model was trained by.
 
     Raises:
         DataProblem: the folder has none, or it is not valid.
@@ -63,7 +63,7 @@ def read_recipe(folder: Path) -> Recipe:
 
 
 def read_history(folder: Path) -> tuple[Epoch, ...]:
-    """The epochs of `history.csv`; none where there is no such file.
+    """Return the epochs of `history.csv`; none where there is no such file.
 
     Raises:
         DataProblem: a column or a number is missing.

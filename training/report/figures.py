@@ -1,6 +1,6 @@
-"""Charts for people: learning curves, confusion, reliability, ROC and precision-recall. No numbers are made here.
+"""Charts: learning curves, confusion, reliability, ROC and precision-recall. No metric is computed here.
 
-`as_svg` turns a chart into SVG whose colours are the page's own CSS variables, so that it is right on both grounds.
+`as_svg` turns a chart into SVG whose colours are the page's CSS variables, so that it fits the light and the dark page.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from training.report import words
 
 DPI: Final = 120
 SIZE: Final = (4.4, 3.6)
-"""Inches of one chart: about the width of a phone, so that its words stay readable there."""
+"""Size of one chart in inches: about the width of a phone, so that its text stays readable there."""
 
 INK: Final = "#00a001"
 SOFT: Final = "#00a002"
@@ -42,7 +42,7 @@ VARIABLES: Final = MappingProxyType(
         SERIES[3]: "var(--accent)",
     }
 )
-"""Colours that stand for the page's own until the chart is SVG."""
+"""Placeholder colours to the CSS variables that replace them in the SVG."""
 
 STYLE: Final = MappingProxyType(
     {
@@ -66,11 +66,11 @@ STYLE: Final = MappingProxyType(
     }
 )
 DASHES: Final = ("-", "--", "-.", ":")
-"""Beside the colour, so that lines differ without it."""
+"""Line styles, so that lines can be told apart without colour."""
 
 
 def draw_curves(history: Sequence[Epoch], kept_epoch: int, path: Path) -> None:
-    """Loss and accuracy by epoch, training and validation, as PNG; a line marks the epoch that was kept."""
+    """Write loss and accuracy by epoch, training and validation, as PNG; a line marks the epoch that was kept."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         _plot_course(axes, history, measure, ("C0", "C1"))
@@ -80,7 +80,7 @@ def draw_curves(history: Sequence[Epoch], kept_epoch: int, path: Path) -> None:
 
 
 def draw_confusion(confusion: Sequence[Sequence[int]], labels: Sequence[str], title: str, path: Path) -> None:
-    """Counts by true label (row) and chosen label (column), as PNG; colour is the share of the row."""
+    """Write counts by true label (row) and chosen label (column), as PNG; colour is the share of the row."""
     figure = Figure(figsize=(5.2, 4.6), layout="constrained")
     axes = figure.subplots()
     shares = [[count / max(sum(row), 1) for count in row] for row in confusion]
@@ -97,7 +97,7 @@ def draw_confusion(confusion: Sequence[Sequence[int]], labels: Sequence[str], ti
 
 
 def course(history: Sequence[Epoch], measure: str, kept_epoch: int | None) -> str:
-    """SVG: 'loss' or 'accuracy' by epoch, training and validation."""
+    """Return an SVG of 'loss' or 'accuracy' by epoch, training and validation."""
     with mpl.rc_context(dict(STYLE)):
         figure, axes = _new_chart()
         _plot_course(axes, history, measure, (SERIES[3], SERIES[0]))
@@ -108,22 +108,23 @@ def course(history: Sequence[Epoch], measure: str, kept_epoch: int | None) -> st
 
 
 def reliability(bins: Sequence[Bin], name: str) -> str:
-    """SVG: how often the first choice is right against its probability, with intervals; dots grow with their films."""
+    """Return an SVG of accuracy over the top probability, with intervals; dots grow with the number of films."""
     with mpl.rc_context(dict(STYLE)):
         figure, axes = _new_chart()
         axes.plot([0, 1], [0, 1], color=SOFT, linestyle=":", linewidth=1.2, label="perfectly calibrated")
-        x, y = [own.probability for own in bins], [own.accuracy.value for own in bins]
-        films = sum(own.accuracy.n for own in bins)
-        areas = [15 + 185 * own.accuracy.n / films for own in bins]
+        x, y = [each.probability for each in bins], [each.accuracy.value for each in bins]
+        films = sum(each.accuracy.n for each in bins)
+        areas = [15 + 185 * each.accuracy.n / films for each in bins]
         axes.plot(x, y, color=SERIES[3], linewidth=1.2, label="this model")
-        axes.vlines(x, [own.accuracy.low for own in bins], [own.accuracy.high for own in bins], SERIES[3], linewidth=1)
+        lows, highs = [each.accuracy.low for each in bins], [each.accuracy.high for each in bins]
+        axes.vlines(x, lows, highs, SERIES[3], linewidth=1)
         axes.scatter(x, y, s=areas, color=SERIES[3], alpha=0.6, clip_on=False)
         _name_shares(axes, "probability of the first label", "share that is right")
         return as_svg(figure, f"reliability-{name}")
 
 
 def roc(scores: FloatArray, truth: Integers, labels: Sequence[str], name: str) -> str:
-    """SVG: each label against the rest; sensitivity over one minus specificity."""
+    """Return an SVG of the ROC curve of each label against the rest: sensitivity over one minus specificity."""
     with mpl.rc_context(dict(STYLE)):
         figure, axes = _new_chart()
         axes.plot([0, 1], [0, 1], color=SOFT, linestyle=":", linewidth=1.2)
@@ -135,7 +136,7 @@ def roc(scores: FloatArray, truth: Integers, labels: Sequence[str], name: str) -
 
 
 def precision_recall(scores: FloatArray, truth: Integers, labels: Sequence[str], name: str) -> str:
-    """SVG: each label against the rest; precision over recall."""
+    """Return an SVG of precision over recall, of each label against the rest."""
     with mpl.rc_context(dict(STYLE)):
         figure, axes = _new_chart()
         for index, label in _present(truth, labels):
@@ -146,7 +147,7 @@ def precision_recall(scores: FloatArray, truth: Integers, labels: Sequence[str],
 
 
 def as_svg(figure: Figure, name: str) -> str:
-    """The figure as an `<svg>` element; every id in it begins with `name`, its colours are the page's variables."""
+    """Return the figure as an `<svg>` element; every id in it begins with `name`, its colours are CSS variables."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
     text = buffer.getvalue()
@@ -174,7 +175,7 @@ def _plot_course(axes: Axes, history: Sequence[Epoch], measure: str, colours: tu
 
 
 def _present(truth: Integers, labels: Sequence[str]) -> list[tuple[int, str]]:
-    """Labels that have films and are not alone."""
+    """Return the labels that some of the films have, and not all, with their indices."""
     return [(i, label) for i, label in enumerate(labels) if (truth == i).any() and (truth != i).any()]
 
 

@@ -1,4 +1,4 @@
-"""What the model said of each film, as a CSV with one row a film: for whoever wants to look further."""
+"""The model's answer on each film, as a CSV with one row a film, for further analysis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LAST: Final = ("other", "film_distance", "feature_distance")
 
 
 def check_writable(path: Path) -> None:
-    """Before hours of measuring, not after them.
+    """Check that the file can be written, before hours of measuring and not after them.
 
     Raises:
         DataProblem: the file cannot be written.
@@ -30,23 +30,25 @@ def check_writable(path: Path) -> None:
 
 
 def write_films(path: Path, answers: Answers, labels: tuple[str, ...], root: Path) -> None:
-    """Write `FIRST`, a probability for each label, and `LAST`; several reasons or labels in a cell by spaces.
+    """Write the columns `FIRST`, a probability for each label, and `LAST`; spaces separate several values of a cell.
 
     Args:
         labels: the model's, in score order.
-        root: the folder that film names are told relative to.
+        root: the folder that film names are relative to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow((*FIRST, *(f"p_{label}" for label in labels), *LAST))
         rows = zip(answers.examples, answers.evidence, answers.assessments, strict=True)
-        writer.writerows(_row(film_name(example.path, root), example, seen, told) for example, seen, told in rows)
+        writer.writerows(
+            _row(film_name(example.path, root), example, evidence, assessment) for example, evidence, assessment in rows
+        )
 
 
-def _row(name: str, example: Example, seen: Evidence, told: Assessment) -> tuple[object, ...]:
-    choice = max(told.probabilities, key=told.probabilities.__getitem__)
-    words = (" ".join(told.reasons), " ".join(told.prediction_set))
-    scores = [f"{probability:.6f}" for probability in told.probabilities.values()]
-    numbers = [f"{number:.6g}" for number in (seen.other, seen.film_distance, seen.feature_distance)]
-    return (name, example.label, example.pool, choice, told.verdict.value, *words, *scores, *numbers)
+def _row(name: str, example: Example, evidence: Evidence, assessment: Assessment) -> tuple[object, ...]:
+    choice = max(assessment.probabilities, key=assessment.probabilities.__getitem__)
+    words = (" ".join(assessment.reasons), " ".join(assessment.prediction_set))
+    scores = [f"{probability:.6f}" for probability in assessment.probabilities.values()]
+    numbers = [f"{number:.6g}" for number in (evidence.other, evidence.film_distance, evidence.feature_distance)]
+    return (name, example.label, example.pool, choice, assessment.verdict.value, *words, *scores, *numbers)

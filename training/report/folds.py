@@ -1,7 +1,7 @@
-"""Who learns and who is judged in a cross-validation: by group, seeded, checked for leaks. Values only, no effects.
+"""Divides films into the turns of a cross-validation: by group, seeded, checked for leaks. Values only, no effects.
 
-Two questions: k folds over the study's films, where every film is judged once; and each source left out in turn.
-Called by `crossval.py`; `turns.py` does the learning.
+There are two kinds: k folds over the study's films, where every film is judged once; and each source left out in turn.
+Called by `crossval.py`; `turns.py` trains.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Final
 import numpy as np
 
 from shared.errors import DataProblem
-from training.dataset import Example, check_groups, check_labels
+from training.dataset import Example
+from training.film_checks import check_groups, check_labels
 from training.metrics import Integers
 from training.recipe import Recipe
 from training.splits import TrainingData, split_by_group
@@ -25,7 +26,7 @@ STUDY_SPLITS: Final = ("train", "test")
 """Together the 2020 study's 1,389 films."""
 
 LEAST_LABELS: Final = 2
-"""A network needs as many to have a choice."""
+"""Labels that a network needs at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,9 @@ class Turn:
 
     Attributes:
         name: of the fold or of the pool left out.
-        recipe: how it learns; its labels are those that have films.
-        data: what it learns from.
-        judged: what it judges; no group of theirs is in `data`.
+        recipe: the network's recipe, with only those labels that have films.
+        data: its training and validation films.
+        judged: its held-out films; none of their groups is in `data`.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Turn:
 
 
 def make_folds(recipe: Recipe, examples: Sequence[Example]) -> list[Turn]:
-    """The study's films with one of the recipe's labels in `FOLDS` turns; `recipe` as `fold_recipe` gave it.
+    """Return `FOLDS` turns over the study's films with one of the labels of `recipe`, which `fold_recipe` returned.
 
     Raises:
         DataProblem: a group is in two splits, or a label has too few groups.
@@ -64,10 +65,10 @@ def make_folds(recipe: Recipe, examples: Sequence[Example]) -> list[Turn]:
 
 
 def make_sources(recipe: Recipe, examples: Sequence[Example]) -> list[Turn]:
-    """Each named pool of the recipe's training films left out in turn, and judged.
+    """Return one turn for each named pool of the recipe's training films: the pool is left out of training, and judged.
 
-    A label whose only pool is left out is no label of that turn's network, and an other finding none of whose films
-    is left no output of it. A pool without which fewer than two labels have films cannot be left out.
+    A label whose only pool is left out is no label of that turn's network; where no film with an other finding is left,
+    the network has no output for it. A pool without which fewer than two labels have films is not left out.
 
     Raises:
         DataProblem: a group is in two splits, or a label has too few groups.
@@ -86,42 +87,42 @@ def make_sources(recipe: Recipe, examples: Sequence[Example]) -> list[Turn]:
 
 
 def fold_recipe(recipe: Recipe) -> Recipe:
-    """The recipe for the study's films alone, which show the labels and nothing else: no other output, no gate.
+    """Return the recipe for the study's films alone: without an output for other findings and without a gate.
 
-    Shares of pools, most of which are absent, give way to an even draw of the labels.
+    Most pools are absent, so that balancing by shares of pools becomes balancing by label.
     """
     balance = "label" if recipe.balance == "shares" else recipe.balance
     return replace(recipe, other_label=None, gate_layer=None, balance=balance)
 
 
 def assign_folds(films: Sequence[Example], folds: int, rng: np.random.Generator) -> Integers:
-    """A fold for each film, (N,) in [0, folds): groups whole, each label and pool spread evenly.
+    """Return a fold for each film, (N,) in [0, folds): groups stay whole, each label and pool is spread evenly.
 
-    Groups are dealt largest first, in drawn order among equals, each to the fold that has fewest films of its label
-    and pool so far, then fewest films.
+    Groups are dealt largest first, in random order among groups of equal size, each to the fold that has fewest films
+    of its label and pool so far, then fewest films.
     """
     members: dict[str, list[int]] = defaultdict(list)
     for place, film in enumerate(films):
         members[film.group].append(place)
     names = sorted(members)
     order = sorted((names[place] for place in rng.permutation(len(names))), key=lambda name: -len(members[name]))
-    own: Counter[tuple[int, str, str]] = Counter()
+    by_stratum: Counter[tuple[int, str, str]] = Counter()
     total: Counter[int] = Counter()
-    found = np.empty(len(films), np.int64)
+    assigned = np.empty(len(films), np.int64)
     for name in order:
         first = films[members[name][0]]
-        fold = min(range(folds), key=lambda k: (own[k, first.label, first.pool], total[k], k))
-        own[fold, first.label, first.pool] += len(members[name])
+        fold = min(range(folds), key=lambda k: (by_stratum[k, first.label, first.pool], total[k], k))
+        by_stratum[fold, first.label, first.pool] += len(members[name])
         total[fold] += len(members[name])
-        found[members[name]] = fold
-    return found
+        assigned[members[name]] = fold
+    return assigned
 
 
 def check_apart(turn: Turn) -> None:
-    """No group, and no file, is learned from, chosen by and judged in one turn.
+    """Check that no group and no file is in two of the turn's parts: training, validation and held-out films.
 
     Raises:
-        DataProblem: naming it and both rows.
+        DataProblem: naming the turn and both rows.
     """
     parts = (turn.data.train, turn.data.validation, turn.judged)
     for one, other in combinations(parts, 2):
@@ -133,7 +134,7 @@ def check_apart(turn: Turn) -> None:
 
 
 def describe_recipe(asked: Recipe, used: Recipe) -> str:
-    """The recipe's name, and each knob that is not as the recipe has it."""
+    """Return the recipe's name, followed by each knob that differs from it."""
     knobs = [(field.name, getattr(asked, field.name), getattr(used, field.name)) for field in fields(Recipe)]
     changed = [f"{name} {new} instead of {old}" for name, old, new in knobs if new != old]
     return ", ".join([asked.name, *changed])
@@ -149,7 +150,7 @@ def _turn(name: str, recipe: Recipe, learned: list[Example], judged: tuple[Examp
 
 
 def _reduce(recipe: Recipe, films: Sequence[Example]) -> Recipe:
-    """The recipe without the labels, and without the other output, that no film is left for."""
+    """Return the recipe without the labels and without the output for other findings that no film is left for."""
     left = {film.label for film in films}
     has_other = any(label in left for label in recipe.other_labels)
     return replace(

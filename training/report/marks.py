@@ -1,7 +1,7 @@
-"""Marks in the report's sentences and cells, as in Markdown: `code`, *emphasis*, **weight**; and text that has none.
+"""Marks in the report's sentences and cells, as in Markdown: `code`, *emphasis*, **strong**; and escaped text.
 
-What others named (a pool, a file) goes through `plain` or `code` on its way into a section, so that it shows as it is
-in the card's Markdown and in report.html alike.
+Names from outside (of a pool, a file) go through `plain` or `code` on their way into a section, so that they read the
+same in the card's Markdown and in report.html.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ MARKS: Final = (
     (re.compile(r"\*(.+?)\*"), r"<em>\1</em>"),
 )
 SPECIAL: Final = re.compile(r"[\\`*|<>&\[\]~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-"""What Markdown may read as a mark, as HTML or as the end of a cell; an underscore within a word is none."""
+"""Characters that Markdown may read as a mark, as HTML or as the end of a cell; not an underscore within a word."""
 AS_IT_IS: Final = re.compile(r"\\([\\`*|<>&\[\]~_])|`([^`]+)`")
 PLACE: Final = re.compile(r"\0(\d+)\0")
 
 
 def plain(text: str) -> str:
-    """The text on one line, with a backslash before whatever Markdown would read otherwise."""
+    """Return the text on one line, with a backslash before every character that has a meaning in Markdown."""
     return SPECIAL.sub(r"\\\g<0>", " ".join(text.replace("\0", "").split()))
 
 
 def code(text: str) -> str:
-    """The text as `code`; plain where it holds what would end the code or the cell."""
+    """Return the text as `code`; as `plain` where a character in it would end the code or the cell."""
     return plain(text) if re.search(r"[`|]|[^\S ]", text) or not text else f"`{text}`"
 
 
 def inline(text: str) -> str:
-    """The text as HTML: escaped, its marks as elements; within `code`, and behind a backslash, nothing is a mark."""
-    kept: list[str] = []
+    """Return the text as HTML: escaped, its marks as elements; `code` and escaped characters have no marks."""
+    literals: list[str] = []
 
-    def keep(found: re.Match[str]) -> str:
-        kept.append(f"<code>{html.escape(found[2])}</code>" if found[2] else html.escape(found[1]))
-        return f"\0{len(kept) - 1}\0"
+    def keep(match: re.Match[str]) -> str:
+        literals.append(f"<code>{html.escape(match[2])}</code>" if match[2] else html.escape(match[1]))
+        return f"\0{len(literals) - 1}\0"
 
     drawn = html.escape(AS_IT_IS.sub(keep, text.replace("\0", "")))
     for mark, element in MARKS:
         drawn = mark.sub(element, drawn)
-    return PLACE.sub(lambda found: kept[int(found[1])], drawn)
+    return PLACE.sub(lambda match: literals[int(match[1])], drawn)

@@ -13,18 +13,20 @@ from training.report.marks import inline
 from training.report.sections import Block, Bullets, Section, Table
 
 WIDE: Final = 5
-"""A table with so many columns folds on a phone."""
+"""Columns from which on a table folds on a phone."""
 SHADES: Final = 5
 
 
-def draw_contents(found: Sequence[Section]) -> str:
-    """Links to the sections."""
-    links = "".join(f'<li><a href="#{html.escape(section.key)}">{inline(section.title)}</a></li>' for section in found)
+def draw_contents(sections: Sequence[Section]) -> str:
+    """Return links to the sections."""
+    links = "".join(
+        f'<li><a href="#{html.escape(section.key)}">{inline(section.title)}</a></li>' for section in sections
+    )
     return f'<nav aria-label="Contents"><ul>{links}</ul></nav>'
 
 
 def draw_section(section: Section, more: str = "", kind: str = "") -> str:
-    """A section with its blocks, then `more` as it is; `kind` stands in its tag."""
+    """Return a section with its blocks, followed by the HTML `more`; `kind` is an attribute of its tag."""
     key = html.escape(section.key)
     heading = f'<h{section.level} id="{key}-title">{inline(section.title)}</h{section.level}>'
     inside = "\n".join([heading, _blocks(section), more])
@@ -32,13 +34,13 @@ def draw_section(section: Section, more: str = "", kind: str = "") -> str:
 
 
 def draw_fold(section: Section) -> str:
-    """The same, folded away behind its title."""
+    """Return a section folded behind its title."""
     inside = _blocks(section)
     return f'<details id="{html.escape(section.key)}"><summary>{inline(section.title)}</summary>{inside}</details>'
 
 
 def _blocks(section: Section) -> str:
-    """Neighbouring tables stand side by side where there is room."""
+    """Return the section's blocks; neighbouring tables stand side by side where there is room."""
     parts: list[str] = []
     for is_table, run in groupby(section.blocks, lambda block: isinstance(block, Table)):
         drawn = [_block(block, section) for block in run]
@@ -69,7 +71,7 @@ def _table(table: Table, section: Section) -> str:
 
 
 def _kind(table: Table, place: int) -> str:
-    """A cell's class by its column."""
+    """Return a cell's CSS class by its column."""
     head = table.headers[place]
     return head if head in {"note", "reached"} else "number" if place >= table.words else ""
 
@@ -92,7 +94,7 @@ def _row(row: Sequence[str], table: Table) -> str:
 
 
 def _shades(counts: Sequence[str]) -> list[int]:
-    """The step 0..5 of each count by its share of the row, as on the service's model page."""
+    """Return the shade 0..5 of each count by its share of the row, as on the service's model page."""
     numbers = [int(count) for count in counts]
     return [math.ceil(SHADES * number / max(1, sum(numbers))) for number in numbers]
 

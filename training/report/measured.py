@@ -1,4 +1,4 @@
-"""Sections of what was measured: splits, sources, changes, odd inputs, controls, folds, explanations. Pure."""
+"""Sections of measurements: splits, sources, changes, odd inputs, controls, folds, explanations. Pure."""
 
 from __future__ import annotations
 
@@ -15,44 +15,46 @@ NOT_MEASURED = "Not measured."
 RATE = ("95 % interval", "n")
 EXTERNAL = "external"
 KNOWN_HOSPITALS = frozenset({"x_nih", "x_kermany_test"})
-"""Sources of the external split whose hospital gave training films too, other ones."""
+"""Sources of the external split from hospitals that other training films are from."""
 
 
 def splits(report: ModelReport) -> list[Section]:
-    """How to read the tables, then a section a split."""
+    """Return a section on how to read the tables, then one section a split."""
     about = (
         "Accuracy, recall, F1, calibration error and ROC are of the forced choice among the labels, on all films that "
         "carry one of them. *Given a verdict* is the share of films whose verdict names a label; the others abstain."
     )
-    found = [_split(name, split, report.labels) for name, split in report.splits.items()]
-    return [Section("measured", "What was measured", (about,)), *found]
+    sections = [_split(name, split, report.labels) for name, split in report.splits.items()]
+    return [Section("measured", "What was measured", (about,)), *sections]
 
 
 def split_key(name: str) -> str:
-    """The key of a split's section."""
+    """Return the key of a split's section."""
     return f"split-{name}"
 
 
 def _split(name: str, split: SplitReport, labels: Sequence[str]) -> Section:
-    told = words.SPLITS.get(name)
+    description = words.SPLITS.get(name)
     shares = [(about, words.share(rate), *_ends(rate)) for about, rate in words.rates(split)]
     others = [
-        (about, f"{found.value:.3f}", f"{found.low:.3f}-{found.high:.3f}", words.count(found.n))
-        for about, found in words.estimates(split)
+        (about, f"{value.value:.3f}", f"{value.low:.3f}-{value.high:.3f}", words.count(value.n))
+        for about, value in words.estimates(split)
     ]
-    blocks: list[Block] = [f"{split.metrics.n} films of {split.groups} groups{f': {told}' if told else ''}."]
+    blocks: list[Block] = [
+        f"{split.metrics.n} films of {split.groups} groups{f': {description}' if description else ''}."
+    ]
     blocks += [_by_label(split.by_label)] if split.by_label else []
     blocks.append(Table(("share of films", "value", *RATE), tuple(shares)))
     blocks += [Table(("measure", "value", *RATE), tuple(others))] if others else []
-    if name == EXTERNAL and (others_only := _newcomers(split)):
-        blocks.append(others_only)
+    if name == EXTERNAL and (sentence := _unknown_hospitals(split)):
+        blocks.append(sentence)
     if split.metrics.confusion:
         blocks.append(_confusion(labels, split.metrics.confusion))
     return Section(split_key(name), code(name), tuple(blocks), THIRD)
 
 
-def _newcomers(split: SplitReport) -> str:
-    """What the forced choice gets right of the sources that share no hospital with the training films."""
+def _unknown_hospitals(split: SplitReport) -> str:
+    """Return a sentence with the accuracy on the sources that share no hospital with the training films."""
     rows = [(row, row.recall) for row in split.sources if row.recall is not None]
     if not any(row.source in KNOWN_HOSPITALS for row, _ in rows):
         return ""
@@ -62,23 +64,23 @@ def _newcomers(split: SplitReport) -> str:
             right[row.label] += round(recall.value * recall.n)
             films[row.label] += recall.n
     known = sum(recall.n for row, recall in rows if row.source in KNOWN_HOSPITALS)
-    found = ", ".join(f"{right[label]} of {films[label]} {words.label(label)}" for label in films)
+    counts = ", ".join(f"{right[label]} of {films[label]} {words.label(label)}" for label in films)
     return (
         f"**{known} of the {known + films.total()} films with a label are of hospitals that training films are of "
-        f"too** ({', '.join(sorted(KNOWN_HOSPITALS))}). Of the other sources' the first choice is right for {found}."
+        f"too** ({', '.join(sorted(KNOWN_HOSPITALS))}). Of the other sources' the first choice is right for {counts}."
     )
 
 
-def _by_label(found: Mapping[str, LabelScores]) -> Table:
+def _by_label(scores: Mapping[str, LabelScores]) -> Table:
     rows = tuple(
         (
             words.label(name),
-            words.count(own.recall.n),
-            words.share_with_ends(own.precision),
-            words.share_with_ends(own.recall),
-            words.number(own.f1),
+            words.count(of_label.recall.n),
+            words.share_with_ends(of_label.precision),
+            words.share_with_ends(of_label.recall),
+            words.number(of_label.f1),
         )
-        for name, own in found.items()
+        for name, of_label in scores.items()
     )
     return Table(("label, forced choice", "n", "precision", "recall", "F1"), rows)
 
@@ -89,7 +91,7 @@ def _confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
 
 
 def sources(report: ModelReport) -> Section:
-    """Every split by source and label."""
+    """Return a table of every split by source and label."""
     rows = tuple(
         (
             code(name),
@@ -104,33 +106,33 @@ def sources(report: ModelReport) -> Section:
     )
     headers = ("split", "source", "label", "n", "recall", "given a verdict")
     named = {row.source for split in report.splits.values() for row in split.sources}
-    legend = tuple(f"`{code}`: {told}." for code, told in words.SOURCES.items() if code in named)
+    legend = tuple(f"`{code}`: {description}." for code, description in words.SOURCES.items() if code in named)
     return Section("sources", "By source", (Table(headers, rows, words=3), *((Bullets(legend),) if legend else ())))
 
 
 def robustness(report: ModelReport) -> Section:
-    """Verdict flips."""
-    found, title = report.robustness, "Harmless changes"
-    if found is None:
+    """Return a table of verdict flips."""
+    flips, title = report.robustness, "Harmless changes"
+    if flips is None:
         return Section("robustness", title, (NOT_MEASURED,))
-    rows = [(change.name, words.share(change.flips), *_ends(change.flips)) for change in found.changes]
-    rows.append(("any of them, over all changed films", words.share(found.any_change), *_ends(found.any_change)))
-    about = f"How often the verdict on a film of {code(found.split)} is another after a change that should not matter:"
+    rows = [(change.name, words.share(change.flips), *_ends(change.flips)) for change in flips.changes]
+    rows.append(("any of them, over all changed films", words.share(flips.any_change), *_ends(flips.any_change)))
+    about = f"How often the verdict on a film of {code(flips.split)} is another after a change that should not matter:"
     return Section("robustness", title, (about, Table(("change", "verdict flips", *RATE), tuple(rows))))
 
 
 def odd(report: ModelReport) -> Section:
-    """Inputs that are no frontal chest films."""
-    found, title = report.odd_inputs, "Inputs that are no frontal chest films"
-    if found is None:
+    """Return the share of the odd inputs that get a verdict, and their names."""
+    inputs, title = report.odd_inputs, "Inputs that are no frontal chest films"
+    if inputs is None:
         return Section("odd", title, (NOT_MEASURED,))
-    told = f"Given a verdict that names a label: {words.share_with_ends(found.answered)}, n = {found.answered.n}."
-    files = tuple(code(name) for name in found.answered_files)
-    return Section("odd", title, (told, *((Bullets(files),) if files else ())))
+    about = f"Given a verdict that names a label: {words.share_with_ends(inputs.answered)}, n = {inputs.answered.n}."
+    files = tuple(code(name) for name in inputs.answered_files)
+    return Section("odd", title, (about, *((Bullets(files),) if files else ())))
 
 
 def controls(report: ModelReport) -> Section:
-    """Classifiers that lack what should matter."""
+    """Return the balanced accuracy of the controls beside the model's."""
     title = "Controls: classifiers that lack what should matter"
     if not report.controls:
         return Section("controls", title, (NOT_MEASURED,))
@@ -153,32 +155,32 @@ def controls(report: ModelReport) -> Section:
 
 def _control(control: Control) -> tuple[str, ...]:
     names = (code(control.split), words.CONTROLS[control.name], "yes" if control.is_near else "no")
-    own = control.balanced_accuracy
-    return (*names, words.number(own), f"{control.model_balanced_accuracy:.3f}", words.count(own.n))
+    accuracy = control.balanced_accuracy
+    return (*names, words.number(accuracy), f"{control.model_balanced_accuracy:.3f}", words.count(accuracy.n))
 
 
 def cross_validation(report: ModelReport) -> Section:
-    """Folds by group."""
-    found, title = report.cross_validation, "Cross-validation"
-    if found is None:
+    """Return the results of the cross-validation by group, by fold, label and confusion."""
+    result, title = report.cross_validation, "Cross-validation"
+    if result is None:
         return Section("folds", title, (NOT_MEASURED,))
     about = (
-        f"Recipe {code(found.recipe)}, {plain(found.films)}; {len(found.folds)} folds, no group in two of them: each "
-        "film is judged once, by a network that saw none of its group."
+        f"Recipe {code(result.recipe)}, {plain(result.films)}; {len(result.folds)} folds, no group in two of them: "
+        "each film is judged once, by a network that saw none of its group."
     )
     rows = [
         (str(fold.fold), words.share(fold.accuracy), *_ends(fold.accuracy), words.number(fold.macro_f1))
-        for fold in found.folds
+        for fold in result.folds
     ]
-    rows.append(("all", words.share(found.accuracy), *_ends(found.accuracy), words.number(found.macro_f1)))
+    rows.append(("all", words.share(result.accuracy), *_ends(result.accuracy), words.number(result.macro_f1)))
     folds = Table(("fold", "accuracy", *RATE, "macro F1"), tuple(rows))
     return Section(
-        "folds", title, (about, folds, _by_label(found.by_label), _confusion(report.labels, found.confusion))
+        "folds", title, (about, folds, _by_label(result.by_label), _confusion(report.labels, result.confusion))
     )
 
 
 def left_out(report: ModelReport) -> Section:
-    """Sources judged by networks that never saw them."""
+    """Return the results of each source by a network trained without it."""
     title = "Leave one source out"
     if not report.leave_one_source_out:
         return Section("left-out", title, (NOT_MEASURED,))
@@ -199,23 +201,23 @@ def left_out(report: ModelReport) -> Section:
 
 
 def explanations(report: ModelReport) -> Section:
-    """Whether the maps hold."""
-    found, title = report.explanations, "Do the explanations hold?"
-    if found is None:
+    """Return the checks of the explanations: agreement, sanity, deletion and insertion."""
+    checks, title = report.explanations, "Do the explanations hold?"
+    if checks is None:
         return Section("explanations", title, (NOT_MEASURED,))
-    on = f"On {found.films} films ({found.of}), so few that these numbers are rough. " if found.films else ""
+    on = f"On {checks.films} films ({checks.of}), so few that these numbers are rough. " if checks.films else ""
     about = f"{on}Agreement with another library's maps of the same films:"
     shuffled = "Maps before and after weights were shuffled (a low correlation: the map shows what was learned):"
     areas = (
         "Area under the score while blocks of the film are taken away (low is good) or put back (high is good) in the "
         "map's order, beside random orders. A method that is no better than these explains nothing on such films:"
     )
-    blocks = (about, _records(found.agreement), shuffled, _records(found.sanity), areas, _records(found.areas))
+    blocks = (about, _records(checks.agreement), shuffled, _records(checks.sanity), areas, _records(checks.areas))
     return Section("explanations", title, blocks)
 
 
 def failures(report: ModelReport) -> list[Section]:
-    """Every film that goes wrong, by file name; not in the card, where it would be too long."""
+    """Return every misclassified film by file name; not in the card, where the list would be too long."""
     return [_failures(name, split) for name, split in report.splits.items() if split.failures]
 
 
@@ -238,7 +240,7 @@ def _ends(rate: Rate) -> tuple[str, str]:
 
 
 def _records(rows: Sequence[dict[str, object]]) -> Table:
-    """JSON objects of one form as a table; words before numbers as they come."""
+    """Return JSON objects with the same keys as a table; the first keys have words as values."""
     names = tuple(rows[0]) if rows else ()
     cells = tuple(tuple(_plain(row.get(name)) for name in names) for row in rows)
     leading = sum(isinstance(rows[0][name], str) for name in names) if rows else 0

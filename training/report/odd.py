@@ -1,6 +1,7 @@
-"""Does the model name a label for what is no frontal chest film? Called by the report; nothing is tuned on these.
+"""Odd inputs, which are no frontal chest films: for how many does the verdict name a label? Nothing is tuned on these.
 
-The folder has the files and a manifest.csv with `file`, `what`, `suggested_expectation` and `source`.
+Called by the report. The folder has the files and a manifest.csv with `file`, `what`, `suggested_expectation` and
+`source`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import Final
 from shared.arrays import Pixels
 from shared.errors import DataProblem, RefusedUpload
 from shared.model_report import OddInputs
-from training.dataset import check_columns, read_film
+from training.dataset import read_film
 from training.features import Progress
+from training.manifest_csv import check_columns
 from training.metrics import wilson
 from training.report.verdicts import give_verdicts
 from worker.engine.base import Engine
@@ -23,20 +25,20 @@ MANIFEST: Final = "manifest.csv"
 COLUMNS: Final = ("file", "what", "suggested_expectation", "source")
 STAGE: Final = "odd inputs"
 
-NO_FILM_SAYINGS: Final = ("not a frontal cxr", "not as a cxr", "not a cxr", "non-cxr")
-"""How an expectation says that the picture is no frontal chest film."""
+NO_FILM_PHRASES: Final = ("not a frontal cxr", "not as a cxr", "not a cxr", "non-cxr")
+"""Phrases by which an expectation states that the picture is no frontal chest film."""
 
 Row = Mapping[str, str]
 
 
 def measure_odd(engine: Engine, folder: Path, progress: Progress) -> OddInputs:
-    """The share of the inputs that are no frontal chest films which get a verdict naming one of the labels.
+    """Return the share of the odd inputs whose verdict names one of the labels.
 
-    Each file goes through the decoder, the preprocessing, the network and the verdict that serve; one that the
-    decoder refuses is not answered, and counts.
+    Each file goes through the decoder, the preprocessing, the network and the verdict that serve. A file that the
+    decoder refuses counts as an input without such a verdict.
 
     Raises:
-        DataProblem: the manifest or a file that it names cannot be read, or it names no such input.
+        DataProblem: the manifest or a file that it names cannot be read, or it names no odd input.
     """
     rows = [row for row in read_odd_rows(folder / MANIFEST) if is_no_chest_film(row)]
     if not rows:
@@ -51,19 +53,19 @@ def measure_odd(engine: Engine, folder: Path, progress: Progress) -> OddInputs:
 
 
 def is_no_chest_film(row: Row) -> bool:
-    """Does a manifest row describe something that is no frontal chest film?
+    """Return whether a manifest row describes a picture that is no frontal chest film.
 
-    So it is where the expectation says so, where the picture is a lateral film (one row expects only that its size
-    is coped with), and where no X-ray went into it: source 'synthetic'. Damaged, re-encoded or renamed chest films
-    are chest films.
+    It does where the expectation states so, where the picture is a lateral film (one such row expects only that its
+    size is handled), and where it was made without an X-ray: source 'synthetic'. Damaged, re-encoded or renamed chest
+    films are chest films.
     """
     expectation = row["suggested_expectation"].casefold()
-    is_said = any(saying in expectation for saying in NO_FILM_SAYINGS)
-    return is_said or "lateral" in row["what"].casefold() or row["source"] == "synthetic"
+    is_stated = any(phrase in expectation for phrase in NO_FILM_PHRASES)
+    return is_stated or "lateral" in row["what"].casefold() or row["source"] == "synthetic"
 
 
 def read_odd_rows(path: Path) -> list[Row]:
-    """The rows of the manifest.
+    """Return the rows of the manifest.
 
     Raises:
         DataProblem: it cannot be read, or lacks a column.
@@ -79,7 +81,7 @@ def read_odd_rows(path: Path) -> list[Row]:
 
 
 def _decode(path: Path) -> Pixels | None:
-    """The film's pixels; None where the decoder refuses the file."""
+    """Return the film's pixels; None where the decoder refuses the file."""
     try:
         return read_film(path)
     except RefusedUpload:

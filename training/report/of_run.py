@@ -1,6 +1,6 @@
-"""The end of a training run: cross-validation where the recipe asks for it, then the report on what was made.
+"""The end of a training run: cross-validation where the recipe asks for it, then the report on the model.
 
-`plainfilm train` calls it when the model stands. A report that was cut off is made by `plainfilm train --resume`.
+`plainfilm train` calls it when the model is finished. `plainfilm train --resume` repeats an interrupted report.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ CROSSVAL_FOLDER: Final = "crossval"
 
 
 def report_run(out: Path, progress: Progress) -> list[str]:
-    """Write `out/report.html`, `out/model.json` and, where nothing that it must have is missing, `out/MODEL_CARD.md`.
+    """Write `out/report.html`, `out/model.json` and, where no required part is missing, `out/MODEL_CARD.md`.
 
     Returns:
-        What is missing for a card: the external split where class folders were learned from, say.
+        The parts missing for a card, e.g. the external split after training on class folders.
 
     Raises:
         DataProblem: the folder is no run, or its films cannot be used.
@@ -50,6 +50,6 @@ def _cross_validate(recipe: Recipe, data: Path, out: Path, progress: Progress) -
 
 
 def _splits(recipe: Recipe, data: Path) -> tuple[str, ...]:
-    """The recipe's splits that have films; of films in class folders those kept for choosing."""
-    found = {example.split for example in find_examples(recipe, data)}
-    return tuple(split for split in recipe.report_splits if split in found) or (VALIDATION,)
+    """Return the recipe's report splits that have films; where none has, as with class folders, 'validation'."""
+    present = {example.split for example in find_examples(recipe, data)}
+    return tuple(split for split in recipe.report_splits if split in present) or (VALIDATION,)

@@ -1,7 +1,7 @@
 """report.html: the report on a model as one file with its styles and charts inside; film pictures lie beside it.
 
-Sentences and tables are those of the card (`sections.py`, `measured.py`); charts are drawn from the films' answers.
-The styles are the service's own pages', read from `web/static`.
+Sentences and tables are those of the card (`sections.py`, `measured.py`); charts are drawn from the answers on the
+films. The styles are those of the service's pages, read from `web/static`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ SHEETS: Final = ("base.css", "parts.css", "prose.css")
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the page shows besides the document.
+    """Contents of the page beside the document.
 
     Attributes:
-        answers: split to what was said of its films.
+        answers: split to the model's answers on its films.
         sheets: pictures of films.
     """
 
@@ -41,7 +41,7 @@ class Shown:
 
 
 def draw_page(report: ModelReport, shown: Shown) -> str:
-    """The page as HTML."""
+    """Return the page as HTML."""
     return Template(_read("frame.html")).substitute(
         title=html.escape(f"{report.name} {report.version} · report"),
         style="\n".join([*((STYLES / name).read_text("utf-8") for name in SHEETS), _read("report.css")]),
@@ -68,7 +68,7 @@ def _head(report: ModelReport) -> str:
 
 def _body(report: ModelReport, shown: Shown) -> list[str]:
     about, *splits = measured.splits(report)
-    charts = {measured.split_key(name): _charts(name, found, report) for name, found in shown.answers.items()}
+    charts = {measured.split_key(name): _charts(name, answers, report) for name, answers in shown.answers.items()}
     inner = "".join(markup.draw_section(section, charts.get(section.key, "")) for section in splits)
     parts = [
         (sections.limits(report), markup.draw_section(sections.limits(report), kind=' class="limits"')),
@@ -107,7 +107,7 @@ SALIENCY: Final = "saliency"
 
 
 def _shown(report: ModelReport) -> list[Section]:
-    """Sections that are pictures."""
+    """Return the sections that hold pictures."""
     drawn = (
         "The two are not of one kind: training is of the forms and films that were drawn, with the recipe's label "
         "smoothing in its loss; validation is of each film once, as it is, without."
@@ -132,7 +132,7 @@ def _charts(name: str, answers: Answers, report: ModelReport) -> str:
     if not len(truth):
         return ""
     n = f"{name}, n = {len(truth)}"
-    areas = ", ".join(f"{words.label(label)} {found.value:.3f}" for label, found in report.splits[name].roc_auc.items())
+    areas = ", ".join(f"{words.label(label)} {area.value:.3f}" for label, area in report.splits[name].roc_auc.items())
     charts = [(figures.reliability(report.splits[name].reliability, name), f"Reliability, {n}")]
     if areas:
         charts += [

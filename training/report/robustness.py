@@ -1,4 +1,4 @@
-"""How often a harmless change of a film changes its verdict. Called by the report; changes in `changes.py`."""
+"""Robustness: how often a harmless change of a film, see `changes.py`, changes its verdict. Called by the report."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 from shared.arrays import Pixels
 from shared.model_report import Change, Robustness
 from training.augment import to_uint8
-from training.dataset import Example, ReadFilm, check_films, read_film
+from training.dataset import Example, ReadFilm, read_film
 from training.features import Progress
+from training.film_checks import check_films
 from training.metrics import share
 from training.report.changes import CHANGES
 from training.report.verdicts import give_verdicts
@@ -23,10 +24,10 @@ STAGE: Final = "films changed"
 def measure_robustness(
     engine: Engine, examples: Sequence[Example], split: str, progress: Progress, read: ReadFilm = read_film
 ) -> Robustness:
-    """The share of films whose verdict, abstentions included, is another after each of `CHANGES`.
+    """Return the share of films whose verdict differs, abstentions included, after each of `CHANGES`.
 
     Args:
-        examples: the films of the split; labels play no part.
+        examples: the films of the split; their labels do not matter.
         split: its name in the report.
 
     Returns:
@@ -34,7 +35,7 @@ def measure_robustness(
         of a film as one group.
 
     Raises:
-        DataProblem: a film cannot be read; found before the first one is classified.
+        DataProblem: a film cannot be read; raised before the first film is classified.
     """
     check_films(examples, read)
     flips = np.zeros((len(examples), len(CHANGES)), bool)
@@ -48,7 +49,7 @@ def measure_robustness(
 
 
 def _flips(engine: Engine, pixels: Pixels) -> list[bool]:
-    """Of one film: does each change in turn give another verdict? A 16-bit film is changed as its 8-bit copy."""
+    """Return, for each change of one film, whether the verdict differs. A 16-bit film is changed as its 8-bit copy."""
     grey = to_uint8(pixels)
     before, *after = give_verdicts(engine, [pixels, *(change(grey) for change in CHANGES.values())])
     return [verdict is not before for verdict in after]

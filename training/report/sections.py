@@ -1,4 +1,4 @@
-"""The report as sections of sentences and tables: what the model card and report.html both say, in one place.
+"""The report as sections of sentences and tables, shared by the model card and report.html.
 
 Pure functions of the document. Sentences may hold `code`, *emphasis* and **weight**, as in Markdown.
 """
@@ -15,14 +15,14 @@ from training.report.marks import code
 
 SECOND: Final = 2
 THIRD: Final = 3
-"""Levels of headings."""
+"""Heading levels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """Cells as text; the first `words` columns hold words, the others numbers.
 
-    `is_shaded`: the numbers are counts whose share of their row is worth a colour.
+    `is_shaded`: the numbers are counts, coloured by their share of the row.
     """
 
     headers: tuple[str, ...]
@@ -43,7 +43,7 @@ Block = str | Table | Bullets
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading with what stands below it; `key` names it for links and for charts."""
+    """A heading with the blocks below it; `key` identifies it for links and charts."""
 
     key: str
     title: str
@@ -52,17 +52,17 @@ class Section:
 
 
 def use(report: ModelReport) -> Section:
-    """What the model is for."""
+    """Return the intended use."""
     return Section("use", "Intended use", (report.intended_use,))
 
 
 def limits(report: ModelReport) -> Section:
-    """What it cannot do."""
+    """Return the limits of the model."""
     return Section("limits", "Limits", (Bullets(tuple(report.limits)),))
 
 
 def identity(report: ModelReport) -> Section:
-    """Which model this is."""
+    """Return recipe, weights and device of the model."""
     took = f" in {report.train_seconds / 60:.1f} minutes" if report.train_seconds else ""
     items = (
         f"Recipe {code(report.recipe)}, learned on {report.trained_at}{took}",
@@ -73,12 +73,12 @@ def identity(report: ModelReport) -> Section:
 
 
 def films(report: ModelReport) -> Section:
-    """What it learned from, and how the films were set apart."""
+    """Return the films of training and validation, and how the splits were made."""
     names = {"validation": "kept for choosing"}
     rows = tuple((names.get(name, words.label(name)), str(count)) for name, count in report.trained_on.items())
     table = Table(("learned from", "films"), rows)
-    told = (report.split_method or "Not stated.", _checked(report), *_recalibrated(report))
-    return Section("films", "Films, and how they were set apart", (*told, table))
+    sentences = (report.split_method or "Not stated.", _checked(report), *_recalibrated(report))
+    return Section("films", "Films, and how they were set apart", (*sentences, table))
 
 
 def _checked(report: ModelReport) -> str:
@@ -91,15 +91,19 @@ def _checked(report: ModelReport) -> str:
 
 
 def _recalibrated(report: ModelReport) -> tuple[str, ...]:
-    found = report.recalibration
-    if found is None:
+    recalibration = report.recalibration
+    if recalibration is None:
         return ()
-    kept = "none of them is measured here" if found.is_checked else "the model does not keep which: one may be measured"
-    return (f"**Temperature and thresholds were set anew** by {found.films} other films; {kept}.",)
+    kept = (
+        "none of them is measured here"
+        if recalibration.is_checked
+        else "the model does not keep which: one may be measured"
+    )
+    return (f"**Temperature and thresholds were set anew** by {recalibration.films} other films; {kept}.",)
 
 
 def goals(report: ModelReport) -> Section:
-    """The goals and which of them are reached."""
+    """Return the goals and whether they are reached."""
     headers = ("measure", "goal", "reached", "value", "95 % interval", "n", "note")
     return Section("goals", "Goals", (Table(headers, tuple(_goal(goal) for goal in report.goals), words=3),))
 
@@ -110,8 +114,8 @@ def _goal(goal: Goal) -> tuple[str, ...]:
 
 
 def verdicts(report: ModelReport) -> Section:
-    """Temperature, thresholds and prediction sets."""
-    sets = tuple((f"`{label}`", f"{1 - found:.4f}") for label, found in report.thresholds.set_quantiles.items())
+    """Return temperature, thresholds and prediction sets."""
+    sets = tuple((f"`{label}`", f"{1 - quantile:.4f}") for label, quantile in report.thresholds.set_quantiles.items())
     sizes = tuple(
         (f"`{name}`", words.number(split.sets.mean_size), words.count(split.sets.mean_size.n))
         for name, split in report.splits.items()

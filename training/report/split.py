@@ -1,4 +1,4 @@
-"""One split of the report, worked out from what the model said of its films. Arithmetic only; called by `build`."""
+"""One split of the report, computed from the model's answers on its films. Arithmetic only; called by `build.py`."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from training.metrics import (
 
 
 def report_split(answers: Answers, labels: Sequence[str], nominal: float, root: Path) -> SplitReport:
-    """All that is told of one split.
+    """Return all measurements of one split.
 
     Args:
         labels: the model's, in score order.
-        nominal: the coverage that its prediction sets were set to.
-        root: the folder that film names are told relative to.
+        nominal: the nominal coverage of its prediction sets.
+        root: the folder that film names are relative to.
     """
     return SplitReport(
         metrics=measure(answers, labels),
@@ -49,52 +49,56 @@ def report_split(answers: Answers, labels: Sequence[str], nominal: float, root: 
 
 
 def as_json(split: SplitReport) -> dict[str, object]:
-    """`as_numbers` of the split's metrics, with its sources and sets, and intervals and n of the estimates."""
+    """Return `as_numbers` of the split's metrics, with its sources and sets, and intervals and n of the estimates."""
     numbers = as_numbers(split.metrics)
     rates = numbers["intervals_95"]
-    estimates = split.estimates | {f"roc_auc_{label}": found for label, found in split.roc_auc.items()}
-    intervals = {name: [found.low, found.high] for name, found in estimates.items()}
+    estimates = split.estimates | {f"roc_auc_{label}": area for label, area in split.roc_auc.items()}
+    intervals = {name: [value.low, value.high] for name, value in estimates.items()}
     return numbers | {
         "intervals_95": (rates if isinstance(rates, dict) else {}) | intervals,
-        "precision": {label: number(found.precision) for label, found in split.by_label.items()},
-        "f1": {label: found.f1.value for label, found in split.by_label.items()},
+        "precision": {label: number(scores.precision) for label, scores in split.by_label.items()},
+        "f1": {label: scores.f1.value for label, scores in split.by_label.items()},
         "groups": split.groups,
         "recall_by_label": {label: rate.model_dump() for label, rate in split.metrics.recall.items()},
         "n_forced_choice": split.metrics.accuracy.n if split.metrics.accuracy else 0,
-        "roc_auc": {label: found.value for label, found in split.roc_auc.items()},
+        "roc_auc": {label: area.value for label, area in split.roc_auc.items()},
         "sources": [source.model_dump() for source in split.sources],
         "sets": split.sets.model_dump(),
     }
 
 
 def film_name(path: Path, root: Path) -> str:
-    """A film's path below `root`; its bare name where it lies elsewhere."""
+    """Return a film's path relative to `root`; its name alone where it lies elsewhere."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
 def forced(answers: Answers, labels: Sequence[str]) -> tuple[FloatArray, Integers, list[str]]:
-    """Of the films that have one of the labels: probabilities (M, K), label indices (M,) and groups."""
-    ours = [place for place, label in enumerate(answers.truth) if label in labels]
-    truth = np.array([labels.index(answers.truth[place]) for place in ours], np.int64)
-    return answers.probabilities.reshape(-1, len(labels))[ours], truth, [answers.groups[place] for place in ours]
+    """Return probabilities (M, K), label indices (M,) and groups of the films that have one of the labels."""
+    labelled = [place for place, label in enumerate(answers.truth) if label in labels]
+    truth = np.array([labels.index(answers.truth[place]) for place in labelled], np.int64)
+    return (
+        answers.probabilities.reshape(-1, len(labels))[labelled],
+        truth,
+        [answers.groups[place] for place in labelled],
+    )
 
 
 def score_labels(
     truth: Integers, chosen: Integers, groups: Sequence[str], labels: Sequence[str]
 ) -> dict[str, LabelScores]:
-    """Precision, recall and F1 of each label that a film has, of forced choices (M,)."""
-    own_groups = np.array(groups, dtype=object)
-    found: dict[str, LabelScores] = {}
+    """Return precision, recall and F1 of each label that a film has, from forced choices (M,)."""
+    names = np.array(groups, dtype=object)
+    scores: dict[str, LabelScores] = {}
     for place, label in enumerate(labels):
-        is_own, is_chosen = truth == place, chosen == place
-        if not is_own.any():
+        is_true, is_chosen = truth == place, chosen == place
+        if not is_true.any():
             continue
-        found[label] = LabelScores(
-            precision=share(is_own[is_chosen], own_groups[is_chosen]),
-            recall=share(is_chosen[is_own], own_groups[is_own]),
-            f1=estimate(partial(_f1, truth, chosen, len(labels), place), own_groups),
+        scores[label] = LabelScores(
+            precision=share(is_true[is_chosen], names[is_chosen]),
+            recall=share(is_chosen[is_true], names[is_true]),
+            f1=estimate(partial(_f1, truth, chosen, len(labels), place), names),
         )
-    return found
+    return scores
 
 
 def _f1(truth: Integers, chosen: Integers, labels: int, place: int, films: Integers) -> float:
@@ -130,15 +134,15 @@ def _reliability(answers: Answers, labels: Sequence[str]) -> list[Bin]:
 
 def _roc_auc(answers: Answers, labels: Sequence[str]) -> dict[str, Estimate]:
     scores, truth, groups = forced(answers, labels)
-    found: dict[str, Estimate] = {}
+    areas: dict[str, Estimate] = {}
     for index, label in enumerate(labels):
         if (truth == index).any() and (truth != index).any():
-            found[label] = estimate(partial(_area, scores[:, index], truth == index), groups)
-    return found
+            areas[label] = estimate(partial(_area, scores[:, index], truth == index), groups)
+    return areas
 
 
-def _area(scores: FloatArray, is_own: Booleans, films: Integers) -> float:
-    return roc_auc(scores[films], is_own[films])
+def _area(scores: FloatArray, is_positive: Booleans, films: Integers) -> float:
+    return roc_auc(scores[films], is_positive[films])
 
 
 def _sources(answers: Answers, labels: Sequence[str]) -> list[Source]:
@@ -148,21 +152,21 @@ def _sources(answers: Answers, labels: Sequence[str]) -> list[Source]:
     groups = np.array(answers.groups, dtype=object)
     rows: list[Source] = []
     for pool, label in sorted(set(keys)):
-        own = np.array([key == (pool, label) for key in keys], bool)
-        recall = share(is_hit[own], groups[own]) if label in labels else None
-        coverage = share(answers.has_verdict[own], groups[own])
+        in_source = np.array([key == (pool, label) for key in keys], bool)
+        recall = share(is_hit[in_source], groups[in_source]) if label in labels else None
+        coverage = share(answers.has_verdict[in_source], groups[in_source])
         rows.append(Source(source=pool, label=label, recall=recall, coverage=coverage))
     return rows
 
 
 def _sets(answers: Answers, labels: Sequence[str], nominal: float) -> Sets:
-    told = zip(answers.truth, answers.groups, answers.assessments, strict=True)
-    rows = [(label, group, assessment.prediction_set) for label, group, assessment in told if label in labels]
+    films = zip(answers.truth, answers.groups, answers.assessments, strict=True)
+    rows = [(label, group, assessment.prediction_set) for label, group, assessment in films if label in labels]
     by_label: dict[str, Rate] = {}
     for name in labels:
-        own = [(group, name in chosen) for label, group, chosen in rows if label == name]
-        if own:
-            by_label[name] = share(np.array([holds for _, holds in own], bool), [group for group, _ in own])
+        of_label = [(group, name in chosen) for label, group, chosen in rows if label == name]
+        if of_label:
+            by_label[name] = share(np.array([holds for _, holds in of_label], bool), [group for group, _ in of_label])
     return Sets(
         nominal=nominal,
         by_label=by_label,
@@ -178,16 +182,15 @@ def _mean_size(sizes: Sequence[int], groups: Sequence[str], most: int) -> Estima
 
 
 def _failures(answers: Answers, labels: Sequence[str], root: Path) -> list[Failure]:
-    """Wrong choices, and verdicts on films that have none of the labels; the most confident first."""
-    found: list[Failure] = []
-    for example, told in zip(answers.examples, answers.assessments, strict=True):
-        choice, probability = max(told.probabilities.items(), key=lambda pair: pair[1])
-        is_wrong = choice != example.label if example.label in labels else told.verdict.value in labels
+    """Return wrong choices, and verdicts on films that have none of the labels; the most confident first."""
+    failures: list[Failure] = []
+    for example, assessment in zip(answers.examples, answers.assessments, strict=True):
+        choice, probability = max(assessment.probabilities.items(), key=lambda pair: pair[1])
+        verdict = assessment.verdict.value
+        is_wrong = choice != example.label if example.label in labels else verdict in labels
         if is_wrong:
             name = film_name(example.path, root)
-            found.append(
-                Failure(
-                    file=name, label=example.label, choice=choice, probability=probability, verdict=told.verdict.value
-                )
+            failures.append(
+                Failure(file=name, label=example.label, choice=choice, probability=probability, verdict=verdict)
             )
-    return sorted(found, key=lambda failure: -failure.probability)
+    return sorted(failures, key=lambda failure: -failure.probability)

@@ -1,6 +1,6 @@
-"""What the report says in words: what the model is for, what it cannot do, how its films were set apart.
+"""Fixed statements of the report: the intended use, the limits, and how the films were split.
 
-The words are fixed here, so that every model card says them; numbers come from the document alone.
+The wording is fixed here, so that every model card has it; numbers come from the document alone.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ DRAWN_LIMITS: Final = ("The films are drawn by a program. Nothing here says anyt
 
 
 def list_limits(recipe: Recipe) -> list[str]:
-    """The limits of models made by this recipe."""
+    """Return the limits of models trained by this recipe."""
     return list(DRAWN_LIMITS if recipe.drawn_films else LIMITS)
 
 
 def describe_split(recipe: Recipe, examples: Sequence[Example]) -> str:
-    """How the films were set apart, in a paragraph; '' where all of them are in one split.
+    """Return a paragraph on how the films were split; '' where all of them are in one split.
 
-    Called after `check_groups` held for `examples`.
+    Called after `check_groups` passed for `examples`.
     """
     splits = {example.split for example in examples}
     if len(splits) < 2:  # noqa: PLR2004 - one split is none

@@ -1,4 +1,4 @@
-"""What the service would say of films given as pixels: preprocessing, engine and verdict, as the worker does."""
+"""The service's verdicts on films given as pixels: preprocessing, engine and verdict, as in the worker."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from worker.engine.base import Engine, look
 
 
 def give_verdicts(engine: Engine, films: Sequence[Pixels]) -> list[Verdict]:
-    """One verdict a film, in one call of the engine; films (H, W) uint8 or uint16 of any sizes, one or more."""
-    return [assess(seen, engine.manifest).verdict for seen in look(engine, films)]
+    """Return one verdict a film, by one engine call, for one or more films (H, W) uint8 or uint16 of any sizes."""
+    return [assess(evidence, engine.manifest).verdict for evidence in look(engine, films)]

@@ -1,6 +1,6 @@
-"""What each control sees of a film, as rows of numbers, and the small classifier that judges by them.
+"""The views of the controls: the features that each computes from a film, and the small classifier trained on them.
 
-Polarity is not corrected here: on a covered film the check would judge by what is missing. Called by `controls.py`.
+Polarity is not corrected here: on a covered film the check would depend on the cover. Called by `controls.py`.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from worker.engine.gate import pool
 CHUNK: Final = 32
 THUMBNAIL_PX: Final = 16
 COARSE_PX: Final = 32
-"""Side of a covered film where the recipe has no frozen rows to see it by."""
+"""Side of a covered film's thumbnail where the recipe has no frozen rows to compute features with."""
 
 ROWS: Final[Mapping[str, str]] = MappingProxyType({"lite0": "block10_add", "tiny": "conv1_relu"})
-"""By architecture, the row whose features a control learns on."""
+"""By architecture, the row whose features a control is trained on."""
 
 LOGISTIC: Final = "logistic regression on"
 INVERSE_PENALTY: Final = 0.1
 TREES: Final = 200
 LEAST_LEAF: Final = 5
 
-Judge = Any  # scikit-learn ships no types
+Classifier = Any  # scikit-learn ships no types
 Name = Literal["lungs_blacked_out", "border_only", "thumbnail_16", "metadata_only"]
 
 
@@ -54,28 +54,28 @@ class View:
     """One control.
 
     Attributes:
-        name, what: in the report.
-        look: films to rows (N, D) float32.
-        new_judge: a seed to an untrained classifier of such rows.
+        name, what: name and description in the report.
+        features: films to features (N, D) float32.
+        new_classifier: a seed to an untrained classifier of such features.
     """
 
     name: Name
     what: str
-    look: Callable[[Sequence[Example]], FloatArray]
-    new_judge: Callable[[int], Judge]
+    features: Callable[[Sequence[Example]], FloatArray]
+    new_classifier: Callable[[int], Classifier]
 
 
 def make_views(manifest: ModelManifest, recipe: Recipe, data: Path, progress: Progress) -> tuple[View, ...]:
-    """The four controls.
+    """Return the views of the four controls.
 
     Args:
-        manifest: of the model, for its preprocessing and input.
-        data: the data folder, where the recipe's pretrained weights and manifest are.
+        manifest: of the model, for its preprocessing and input shape.
+        data: the data folder, with the recipe's pretrained weights and manifest.
 
     Raises:
-        DataProblem: the pretrained weights are not there.
+        DataProblem: the pretrained weights are missing.
     """
-    see, seen_by = _make_sight(manifest, recipe, data)
+    compute, features_name = _make_features(manifest, recipe, data)
     thumbnail = _make_shrink(THUMBNAIL_PX)
     sizes = read_original_sizes(recipe, data)
 
@@ -83,18 +83,18 @@ def make_views(manifest: ModelManifest, recipe: Recipe, data: Path, progress: Pr
         return lambda films: _in_chunks(films, rows, lambda done: progress(f"control {name}", done, len(films)))
 
     def covered(cover: Callable[[Pixels], Pixels]) -> Callable[[list[Example]], FloatArray]:
-        return lambda films: see([cover(read_film(film.path)) for film in films])
+        return lambda films: compute([cover(read_film(film.path)) for film in films])
 
     return (
         View(
             "lungs_blacked_out",
-            f"{LOGISTIC} {seen_by}, two ellipses over the lungs filled with the mean grey of the rest",
+            f"{LOGISTIC} {features_name}, two ellipses over the lungs filled with the mean grey of the rest",
             over("lungs_blacked_out", covered(cover_lungs)),
             logistic,
         ),
         View(
             "border_only",
-            f"{LOGISTIC} {seen_by}, all but the outer 10 % of each side filled with that border's mean grey",
+            f"{LOGISTIC} {features_name}, all but the outer 10 % of each side filled with that border's mean grey",
             over("border_only", covered(keep_border)),
             logistic,
         ),
@@ -113,19 +113,19 @@ def make_views(manifest: ModelManifest, recipe: Recipe, data: Path, progress: Pr
     )
 
 
-def logistic(seed: int) -> Judge:
-    """Logistic regression on standardised numbers, each label weighing the same."""
-    judge = LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=2000, random_state=seed)
-    return make_pipeline(StandardScaler(), judge)
+def logistic(seed: int) -> Classifier:
+    """Return a logistic regression on standardised features with equal weight for each label."""
+    classifier = LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=2000, random_state=seed)
+    return make_pipeline(StandardScaler(), classifier)
 
 
-def forest(seed: int) -> Judge:
-    """A random forest, each label weighing the same."""
+def forest(seed: int) -> Classifier:
+    """Return a random forest with equal weight for each label."""
     return RandomForestClassifier(TREES, min_samples_leaf=LEAST_LEAF, class_weight="balanced", random_state=seed)
 
 
 def metadata(path: Path, sizes: dict[Path, tuple[int, int]]) -> tuple[float, ...]:
-    """Of one film: original width and height in pixels, mean and spread in [0, 1], 1 for colour, bits a sample."""
+    """Return original width and height in pixels, mean and spread in [0, 1], 1 for colour, and bits a sample."""
     film = decode(path.read_bytes())
     scaled = film.pixels / np.iinfo(film.pixels.dtype).max
     width, height = sizes.get(path, (film.facts.width_px, film.facts.height_px))
@@ -134,7 +134,7 @@ def metadata(path: Path, sizes: dict[Path, tuple[int, int]]) -> tuple[float, ...
 
 
 def read_original_sizes(recipe: Recipe, data: Path) -> dict[Path, tuple[int, int]]:
-    """`orig_width` and `orig_height` by film, of the rows of the recipe's manifest that state both."""
+    """Return `orig_width` and `orig_height` by film, for the rows of the recipe's manifest that have both."""
     manifest = find_manifest(recipe, data)
     if manifest is None:
         return {}
@@ -149,11 +149,11 @@ def _original_sizes(folder: Path, rows: csv.DictReader[str]) -> Iterator[tuple[P
             yield folder / row["file"], (int(width), int(height))
 
 
-Sight = Callable[[list[Pixels]], FloatArray]
+Features = Callable[[list[Pixels]], FloatArray]
 
 
-def _make_sight(manifest: ModelManifest, recipe: Recipe, data: Path) -> tuple[Sight, str]:
-    """Films to rows, and by what: a row of the network as it was before it learned, or coarse pixels."""
+def _make_features(manifest: ModelManifest, recipe: Recipe, data: Path) -> tuple[Features, str]:
+    """Return a function from films to features, and its name: a row of the untrained network, or coarse pixels."""
     row = ROWS.get(recipe.architecture)
     if row is None or recipe.frozen_until is None:
         return _make_shrink(COARSE_PX), f"{COARSE_PX} x {COARSE_PX} pixels of the film"
@@ -161,21 +161,21 @@ def _make_sight(manifest: ModelManifest, recipe: Recipe, data: Path) -> tuple[Si
     grey = get_preprocessing(manifest.preprocessing).grey
     height, width, _ = manifest.input_shape
 
-    def see(films: list[Pixels]) -> FloatArray:
+    def compute(films: list[Pixels]) -> FloatArray:
         return pool(np.asarray(trunk(stack([grey(pixels, height, width) for pixels in films])), np.float32))
 
-    return see, f"2 x 2 means of the row {row} before learning"
+    return compute, f"2 x 2 means of the row {row} before learning"
 
 
 def _make_trunk(recipe: Recipe, data: Path) -> Trunk:
-    """The rows up to the recipe's `frozen_until` as they were before it learned."""
+    """Return the rows up to the recipe's `frozen_until` as they were before training."""
     keras.utils.set_random_seed(recipe.seed)
     pretrained = read_pretrained(data / recipe.pretrained, recipe.pretrained_sha256) if recipe.pretrained else {}
     return build_network(recipe, pretrained, 1).trunk
 
 
-def _make_shrink(side_px: int) -> Sight:
-    """Films to their pixels at side_px x side_px, windowed."""
+def _make_shrink(side_px: int) -> Features:
+    """Return a function from films to their pixels at side_px x side_px, windowed."""
     return lambda films: np.stack([window(squash(pixels, side_px, side_px)).ravel() for pixels in films])
 
 

@@ -1,4 +1,4 @@
-"""How the document's numbers read in the model card and in report.html: shares, intervals, names, plain sentences."""
+"""Formats the document's numbers for the model card and report.html: shares, intervals, names, sentences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.model_report import Control, Estimate, Goal, SplitReport
 
 NOTHING: Final = "-"
 NEARLY_ONE: Final = 0.9995
-"""Beyond this, three decimals would round to a certainty that no model has."""
+"""From here on, three decimals would round to 1, a certainty that no model has."""
 
 
 LABELS: Final[Mapping[str, str]] = MappingProxyType(
@@ -64,54 +64,54 @@ SOURCES: Final[Mapping[str, str]] = MappingProxyType(
         "x_tb": "tuberculosis, origin not stated",
     }
 )
-"""Pools of the films that shipped models are measured on, where a report names them."""
+"""Descriptions of the pools of films that shipped models are measured on."""
 REACHED: Final[Mapping[bool | None, str]] = MappingProxyType({True: "yes", False: "no", None: "not measured"})
 
 
 def label(code: str) -> str:
-    """'covid19' -> 'COVID-19'; a code unknown here stays as it is."""
+    """Return a label's name: 'covid19' -> 'COVID-19'; an unknown code stays as it is."""
     return LABELS.get(code, code)
 
 
 def source(name: str) -> str:
-    """A pool's name, or that there is none."""
+    """Return a pool's name, or 'not stated'."""
     return name or "not stated"
 
 
 def share(rate: Rate | None) -> str:
-    """'96.1 %', or a dash where nothing was counted."""
+    """Return '96.1 %', or a dash where no film was counted."""
     return NOTHING if rate is None or not rate.n else f"{100 * rate.value:.1f} %"
 
 
 def share_ends(rate: Rate | None) -> str:
-    """'94.4-97.3': the interval in per cent."""
+    """Return '94.4-97.3': the interval in per cent."""
     return NOTHING if rate is None or not rate.n else f"{100 * rate.low:.1f}-{100 * rate.high:.1f}"
 
 
 def share_with_ends(rate: Rate | None) -> str:
-    """'96.1 % (94.4-97.3)'."""
+    """Return '96.1 % (94.4-97.3)'."""
     return NOTHING if rate is None or not rate.n else f"{share(rate)} ({share_ends(rate)})"
 
 
 def count(films: int | None) -> str:
-    """'1234', or a dash."""
+    """Return '1234', or a dash."""
     return NOTHING if films is None else str(films)
 
 
-def number(found: Estimate | None) -> str:
-    """'0.961 (0.944-0.973)', or a dash."""
-    return NOTHING if found is None else f"{found.value:.3f} ({found.low:.3f}-{found.high:.3f})"
+def number(estimate: Estimate | None) -> str:
+    """Return '0.961 (0.944-0.973)', or a dash."""
+    return NOTHING if estimate is None else f"{estimate.value:.3f} ({estimate.low:.3f}-{estimate.high:.3f})"
 
 
 def goal_words(goal: Goal) -> str:
-    """'at least 0.97'."""
+    """Return 'at least 0.97'."""
     return f"{goal.goal} {goal.limit:g}"
 
 
 def rates(split: SplitReport) -> list[tuple[str, Rate]]:
-    """Every share measured on a split, in words."""
+    """Return every share measured on a split, with its name in words."""
     metrics = split.metrics
-    found = [
+    named = [
         ("accuracy, forced to choose", metrics.accuracy),
         ("given a verdict", metrics.coverage),
         *((f"given a verdict, of {label(name)}", rate) for name, rate in metrics.coverage_by_label.items()),
@@ -119,22 +119,22 @@ def rates(split: SplitReport) -> list[tuple[str, Rate]]:
         ("right, of all verdicts given", metrics.verdict_precision),
         *((f"prediction set holds {label(name)}", rate) for name, rate in split.sets.by_label.items()),
     ]
-    return [(words, rate) for words, rate in found if rate is not None and rate.n]
+    return [(words, rate) for words, rate in named if rate is not None and rate.n]
 
 
 def estimates(split: SplitReport) -> list[tuple[str, Estimate]]:
-    """Every other measure of a split, in words."""
-    found = [(ESTIMATES.get(name, name), value) for name, value in split.estimates.items()]
-    return found + [(f"ROC area, {label(name)} against the rest", v) for name, v in split.roc_auc.items()]
+    """Return every other measure of a split, with its name in words."""
+    named = [(ESTIMATES.get(name, name), value) for name, value in split.estimates.items()]
+    return named + [(f"ROC area, {label(name)} against the rest", v) for name, v in split.roc_auc.items()]
 
 
 def probability(value: float) -> str:
-    """'0.973'; never a rounded 1."""
+    """Return '0.973'; never a rounded 1."""
     return "> 0.999" if NEARLY_ONE < value < 1 else f"{value:.3f}"
 
 
 def control_sentences(controls: Sequence[Control]) -> list[str]:
-    """For each control that comes near the model: where, and what that tells."""
+    """Return a sentence for each control that comes near the model: on which splits, and what follows."""
     near: dict[str, list[str]] = {}
     for control in controls:
         if control.is_near:

@@ -36,16 +36,16 @@ from worker.engine.layers import (
 )
 
 SPATIAL: Final = 3
-"""Sides of a row (height, width, channels) that still is a picture."""
+"""Dimensions of a row's output (height, width, channels) before pooling or flattening."""
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A network: its input (H, W, 1) in [0, 1], its rows, and the rows that are looked at beside the last.
+    """A network: its input (H, W, 1) in [0, 1], its rows, and the rows with a special role.
 
     Attributes:
         target_layer: the row whose output Grad-CAM weighs.
-        float32_until: the last row that is computed in float32 where others are in fewer bits; None: none is.
+        float32_until: the last of the first rows that stay in float32 where others use fewer bits; None: no row does.
     """
 
     name: str
@@ -82,7 +82,7 @@ def lite0(outputs: int) -> Architecture:
 
     The original takes (pixel - 127) / 128 on 0..255 in three channels. A grey film repeated to three channels
     through the stem equals one channel through the stem's kernel summed over its inputs: that is what is stored.
-    What fewer bits do to the first rows, which still see single grey levels, moves scores most (DECISIONS 43, 52).
+    Fewer bits in the first rows, which still see single grey levels, change scores most (DECISIONS 43, 52).
     """
     layers: list[Layer] = [Rescale("rescale", 255 / 128, -127 / 128)]
     layers += _conv_bn("stem", Conv("stem", 32, 3, stride=2), is_active=True)
@@ -99,7 +99,7 @@ def lite0(outputs: int) -> Architecture:
 
 
 def _block(name: str, stage: Stage, filters_in: int, stride: int, above: str) -> list[Layer]:
-    """One inverted bottleneck: expand 1x1, depthwise, project 1x1; plus its input where the shape is kept."""
+    """Return one inverted bottleneck: expand 1x1, depthwise, project 1x1; plus its input where the shape is kept."""
     rows: list[Layer] = []
     if stage.expansion > 1:
         expand = Conv(f"{name}_expand", filters_in * stage.expansion, 1)
@@ -118,7 +118,7 @@ def _conv_bn(name: str, layer: Layer, *, is_active: bool) -> list[Layer]:
 
 
 def seed2020(outputs: int) -> Architecture:
-    """The 2020 study's five-convolution network, 200 x 200; 453,027 numbers with three outputs."""
+    """The 2020 study's five-convolution network, 200 x 200; 453,027 parameters with three outputs."""
     layers: list[Layer] = [Repeat("repeat", 3)]
     for number, filters in enumerate((32, 64, 128, 64, 32), start=1):
         name = f"conv{number}"
@@ -161,7 +161,7 @@ ARCHITECTURES: Final[Mapping[str, Callable[[int], Architecture]]] = MappingProxy
 
 
 def get_architecture(name: str, outputs: int) -> Architecture:
-    """The table of that name with so many outputs.
+    """Return the table of that name with that number of outputs.
 
     Raises:
         ManifestMismatch: this build has no such architecture.
@@ -174,39 +174,39 @@ def get_architecture(name: str, outputs: int) -> Architecture:
 
 
 def folded(architecture: Architecture) -> Architecture:
-    """The table that serves: no BatchNorm, no Dropout. `training/export.py` folds the arrays to match."""
+    """Return the table that serves, without BatchNorm and Dropout; `training/export.py` folds the arrays to match."""
     rows: list[Layer] = []
-    stands_for: dict[str, str] = {}
+    replacements: dict[str, str] = {}
     for layer in architecture.layers:
         if isinstance(layer, Dropout):
-            stands_for[layer.name] = rows[-1].name
+            replacements[layer.name] = rows[-1].name
         elif isinstance(layer, BatchNorm) and rows and isinstance(rows[-1], LINEAR):
             rows[-1] = replace(rows[-1], has_bias=True)
-            stands_for[layer.name] = rows[-1].name
+            replacements[layer.name] = rows[-1].name
         elif isinstance(layer, BatchNorm):
             rows.append(Affine(layer.name))
         elif isinstance(layer, Add):
-            rows.append(Add(layer.name, stands_for.get(layer.other, layer.other)))
+            rows.append(Add(layer.name, replacements.get(layer.other, layer.other)))
         else:
             rows.append(layer)
-    target = stands_for.get(architecture.target_layer, architecture.target_layer)
+    target = replacements.get(architecture.target_layer, architecture.target_layer)
     return replace(architecture, target_layer=target, layers=tuple(rows))
 
 
 def array_shapes(architecture: Architecture) -> dict[str, Shape]:
-    """Name and shape of every array the table needs, e.g. {'stem.kernel': (3, 3, 1, 32), ...}."""
-    found: dict[str, Shape] = {}
+    """Return name and shape of every array that the table needs, e.g. {'stem.kernel': (3, 3, 1, 32), ...}."""
+    shapes: dict[str, Shape] = {}
     for layer, shape_in in _with_input_shapes(architecture):
         for suffix, shape in arrays_of(layer, shape_in).items():
-            found[f"{layer.name}.{suffix}"] = shape
-    return found
+            shapes[f"{layer.name}.{suffix}"] = shape
+    return shapes
 
 
 def gate_features(architecture: Architecture, row: str) -> int:
-    """How many features an input gate on that row judges: its channels in each cell of the grid.
+    """Return the number of features of an input gate on that row: its channels in each cell of the grid.
 
     Raises:
-        ManifestMismatch: no such row, or none with an even height and width.
+        ManifestMismatch: there is no such row, or its height or width is not even.
     """
     for layer, shape_in in _with_input_shapes(architecture):
         shape = output_shape(layer, shape_in)
@@ -217,7 +217,7 @@ def gate_features(architecture: Architecture, row: str) -> int:
 
 
 def float32_rows(architecture: Architecture) -> int:
-    """How many rows, from the first, stay in float32 where the others are computed in fewer bits."""
+    """Return how many rows, from the first, stay in float32 where the others are computed in fewer bits."""
     names = [layer.name for layer in architecture.layers]
     return names.index(architecture.float32_until) + 1 if architecture.float32_until in names else 0
 

@@ -1,8 +1,8 @@
-"""Methods that follow the score back to the pixels: the gradient itself, SmoothGrad, integrated gradients. numpy only.
+"""Attribution of the score to pixels: the plain gradient, SmoothGrad, integrated gradients. numpy only.
 
-All are weighted sums of gradients, which a callable gives, at points near the film. The points of all films share one
-stream of batches, so that never more than `BATCH` inputs are on the tape, whatever the number of films and points.
-Called by `keras_explainer.py`; what is returned is signed and has the score's unit, `to_map` makes a map of it.
+All are weighted sums of gradients at points near the film; a callable computes the gradients. The points of all films
+share one stream of batches, so that at most `BATCH` inputs are on the tape, whatever the number of films and points.
+Called by `keras_explainer.py`. Attributions are signed and have the score's unit; `to_map` turns them into maps.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ Gradients = Callable[[FloatArray, Labels], FloatArray]
 
 
 def gradient(gradients: Gradients, x: FloatArray, labels: Labels) -> FloatArray:
-    """The gradient d score / d input at the film itself (Simonyan et al. 2013, arXiv 1312.6034): (N, H, W, C)."""
+    """Return the gradient d score / d input at the film (Simonyan et al. 2013, arXiv 1312.6034): (N, H, W, C)."""
     return _weighted_sum(gradients, labels, lambda film, _: x[film], np.ones(1, np.float32))
 
 
 def smooth_grad(gradients: Gradients, x: FloatArray, labels: Labels, how: SmoothGrad, seed: int) -> FloatArray:
-    """Mean gradient over noisy copies of each film (Smilkov et al. 2017, arXiv 1706.03825): (N, H, W, C).
+    """Return the mean gradient over noisy copies of each film (Smilkov et al. 2017, arXiv 1706.03825): (N, H, W, C).
 
     M(x) = 1/n sum_k dS/dx(x + g_k), g_k ~ N(0, s^2), s = `how.noise` times the film's range. All films get the same
-    draws, each times its own s, so that a film's map does not depend on its neighbours in the batch.
+    noise, times their own s, so that a film's map does not depend on the other films of the batch.
     """
     noise = np.random.default_rng(seed).standard_normal((how.samples, *x.shape[1:]), np.float32)
     spread = np.float32(how.noise) * np.ptp(x, axis=(1, 2, 3))
@@ -41,7 +41,7 @@ def smooth_grad(gradients: Gradients, x: FloatArray, labels: Labels, how: Smooth
 
 
 def integrated_gradients(gradients: Gradients, x: FloatArray, labels: Labels, how: IntegratedGradients) -> FloatArray:
-    """(x - b) times the mean gradient on the straight path from b to x: (N, H, W, C).
+    """Return (x - b) times the mean gradient on the straight path from b to x: (N, H, W, C).
 
     Sundararajan et al. 2017, arXiv 1703.01365, by the trapezoid rule on `how.steps` intervals (Sotoudeh & Thakur
     2019, arXiv 1908.06214, find it closer than a Riemann sum). Completeness: the attributions of a film sum to
@@ -51,35 +51,36 @@ def integrated_gradients(gradients: Gradients, x: FloatArray, labels: Labels, ho
     weights = np.full(how.steps + 1, 1 / how.steps, np.float32)
     weights[[0, -1]] /= 2
     start = np.float32(how.baseline)
-    way = x - start
-    return way * _weighted_sum(gradients, labels, lambda film, k: start + share[k] * way[film], weights)
+    path = x - start
+    return path * _weighted_sum(gradients, labels, lambda film, k: start + share[k] * path[film], weights)
 
 
 def _weighted_sum(
     gradients: Gradients, labels: Labels, point: Callable[[int, int], FloatArray], weights: FloatArray
 ) -> FloatArray:
-    """For each film: sum_k weights[k] * gradient at point(film, k)."""
+    """Return sum_k weights[k] * gradient at point(film, k), for each film."""
     pairs = list(product(range(len(labels)), range(len(weights))))
     total = np.zeros((len(labels), *point(0, 0).shape), np.float32)
     for start in range(0, len(pairs), BATCH):
         batch = pairs[start : start + BATCH]
         points = np.stack([point(film, k) for film, k in batch])
-        found = gradients(points, labels[[film for film, _ in batch]])
-        for (film, k), values in zip(batch, found, strict=True):
+        batch_gradients = gradients(points, labels[[film for film, _ in batch]])
+        for (film, k), values in zip(batch, batch_gradients, strict=True):
             total[film] += weights[k] * values
     return total
 
 
 def to_map(attributions: FloatArray) -> FloatArray:
-    """Signed (N, H, W, C) to maps (N, H, W) float32 in [0, 1]: the largest |value| over the channels, peak 1.
+    """Return maps (N, H, W) float32 in [0, 1] of signed attributions (N, H, W, C).
 
-    A map without a value other than 0, or with one that is not finite, is all zero.
+    A map is the largest |value| over the channels, scaled to peak 1. It is all zero where every attribution is 0, or
+    where one is not finite.
     """
     return over_peak(np.abs(attributions).max(axis=-1))
 
 
 def over_peak(maps: FloatArray) -> FloatArray:
-    """Each map of (N, h, w), >= 0, divided by its largest value; zeros where that is 0 or not finite."""
+    """Return each map of (N, h, w), >= 0, divided by its largest value; zeros where that is 0 or not finite."""
     peak = maps.max(axis=(1, 2), keepdims=True)
     is_usable = np.isfinite(peak) & (peak > 0)
     scaled = np.divide(maps, peak, out=np.zeros_like(maps), where=is_usable)

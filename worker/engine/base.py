@@ -1,4 +1,4 @@
-"""The engine port: the interface of a loaded model, for the pipeline and training. Imports no TensorFlow."""
+"""The engine port: the interface of a loaded model for the pipeline and training. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared.manifest import ModelManifest
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """The answer to one traced call.
+    """Outputs of one call of an engine.
 
     Attributes:
         probabilities: (N, K) float32 over the model's labels, calibrated with the manifest's temperature; rows sum to
@@ -25,7 +25,7 @@ class Inference:
         other: (N,) float32, probability in [0, 1] of an other finding, by the same temperature; 0 without that output.
         film_distance, feature_distance: (N,) float32 of the input gate, see `gate.Gate.distances`; 0 without a gate.
         saliency: (N, h, w) float32 in [0, 1], Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) of each
-            film's most probable label at the manifest's target layer; all zero where nothing spoke for it.
+            film's most probable label at the manifest's target layer; all zero where no feature raises its logit.
     """
 
     probabilities: FloatArray
@@ -36,14 +36,14 @@ class Inference:
 
     @property
     def is_finite(self) -> bool:
-        """True if all numbers that a verdict is derived from are finite."""
+        """Whether all numbers that a verdict depends on are finite."""
         return all(
-            np.isfinite(each).all()
-            for each in (self.probabilities, self.other, self.film_distance, self.feature_distance)
+            np.isfinite(values).all()
+            for values in (self.probabilities, self.other, self.film_distance, self.feature_distance)
         )
 
     def evidence(self, index: int, film: NetworkInput) -> Evidence:
-        """Return the evidence on the film at `index`, whose input was `film`."""
+        """Return the evidence on the film at `index`, whose network input was `film`."""
         return Evidence(
             probabilities=self.probabilities[index],
             other=float(self.other[index]),
@@ -56,7 +56,7 @@ class Inference:
 
 
 class Engine(Protocol):
-    """A loaded, traced and warm model."""
+    """A model that is loaded, traced and warmed up."""
 
     @property
     def manifest(self) -> ModelManifest:
@@ -64,10 +64,10 @@ class Engine(Protocol):
 
     @property
     def device(self) -> str:
-        """Kind of device and build of the library, e.g. 'cpu/tensorflow-2.21.0'; stored with each result."""
+        """Device and build that the model runs on, e.g. 'cpu/tensorflow-2.21.0'; stored with each result."""
 
     def infer(self, x: FloatArray) -> Inference:
-        """Compute scores and Grad-CAM for x: (N, H, W, C) float32 in [0, 1], N >= 1; not thread-safe.
+        """Return scores and Grad-CAM for x: (N, H, W, C) float32 in [0, 1], N >= 1; one call at a time.
 
         Raises:
             WrongShape: x is not of the manifest's input shape.
@@ -75,7 +75,7 @@ class Engine(Protocol):
 
 
 def look(engine: Engine, films: Iterable[Pixels]) -> list[Evidence]:
-    """Return the evidence on one or more films, (H, W) uint8 or uint16 of any sizes, from one call of the engine."""
+    """Return the evidence on one or more films (H, W) uint8 or uint16 of any sizes, by one engine call."""
     manifest = engine.manifest
     inputs = [prepare(pixels, manifest.preprocessing, manifest.input_shape) for pixels in films]
     inference = engine.infer(stack([film.values for film in inputs]))
@@ -86,7 +86,7 @@ def check_input(x: FloatArray, shape: tuple[int, int, int]) -> None:
     """Check that x is (N, *shape) float32 with N >= 1.
 
     Raises:
-        WrongShape: names the actual shape or type.
+        WrongShape: naming its shape and type where they differ.
     """
     if x.shape[1:] != shape:
         raise WrongShape(f"The network takes (N, *{shape}), it was given {x.shape}.")

@@ -1,6 +1,6 @@
-"""The choice of the engine: OpenVINO on CPUs if it supports the network, else Keras on TensorFlow; or as set.
+"""Chooses the engine: OpenVINO on CPUs where the network suits it, else Keras on TensorFlow; or as the setting says.
 
-Each library is imported only if it is chosen, so a CPU worker never imports TensorFlow, unless it explains.
+Each library is imported only where it is chosen, so a CPU worker never imports TensorFlow, unless it explains.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from worker.engine.weights import Weights
 
 EngineName = Literal["auto", "keras", "openvino"]
 Precision = Literal["f32", "bf16", "int8"]
-"""Arithmetic of the network after its first rows, which stay in float32 (`Architecture.float32_until`): float32 on both
-engines, bfloat16 on TensorFlow, eight-bit integers on OpenVINO."""
+"""Precision of the arithmetic after the first rows, which stay in float32 (`Architecture.float32_until`): float32 on
+both engines, bfloat16 on TensorFlow, eight-bit integers on OpenVINO."""
 
 GPU: Final = Path("/dev/nvidia0")
 
 GPU_BATCH: Final = 32
-"""Films claimed at once: an H200 took 6.0 ms for one, 1.3 a film in eights, .54 in batches of 32, .38 in 128."""
+"""Films claimed at once on a GPU: an H200 took 6.0 ms for one, 1.3 a film in eights, .54 in 32s, .38 in 128s."""
 
 
 def build_engine(
@@ -36,15 +36,15 @@ def build_engine(
     threads: int | None = None,
     precision: Precision = "f32",
 ) -> Engine:
-    """Build the wanted engine from weights that are already checked.
+    """Return the engine of that name, over weights that are already checked.
 
     Args:
-        threads: cores it computes on; by default all that this process may use.
-        precision: all but f32 change the scores, so the caller must check the golden films.
+        threads: cores that it computes on; all that this process may use by default.
+        precision: of its arithmetic; all but f32 change scores, so golden films must confirm it.
 
     Raises:
-        ModelProblem: the engine is not installed.
-        ManifestMismatch: it does not support this network, or this precision.
+        ModelProblem: the engine is not installed; ManifestMismatch: it cannot serve this network, or not in that
+            precision.
     """
     name = _resolve(wanted, manifest, weights)
     if find_spec("openvino" if name == "openvino" else "tensorflow") is None:
@@ -59,9 +59,9 @@ def build_engine(
 
 
 def usual_precision(wanted: EngineName, manifest: ModelManifest, weights: Weights) -> Precision:
-    """Return int8 if OpenVINO serves a quantised model on a processor with instructions for it; else f32."""
-    is_openvinos = _resolve(wanted, manifest, weights) == "openvino" and find_spec("openvino") is not None
-    return "int8" if is_openvinos and weights.int8 and computes_int8() else "f32"
+    """Return int8 where OpenVINO serves a quantized model on a processor with instructions for it; f32 elsewhere."""
+    has_openvino = _resolve(wanted, manifest, weights) == "openvino" and find_spec("openvino") is not None
+    return "int8" if has_openvino and weights.int8 and computes_int8() else "f32"
 
 
 def _resolve(wanted: EngineName, manifest: ModelManifest, weights: Weights) -> Literal["keras", "openvino"]:
@@ -71,7 +71,7 @@ def _resolve(wanted: EngineName, manifest: ModelManifest, weights: Weights) -> L
 
 
 def can_use_gpu() -> bool:
-    """Return whether there is a GPU and a TensorFlow for it, which the tensorflow-cpu of `make run` is not."""
+    """Return whether there is a GPU and a TensorFlow for it; tensorflow-cpu, which `make run` installs, is not."""
     try:
         distribution("tensorflow")
     except PackageNotFoundError:
@@ -80,13 +80,13 @@ def can_use_gpu() -> bool:
 
 
 def choose(architecture: Architecture, target_layer: str, *, has_gpu: bool) -> Literal["keras", "openvino"]:
-    """Return TensorFlow with a GPU; on CPUs OpenVINO, if it is installed and the network ends as it requires."""
-    is_openvinos = not has_gpu and find_spec("openvino") is not None and ends_pooled(architecture, target_layer)
-    return "openvino" if is_openvinos else "keras"
+    """Return TensorFlow on a GPU; on CPUs OpenVINO, where it is installed and the network ends as it needs."""
+    suits_openvino = not has_gpu and find_spec("openvino") is not None and ends_pooled(architecture, target_layer)
+    return "openvino" if suits_openvino else "keras"
 
 
 def ends_pooled(architecture: Architecture, target_layer: str) -> bool:
-    """Return whether exactly global pooling and one dense layer follow `target_layer`."""
+    """Return whether only global pooling and one dense layer follow `target_layer`."""
     names = [layer.name for layer in architecture.layers]
     rest = architecture.layers[names.index(target_layer) + 1 :] if target_layer in names else ()
     return [type(layer) for layer in rest] == [GlobalPool, Dense]

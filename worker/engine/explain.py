@@ -1,7 +1,7 @@
-"""The explainer's port: the five methods by name, what each may be told, and what a caller may ask. No TensorFlow.
+"""The explainer port: the five methods by name, their parameters, and the interface for callers. No TensorFlow.
 
-A map says which pixels the score reacted to. It does not say where disease is, and it can be wrong about the
-network too: `judge.py` gives each map the numbers that say how far to trust it. Called by the worker and training.
+A map shows which pixels the score reacted to. It does not show where disease is, and it can be wrong about the
+network too: `judge.py` computes for each map how far it can be trusted. Called by the worker and training.
 """
 
 from __future__ import annotations
@@ -76,18 +76,18 @@ DEFAULTS: Final[Mapping[str, Parameters]] = MappingProxyType(
 
 
 class Explainer(Protocol):
-    """A loaded model that can be asked why."""
+    """A loaded model that computes saliency maps."""
 
     @property
     def manifest(self) -> ModelManifest:
-        """What the loaded weights promise."""
+        """The manifest of the loaded weights."""
 
     @property
     def device(self) -> str:
-        """Where it runs and in which build; see `Engine.device`."""
+        """Device and build that the model runs on; see `Engine.device`."""
 
     def scores(self, x: FloatArray) -> FloatArray:
-        """Calibrated probabilities (N, K) float32 over the manifest's labels of x: (N, H, W, C) float32 in [0, 1]."""
+        """Return calibrated probabilities (N, K) float32 over the labels, for x: (N, H, W, C) float32 in [0, 1]."""
 
     def explain(
         self,
@@ -97,29 +97,29 @@ class Explainer(Protocol):
         seed: int = 0,
         parameters: Parameters | None = None,
     ) -> FloatArray:
-        """Saliency of x: (N, H, W, C) float32 in [0, 1], the very tensor that is classified.
+        """Return the saliency of x: (N, H, W, C) float32 in [0, 1], the very tensor that is classified.
 
         Args:
             method: one of `METHODS`.
-            labels: (N,) indices of the labels explained; None: each film's most probable one.
+            labels: (N,) indices of the labels to explain; None: each film's most probable label.
             seed: of every random draw; the same seed gives the same maps, whatever else is in the batch.
-            parameters: of the method; None: its entry of `DEFAULTS`.
+            parameters: of the method; None: its entry in `DEFAULTS`.
 
         Returns:
-            (N, h, w) float32 in [0, 1], each map's largest value 1, or all zero where nothing spoke. Grad-CAM and
-            Grad-CAM++ have the target layer's size, the others the input's.
+            (N, h, w) float32 in [0, 1], each map's largest value 1, or all zero where the method attributes nothing.
+            Grad-CAM and Grad-CAM++ have the target layer's size, the others the input's.
 
         Raises:
-            InvalidRequest: no such method, or parameters of another one.
+            InvalidRequest: there is no such method, or the parameters are of another one.
             WrongShape: x or labels do not fit the model.
         """
 
 
 def parameters_for(method: str, given: Parameters | None = None) -> Parameters:
-    """The parameters a method runs with.
+    """Return the parameters that a method runs with: `given`, else its defaults.
 
     Raises:
-        InvalidRequest: no such method, or `given` are those of another one.
+        InvalidRequest: there is no such method, or `given` are the parameters of another one.
     """
     if method not in METHODS:
         raise InvalidRequest(f"There is no method '{method}'; there are {', '.join(METHODS)}.")
@@ -130,10 +130,10 @@ def parameters_for(method: str, given: Parameters | None = None) -> Parameters:
 
 
 def check_labels(labels: Labels, films: int, manifest: ModelManifest) -> None:
-    """One label's index for each film.
+    """Check that there is one label index for each film.
 
     Raises:
-        WrongShape: it is not (films,), or an index is none of a label.
+        WrongShape: `labels` is not (films,) of integers, or an index belongs to no label.
     """
     if labels.shape != (films,) or not np.issubdtype(labels.dtype, np.integer):
         raise WrongShape(f"{films} films take {films} label indices, not {labels.dtype} {labels.shape}.")

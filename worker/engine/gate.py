@@ -1,9 +1,9 @@
 """The input gate: is this a frontal chest film at all, and one like those of training? numpy on a few features.
 
 Features are the means over a 2 x 2 grid of an early row of the network, which the manifest names. A linear score,
-learned against pictures that are no frontal chest films, tells those apart; the part of the features that a subspace
-of the training films cannot express tells what neither side has seen (as Lee et al. 2018, arXiv 1807.03888, use
-class-conditional distances). The arrays lie in the model's weights under `gate.`.
+trained against pictures that are no frontal chest films, detects such pictures. The part of the features outside a
+subspace of the training films detects pictures unlike both (as Lee et al. 2018, arXiv 1807.03888, use class-conditional
+distances). The arrays are stored in the model's weights under `gate.`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Gate:
     Attributes:
         mean, scale: (D,) of training films; features are standardised by them.
         weights: (D,) of the linear score; bias: (1,).
-        subspace: (k, D) orthonormal rows, the main directions of standardised training features.
+        subspace: (k, D) orthonormal rows, the principal directions of the standardised training features.
     """
 
     mean: FloatArray
@@ -39,13 +39,13 @@ class Gate:
     subspace: FloatArray
 
     def distances(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Of (N, D) features: log-odds of no frontal chest film (N,); mean square outside the subspace (N,).
+        """Return, of features (N, D), log-odds of no frontal chest film (N,) and mean square outside the subspace (N,).
 
-        Film by film: a product of matrices rounds otherwise for one row than for twelve, and an answer must not depend
-        on the films that it was computed with.
+        It is computed film by film: a matrix product rounds differently for one row and for twelve, and an answer must
+        not depend on the other films of its batch.
         """
-        found = np.array([self._distances(row) for row in features], np.float32).reshape(-1, 2)
-        return found[:, 0], found[:, 1]
+        pairs = np.array([self._distances(row) for row in features], np.float32).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1]
 
     def _distances(self, features: FloatArray) -> tuple[np.float32, np.float32]:
         standard = (features - self.mean) / self.scale
@@ -54,7 +54,7 @@ class Gate:
 
 
 def pool(rows: FloatArray) -> FloatArray:
-    """Means over the 2 x 2 grid of a row's output: (N, h, w, C) with even h and w to (N, 4 * C)."""
+    """Return the means over the 2 x 2 grid of a row's output: (N, h, w, C) with even h and w to (N, 4 * C)."""
     count, height, width, channels = rows.shape
     cells = rows.reshape(count, GRID, height // GRID, GRID, width // GRID, channels)
     pooled: FloatArray = cells.mean(axis=(2, 4), dtype=np.float32).reshape(count, -1)
@@ -62,25 +62,25 @@ def pool(rows: FloatArray) -> FloatArray:
 
 
 def to_arrays(gate: Gate) -> dict[str, FloatArray]:
-    """The gate's arrays under their names in the weights file."""
+    """Return the gate's arrays under their names in the weights file."""
     return {f"{PREFIX}{field.name}": getattr(gate, field.name) for field in fields(Gate)}
 
 
 def from_arrays(arrays: Mapping[str, FloatArray], features: int) -> Gate | None:
-    """The gate among a model's arrays, for D = `features`; None where it has none.
+    """Return the gate in a model's arrays, for D = `features`; None where they hold none.
 
     Raises:
-        WrongShape: some of its arrays are there but not all, or one does not fit.
+        WrongShape: only some of the gate's arrays are there, or one has another shape or type.
     """
     names = [field.name for field in fields(Gate)]
-    found = {name: arrays[PREFIX + name] for name in names if PREFIX + name in arrays}
+    present = {name: arrays[PREFIX + name] for name in names if PREFIX + name in arrays}
     extra = {name for name in arrays if name.startswith(PREFIX)} - {PREFIX + name for name in names}
-    if not found and not extra:
+    if not present and not extra:
         return None
-    if extra or len(found) < len(names):
+    if extra or len(present) < len(names):
         raise WrongShape("The weights hold parts of an input gate only, or parts that this build does not know.")
-    _check(found, features)
-    return Gate(**found)
+    _check(present, features)
+    return Gate(**present)
 
 
 def _check(arrays: Mapping[str, FloatArray], features: int) -> None:

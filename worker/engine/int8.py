@@ -1,8 +1,8 @@
-"""int8 quantisation: per convolution, how to round the float weights. Verified by SHA-256, like the weights.
+"""Convolutions in eight bits: `int8.npz`, stored beside the float weights, says how these are rounded.
 
-For each row `int8.npz` holds the scale of each filter, one bit for each weight (rounded up or down to a multiple of the
-scale), the bias that corrects the mean for rounding errors, and the range of the row's input. `training/quantize.py`
-writes it; engines that compute in integers read it (DECISIONS 52). No TensorFlow.
+For each row it holds the scale of each filter, the direction in which each weight is rounded to a multiple of it, a
+bias that corrects the mean for the rounding, and the range of the row's input. `training/quantize.py` writes it;
+engines that compute in integers read it (DECISIONS 52). No TensorFlow.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from worker.engine.layers import Conv, Depthwise
 
 INT8_FILE: Final = "int8.npz"
 STEPS: Final = 256
-"""That a value of eight bits may have."""
+"""Values of an eight-bit number."""
 
 LARGEST: Final = 127
-"""Of a weight in its steps, either way."""
+"""Largest magnitude of a weight in units of its filter's scale."""
 
 PARTS: Final = ("up", "scale", "bias", "range")
 FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
-"""Of processors that multiply eight-bit integers without losing a carry on the way, as Linux names them."""
+"""Linux's flags of processors that multiply eight-bit integers without overflow in an intermediate sum."""
 
 Integers = npt.NDArray[np.int8]
 Stored = Mapping[str, npt.NDArray[Any]]  # Any: bits and floats
@@ -43,7 +43,7 @@ class Int8Row:
         kernel: (k, k, in, out), or (k, k, C, 1) of a depthwise row, int8 in [-127, 127].
         scale: (filters,) float32; a weight is its integer times its filter's scale.
         bias: (filters,) float32.
-        low, high: what of the row's input is told apart, in 256 steps; low is 0 or -128/127 of high.
+        low, high: the range of the row's input that is quantized in 256 steps; low is 0 or -128/127 of high.
     """
 
     kernel: Integers
@@ -54,7 +54,7 @@ class Int8Row:
 
 
 def computes_int8(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this processor has instructions for it; False where the system does not tell."""
+    """Return whether this processor has instructions for int8; False where the system does not say."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -64,33 +64,33 @@ def computes_int8(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def convolutions(architecture: Architecture) -> list[Conv | Depthwise]:
-    """The rows of a folded table that may be computed in eight bits."""
+    """Return the rows of a folded table that may be computed in eight bits."""
     return [layer for layer in architecture.layers if isinstance(layer, (Conv, Depthwise)) and layer.has_bias]
 
 
 def below(kernel: FloatArray, scale: FloatArray, *, is_depthwise: bool) -> npt.NDArray[np.float32]:
-    """The multiple of its filter's scale at or below each weight, so that the next one is still at most 127."""
+    """Return the multiple of its filter's scale at or below each weight, at most 126, so that the next one fits too."""
     steps = kernel / along(scale, is_depthwise=is_depthwise)
     return np.clip(np.floor(steps), -LARGEST, LARGEST - 1)
 
 
 def along(values: FloatArray, *, is_depthwise: bool) -> FloatArray:
-    """One number a filter, in the shape that goes with a kernel (k, k, in, out) or (k, k, C, 1)."""
+    """Return one number a filter in a shape that broadcasts with a kernel (k, k, in, out) or (k, k, C, 1)."""
     return values[:, np.newaxis] if is_depthwise else values
 
 
 def to_stored(kernel_up: npt.NDArray[np.bool_], row: Int8Row) -> dict[str, npt.NDArray[Any]]:  # Any: bits and floats
-    """A row as it is stored, by the part's name."""
+    """Return a row as it is stored, by the part's name."""
     limits = np.array([row.low, row.high], np.float32)
     return {"up": np.packbits(kernel_up), "scale": row.scale, "bias": row.bias, "range": limits}
 
 
 def from_stored(architecture: Architecture, weights: Mapping[str, FloatArray], stored: Stored) -> dict[str, Int8Row]:
-    """The rows by name.
+    """Return the rows by name.
 
     Raises:
-        ManifestMismatch: a name is no part of a convolution of the table, or a row has not all of its parts.
-        WrongShape: a part is not of its shape and type, or holds what is no finite number.
+        ManifestMismatch: a name is no part of a convolution of the table, or a row lacks a part.
+        WrongShape: a part has another shape or type, or values that are not finite.
     """
     rows = {layer.name: layer for layer in convolutions(architecture)}
     shapes = array_shapes(architecture)

@@ -1,11 +1,12 @@
-"""Numbers that judge a saliency map by asking the network: does what the map marks matter to the score? numpy only.
+"""Measures the quality of a saliency map by the network: do the marked pixels matter to the score? numpy only.
 
-A map is a claim about the network. `judge` tests it: take away what it marks (deletion), show only that (insertion),
-against a random order; ask a second method; disturb the film a little. It says nothing about disease.
-Called by the worker after the verdict is out, and by `training/explain_check.py`.
+A map is a claim about the network. `judge` tests it: the marked blocks are removed (deletion) or shown alone
+(insertion) and compared with random orders, the map is compared with a second method's, and with those of slightly
+noisy copies of the film. None of this says anything about disease. Called by the worker after the verdict is stored,
+and by `training/explain_check.py`.
 
-What deletion and insertion cannot tell: a film of which nothing is left still has a score, the last number of
-`deletion`. Where that score is as high as the whole film's, no order of taking away can look good.
+Deletion and insertion have a limit: a film without any block left still has a score, the last number of `deletion`.
+Where that score is as high as the whole film's, no order of removal can look good.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ GRID: Final = 16
 """Blocks a side: 256 blocks of equal size (to a pixel), 16 a step; a Grad-CAM cell is about 2 x 2 of them."""
 
 RANDOM_ORDERS: Final = 19
-"""A map that knows nothing beats all of them one time in twenty. Beside the mean of four, two in three maps of noise
+"""A map of noise beats all of them one time in twenty. Against the mean of four orders, two in three maps of noise
 looked better in deletion or insertion (72 maps of 12 films): the areas of single orders scatter by .065 to .079."""
 NOISES: Final = 4
 NOISE: Final = 0.02
@@ -42,7 +43,7 @@ SECOND: Final[Mapping[str, ExplanationMethod]] = MappingProxyType(
         for method in ExplanationMethod
     }
 )
-"""The method each one's agreement is measured with: one of the other kind (features or pixels)."""
+"""The second method that each method is compared with: one of the other kind (features or pixels)."""
 
 Scores = Callable[[FloatArray], FloatArray]
 """Inputs (N, H, W, C) to one label's probability (N,)."""
@@ -51,20 +52,20 @@ Blocks = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class MapQuality:
-    """What a map is worth: plain numbers, to be stored beside it.
+    """Quality of a map: plain numbers, stored beside it.
 
     Attributes:
         method, label, seed: the map's method, the index of the label explained, and the seed of every draw here.
-        deletion: the label's probability with 0, 1, ..., 16 sixteenths of the film taken away, most marked first.
-        insertion: likewise with so many shown and the rest taken away.
+        deletion: the label's probability with 0, 1, ..., 16 sixteenths of the film removed, most marked first.
+        insertion: likewise with so many shown and the rest removed.
         deletion_auc, insertion_auc: areas under them (trapezoid), in [0, 1]; a good map has a low first and a high
             second one (Petsiuk et al. 2018, arXiv 1806.07421).
         random_auc, random_least, random_most: the same area for random orders, the mean, the least and the largest of
-            `RANDOM_ORDERS`. They serve both: to show blocks in one order is to take them away in the other, and both
-            orders are equally random. A deletion below the least, or an insertion above the largest, is better than
+            `RANDOM_ORDERS`. They serve both: showing blocks in an order is removing them in the reverse order, which
+            is equally random. A deletion below the least, or an insertion above the largest, is better than
             random at the level of 1 / (RANDOM_ORDERS + 1).
-        second_method, agreement: Spearman correlation with that method's map over the blocks; None where one has
-            no order.
+        second_method, agreement: Spearman correlation with that method's map over the blocks; None where one of the
+            two maps is constant.
         stability: mean Spearman correlation of the map with those of `NOISES` slightly noisy copies; None likewise.
         border_share, is_degenerate, degenerate_reason: see `quality.py`.
     """
@@ -90,10 +91,10 @@ class MapQuality:
 def judge(  # noqa: PLR0913, PLR0917 - a map is judged with all that it claims to be
     explainer: Explainer, x: FloatArray, values: FloatArray, method: str, label: int, seed: int
 ) -> MapQuality:
-    """Judge one map.
+    """Return the quality of one map.
 
     Args:
-        explainer: the model that was asked.
+        explainer: the model that the map explains.
         x: (H, W, C) float32 in [0, 1], the tensor that was classified and explained.
         values: (h, w) float32 in [0, 1], its map by `method` (with its default parameters) for `label`.
         method: one of `explain.METHODS`.
@@ -101,8 +102,8 @@ def judge(  # noqa: PLR0913, PLR0917 - a map is judged with all that it claims t
         seed: of the map, and of the random orders and noises drawn here.
 
     Raises:
-        InvalidRequest: no such method.
-        WrongShape: x does not fit the model, or `values` have not the size of the method's maps.
+        InvalidRequest: there is no such method.
+        WrongShape: x does not fit the model, or `values` has another size than the method's maps.
     """
     parameters_for(method)
     rng = np.random.default_rng(seed)
@@ -112,9 +113,9 @@ def judge(  # noqa: PLR0913, PLR0917 - a map is judged with all that it claims t
     other = explainer.explain(x[np.newaxis], second, labels, seed)[0]
     deletion, insertion, random = _curves(lambda films: explainer.scores(films)[:, label], x, marked, rng)
     noisy = x + np.float32(NOISE) * rng.standard_normal((NOISES, *x.shape), np.float32)
-    shaken = explainer.explain(np.clip(noisy, 0, 1), method, np.repeat(labels, NOISES), seed)
-    if values.shape != shaken.shape[1:]:
-        raise WrongShape(f"A map of '{method}' is {shaken.shape[1:]}, it was given {values.shape}.")
+    noisy_maps = explainer.explain(np.clip(noisy, 0, 1), method, np.repeat(labels, NOISES), seed)
+    if values.shape != noisy_maps.shape[1:]:
+        raise WrongShape(f"A map of '{method}' is {noisy_maps.shape[1:]}, it was given {values.shape}.")
     reason = degenerate_reason(values)
     return MapQuality(
         method=method,
@@ -129,7 +130,7 @@ def judge(  # noqa: PLR0913, PLR0917 - a map is judged with all that it claims t
         random_most=max(random),
         second_method=second,
         agreement=rank_correlation(marked, block_means(other)),
-        stability=_mean_correlation(values, shaken),
+        stability=_mean_correlation(values, noisy_maps),
         border_share=border_share(values),
         is_degenerate=reason is not None,
         degenerate_reason=reason,
@@ -137,15 +138,15 @@ def judge(  # noqa: PLR0913, PLR0917 - a map is judged with all that it claims t
 
 
 def to_json(quality: MapQuality) -> dict[str, object]:
-    """As plain JSON values: every number a number, tuples as lists."""
+    """Return the quality as plain JSON values: every number a number, tuples as lists."""
     return asdict(quality) | {"deletion": list(quality.deletion), "insertion": list(quality.insertion)}
 
 
 def take_away(scores: Scores, x: FloatArray, marked: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """The deletion curve: probabilities (STEPS + 1,) while blocks become the film's mean grey, most marked first.
+    """Return the deletion curve: probabilities (STEPS + 1,) as blocks become the film's mean grey, most marked first.
 
-    A uniform grey holds no edge and nothing of the film but its brightness; a blur would leave this network's
-    thumbnail of it. Blocks marked alike go in random order, so a constant map is judged as a random one.
+    A uniform grey has no edges and keeps nothing of the film but its brightness; a blur would keep a thumbnail of it,
+    which this network can read. Equally marked blocks go in random order, so a constant map is judged as a random one.
 
     Args:
         scores: one label's probability.
@@ -162,12 +163,12 @@ def take_away(scores: Scores, x: FloatArray, marked: FloatArray, rng: np.random.
 
 
 def area(curve: FloatArray) -> float:
-    """Area under a curve of evenly spaced points over [0, 1], by the trapezoid rule."""
+    """Return the area under a curve of evenly spaced points over [0, 1], by the trapezoid rule."""
     return float(np.mean((curve[:-1] + curve[1:]) / 2, dtype=np.float64))
 
 
 def block_means(values: FloatArray) -> FloatArray:
-    """A map (h, w) on GRID x GRID blocks: means of its cells, interpolated if it has fewer; zeros if not finite."""
+    """Return a map (h, w) on GRID x GRID blocks: means of cells, interpolated where fewer; zeros if not finite."""
     if values.size == 0 or not np.isfinite(values).all():
         return np.zeros((GRID, GRID), np.float32)
     picture = Image.fromarray(np.ascontiguousarray(values, np.float32))
@@ -178,20 +179,20 @@ def block_means(values: FloatArray) -> FloatArray:
 def _curves(
     scores: Scores, x: FloatArray, marked: FloatArray, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray, list[float]]:
-    """Deletion curve, insertion curve, and the areas of random orders."""
+    """Return the deletion curve, the insertion curve, and the areas of random orders."""
     deletion = take_away(scores, x, marked, rng)
     insertion = take_away(scores, x, -marked, rng)[::-1]
-    nothing = np.zeros_like(marked)
-    return deletion, insertion, [area(take_away(scores, x, nothing, rng)) for _ in range(RANDOM_ORDERS)]
+    unmarked = np.zeros_like(marked)
+    return deletion, insertion, [area(take_away(scores, x, unmarked, rng)) for _ in range(RANDOM_ORDERS)]
 
 
 def _block_of_pixels(height: int, width: int) -> Blocks:
-    """(height, width): the number of the block each pixel lies in, row by row."""
+    """Return the number of the block that each pixel lies in, (height, width); blocks are numbered row by row."""
     rows, columns = (np.arange(side) * GRID // side for side in (height, width))
     return rows[:, np.newaxis] * GRID + columns
 
 
 def _mean_correlation(values: FloatArray, others: FloatArray) -> float | None:
-    """Mean rank correlation of a map with others of its shape; None where none of them has an order."""
-    found = [rank for other in others if (rank := rank_correlation(values, other)) is not None]
-    return float(np.mean(found)) if found else None
+    """Return the mean rank correlation of a map with others of its shape; None where no correlation is defined."""
+    ranks = [rank for other in others if (rank := rank_correlation(values, other)) is not None]
+    return float(np.mean(ranks)) if ranks else None

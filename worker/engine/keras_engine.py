@@ -1,16 +1,13 @@
-"""The table and its arrays as a Keras network in one traced function: probabilities and Grad-CAM together.
+"""The engine on TensorFlow: probabilities and Grad-CAM in one traced call, on a GPU or the CPU.
 
-With `saliency.py` and `keras_explainer.py` the only serving files that import TensorFlow. `build_halves` and
-`build_whole` also build the trainable network (BatchNorm and Dropout included), so that both are one reading of one
-table.
+With `keras_network.py`, which builds the network, `saliency.py` and `keras_explainer.py` the only serving files that
+import TensorFlow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final
 
 import keras
 import numpy as np
@@ -20,16 +17,12 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from shared.arrays import FloatArray
 from shared.errors import ManifestMismatch
 from shared.manifest import ModelManifest, read_manifest
-from worker.engine import layers as rows
-from worker.engine.architecture import Architecture, array_shapes, float32_rows
 from worker.engine.base import Inference, check_input
 from worker.engine.choose import GPU_BATCH, Precision
 from worker.engine.gate import Gate, pool
+from worker.engine.keras_network import POLICIES, build_halves, set_arrays
 from worker.engine.saliency import grad_cam
 from worker.engine.weights import Weights, load_weights
-
-POLICIES: Final[Mapping[Precision, str]] = MappingProxyType({"f32": "float32", "bf16": "mixed_bfloat16"})
-"""Keras's names."""
 
 Tensors = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 Traced = Callable[[tf.Tensor], Tensors]
@@ -42,7 +35,7 @@ class KerasEngine:
     def __init__(
         self, manifest: ModelManifest, traced: Traced, gate: Gate | None, device: str, *, fills_up: bool = False
     ) -> None:
-        """Fills batches up where `fills_up` is set: see `fill_up`."""
+        """Make the engine; `fills_up`: whether batches are padded, see `fill_up`."""
         self._manifest = manifest
         self._traced = traced
         self._gate = gate
@@ -51,7 +44,7 @@ class KerasEngine:
 
     @property
     def manifest(self) -> ModelManifest:
-        """What the loaded weights promise."""
+        """The manifest of the loaded weights."""
         return self._manifest
 
     @property
@@ -60,7 +53,7 @@ class KerasEngine:
         return self._device
 
     def infer(self, x: FloatArray) -> Inference:
-        """Scores and Grad-CAM for x: (N, H, W, C) float32 in [0, 1], N >= 1.
+        """Return scores and Grad-CAM for x: (N, H, W, C) float32 in [0, 1], N >= 1.
 
         Raises:
             WrongShape: x is not of the manifest's input shape.
@@ -74,7 +67,7 @@ class KerasEngine:
 
 
 def load_engine(folder: Path) -> KerasEngine:
-    """Read, verify, build, trace and warm the model in `folder`.
+    """Return an engine of the model in `folder`: read, verified, built, traced and warmed up.
 
     Raises:
         ModelProblem: ManifestMismatch, BadChecksum or WrongShape; see `weights.load_weights`.
@@ -86,14 +79,14 @@ def load_engine(folder: Path) -> KerasEngine:
 def build_engine(
     manifest: ModelManifest, weights: Weights, threads: int | None = None, precision: Precision = "f32"
 ) -> KerasEngine:
-    """The engine of weights that are already checked.
+    """Return the engine of weights that are already checked.
 
     Args:
-        threads: cores that TensorFlow computes on; its own choice unless given, which only a process can make that
-            has not used TensorFlow yet.
+        threads: cores that TensorFlow computes on, TensorFlow's own choice by default; it can only be set in a process
+            that has not used TensorFlow yet.
 
     Raises:
-        ManifestMismatch: it has not that arithmetic.
+        ManifestMismatch: TensorFlow does not compute in that precision.
     """
     if precision not in POLICIES:
         raise ManifestMismatch(f"This model cannot be computed in {precision}: TensorFlow serves in f32 or bf16.")
@@ -110,9 +103,9 @@ def build_engine(
 
 
 def fill_up(x: FloatArray) -> FloatArray:
-    """A batch (N, H, W, C) with black films behind it up to the next power of two.
+    """Return a batch (N, H, W, C) padded with black films to the next power of two.
 
-    cuDNN looks for its algorithms anew for every size of batch that it meets, which took an H200 .35 s in float32 and
+    cuDNN searches its algorithms anew for every batch size that it meets, which took an H200 .35 s in float32 and
     4.7 s in bfloat16.
     """
     missing = (1 << (len(x) - 1).bit_length()) - len(x)
@@ -120,12 +113,12 @@ def fill_up(x: FloatArray) -> FloatArray:
 
 
 def _sizes(most: int) -> Iterator[int]:
-    """The powers of two up to `most`."""
+    """Return the powers of two up to `most`."""
     return (1 << power for power in range(most.bit_length()))
 
 
 def claim_device() -> str:
-    """Take GPU memory as it is needed, not all at once, and compute float32 in full, not as TF32; name the device."""
+    """Let GPU memory grow as needed, compute float32 in full and not as TF32, and return the device's name."""
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         if not tf.config.experimental.get_memory_growth(gpu):
@@ -136,7 +129,7 @@ def claim_device() -> str:
 
 
 def _trace(trunk: keras.Model, head: keras.Model, manifest: ModelManifest) -> Traced:
-    """One graph with its weights as constants (a quarter to a third less CPU than as variables)."""
+    """Return one graph with its weights as constants (a quarter to a third less CPU time than as variables)."""
     early, labels = manifest.gate_layer, len(manifest.labels)
     both = keras.Model(trunk.input, [trunk.output, trunk.get_layer(early).output if early else trunk.input])
 
@@ -157,125 +150,3 @@ def _trace(trunk: keras.Model, head: keras.Model, manifest: ModelManifest) -> Tr
         return probabilities, other, saliency, seen
 
     return call
-
-
-def build_halves(architecture: Architecture, cut: str, precision: Precision = "f32") -> tuple[keras.Model, keras.Model]:
-    """The network in two: input to the row named `cut`, and from there to the logits.
-
-    Args:
-        precision: of the arithmetic; in bf16 the first rows stay in float32, as the architecture says.
-
-    Raises:
-        ManifestMismatch: no such row, or a later row refers across the cut.
-    """
-    names = [layer.name for layer in architecture.layers]
-    if cut not in names:
-        message = f"'{architecture.name}' has no layer '{cut}'."
-        raise ManifestMismatch(message)
-    place = names.index(cut) + 1
-    policies = _policies(architecture, precision)
-    trunk = _connect(architecture.layers[:place], keras.Input(architecture.input_shape), "input", policies)
-    head = _connect(architecture.layers[place:], keras.Input(trunk.output.shape[1:]), cut, policies)
-    return trunk, head
-
-
-def build_whole(architecture: Architecture) -> keras.Model:
-    """The network in one: input (N, H, W, 1) in [0, 1] to logits (N, K)."""
-    return _connect(architecture.layers, keras.Input(architecture.input_shape), "input", _policies(architecture))
-
-
-def _policies(architecture: Architecture, precision: Precision = "f32") -> dict[str, str]:
-    """Row to Keras's name of its arithmetic."""
-    first = architecture.layers[: float32_rows(architecture)]
-    chosen = dict.fromkeys((layer.name for layer in architecture.layers), POLICIES[precision])
-    return chosen | dict.fromkeys((layer.name for layer in first), POLICIES["f32"])
-
-
-def _connect(
-    table: Sequence[rows.Layer], entry: keras.KerasTensor, entry_name: str, policies: Mapping[str, str]
-) -> keras.Model:
-    tensors = {entry_name: entry}
-    above = entry
-    for layer in table:
-        made = make_layer(layer)
-        made.dtype_policy = policies[layer.name]
-        if not isinstance(layer, rows.Add):
-            above = made(above)
-        elif layer.other in tensors:
-            above = made([above, tensors[layer.other]])
-        else:
-            message = f"The network cannot be cut at '{entry_name}': '{layer.name}' needs '{layer.other}'."
-            raise ManifestMismatch(message)
-        tensors[layer.name] = above
-    return keras.Model(entry, above)
-
-
-def make_layer(layer: rows.Layer) -> keras.layers.Layer:
-    """The Keras layer of one row; that of `Add` takes two inputs."""
-    return _MAKERS[type(layer)](layer)
-
-
-class _RepeatChannels(keras.layers.Layer):
-    def __init__(self, channels: int, name: str) -> None:
-        super().__init__(name=name)
-        self.channels = channels
-
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        return keras.ops.repeat(x, self.channels, axis=-1)
-
-
-class _ChannelAffine(keras.layers.Layer):
-    def build(self, shape: tuple[int | None, ...]) -> None:
-        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="scale")
-        self.offset = self.add_weight(shape=(shape[-1],), initializer="zeros", name="offset")
-
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        return x * self.scale + self.offset
-
-
-_MAKERS: Final[Mapping[type, Callable[[Any], keras.layers.Layer]]] = MappingProxyType(  # Any: each takes its own row
-    {
-        rows.Rescale: lambda row: keras.layers.Rescaling(row.scale, row.offset, name=row.name),
-        rows.Repeat: lambda row: _RepeatChannels(row.channels, row.name),
-        rows.Add: lambda row: keras.layers.Add(name=row.name),
-        rows.Conv: lambda row: keras.layers.Conv2D(
-            row.filters, row.kernel, row.stride, row.padding, use_bias=row.has_bias, name=row.name
-        ),
-        rows.Depthwise: lambda row: keras.layers.DepthwiseConv2D(
-            row.kernel, row.stride, "same", use_bias=row.has_bias, name=row.name
-        ),
-        rows.BatchNorm: lambda row: keras.layers.BatchNormalization(
-            momentum=row.momentum, epsilon=row.epsilon, name=row.name
-        ),
-        rows.Affine: lambda row: _ChannelAffine(name=row.name),
-        rows.Relu: lambda row: keras.layers.ReLU(row.ceiling, name=row.name),
-        rows.MaxPool: lambda row: keras.layers.MaxPooling2D(row.size, name=row.name),
-        rows.GlobalPool: lambda row: keras.layers.GlobalAveragePooling2D(name=row.name),
-        rows.Flatten: lambda row: keras.layers.Flatten(name=row.name),
-        rows.Dropout: lambda row: keras.layers.Dropout(row.rate, name=row.name),
-        rows.Dense: lambda row: keras.layers.Dense(row.units, use_bias=row.has_bias, name=row.name),
-    }
-)
-
-
-def set_arrays(models: Sequence[keras.Model], architecture: Architecture, arrays: Mapping[str, FloatArray]) -> None:
-    """Write the named arrays into the layers of `models` that bear their names."""
-    for model, layer, names in _weighted(models, architecture):
-        model.get_layer(layer).set_weights([arrays[name] for name in names])
-
-
-def get_arrays(models: Sequence[keras.Model], architecture: Architecture) -> dict[str, FloatArray]:
-    """The inverse of `set_arrays`."""
-    found: dict[str, FloatArray] = {}
-    for model, layer, names in _weighted(models, architecture):
-        found.update(zip(names, model.get_layer(layer).get_weights(), strict=True))
-    return found
-
-
-def _weighted(models: Sequence[keras.Model], architecture: Architecture) -> list[tuple[keras.Model, str, list[str]]]:
-    """Model, layer name and array names (in Keras's order) of every layer that has arrays."""
-    by_layer: dict[str, list[str]] = {}
-    for name in array_shapes(architecture):
-        by_layer.setdefault(name.rpartition(".")[0], []).append(name)
-    homes = {layer.name: model for model in models for layer in model.layers}
-    return [(homes[layer], layer, names) for layer, names in by_layer.items()]

@@ -1,6 +1,6 @@
-"""An `Explainer` on TensorFlow: the weights that serve, in traced functions that also give gradients.
+"""An `Explainer` on TensorFlow: the weights that serve, in traced functions that also compute gradients.
 
-Apart from the engine, so that the answer to a film never waits for an explanation nor pays for its graphs.
+It is separate from the engine, so that the answer to a film never waits for an explanation nor pays for its graphs.
 Called by the worker's explanations, by the report's sheets and by `training/explain_check.py`.
 """
 
@@ -29,7 +29,8 @@ from worker.engine.explain import (
     check_labels,
     parameters_for,
 )
-from worker.engine.keras_engine import build_halves, claim_device, set_arrays
+from worker.engine.keras_engine import claim_device
+from worker.engine.keras_network import build_halves, set_arrays
 from worker.engine.weights import load_weights
 
 
@@ -58,7 +59,7 @@ class KerasExplainer:
 
     @property
     def manifest(self) -> ModelManifest:
-        """What the loaded weights promise."""
+        """The manifest of the loaded weights."""
         return self._manifest
 
     @property
@@ -67,11 +68,11 @@ class KerasExplainer:
         return self._device
 
     def scores(self, x: FloatArray) -> FloatArray:
-        """Calibrated probabilities (N, K) float32 over the manifest's labels; see `Explainer.scores`."""
+        """Return calibrated probabilities (N, K) float32 over the manifest's labels; see `Explainer.scores`."""
         return calibrate(self.logits(x), self._manifest.temperature)
 
     def logits(self, x: FloatArray) -> FloatArray:
-        """The scores that are explained: (N, K) float32, one a label of the manifest.
+        """Return the logits, which are the scores explained: (N, K) float32, one a label of the manifest.
 
         Raises:
             WrongShape: x does not fit the model.
@@ -87,7 +88,7 @@ class KerasExplainer:
         seed: int = 0,
         parameters: Parameters | None = None,
     ) -> FloatArray:
-        """Saliency maps (N, h, w) float32 in [0, 1] of x: (N, H, W, C); see `Explainer.explain`."""
+        """Return saliency maps (N, h, w) float32 in [0, 1] of x: (N, H, W, C); see `Explainer.explain`."""
         how = parameters_for(method, parameters)
         check_input(x, self._manifest.input_shape)
         chosen = self.logits(x).argmax(axis=1) if labels is None else labels
@@ -97,7 +98,7 @@ class KerasExplainer:
         return attribution.to_map(self.attributions(x, chosen, how, seed))
 
     def attributions(self, x: FloatArray, labels: Labels, parameters: Parameters, seed: int) -> FloatArray:
-        """What the maps of the methods on pixels are made of: signed (N, H, W, C), in the logit's unit.
+        """Return signed attributions (N, H, W, C), in the logit's unit, of which the pixel methods' maps are made.
 
         Args:
             x: (N, H, W, C) float32 in [0, 1].
@@ -114,17 +115,17 @@ class KerasExplainer:
                 return attribution.gradient(self._gradient, x, labels)
 
     def _gradient(self, x: FloatArray, labels: Labels) -> FloatArray:
-        found: FloatArray = self._traced.gradient(tf.constant(x), tf.constant(labels, tf.int32)).numpy()
-        return found
+        gradient: FloatArray = self._traced.gradient(tf.constant(x), tf.constant(labels, tf.int32)).numpy()
+        return gradient
 
     def _cams(self, x: FloatArray, labels: Labels) -> Mapping[str, FloatArray]:
-        made = [self._traced.cams(tf.constant(x[p]), tf.constant(labels[p], tf.int32)) for p in _parts(len(x))]
-        plain, plus_plus = (np.concatenate([maps.numpy() for maps in kind]) for kind in zip(*made, strict=True))
+        parts = [self._traced.cams(tf.constant(x[p]), tf.constant(labels[p], tf.int32)) for p in _parts(len(x))]
+        plain, plus_plus = (np.concatenate([maps.numpy() for maps in kind]) for kind in zip(*parts, strict=True))
         return {ExplanationMethod.GRAD_CAM: plain, ExplanationMethod.GRAD_CAM_PLUS_PLUS: plus_plus}
 
 
 def load_explainer(folder: Path) -> KerasExplainer:
-    """Read, verify and build the model in `folder`; each method is traced when it is first asked for.
+    """Return an explainer of the model in `folder`, read and verified; each method is traced at its first call.
 
     Raises:
         ModelProblem: ManifestMismatch, BadChecksum or WrongShape; see `weights.load_weights`.
@@ -137,7 +138,7 @@ def load_explainer(folder: Path) -> KerasExplainer:
 def build_explainer(
     manifest: ModelManifest, architecture: Architecture, arrays: Mapping[str, FloatArray]
 ) -> KerasExplainer:
-    """An explainer of a folded table and its arrays.
+    """Return an explainer of a folded table and its arrays.
 
     Raises:
         ManifestMismatch: the table cannot be cut at the manifest's target layer.
@@ -149,7 +150,7 @@ def build_explainer(
 
 
 def trace(trunk: keras.Model, head: keras.Model, manifest: ModelManifest) -> Traced:
-    """The graphs of a network in two halves; batches of any size share one graph."""
+    """Return the graphs of a network in two halves; batches of any size share one graph."""
     films = tf.TensorSpec((None, *manifest.input_shape), tf.float32)
     labels = tf.TensorSpec((None,), tf.int32)
 
@@ -158,8 +159,8 @@ def trace(trunk: keras.Model, head: keras.Model, manifest: ModelManifest) -> Tra
 
     def cams(x: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         features = trunk(x, training=False)
-        found = saliency.gradient_of(lambda rows: _pick(head(rows, training=False), chosen), features)
-        return saliency.grad_cam_map(features, found), saliency.grad_cam_plus_plus_map(features, found)
+        slope = saliency.gradient_of(lambda rows: _pick(head(rows, training=False), chosen), features)
+        return saliency.grad_cam_map(features, slope), saliency.grad_cam_plus_plus_map(features, slope)
 
     def gradient(x: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
         return saliency.gradient_of(lambda inputs: _pick(logits(inputs), chosen), x)
@@ -172,10 +173,10 @@ def trace(trunk: keras.Model, head: keras.Model, manifest: ModelManifest) -> Tra
 
 
 def _pick(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Each film's logit of its label: (N, K) and (N,) to (N,)."""
+    """Return each film's logit of its label: (N, K) and (N,) to (N,)."""
     return tf.gather(logits, labels, axis=1, batch_dims=1)
 
 
 def _parts(films: int) -> Iterator[slice]:
-    """A batch in slices of at most `attribution.BATCH` films."""
+    """Return slices of at most `attribution.BATCH` films that cover a batch."""
     return (slice(start, start + attribution.BATCH) for start in range(0, films, attribution.BATCH))

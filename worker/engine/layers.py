@@ -1,4 +1,4 @@
-"""The kinds of row a network table may have, and the shapes each makes. Plain data; imports no TensorFlow.
+"""The kinds of row that a network table may have, and their output shapes. Plain data; imports no TensorFlow.
 
 Used by `architecture.py`, which writes the tables, and by every engine, which builds a network from them.
 """
@@ -23,7 +23,7 @@ class Rescale:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """The one grey channel, `channels` times."""
+    """The grey channel repeated `channels` times."""
 
     name: str
     channels: int
@@ -80,7 +80,7 @@ class Relu:
 
 @dataclass(frozen=True, slots=True)
 class MaxPool:
-    """Largest value of each size x size square; what does not fill a square is dropped."""
+    """Largest value of each size x size square; incomplete squares at the edge are dropped."""
 
     name: str
     size: int
@@ -110,7 +110,7 @@ class Flatten:
 
 @dataclass(frozen=True, slots=True)
 class Dropout:
-    """Sets a share `rate` of the values to zero while training; nothing when serving."""
+    """Sets a share `rate` of the values to zero during training; the identity when serving."""
 
     name: str
     rate: float
@@ -144,7 +144,7 @@ LINEAR: Final = (Conv, Depthwise, Dense)
 
 
 def arrays_of(layer: Layer, shape_in: Shape) -> dict[str, Shape]:
-    """Suffix and shape of the arrays a row needs, in the order Keras keeps them; {} for most rows."""
+    """Return suffix and shape of the arrays that a row needs, in Keras's order; {} for most rows."""
     channels = shape_in[-1]
     match layer:
         case Conv(filters=filters, kernel=k):
@@ -166,7 +166,7 @@ def _with_bias(has_bias: bool, kernel: Shape, outputs: int) -> dict[str, Shape]:
 
 
 def output_shape(layer: Layer, shape_in: Shape) -> Shape:  # noqa: PLR0911 - one return a kind of row
-    """The shape (without the batch) a row makes of `shape_in`."""
+    """Return the output shape of a row for the input shape `shape_in`, both without the batch."""
     match layer:
         case Repeat(channels=channels):
             return (*shape_in[:-1], channels)

@@ -1,8 +1,8 @@
-"""Numbers that judge a saliency map by itself: share of mass at the border, degenerate or not. numpy only.
+"""Measures the quality of a saliency map by itself: share of mass at the border, degenerate or not. numpy only.
 
-A map with much of its mass outside the lungs says that the network looked at something else; a degenerate one
-says nothing and must not be drawn. Called by the pipeline through `describe`, by `judge.py`, which asks the network
-as well, and by training.
+A map with much of its mass outside the lungs means that the network reacted to something else; a degenerate map has no
+meaning and must not be drawn. Called by the pipeline through `describe`, by `judge.py`, which also queries the network,
+and by training.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ CORNER: Final = 0.25
 """Side of the square in each corner, as a share of the map's side."""
 
 CORNER_MASS: Final = 0.9
-"""A map with this share of its mass in one corner square is degenerate: lungs reach into none of them alone."""
+"""A map with this share of its mass in one corner square is degenerate: no lung lies in a corner alone."""
 
 Degenerate = Literal["empty", "not_finite", "all_zero", "constant", "one_corner"]
 
 
 def border_share(values: FloatArray) -> float:
-    """Share of the map's mass in the outer 10 % of each side; 0 for a map without mass.
+    """Return the share of the map's mass in the outer 10 % of each side; 0 for a map without mass.
 
-    A cell is taken as evenly filled, so a border that cuts through cells counts them in part:
+    The mass of a cell is taken as spread evenly, so a border that cuts through cells counts them in part:
     a constant map has 1 - 0.8 * 0.8 = 0.36 whatever its size.
 
     Args:
@@ -44,7 +44,7 @@ def border_share(values: FloatArray) -> float:
 
 
 def corner_share(values: FloatArray) -> float:
-    """Largest share of the map's mass within one of its four corner squares; 0 for a map without mass.
+    """Return the largest share of the map's mass within one of its four corner squares; 0 for a map without mass.
 
     A corner square is 25 % of each side; cells count in part as in `border_share`, so a constant map has 0.0625.
 
@@ -60,20 +60,20 @@ def corner_share(values: FloatArray) -> float:
 
 
 def _mass(values: FloatArray) -> float:
-    """The sum, or 0 where it is not finite."""
+    """Return the sum, or 0 where it is not finite."""
     total = float(values.sum(dtype=np.float64))
     return total if np.isfinite(total) else 0.0
 
 
 def _share_within(cells: int, low: float, high: float) -> FloatArray:
-    """For each of `cells` equal intervals of [0, 1]: the share of it that lies in [low, high]."""
+    """Return, for each of `cells` equal intervals of [0, 1], the share of it that lies in [low, high]."""
     edges = np.arange(cells + 1) / cells
     covered = np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)
     return (np.clip(covered, 0.0, None) * cells).astype(np.float32)
 
 
 def degenerate_reason(values: FloatArray) -> Degenerate | None:
-    """Why a map (h, w) says nothing; None where it says something.
+    """Return why a map (h, w) is degenerate; None where it is not.
 
     empty: no cell. not_finite: a value is NaN or infinite. all_zero: no value above 0. constant: the same everywhere
     to float32's precision. one_corner: at least 90 % of the mass within one corner square of 25 % of each side.
@@ -90,10 +90,10 @@ def degenerate_reason(values: FloatArray) -> Degenerate | None:
 
 
 def rank_correlation(first: FloatArray, second: FloatArray) -> float | None:
-    """Spearman's rank correlation of two arrays of one shape, in [-1, 1]; ties share their mean rank.
+    """Return Spearman's rank correlation of two arrays of one shape, in [-1, 1]; ties share their mean rank.
 
     Returns:
-        None where either is constant, empty or not finite: then there is no order to compare.
+        None where either array is constant, empty or not finite: the correlation is not defined then.
     """
     if first.size == 0 or not (np.isfinite(first).all() and np.isfinite(second).all()):
         return None
@@ -105,7 +105,7 @@ def rank_correlation(first: FloatArray, second: FloatArray) -> float | None:
 
 
 def _centred_ranks(values: FloatArray) -> npt.NDArray[np.float64]:
-    """Ranks of the values in C order, ties at their mean, less the mean of all."""
+    """Return the ranks of the values in C order, ties at their mean rank, minus the mean of all ranks."""
     _, place, counts = np.unique(values.ravel(), return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     mean_ranks = ends - (counts + 1) / 2
@@ -114,7 +114,7 @@ def _centred_ranks(values: FloatArray) -> npt.NDArray[np.float64]:
 
 
 def describe(values: FloatArray) -> SaliencyMap:
-    """A verdict's own Grad-CAM map (h, w) float32 with the numbers that judge it."""
+    """Return a verdict's Grad-CAM map (h, w) float32 with its border share and whether it is degenerate."""
     return SaliencyMap(
         method=ExplanationMethod.GRAD_CAM.value,
         values=values,

@@ -1,6 +1,6 @@
-"""From `weights.npz` and `int8.npz` to named arrays: SHA-256 first, then numpy without pickles, names and shapes.
+"""Reads `weights.npz` and `int8.npz` as named arrays: SHA-256 first, then numpy without pickles, names and shapes.
 
-Nothing of a file is interpreted before its digest is the manifest's. Called before an engine or an explainer is
+No file is parsed before its SHA-256 has been compared with the manifest's. Called before an engine or an explainer is
 built; no TensorFlow.
 """
 
@@ -28,12 +28,12 @@ from worker.engine.layers import Shape
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A model's files, checked.
+    """Contents of a model's files, checked.
 
     Attributes:
         architecture: the folded table.
         arrays: its arrays by name, float32.
-        gate: the input gate if there is one.
+        gate: the input gate; None where the model has none.
         int8: rows that may be computed in eight bits, by name; empty where the model was not quantized.
     """
 
@@ -44,13 +44,12 @@ class Weights:
 
 
 def load_weights(folder: Path, manifest: ModelManifest) -> Weights:
-    """Read `folder/weights.npz`, and `int8.npz` where the manifest names it, as the manifest promises them.
+    """Return the contents of `folder/weights.npz`, and of `int8.npz` where the manifest names it, checked against it.
 
     Raises:
-        ManifestMismatch: a file is absent, no npz, or the manifest contradicts the table, or what the weights were
-            sealed with.
-        BadChecksum: the bytes are not those the manifest names.
-        WrongShape: an array is missing, superfluous, or not of the promised shape and type.
+        ManifestMismatch: a file is absent or no npz, or the manifest contradicts the table or the seal of the weights.
+        BadChecksum: a file's SHA-256 is not the manifest's.
+        WrongShape: an array is missing, superfluous, or of another shape or type than the table's.
     """
     architecture = folded(get_architecture(manifest.architecture, manifest.outputs))
     _check_promises(manifest, architecture)
@@ -67,11 +66,11 @@ def load_weights(folder: Path, manifest: ModelManifest) -> Weights:
 
 
 def _find_gate(manifest: ModelManifest, architecture: Architecture, arrays: Mapping[str, FloatArray]) -> Gate | None:
-    """The gate on the manifest's row; None where neither the manifest nor the weights speak of one."""
+    """Return the gate on the manifest's row; None where neither the manifest nor the weights have one."""
     row = manifest.gate_layer
     gate = from_arrays(arrays, gate_features(architecture, row)) if row else None
-    is_meant = row is not None or manifest.thresholds.max_film_distance is not None
-    if gate is None and is_meant:
+    is_named = row is not None or manifest.thresholds.max_film_distance is not None
+    if gate is None and is_named:
         raise ManifestMismatch("The manifest names an input gate's row or limits, but the weights hold no gate.")
     if row is None and any(name.startswith(PREFIX) for name in arrays):
         raise ManifestMismatch("The weights hold an input gate, but the manifest does not name its row, gate_layer.")
@@ -79,7 +78,7 @@ def _find_gate(manifest: ModelManifest, architecture: Architecture, arrays: Mapp
 
 
 def check_arrays(arrays: Mapping[str, FloatArray], expected: Mapping[str, Shape]) -> None:
-    """Names, shapes, type and finiteness of `arrays` against the table's.
+    """Check names, shapes, type and finiteness of `arrays` against the table.
 
     Raises:
         WrongShape: naming the first array that does not fit.
@@ -129,7 +128,11 @@ def _read_verified(path: Path, sha256: str) -> bytes:
 
 
 def _check_seal(data: bytes, manifest: ModelManifest) -> None:
-    """Results and stored answers name the weights alone, so these speak for the thresholds; older ones have no seal."""
+    """Check that the manifest is the one that the weights were sealed with.
+
+    Results and stored answers name only the SHA-256 of the weights, so it has to cover the thresholds too. Weights of
+    older builds have no seal.
+    """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         seal = archive.comment.decode("ascii", "replace")
     if seal and seal not in seals_of(manifest):
@@ -140,13 +143,13 @@ def _check_seal(data: bytes, manifest: ModelManifest) -> None:
         raise ManifestMismatch(message)
 
 
-def _parse(name: str, data: bytes) -> dict[str, Any]:  # Any: of any type, checked by whoever takes them
-    message = f"{name} is no npz archive of plain arrays."
+def _parse(file: str, data: bytes) -> dict[str, Any]:  # Any: of any type, which the callers check
+    message = f"{file} is no npz archive of plain arrays."
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            found = {array: archive[array] for array in archive.files}
+            arrays = {name: archive[name] for name in archive.files}
     except (ValueError, TypeError, OSError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise ManifestMismatch(message) from error
-    if not all(isinstance(array, np.ndarray) for array in found.values()):  # bytes of a member that is no .npy
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):  # bytes of a member that is no .npy
         raise ManifestMismatch(message)
-    return found
+    return arrays

@@ -87,7 +87,7 @@ def load(**_sent: object) -> None:
     import keras  # noqa: PLC0415  the web process does without
     import tensorflow as tf  # noqa: PLC0415  likewise
 
-    from worker.engine.keras_engine import build_halves, set_arrays  # noqa: PLC0415
+    from worker.engine.keras_network import build_halves, set_arrays  # noqa: PLC0415
     from worker.engine.weights import load_weights  # noqa: PLC0415
 
     threads = int(os.environ.get(THREADS, "0"))

@@ -58,16 +58,16 @@ def open_engine(threads: int, *, has_map: bool = True, precision: Precision | No
     Args:
         precision: of the arithmetic; what plainfilm takes on this processor unless given.
     """
-    from worker.engine import openvino_engine  # noqa: PLC0415  the tutorial design does without
+    from worker.engine import openvino_engine, openvino_network  # noqa: PLC0415  the tutorial design does without
 
     manifest = read_manifest(SHIPPED_MODEL)
     weights = load_weights(SHIPPED_MODEL, manifest)
     chosen = precision or usual_precision("openvino", manifest, weights)
-    steps = openvino_engine.steps_of(weights, chosen)
-    network = openvino_engine.build_network(weights, manifest.target_layer, manifest.gate_layer, steps)
+    steps = openvino_engine.select_int8_rows(weights, chosen)
+    network = openvino_network.build_network(weights, manifest.target_layer, manifest.gate_layer, steps)
     if not has_map:
         drop_map(network)
-    compiled = openvino_engine.compile_network(network, threads)
+    compiled = openvino_network.compile_network(network, threads)
     return openvino_engine.OpenVinoEngine(manifest, compiled, weights.gate, chosen)
 
 

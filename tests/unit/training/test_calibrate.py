@@ -10,7 +10,7 @@ import pytest
 from shared.domain import Evidence, Verdict
 from shared.verdict import assess, calibrate, prediction_set
 from tests.fakes import make_manifest
-from training.calibrate import Aims, Held, conclude, conformal_quantile, fit_temperature, log_loss
+from training.calibrate import CalibrationSet, Targets, choose_thresholds, conformal_quantile, fit_temperature, log_loss
 from training.recipe import LABELS
 
 
@@ -43,9 +43,9 @@ def test_conformal_quantile_is_the_promised_rank() -> None:
     assert conformal_quantile(np.arange(1, 9) / 100, 0.9) == 1.0
 
 
-def hold(logits: np.ndarray, truth: np.ndarray, spread: float = 1.0) -> Held:
+def hold(logits: np.ndarray, truth: np.ndarray, spread: float = 1.0) -> CalibrationSet:
     """Validation films that all have the same contrast."""
-    return Held(logits.astype(np.float32), truth, np.full(len(truth), spread, np.float32))
+    return CalibrationSet(logits.astype(np.float32), truth, np.full(len(truth), spread, np.float32))
 
 
 def certain(top: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -58,7 +58,7 @@ def certain(top: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def test_sets_cover_each_class_on_fresh_films() -> None:
     """On films not calibrated on, each class's set holds the truth about 90 % of the time."""
     logits, truth = draw(4000, 1.0, 2)
-    temperature, chosen = conclude(hold(logits, truth), LABELS, Aims(0.9, 0.9))
+    temperature, chosen = choose_thresholds(hold(logits, truth), LABELS, Targets(0.9, 0.9))
     fresh, right = draw(4000, 1.0, 3)
     for index, label in enumerate(LABELS):
         rows = calibrate(fresh, temperature)[right == index]
@@ -71,7 +71,7 @@ def test_threshold_leaves_the_aimed_share_a_verdict() -> None:
     rng = np.random.default_rng(5)
     top, truth = rng.uniform(0.6, 0.999, 1000), rng.integers(0, 3, 1000)
     logits = certain(top, truth)
-    temperature, chosen = conclude(hold(logits, truth, 0.3), LABELS, Aims(0.9, 0.9))
+    temperature, chosen = choose_thresholds(hold(logits, truth, 0.3), LABELS, Targets(0.9, 0.9))
     tops = calibrate(logits.astype(np.float32), temperature).max(axis=1)
     assert np.mean(tops >= chosen.min_probability) == pytest.approx(0.9, abs=0.03)
     assert chosen.min_spread == pytest.approx(0.15)
@@ -91,7 +91,7 @@ def test_the_aimed_share_is_the_verdicts_own(aimed: float) -> None:
     rows[np.arange(600), truth] = top
     rows[np.arange(600), np.array([1, 0, 1])[truth]] = 1 - top - 0.004
     logits = np.log(rows / rows.sum(axis=1, keepdims=True)).astype(np.float32)
-    temperature, chosen = conclude(hold(logits, truth), LABELS, Aims(aimed, 0.9))
+    temperature, chosen = choose_thresholds(hold(logits, truth), LABELS, Targets(aimed, 0.9))
     manifest = make_manifest().model_copy(update={"thresholds": chosen})
     told = [
         assess(Evidence(row, 0.0, 0.0, 0.0, 1.0, 1.0, was_inverted=False), manifest)
@@ -105,14 +105,14 @@ def test_the_aimed_share_is_the_verdicts_own(aimed: float) -> None:
 
 def test_too_ambiguous_validation_asks_nothing_more() -> None:
     """Where every set holds several labels, no probability can help: the threshold is 0."""
-    _, chosen = conclude(hold(np.zeros((6, 3)), np.arange(6) % 3), LABELS, Aims(0.9, 0.9))
+    _, chosen = choose_thresholds(hold(np.zeros((6, 3)), np.arange(6) % 3), LABELS, Targets(0.9, 0.9))
     assert chosen.min_probability == 0
 
 
 def test_perfect_separation_leaves_room_for_fresh_films() -> None:
     """Where validation films are all certain, the thresholds still admit a fresh film at 0.995."""
     truth = np.arange(60) % 3
-    _, chosen = conclude(hold(100 * np.eye(3)[truth], truth), LABELS, Aims(0.9, 0.9))
+    _, chosen = choose_thresholds(hold(100 * np.eye(3)[truth], truth), LABELS, Targets(0.9, 0.9))
     assert chosen.min_probability <= 0.99
     assert min(chosen.set_quantiles.values()) >= 0.01
 
@@ -120,7 +120,7 @@ def test_perfect_separation_leaves_room_for_fresh_films() -> None:
 def test_without_other_output_and_gate_there_are_no_limits_for_them() -> None:
     """None, not a number that nothing is compared with."""
     truth = np.arange(60) % 3
-    _, chosen = conclude(hold(9 * np.eye(3)[truth], truth), LABELS, Aims(0.9, 0.9))
+    _, chosen = choose_thresholds(hold(9 * np.eye(3)[truth], truth), LABELS, Targets(0.9, 0.9))
     assert (chosen.max_other, chosen.max_film_distance, chosen.max_feature_distance) == (None, None, None)
 
 
@@ -147,7 +147,7 @@ def test_no_more_other_findings_pass_than_allowed(allowed: float) -> None:
     Never more of our films lose their verdict than by one limit for all labels.
     """
     logits, truth, leader = draw_with_others(100)
-    temperature, chosen = conclude(hold(logits, truth), LABELS, Aims(0.95, 0.9, allowed))
+    temperature, chosen = choose_thresholds(hold(logits, truth), LABELS, Targets(0.95, 0.9, allowed))
     assert chosen.max_other is not None
     other = calibrate(logits.astype(np.float32), temperature)[:, 3]
     passes = other < np.array([chosen.max_other[LABELS[place]] for place in leader])
@@ -165,7 +165,7 @@ def test_nothing_is_let_through_for_nothing() -> None:
     logits = np.zeros((400, 4))
     logits[np.arange(400), truth % 3] = 8.0
     logits[:300, 3], logits[300:, 3] = -8.0, np.random.default_rng(6).normal(6, 3, 100)
-    temperature, chosen = conclude(hold(logits, truth), LABELS, Aims(0.95, 0.9, 0.1))
+    temperature, chosen = choose_thresholds(hold(logits, truth), LABELS, Targets(0.95, 0.9, 0.1))
     assert chosen.max_other is not None
     assert calibrate(logits.astype(np.float32), temperature)[300:, 3].min() >= chosen.max_other["covid19"]
 
@@ -175,7 +175,7 @@ def test_gate_limits_are_passed_by_the_aimed_share() -> None:
     truth = np.arange(100) % 3
     distances = np.stack([np.arange(100), np.arange(100) * -2], axis=1).astype(np.float32)
     held = replace(hold(9 * np.eye(3)[truth], truth), gate=distances)
-    _, chosen = conclude(held, LABELS, Aims(0.9, 0.9, gate_pass=0.95))
+    _, chosen = choose_thresholds(held, LABELS, Targets(0.9, 0.9, gate_pass=0.95))
     assert chosen.max_film_distance == pytest.approx(94.05)
     assert chosen.max_feature_distance == pytest.approx(-9.9)
 
@@ -185,8 +185,8 @@ def test_changed_copies_do_not_widen_the_sets() -> None:
     logits, truth = draw(400, 1.0, 5)
     both = np.concatenate([logits, -logits])
     held = replace(hold(both, np.tile(truth, 2)), is_changed=np.repeat([False, True], 400))
-    temperature, chosen = conclude(held, LABELS, Aims(0.9, 0.9))
+    temperature, chosen = choose_thresholds(held, LABELS, Targets(0.9, 0.9))
     scores = calibrate(logits, temperature)
     expected = conformal_quantile(1 - scores[truth == 0, 0], 0.9)
     assert chosen.set_quantiles[LABELS[0]] == pytest.approx(expected)
-    assert temperature > conclude(hold(logits, truth), LABELS, Aims(0.9, 0.9))[0]
+    assert temperature > choose_thresholds(hold(logits, truth), LABELS, Targets(0.9, 0.9))[0]

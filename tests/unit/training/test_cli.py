@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from shared.errors import DataProblem
 from tests.models import write_model
 from training import cli
-from training.dataset import read_manifest_csv
 from training.evaluate import ask, measure
 from training.fit import ignore
+from training.manifest_csv import read_manifest_csv
 from training.synth import write_films
 from worker.engine.keras_engine import load_engine
 

@@ -13,12 +13,12 @@ import pytest
 from shared.manifest import Thresholds, read_manifest
 from shared.model_report import Epoch
 from tests.models import make_arrays, make_folded, quantize_model, write_model
-from training.course import FitResult
 from training.export import export, fold, pack, ship
 from training.recipe import LABELS
 from training.recipes import find_recipe
+from training.state import FitResult
 from worker.engine.architecture import Architecture, folded, lite0, seed2020, tiny
-from worker.engine.keras_engine import build_whole, set_arrays
+from worker.engine.keras_network import build_whole, set_arrays
 from worker.engine.weights import load_weights
 
 SMALL_LITE0 = replace(lite0(3), input_shape=(48, 40, 1))

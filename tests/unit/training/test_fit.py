@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from shared.errors import DataProblem
-from training.course import KeepNothing
 from training.features import Stored
 from training.fit import fit
 from training.recipes import find_recipe
 from training.splits import TrainingData, prepare
+from training.state import NoCheckpoints
 from training.synth import write_films
 
 RECIPE = replace(find_recipe("tiny"), drawn_films=0, epochs=1, copies=1)
 
 
-class BlankOriginals(KeepNothing):
+class BlankOriginals(NoCheckpoints):
     """Gives the learning films' originals as nothing but NaN, so that a step on one cannot be missed."""
 
     def features(self, name: str, make: Callable[[], Stored]) -> Stored:
@@ -45,9 +45,9 @@ def test_originals_are_drawn_only_where_the_recipe_says_so(films: TrainingData, 
     recipe = replace(RECIPE, learns_originals=learns_originals)
     if learns_originals:
         with pytest.raises(DataProblem, match="The loss is no number any more in epoch 1"):
-            fit(recipe, films, keep=BlankOriginals())
+            fit(recipe, films, checkpoints=BlankOriginals())
     else:
-        assert np.isfinite(fit(recipe, films, keep=BlankOriginals()).history[0].train_loss)
+        assert np.isfinite(fit(recipe, films, checkpoints=BlankOriginals()).history[0].train_loss)
 
 
 def test_a_recipe_with_nothing_to_learn_from_is_refused(films: TrainingData) -> None:

@@ -13,13 +13,13 @@ from shared.imaging.preprocess import prepare as prepare_film
 from shared.imaging.preprocess import stack
 from shared.verdict import assess
 from training import negatives
-from training.course import FitResult
 from training.dataset import read_film
 from training.export import export
 from training.fit import fit
 from training.gate import fit_gate
 from training.recipes import find_recipe
 from training.splits import TrainingData, prepare
+from training.state import FitResult
 from training.synth import write_films
 from worker.engine.keras_engine import load_engine
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from shared.errors import DataProblem
-from training.dataset import Example, film_sha256, read_manifest_csv
+from training.dataset import Example, film_sha256
 from training.export import ship
 from training.fit import ignore
 from training.learned import LEARNED_FILE, RECALIBRATION_FILE, check_unseen, count_known, list_learned, read_learned
+from training.manifest_csv import read_manifest_csv
 from training.recipes import find_recipe
 from training.run import run
 from training.splits import prepare

@@ -21,8 +21,8 @@ from training.export import fold
 from training.fit import ignore
 from training.learned import LearnedFilms, write_learned
 from training.quantize import learned_among, quantize, write_int8
-from training.rounding import Seen
-from worker.engine import openvino_engine
+from training.rounding import InputStatistics
+from worker.engine import openvino_engine, openvino_network
 from worker.engine.architecture import folded, lite0
 from worker.engine.layers import Conv
 from worker.engine.weights import Weights, load_weights
@@ -58,17 +58,17 @@ def test_a_row_sees_what_the_rounded_rows_before_it_make(tmp_path: Path, monkeyp
     seen: dict[str, list[FloatArray]] = {}
     round_by = module.look
 
-    def look(layer: Conv, films: list[FloatArray]) -> Seen:
+    def measure_inputs(layer: Conv, films: list[FloatArray]) -> InputStatistics:
         seen[layer.name] = films
         return round_by(layer, films)
 
-    monkeypatch.setattr(module, "look", look)
+    monkeypatch.setattr(module, "measure_inputs", measure_inputs)
     manifest = write_model(tmp_path)
     weights = load_weights(tmp_path, manifest)
     films = np.random.default_rng(8).random((2, 64, 64, 1), np.float32)
     quantize(weights, films, ignore)
-    entry, nodes = openvino_engine.connect(weights.architecture, weights.arrays, {})
-    exact = openvino_engine.compile_network(openvino.Model([nodes["conv1_relu"]], [entry], "exact"), 1)
+    entry, nodes = openvino_network.connect(weights.architecture, weights.arrays, {})
+    exact = openvino_network.compile_network(openvino.Model([nodes["conv1_relu"]], [entry], "exact"), 1)
     expected = exact([films[0].transpose(2, 0, 1)[np.newaxis]])[0][0]
     assert 1e-4 < np.abs(seen["conv2"][0] - expected).max() < 0.1
 

@@ -16,13 +16,16 @@ from shared.model_report import Recalibration
 from shared.verdict import calibrate
 from tests.models import make_arrays, make_manifest, quantize_model, write_model
 from training import recalibrate as work
-from training.calibrate import Aims, Held, conclude, least_for
-from training.dataset import Example, film_sha256, read_manifest_csv
+from training.calibrate import CalibrationSet, Targets, choose_thresholds, smallest_sample
+from training.dataset import Example, film_sha256
 from training.evaluate import Answers, ask
 from training.export import fold
 from training.fit import ignore
 from training.learned import RECALIBRATION_FILE, LearnedFilms, read_recalibrated, write_learned
-from training.recalibrate import LEAST_FILMS, as_logits, find_films, halve, recalibrate, set_anew
+from training.manifest_csv import read_manifest_csv
+from training.model_films import find_films
+from training.new_thresholds import as_logits, recalibrate_thresholds
+from training.recalibrate import LEAST_FILMS, halve, recalibrate
 from training.recipe import LABELS
 from training.recipes import find_recipe
 from training.report.build import write_report
@@ -32,7 +35,7 @@ from worker.engine.golden import GoldenState, check_golden, read_golden
 from worker.engine.keras_engine import load_engine
 from worker.engine.weights import load_weights
 
-AIMS = Aims(0.9, 0.9, 0.05, 0.99)
+TARGETS = Targets(0.9, 0.9, 0.05, 0.99)
 LIMITS = Thresholds(min_probability=0.5, min_spread=0.01, set_quantiles=dict.fromkeys(LABELS, 0.5))
 
 
@@ -93,12 +96,12 @@ def test_an_overconfident_model_gets_a_higher_temperature() -> None:
     logits, labels = make_logits(200, 1.0)
     sharp = make_answers(3 * logits, labels, 1.0)
     manifest = make_manifest(temperature=1.0)
-    temperature, thresholds, _ = set_anew(sharp, manifest, AIMS)
-    plain, _, _ = set_anew(make_answers(logits, labels, 1.0), manifest, AIMS)
+    temperature, thresholds, _ = recalibrate_thresholds(sharp, manifest, TARGETS)
+    plain, _, _ = recalibrate_thresholds(make_answers(logits, labels, 1.0), manifest, TARGETS)
     assert temperature == pytest.approx(3 * plain, rel=0.01)
     truth = np.array([LABELS.index(label) for label in labels])
-    held = Held((3 * logits[:, :3]).astype(np.float32), truth, np.full(600, 0.2, np.float32))
-    expected, limits = conclude(held, LABELS, AIMS)
+    held = CalibrationSet((3 * logits[:, :3]).astype(np.float32), truth, np.full(600, 0.2, np.float32))
+    expected, limits = choose_thresholds(held, LABELS, TARGETS)
     assert temperature == pytest.approx(expected, rel=0.005)  # candidates are 0.3 % apart
     assert thresholds.min_probability == pytest.approx(limits.min_probability, abs=5e-3)
     assert thresholds.set_quantiles == pytest.approx(limits.set_quantiles, abs=5e-3)
@@ -115,23 +118,25 @@ def manifest_with_gate() -> ModelManifest:
 def test_limits_that_refuse_are_only_widened() -> None:
     """Distances: the larger of old and new; least spread: the smaller."""
     logits, labels = make_logits(30, 1.0)
-    _, near, kept = set_anew(make_answers(logits, labels, 1.0, distance=1.0), manifest_with_gate(), AIMS)
-    _, far, _ = set_anew(make_answers(logits, labels, 1.0, distance=9.0), manifest_with_gate(), AIMS)
+    _, near, kept = recalibrate_thresholds(
+        make_answers(logits, labels, 1.0, distance=1.0), manifest_with_gate(), TARGETS
+    )
+    _, far, _ = recalibrate_thresholds(make_answers(logits, labels, 1.0, distance=9.0), manifest_with_gate(), TARGETS)
     assert (near.max_film_distance, near.max_feature_distance, near.min_spread) == (2.0, 5.0, 0.01)
     assert (far.max_film_distance, far.max_feature_distance) == (9.0, 9.0)
     assert [sentence.partition(":")[0] for sentence in kept] == [
         "max_other", "max_film_distance, max_feature_distance", "min_spread",
     ]  # fmt: skip
-    _, without, _ = set_anew(make_answers(logits, labels, 1.0), make_manifest(), AIMS)
+    _, without, _ = recalibrate_thresholds(make_answers(logits, labels, 1.0), make_manifest(), TARGETS)
     assert (without.max_film_distance, without.max_other) == (None, None)
 
 
 def test_the_threshold_of_other_findings_keeps_its_meaning_without_such_films() -> None:
     """At twice the temperature the same logit difference is another probability: 0.3 becomes 1 / (1 + sqrt(7 / 3))."""
     logits, labels = make_logits(200, 1.0)
-    plain, _, _ = set_anew(make_answers(logits, labels, 1.0), manifest_with_gate(), AIMS)
+    plain, _, _ = recalibrate_thresholds(make_answers(logits, labels, 1.0), manifest_with_gate(), TARGETS)
     sharp = make_answers(logits * 2 / plain, labels, 1.0)
-    temperature, thresholds, _ = set_anew(sharp, manifest_with_gate(), AIMS)
+    temperature, thresholds, _ = recalibrate_thresholds(sharp, manifest_with_gate(), TARGETS)
     assert temperature == pytest.approx(2.0, rel=0.01)
     assert thresholds.max_other == pytest.approx(dict.fromkeys(LABELS, 1 / (1 + np.sqrt(0.7 / 0.3))), rel=0.01)
 
@@ -142,7 +147,7 @@ def test_films_with_other_findings_set_their_threshold() -> None:
     rng = np.random.default_rng(4)
     others = rng.normal(0, 1, (40, 4)) + np.array([0, 0, 0, 2.0])
     answers = make_answers(np.concatenate([logits, others]), [*labels, *["tuberculosis"] * 40], 1.0)
-    temperature, thresholds, kept = set_anew(answers, manifest_with_gate(), AIMS)
+    temperature, thresholds, kept = recalibrate_thresholds(answers, manifest_with_gate(), TARGETS)
     assert thresholds.max_other is not None
     assert not any(sentence.startswith("max_other") for sentence in kept)
     probabilities = calibrate(others[:, :3].astype(np.float32), temperature)
@@ -216,8 +221,8 @@ def test_a_new_version_is_written_beside_the_old(model: Path, tmp_path: Path) ->
     assert load_weights(out, new).int8.keys() == {"conv1", "conv2"}
     assert (out / "history.csv").exists()
     halves = halve(films, LABELS, 0)
-    temperature, thresholds, _ = set_anew(
-        ask(load_engine(model), halves.setting, ignore), old, Aims(0.95, 0.9, 0.03, 0.995)
+    temperature, thresholds, _ = recalibrate_thresholds(
+        ask(load_engine(model), halves.setting, ignore), old, Targets(0.95, 0.9, 0.03, 0.995)
     )
     assert (new.temperature, new.thresholds) == (temperature, thresholds)
     assert new.metrics == {"held_out": record.after}
@@ -273,11 +278,11 @@ def test_films_that_it_learned_from_recalibrate_nothing(model: Path, tmp_path: P
 
 def test_a_higher_coverage_of_sets_needs_more_films(model: Path, tmp_path: Path) -> None:
     """Fewer would put a label into each set, and leave no other one a verdict."""
-    assert [least_for(coverage) for coverage in (0.5, 0.9, 0.95, 0.99, 1.0)] == [1, 9, 19, 99, 0]
+    assert [smallest_sample(coverage) for coverage in (0.5, 0.9, 0.95, 0.99, 1.0)] == [1, 9, 19, 99, 0]
     films = read_manifest_csv(write_films(tmp_path / "films", {"": 24}, seed=3), ("file", "label"))
     assert halve(films, LABELS, 0).setting
     with pytest.raises(DataProblem, match="has 12 films; at least 19 are needed"):
-        halve(films, LABELS, 0, least_for(0.95))
+        halve(films, LABELS, 0, smallest_sample(0.95))
 
 
 def test_nothing_is_overwritten(model: Path, tmp_path: Path) -> None:

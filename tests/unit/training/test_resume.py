@@ -15,13 +15,13 @@ from shared.manifest import read_manifest
 from shared.model_report import Epoch
 from training import run as run_module
 from training.checkpoint import Checkpoint
-from training.course import Course
 from training.fit import fit, ignore
 from training.network import build_network
 from training.recipes import find_recipe
 from training.run import resume, run
 from training.runs import new_id
 from training.splits import prepare
+from training.state import TrainingState
 from training.synth import write_films
 from worker.engine.weights import load_weights
 
@@ -137,8 +137,8 @@ def test_it_holds_for_the_other_optimiser_and_choice_too(tmp_path: Path) -> None
 
     whole = fit(recipe, films)
     with pytest.raises(Killed):
-        fit(recipe, films, keep=Checkpoint(tmp_path / "kept"), progress=stop)
-    parts = fit(recipe, films, keep=Checkpoint(tmp_path / "kept"))
+        fit(recipe, films, checkpoints=Checkpoint(tmp_path / "kept"), progress=stop)
+    parts = fit(recipe, films, checkpoints=Checkpoint(tmp_path / "kept"))
     for name, array in whole.arrays.items():
         assert np.abs(array - parts.arrays[name]).max() <= 1e-6, name
     assert parts.kept_epoch == 2
@@ -161,7 +161,7 @@ def test_a_course_comes_back_as_it_was(tmp_path: Path) -> None:
     """Arrays of any type, the draws' state, and infinity."""
     rng = np.random.default_rng(5)
     rng.random(3)
-    course = Course(
+    course = TrainingState(
         history=(Epoch(1, 0.5, 0.25, 0.1, 1.0, 2.0),),
         kept_epoch=1,
         best_loss=np.inf,

@@ -9,11 +9,11 @@ import pytest
 from shared.arrays import FloatArray
 from tests.models import make_arrays
 from training.export import fold
-from training.rounding import Bits, choose_range, look, patches, round_row, round_weights
+from training.rounding import Bits, choose_range, measure_inputs, patches, round_row, round_weights
 from worker.engine.architecture import Architecture, folded
 from worker.engine.int8 import LARGEST, Int8Row, along, below
 from worker.engine.layers import BatchNorm, Conv, Dense, Depthwise, GlobalPool, Rescale
-from worker.engine.openvino_engine import compile_network, connect
+from worker.engine.openvino_network import compile_network, connect
 
 LAYERS = (
     Conv("row", 5, 3, stride=2, padding="same"),
@@ -114,7 +114,7 @@ def rounded(layer: Conv | Depthwise) -> tuple[dict[str, FloatArray], list[FloatA
     """A row of random weights, rounded by four films."""
     arrays, films = arrays_of(layer), draw_films(4)
     wanted = np.mean([run(layer, arrays, film, {}).mean(axis=(1, 2), dtype=np.float64) for film in films], axis=0)
-    up, row = round_row(layer, arrays["row.kernel"], look(layer, films), wanted)
+    up, row = round_row(layer, arrays["row.kernel"], measure_inputs(layer, films), wanted)
     return arrays, films, up, row
 
 

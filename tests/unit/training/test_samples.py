@@ -11,7 +11,7 @@ from PIL import Image
 from shared import samples as shipped
 from shared.errors import DataProblem
 from tests.models import RuleEngine, make_manifest
-from training.dataset import read_manifest_csv
+from training.manifest_csv import read_manifest_csv
 from training.recipe import LABELS
 from training.samples import FILMS, MOST, blend, draw_blends, draw_shares, make_samples
 from training.synth import write_films

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from shared.errors import DataProblem, InvalidRequest
 from shared.model_report import ModelReport
 from tests.models import quantize_model, write_model
-from training.dataset import read_manifest_csv
 from training.evaluate import ask, measure
 from training.fit import ignore
 from training.learned import list_learned, write_learned
+from training.manifest_csv import read_manifest_csv
 from training.recipe import LABELS
 from training.recipes import find_recipe
 from training.report import build, sheets

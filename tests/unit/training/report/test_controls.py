@@ -107,9 +107,9 @@ def test_a_row_before_learning_sees_covered_films(tmp_path: Path) -> None:
     recipe = replace(RECIPE, frozen_until="conv1_bn")
     view = make_views(ENGINE.manifest, recipe, folder, ignore)[0]
     films = find_examples(recipe, folder)[:5]
-    assert view.look(films).shape == (5, 4 * 8)
+    assert view.features(films).shape == (5, 4 * 8)
     assert "conv1_relu" in view.what
-    assert np.array_equal(view.look(films), view.look(films))
+    assert np.array_equal(view.features(films), view.features(films))
 
 
 def test_a_split_that_is_learned_from_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from training.recipes import find_recipe
 from training.report.crossval import shorten, summarise_folds, summarise_source
 from training.report.crossval_command import crossval
 from training.report.folds import Turn, make_folds, make_sources
-from training.report.turns import Said, TurnResult, run_turns
+from training.report.turns import FilmPrediction, TurnResult, run_turns
 from training.splits import find_examples
 from training.synth import write_films
 
@@ -29,7 +29,7 @@ SHORT = replace(find_recipe("tiny"), drawn_films=0, epochs=2, copies=1)
 def make_result(*films: tuple[str, str, bool], labels: tuple[str, ...] = LABELS, name: str = "x") -> TurnResult:
     """What a turn said of films: (label, choice, has a verdict)."""
     said = [
-        Said(file="f", label=label, group=str(place), choice=choice, probability=0.9, has_verdict=verdict)
+        FilmPrediction(file="f", label=label, group=str(place), choice=choice, probability=0.9, has_verdict=verdict)
         for place, (label, choice, verdict) in enumerate(films, start=len(name) * 100)
     ]
     return TurnResult(plan="", name=name, labels=list(labels), kept_epoch=1, seconds=1.0, films=said)

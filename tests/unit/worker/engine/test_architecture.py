@@ -25,7 +25,7 @@ from worker.engine.architecture import (
     seed2020,
     tiny,
 )
-from worker.engine.keras_engine import build_whole, get_arrays, set_arrays
+from worker.engine.keras_network import build_whole, get_arrays, set_arrays
 from worker.engine.layers import Add, Affine, BatchNorm, Dropout
 
 DATA = Path(os.environ.get("PLAINFILM_DATA", "../shared/data"))

@@ -19,7 +19,8 @@ from training.dataset import read_film
 from worker.engine import SHIPPED_MODEL, keras_engine
 from worker.engine.architecture import folded, lite0, tiny
 from worker.engine.base import Inference
-from worker.engine.keras_engine import KerasEngine, build_halves, build_whole, fill_up, load_engine, set_arrays
+from worker.engine.keras_engine import KerasEngine, fill_up, load_engine
+from worker.engine.keras_network import build_halves, build_whole, set_arrays
 from worker.engine.quality import degenerate_reason
 
 

@@ -16,7 +16,7 @@ from shared.errors import ManifestMismatch, WrongShape
 from shared.manifest import read_manifest
 from tests.models import make_arrays, make_manifest, write_model
 from training.export import fold
-from worker.engine import SHIPPED_MODEL, keras_engine, openvino_engine
+from worker.engine import SHIPPED_MODEL, keras_engine, openvino_engine, openvino_network
 from worker.engine.architecture import Architecture, float32_rows, folded, lite0, seed2020, tiny
 from worker.engine.attribution import over_peak
 from worker.engine.base import Inference
@@ -166,7 +166,7 @@ def test_arithmetic_it_has_not_is_refused(tmp_path: Path) -> None:
 def test_a_network_that_ends_otherwise_is_refused() -> None:
     """Its Grad-CAM needs a gradient, which OpenVINO does not give."""
     with pytest.raises(ManifestMismatch, match="seed2020"):
-        openvino_engine.build_network(make_weights(seed2020(3)), "conv4_relu", None)
+        openvino_network.build_network(make_weights(seed2020(3)), "conv4_relu", None)
 
 
 @pytest.mark.parametrize(

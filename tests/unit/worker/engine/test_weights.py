@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from shared.errors import BadChecksum, ManifestMismatch, WrongShape
-from shared.manifest import SAID
+from shared.manifest import SEALED_FIELDS
 from tests.models import make_folded, make_manifest, write_model, write_weights
 from training import export
 from training.export import pack
@@ -66,11 +66,11 @@ def test_a_manifest_that_was_changed_by_hand_is_refused(
 def test_a_seal_of_an_earlier_build_holds(tmp_path: Path) -> None:
     """It had nulls where this one leaves absent limits out; the model above has no gate and no other output."""
     manifest = make_manifest()
-    said = manifest.model_dump_json(include=set(SAID))
-    assert "null" in said
+    fields = manifest.model_dump_json(include=set(SEALED_FIELDS))
+    assert "null" in fields
     buffer = io.BytesIO(pack(make_folded()))
     with zipfile.ZipFile(buffer, "a") as archive:
-        archive.comment = hashlib.sha256(said.encode()).hexdigest().encode()
+        archive.comment = hashlib.sha256(fields.encode()).hexdigest().encode()
     sealed = write_weights(tmp_path, buffer.getvalue())
     assert load_weights(tmp_path, sealed).arrays
     changed = sealed.model_copy(update={"temperature": 9.0})

@@ -1,0 +1,48 @@
+"""Films that would spoil a run are refused before it starts, each by its row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shared.errors import DataProblem
+from training.dataset import Example
+from training.film_checks import check_films, check_groups, check_labels
+from training.recipe import LABELS
+
+
+def make_example(**changes: str) -> Example:
+    """A row; any field can be changed."""
+    fields = {"label": "normal", "group": "g1", "split": "train", "pool": "", "where": "films.csv line 2"} | changes
+    return Example(path=Path("a.png"), **fields)
+
+
+def test_group_in_two_splits_is_named_with_both_rows() -> None:
+    """One patient on both sides of a split fails the run."""
+    rows = [make_example(), make_example(split="test", where="films.csv line 9")]
+    with pytest.raises(DataProblem, match=r"line 9: group g1 is in split 'test' but in 'train' at films\.csv line 2"):
+        check_groups(rows)
+
+
+def test_groups_that_stay_together_pass() -> None:
+    """Several films of one group in one split are right."""
+    check_groups([make_example(), make_example(), replace(make_example(group="g2", split="test"), path=Path("b.png"))])
+
+
+def test_empty_class_is_named() -> None:
+    """A class without a film is refused by name."""
+    with pytest.raises(DataProblem, match="split train: the class 'covid19' has no film"):
+        check_labels([make_example()], LABELS, "split train")
+
+
+@pytest.mark.parametrize("data", [b"no film", None], ids=["not a film", "absent"])
+def test_unreadable_film_is_named_with_its_line(tmp_path: Path, data: bytes | None) -> None:
+    """A film that cannot be decoded, or is not there, is refused by its row."""
+    path = tmp_path / "a.png"
+    if data is not None:
+        path.write_bytes(data)
+    row = Example(path, "normal", "g", "train", "", "films.csv line 7")
+    with pytest.raises(DataProblem, match=r"films\.csv line 7: the film a\.png cannot be read"):
+        check_films([row])
