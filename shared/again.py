@@ -80,5 +80,5 @@ def _send(client: Client, job_id: str, priority: str) -> wire.Job | str:
 def _ask_serving(client: Client) -> str:
     serving = client.readiness().model_sha256
     if serving is None:
-        raise Unavailable("No worker lives, or workers serve several models: which one is to answer is not known.")
+        raise Unavailable("No worker is alive, or workers serve different models: it is unclear which should answer.")
     return serving

@@ -23,7 +23,7 @@ WIDTH: Final = 110
 
 @cli.command()
 def verify() -> None:
-    """Walk the chain, and hold all jobs against it: exit 0 where both hold, 1 where not, 2 where it cannot be read."""
+    """Verify the chain, and all jobs against it: exit 0 if both are intact, 1 if not, 2 if it cannot be read."""
     from shared.db import audit, audit_comparison  # noqa: PLC0415  `show` does without
     from shared.db.engine import lift_time_limit, open_database  # noqa: PLC0415
 
@@ -47,7 +47,7 @@ def verify() -> None:
 
 @cli.command()
 def show(
-    job_id: Annotated[str, typer.Argument(help="of any job that the key may read the trail of, a deleted one too")],
+    job_id: Annotated[str, typer.Argument(help="any job whose audit trail the key may read, including deleted jobs")],
     as_json: Annotated[bool, typer.Option("--json", help="as one JSON object, with whole digests")] = False,  # noqa: FBT002  a flag
 ) -> None:
     """Print what happened to a job, oldest first."""

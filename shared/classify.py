@@ -161,7 +161,7 @@ def _submit(client: Client, source: Source, priority: str, batch_id: str | None)
     except (Refused, RefusedUpload) as error:
         return error.detail
     except IsADirectoryError:
-        return "The folder has no PNG, JPEG or DICOM film in it; folders in folders are not looked into."
+        return "The folder contains no PNG, JPEG or DICOM film; subfolders are not searched."
     except OSError as error:
         return f"The file cannot be read: {error.strerror or type(error).__name__}."
 

@@ -25,7 +25,7 @@ HELP = {
     "evaluate": "Measure a model on labelled films.",
     "key": "API keys and links into the pages.",
     "model": "Model folders.",
-    "replay": "Compute a stored film's answer anew, and compare it with the record.",
+    "replay": "Recompute a stored film's result, and compare it with the record.",
     "samples": "Make sample films.",
     "tenant": "Tenants: each sees its own films alone.",
     "train": "Learn a model from labelled films.",
@@ -81,7 +81,7 @@ def up() -> None:
 
 @cli.command()
 def doctor() -> None:
-    """Say what is missing on this machine and how to get it; exit 1 where something needed is."""
+    """Report what is missing on this machine and how to install it; exit 1 if anything required is missing."""
     from shared.doctor import examine  # noqa: PLC0415
 
     checks = examine(load_settings())
@@ -92,7 +92,7 @@ def doctor() -> None:
 
 @cli.command()
 def backup(folder: Annotated[Path, typer.Argument(help="to write to; empty, or not there")]) -> None:
-    """Copy database and films to a folder that is a home of its own, beside a running service."""
+    """Copy database, films and keys to a folder that can serve as PLAINFILM_HOME; the service may keep running."""
     from shared.backup import back_up  # noqa: PLC0415
 
     copied = back_up(load_settings(), folder.absolute(), typer.echo)
@@ -110,7 +110,7 @@ def classify(
     priority: Annotated[Priority, typer.Option(help="how soon: stat before routine before bulk")] = Priority.ROUTINE,
     batch: Annotated[bool, typer.Option("--batch", help="as one batch, to be followed and cancelled as one")] = False,  # noqa: FBT002  likewise
 ) -> None:
-    """Send films to the service, wait, and print what came of them."""
+    """Send films to the service, wait for the results, and print them."""
     from shared.classify import run  # noqa: PLC0415
     from shared.client import open_client  # noqa: PLC0415
 
@@ -120,12 +120,12 @@ def classify(
 
 @cli.command()
 def again(
-    reasons: Annotated[list[AgainReason], typer.Argument(help="the end of a film's newest job, or what answered it")],
+    reasons: Annotated[list[AgainReason], typer.Argument(help="status of a film's newest job, or other-model")],
     since: Annotated[str | None, typer.Option(help="of jobs made since then: 2026-11-01T00:00:00Z")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,  # noqa: FBT002  a flag
     priority: Annotated[Priority, typer.Option(help="how soon: stat before routine before bulk")] = Priority.BULK,
 ) -> None:
-    """Classify stored films again, wait, and print what came of them; go on where it was cut off."""
+    """Classify stored films again, wait, and print the results; run it again to resume if it was interrupted."""
     from shared.again import run  # noqa: PLC0415
     from shared.client import open_client  # noqa: PLC0415
 

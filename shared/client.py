@@ -239,7 +239,8 @@ class Client:
         if isinstance(outcome, httpx.Response):
             return _checked(outcome)
         if is_once and not isinstance(outcome, httpx.ConnectError):
-            raise Unavailable("The answer was lost, and whether it was done is not known: look.") from outcome
+            lost = "The response was lost, so it is not known whether the request took effect: check."
+            raise Unavailable(lost) from outcome
         raise Unavailable(f"{self._http.base_url} does not answer. Is `plainfilm up` running?") from outcome
 
 

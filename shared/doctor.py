@@ -189,14 +189,14 @@ def _decoder(command: Sequence[str]) -> Check:
 def _confinement() -> Check:
     is_available = seccomp.is_available()
     state = (
-        "decoders are held to few system calls" if is_available else "not there: films are decoded under limits alone"
+        "decoders are limited to a few system calls" if is_available else "unavailable: decoders run under limits only"
     )
     return Check("seccomp", is_available, state, is_needed=False)
 
 
 def _gpu() -> Check:
     has_gpu = _has_gpu()
-    state = "NVIDIA driver found: used where the extra 'gpu' stands in the place of 'worker'"
+    state = "NVIDIA driver found: used if the extra 'gpu' is installed in place of 'worker'"
     return Check("GPU", has_gpu, state if has_gpu else "none: the CPU is used", is_needed=False)
 
 

@@ -85,7 +85,7 @@ class UnsupportedFormat(RefusedUpload):
 
 
 class DigestMismatch(RefusedUpload):
-    """The bytes that came are not those of which the client sent a digest."""
+    """The received bytes do not match the digest that the client sent."""
 
     code = "digest_mismatch"
     title = "The upload does not match its digest"
@@ -106,10 +106,10 @@ class TooManyPixels(RefusedUpload):
 
 
 class NotFrontalFilm(RefusedUpload):
-    """The DICOM says of itself that it is no plain frontal film: its modality or its view is another."""
+    """According to its own header, the DICOM image is not a frontal plain film: wrong modality or wrong view."""
 
     code = "not_a_frontal_film"
-    title = "The image is no frontal plain film"
+    title = "The image is not a frontal plain film"
 
 
 class DecodeLimit(RefusedUpload):
@@ -156,14 +156,14 @@ class NotFound(AppError):
 
 
 class JobNotFound(NotFound):
-    """No such job for this tenant; a foreign id answers the same."""
+    """No such job in this tenant; the id of another tenant's job gets the same answer."""
 
     code = "job_not_found"
     title = "No such job"
 
 
 class JobDeleted(JobNotFound):
-    """There was such a job; its film, result and maps were deleted, on request or after the time they are kept."""
+    """The job existed; its film, result and maps were deleted, on request or at the end of their retention period."""
 
     code = "job_deleted"
     status = 410
@@ -171,28 +171,28 @@ class JobDeleted(JobNotFound):
 
 
 class BatchNotFound(NotFound):
-    """No such batch for this tenant; a foreign id answers the same."""
+    """No such batch in this tenant; the id of another tenant's batch gets the same answer."""
 
     code = "batch_not_found"
     title = "No such batch"
 
 
 class WebhookNotFound(NotFound):
-    """No such webhook for this tenant; a foreign id answers the same."""
+    """No such webhook in this tenant; the id of another tenant's webhook gets the same answer."""
 
     code = "webhook_not_found"
     title = "No such webhook"
 
 
 class DeliveryNotFound(NotFound):
-    """The webhook has no such delivery, or has it no longer."""
+    """The webhook has no such delivery, or the delivery has been removed."""
 
     code = "delivery_not_found"
     title = "No such delivery"
 
 
 class BlobMissing(NotFound):
-    """A stored film that a job refers to is gone or broken."""
+    """A stored film that a job refers to is missing or damaged."""
 
     code = "blob_missing"
     status = 500
@@ -200,15 +200,15 @@ class BlobMissing(NotFound):
 
 
 class Conflict(AppError):
-    """The request does not fit the present state."""
+    """The request conflicts with the current state."""
 
     code = "conflict"
     status = 409
-    title = "Conflict with the present state"
+    title = "Conflict with the current state"
 
 
 class IllegalTransition(Conflict):
-    """The job's state machine has no such step."""
+    """The job's current state does not allow this change."""
 
     code = "illegal_transition"
     title = "The job's state does not allow this"
@@ -269,14 +269,14 @@ class WrongShape(ModelProblem):
 
 
 class ModelReplaced(ModelProblem):
-    """Another model classified this film than the one that is loaded now."""
+    """The film was classified by a different model from the one that is loaded now."""
 
     code = "model_replaced"
     title = "The model has been replaced since"
 
 
 class GoldenMismatch(ModelProblem):
-    """The model answers the golden films otherwise than when it was made."""
+    """The model's answers to the golden films differ from those recorded when it was made."""
 
     code = "golden_mismatch"
 
@@ -290,7 +290,7 @@ class DataProblem(AppError):
 
 
 class Unavailable(AppError):
-    """A part we depend on is away for now; the same request may succeed later."""
+    """A component that the service needs is temporarily unavailable; the same request may succeed later."""
 
     code = "unavailable"
     status = 503
@@ -311,7 +311,7 @@ class QueueDown(Unavailable):
 
 
 class StorageDown(Unavailable):
-    """The blob store does not take or give bytes, or is not that of this database's films."""
+    """The blob store cannot be read or written, or does not belong to this database."""
 
     code = "storage_down"
 
@@ -325,42 +325,42 @@ class StorageFull(Unavailable):
 
 
 class DecoderBusy(Unavailable):
-    """All decoders are taken and the waiting line is full."""
+    """All decoders are busy and their queue is full."""
 
     code = "decoder_busy"
 
 
 class QueueFull(Unavailable):
-    """As many films wait as the service takes."""
+    """The service's limit on waiting films has been reached."""
 
     code = "queue_full"
     title = "Too many films are waiting"
 
 
 class UploadsFull(Unavailable):
-    """As many bytes of uploads are coming in as the process takes at a time."""
+    """The process's limit on bytes of simultaneous uploads has been reached."""
 
     code = "uploads_full"
     title = "Too many uploads are coming in"
 
 
 class WaitersFull(Unavailable):
-    """As many requests wait for their answers, or listen for events, as the process takes; ask without waiting."""
+    """The process's limit on requests that wait or follow events has been reached; poll without waiting."""
 
     code = "waiters_full"
     title = "Too many requests are waiting"
 
 
 class TooSlow(AppError):
-    """The body of the request did not come in time."""
+    """The body of the request did not arrive in time."""
 
     code = "too_slow"
     status = 408
-    title = "The upload came too slowly"
+    title = "The upload was too slow"
 
 
 class TenantQueueFull(AppError):
-    """As many films, or maps, of this tenant wait as it may have."""
+    """This tenant's limit on waiting films or maps has been reached."""
 
     code = "tenant_queue_full"
     status = 429
@@ -369,7 +369,7 @@ class TenantQueueFull(AppError):
 
 
 class TenantWaitersFull(AppError):
-    """As many requests of this tenant wait or listen as may at once; ask without waiting."""
+    """This tenant's limit on requests that wait or follow events has been reached; poll without waiting."""
 
     code = "tenant_waiters_full"
     status = 429

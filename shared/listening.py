@@ -28,7 +28,7 @@ def listen(settings: Settings) -> socket.socket:
         listener.close()
         detail = f"Port {settings.port} is taken; choose another with PLAINFILM_PORT."
         if error.errno != errno.EADDRINUSE:
-            detail = f"PLAINFILM_HOST {settings.host} cannot be listened at: {error.strerror or error}."
+            detail = f"Cannot listen on PLAINFILM_HOST {settings.host}: {error.strerror or error}."
         raise InvalidRequest(detail) from error
     return listener
 

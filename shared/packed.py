@@ -58,7 +58,7 @@ class Packed:
         if entry.file_size > MOST_BYTES:
             raise TooLarge(f"The file in the ZIP is larger than {MOST_BYTES} bytes.")
         if entry.flag_bits & ENCRYPTED_FLAG or entry.compress_type not in READABLE_METHODS:
-            raise UnreadableImage("The file in the ZIP is encrypted, or packed in a way that is not read; unpack it.")
+            raise UnreadableImage("The file in the ZIP is encrypted, or its compression is not supported; unpack it.")
         try:
             with self.archive.open(entry) as packed:
                 data = packed.read(entry.file_size + 1)  # bounded: else a whole ZIP bomb is unpacked, then truncated
@@ -78,13 +78,13 @@ def films_in(path: Path) -> list[Packed]:
     try:
         archive = zipfile.ZipFile(path)
     except UNREADABLE:
-        raise RefusedUpload("The file is no ZIP that can be read, or not all of one.") from None
+        raise RefusedUpload("The file is not a readable ZIP, or it is incomplete.") from None
     entries = archive.infolist()
     if len(entries) > MOST_ENTRIES:
         raise RefusedUpload(f"The ZIP has more than {MOST_ENTRIES} entries; send it as several.")
     films = [entry for entry in entries if _is_film(archive, entry)]
     if not films:
-        raise RefusedUpload("The ZIP has no PNG, JPEG or DICOM film in it; archives in archives are not looked into.")
+        raise RefusedUpload("The ZIP contains no PNG, JPEG or DICOM film; archives inside archives are not searched.")
     return [Packed(path, archive, entry) for entry in films]
 
 

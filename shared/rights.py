@@ -14,12 +14,12 @@ class Right(StrEnum):
     """Rights that not every key has; every key may read all of its tenant's films."""
 
     CHANGE = "send, cancel, explain, classify again"
-    REVIEW = "say what it sees in a film"
+    REVIEW = "review films (record what a reader sees)"
     DELETE_OWN = "delete what it sent"
     DELETE_ANY = "delete any film of its tenant"
     AUDIT_OWN = "read the audit trail of what it sent"
     AUDIT_ANY = "read the audit trail of any film of its tenant, deleted ones too"
-    OPERATE = "see how the whole service does"
+    OPERATE = "see the state of the whole service, across all tenants"
     WEBHOOKS = "see and change webhooks"
 
 

@@ -84,10 +84,10 @@ class Settings(BaseModel):
     )
     precision: Literal["auto", "f32", "bf16", "int8"] = Field(
         default="auto",
-        description="arithmetic of the network: int8 (OpenVINO's; bf16 is TensorFlow's) on CPUs that have instructions "
-        "for it, unless set; and only where the golden films say the same in it",
+        description="arithmetic of the network; `auto` takes int8 (OpenVINO only; bf16 is for TensorFlow) on CPUs with "
+        "instructions for it, and only if the golden films get the same answers in it",
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="least that is logged")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="lowest level logged")
 
     max_upload_bytes: int = Field(
         default=32 * 2**20,
@@ -104,7 +104,7 @@ class Settings(BaseModel):
         default=None, ge=1, description="decoder children at once; the number of cores unless set"
     )
     web_workers: int = Field(default=1, ge=1, description="web processes; several are watched by gunicorn")
-    secure_cookies: bool = Field(default=False, description="set where TLS ends in front of the service")
+    secure_cookies: bool = Field(default=False, description="set it if a proxy in front of the service terminates TLS")
 
     batch_limit: int | None = Field(
         default=None, ge=1, le=256, description="films claimed at once; 8 on a CPU and 32 on a GPU unless set"
@@ -145,10 +145,10 @@ class Settings(BaseModel):
     )
     orphan_after_s: Seconds = Field(default=3600.0, description="stored films without a job row are removed after this")
     webhooks: bool = Field(
-        default=False, description="ends of jobs are told to the addresses that admins give; `plainfilm up` starts that"
+        default=False, description="notify the addresses that admins register of ended jobs; `plainfilm up` starts that"
     )
     webhooks_private: bool = Field(
-        default=False, description="such addresses may be of this machine and of private networks, and plain HTTP"
+        default=False, description="allow webhook addresses on this machine and in private networks, and plain HTTP"
     )
 
     @field_validator("upload_budget_bytes")

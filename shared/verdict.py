@@ -80,7 +80,7 @@ def describe_obstacles(limits: Thresholds) -> list[str]:
     ]
     if limits.max_film_distance is not None:
         conditions.append(
-            f"the input gate takes it for no frontal chest film (distance above {limits.max_film_distance:.2f})"
+            f"the input gate does not recognise a frontal chest film (distance above {limits.max_film_distance:.2f})"
         )
     if limits.max_feature_distance is not None:
         conditions.append(
@@ -93,11 +93,11 @@ def describe_doubts(limits: Thresholds, name: Callable[[str], str]) -> list[str]
     """Describe when a film is uncertain, as ends of such a sentence; `name` puts a label into words."""
     conditions = [
         f"the first label's probability is below {limits.min_probability:.3f}",
-        "the prediction set holds a label beside the first",
+        "the prediction set contains another label besides the first",
     ]
     if limits.max_other is not None:
         each = ", ".join(f"{limit:.3f} for {name(label)}" for label, limit in limits.max_other.items())
-        conditions.append(f"the probability of an other finding reaches the first label's limit ({each})")
+        conditions.append(f"the probability of another finding reaches the first label's limit ({each})")
     return conditions
 
 

@@ -21,7 +21,7 @@ WebhookId = Annotated[str, typer.Argument(help="as `plainfilm webhook list` prin
 
 @cli.command()
 def add(url: Annotated[str, typer.Argument(help="where to send to; https")]) -> None:
-    """Tell an address of each job that ends from now on; prints its id and its secret, which is shown this once."""
+    """Register an address that is notified whenever a job ends; prints its id and, this once, its secret."""
     with _client() as client:
         _print_secret(client.webhooks.add(url))
 
@@ -45,7 +45,7 @@ def rotate(webhook_id: WebhookId) -> None:
 
 @cli.command()
 def remove(webhook_id: WebhookId) -> None:
-    """Tell it nothing any more, and forget what it was told."""
+    """Stop sending to it, and delete its delivery log."""
     with _client() as client:
         client.webhooks.remove(webhook_id)
     typer.echo(f"{webhook_id} is removed")
@@ -53,7 +53,7 @@ def remove(webhook_id: WebhookId) -> None:
 
 @cli.command()
 def test(webhook_id: WebhookId) -> None:
-    """Send it something that says nothing, once; `plainfilm webhook deliveries` shows what it answered."""
+    """Send an empty test event (`ping`), once; `plainfilm webhook deliveries` shows the response."""
     with _client() as client:
         _print_delivery(client.webhooks.ping(webhook_id))
 
@@ -90,7 +90,7 @@ def replay(
 
 @cli.command()
 def run() -> None:
-    """Tell webhooks until told to stop; `plainfilm up` starts it where PLAINFILM_WEBHOOKS is set."""
+    """Send deliveries until stopped; `plainfilm up` starts this process if PLAINFILM_WEBHOOKS is set."""
     from shared.webhooks.run import run as run_here  # noqa: PLC0415  only this command needs its imports
 
     run_here(load_settings())

@@ -78,12 +78,12 @@ class Result(Wire):
     """What the model says of a film."""
 
     verdict: Verdict
-    probabilities: dict[str, float] = Field(description="calibrated, of the labels among themselves: they sum to 1")
+    probabilities: dict[str, float] = Field(description="calibrated, among the labels only: they sum to 1")
     other_probability: float | None = Field(
         default=None,
         ge=0,
         le=1,
-        description="calibrated, that the film shows something outside the labels; null: not known of this result",
+        description="calibrated probability of a finding outside the labels; null: not available for this result",
     )
     prediction_set: list[str] = Field(description="labels of the calibrated set, most probable first")
     reasons: list[str] = Field(description="machine codes: why there is no label, or a caution beside one")
@@ -96,14 +96,14 @@ class Result(Wire):
     )
     receipt: Receipt | None = Field(
         default=None,
-        description="of the audit event that recorded it: kept elsewhere it shows whether the chain still has that; "
-        "null in lists",
+        description="of the audit event that recorded the result: keep it elsewhere to check later that the chain "
+        "still contains that event; null in lists",
     )
     notice: Literal["research use; not a medical device"] = NOTICE
 
 
 class JobError(Wire):
-    """Why a job, or an explanation of it, failed: the problem that it would have been."""
+    """Why a job, or an explanation of it, failed, with the fields of a problem."""
 
     code: str
     detail: str
@@ -124,7 +124,7 @@ def _kind_of(code: str) -> type[AppError]:
 
 
 class MapQuality(Wire):
-    """What a saliency map is worth, measured by asking the network. It says nothing about disease."""
+    """The quality of a saliency map, measured by querying the network. It says nothing about disease."""
 
     deletion: list[float] = Field(
         description="the label's probability while 0, 1, ... sixteenths of the film are taken away, most marked first"
@@ -151,7 +151,7 @@ class ExplanationDetail(Wire):
 
     method: ExplanationMethod
     status: ExplanationState
-    done: bool = Field(description="true once nothing is computed any more: loop on this")
+    done: bool = Field(description="true once the computation has ended: poll until then")
     label: str = Field(description="the label explained: the result's most probable one", examples=["normal"])
     seed: int | None = Field(description="of every random draw; null for the map that came with the verdict")
     parameters: dict[str, float] | None = Field(description="what the method ran with; null until it has")
@@ -185,7 +185,7 @@ class ExplanationRequest(BaseModel):
 
 
 class Review(Wire):
-    """What a reader sees in a film that was answered, said with the answer in sight."""
+    """What a human reader sees in a classified film, recorded with the verdict visible."""
 
     label: ReaderLabel
     agrees: bool | None = Field(description="whether the verdict is that label; null: the model gave none")
@@ -251,7 +251,7 @@ class Job(Wire):
 
     id: Id = Field(description="UUID version 7")
     status: JobState
-    done: bool = Field(description="true for every terminal status: loop on this, not on a list of states")
+    done: bool = Field(description="true for every terminal status: poll until then, whatever the status is called")
     priority: Priority
     queue_position: int | None = Field(
         description="films ahead of it, approximately, at most 1000; null unless queued, and in lists"
@@ -259,7 +259,7 @@ class Job(Wire):
     eta_s: int | None = Field(
         default=None,
         ge=0,
-        description="until it may be answered, at the last minute's rate; null where that is not known, and in lists",
+        description="estimated seconds until the result, at the last minute's rate; null if unknown, and in lists",
     )
     attempt: int = Field(ge=0)
     cached: bool = Field(default=False, description="answered from the stored result of the same film and model")
@@ -268,7 +268,7 @@ class Job(Wire):
     finished_at: datetime | None
     expires_at: datetime | None
     retain_until: datetime | None = Field(
-        default=None, description="deleted soon after it; null where it is kept for good or has not ended"
+        default=None, description="it is deleted soon after; null if it is kept permanently or has not ended"
     )
     batch_id: Id | None = Field(default=None, description="the batch it was sent in")
     input: Input
@@ -300,7 +300,7 @@ class Batch(Wire):
     """Films that were sent together; only those that were accepted are in it."""
 
     id: Id = Field(description="UUID version 7")
-    done: bool = Field(description="no job of it waits or runs now; a film that is sent into it later waits again")
+    done: bool = Field(description="no job in it waits or runs now; false again if another film is sent into it")
     total: int = Field(ge=0, description="jobs in it; those that were deleted are not counted any more")
     counts: dict[JobState, int] = Field(description="its jobs by status; every status is named")
     verdicts: dict[Verdict, int] = Field(description="its results by verdict; every verdict is named")
@@ -371,7 +371,7 @@ class AgainQuery(BaseModel):
         default=None,
         ge=1,
         le=30 * 86_400,
-        description="a film that has not started, or has to be started again, after so long expires instead",
+        description="the job expires if its film has not started, or has to be restarted, after this time",
     )
 
 

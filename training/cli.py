@@ -47,7 +47,7 @@ def train_model(  # noqa: PLR0913, PLR0917 - one argument an option
     recipe: Annotated[str, typer.Option(help="default, seed2020, tiny, or a JSON file of the knobs")] = "default",
     data: Data = Path("../shared/data"),
     out: Annotated[Path | None, typer.Option(help="folder to write; var/runs/<id> where not named")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="a knob set otherwise: epochs=3")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="override a recipe parameter: epochs=3")] = None,
     pretrained: Annotated[Path | None, typer.Option(help="weights to start from, if not in the data folder")] = None,
     resume: Annotated[
         Path | None, typer.Option(help="go on with the run in this folder; other options do not count")
@@ -55,7 +55,7 @@ def train_model(  # noqa: PLR0913, PLR0917 - one argument an option
     report: Report = True,  # noqa: FBT002 - a flag
     ship_it: Annotated[bool, typer.Option("--ship", help="make it the model the worker loads")] = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Learn a model from labelled films, export it, and measure what was exported."""
+    """Train a model on labelled films, export it, and evaluate the exported model."""
     now, chosen = datetime.now(UTC), named_recipe(recipe, settings or ())
     folder = resume or out or RUNS / new_id(chosen, now)
     if report:

@@ -27,7 +27,7 @@ def group() -> None:
 
 @model.command()
 def verify(folder: Folder = SHIPPED_MODEL) -> None:
-    """Say what holds of a model: manifest, weights, golden films; exit 1 with the first that does not."""
+    """Check a model's manifest, weights and golden films; exit 1 at the first check that fails."""
     from training.model_folder import verify as checks  # noqa: PLC0415  TensorFlow loads only where it is needed
 
     for sentence in checks(folder):
@@ -36,7 +36,7 @@ def verify(folder: Folder = SHIPPED_MODEL) -> None:
 
 @model.command()
 def export(out: Out, folder: Folder = SHIPPED_MODEL) -> None:
-    """Copy a model that holds to a new folder, for PLAINFILM_MODEL_DIR, and verify the copy."""
+    """Verify a model, copy it to a new folder for use as PLAINFILM_MODEL_DIR, and verify the copy."""
     from training.model_folder import export_model  # noqa: PLC0415
 
     manifest = export_model(folder, out)
@@ -45,7 +45,7 @@ def export(out: Out, folder: Folder = SHIPPED_MODEL) -> None:
 
 @model.command()
 def golden(folder: Folder = SHIPPED_MODEL) -> None:
-    """Record what a model says of the sample films now, as what it must say at every later start."""
+    """Record a model's answers to the sample films (the golden films); every later start must reproduce them."""
     from training.golden import write_golden  # noqa: PLC0415
 
     found = write_golden(folder)
@@ -60,7 +60,7 @@ def quantize(
     folders: Annotated[Path | None, typer.Option(help="or a folder with one folder a class")] = None,
     seed: Annotated[int, typer.Option(help="of the draw among the films it learned from")] = 2020,
 ) -> None:
-    """Round a model's weights for int8, by films it learned from; every run of `train` ends with it."""
+    """Quantize a model's weights to int8, calibrated on its training films; every run of `train` ends with this."""
     if (manifest is None) == (folders is None):
         raise InvalidRequest("Name the films with --manifest or with --folders, not both.")
     from training import quantize as work  # noqa: PLC0415
@@ -83,7 +83,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one argument an option
     seed: int = 0,
     precision: Annotated[Precision, typer.Option(help="of OpenVINO's arithmetic; Keras is asked in f32")] = "f32",
 ) -> None:
-    """Ask both engines of the same films, the samples where none are named: how far apart are their answers?"""
+    """Compare the answers of both engines to the same films; without films named, to the sample films."""
     from training import engine_agreement as work  # noqa: PLC0415
     from training.bars import show_bars  # noqa: PLC0415
     from training.model_films import find_films  # noqa: PLC0415
@@ -105,7 +105,7 @@ def recalibrate(
     manifest: Annotated[Path | None, typer.Option(help="CSV with file, label; group where patients repeat")] = None,
     folders: Annotated[Path | None, typer.Option(help="or a folder with one folder a class")] = None,
     folder: Folder = SHIPPED_MODEL,
-    seed: Annotated[int, typer.Option(help="of the split into a half that sets and a half that measures")] = 0,
+    seed: Annotated[int, typer.Option(help="random seed of the split into a calibration half and a test half")] = 0,
 ) -> None:
     """Write a new version of a model with thresholds from your own films; the old one stays as it is."""
     if (manifest is None) == (folders is None):

@@ -285,15 +285,15 @@ REASONS: Final = {
     "failed to resolve host": "its host is unknown",
     "Connection refused": "nothing listens at its host and port",
     "timeout expired": "its host does not answer in time",
-    "has not answered in time": "it takes connections and leaves them without an answer: it, or its disk, hangs",
-    "too many clients": "it has as many connections as its max_connections lets it",
+    "has not answered in time": "it accepts connections but does not answer: it, or its disk, hangs",
+    "too many clients": "it has reached its limit of connections (max_connections)",
     "server does not support SSL": "it has no TLS, and PLAINFILM_DATABASE_URL asks for it by sslmode",
     "unable to open database file": "the file cannot be opened",
     "readonly database": NO_CHANGES,
     "no such table": NO_TABLES,
     "no such column": NO_TABLES,
     "has no column named": NO_TABLES,
-    "due to lock timeout": "another session holds what is asked for: stop what still runs on it, and try again",
+    "due to lock timeout": "another session holds a lock on it: stop what is still using the database, and try again",
 }
 """Reasons by a part of the driver's message: before a connection is established there is no SQLSTATE. No reason repeats
 any part of the address."""

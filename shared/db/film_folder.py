@@ -25,9 +25,7 @@ ABSENT: Final = (
     "The films of this database are not in the folder that PLAINFILM_HOME names: set it to the home of the process "
     "that stores them, or mount its volume."
 )
-UNMARKED: Final = (
-    "No process that stores films has opened this database's folder yet, or none of this build: start the web process."
-)
+UNMARKED: Final = "No web process of this build has opened this database's folder of films yet: start the web process."
 OTHER: Final = (
     "The films in PLAINFILM_HOME are those of another database: set PLAINFILM_HOME for this one, or "
     "PLAINFILM_DATABASE_URL to theirs."

@@ -256,7 +256,7 @@ class JobChanges(LeasedChanges[Connection]):
         if state is JobState.CANCELLED:
             return state
         if JobState.CANCELLED not in TRANSITIONS[state]:
-            raise IllegalTransition(f"The job has already {state.value}.")
+            raise IllegalTransition(f"The job has already ended: it is {state.value}.")
         self.change(is_job, state=JobState.CANCELLED, finished_at=self.now, **NO_LEASE)
         self.record(tenant, actor, "cancelled", job_id)
         return JobState.CANCELLED

@@ -39,21 +39,21 @@ def list_keys() -> None:
 def revoke(
     key_id: Annotated[str, typer.Argument(help="the 12 hexadecimal digits after `pf_`; see `key list`")],
 ) -> None:
-    """End a key for good, with the browser sessions and links that came of it. Films and webhooks of it stay."""
+    """Revoke a key permanently, with its browser sessions and links. The films and webhooks it created stay."""
     with open_database(load_settings()) as database, database.begin() as session:
         of_tenant = keys.revoke_key(session, key_id, database.now(session))
         urls = [hook.url for hook in webhook_queries.list_webhooks(session, of_tenant).webhooks]
     typer.echo(f"{key_id} is revoked")
     if urls:
         hosts = ", ".join(sorted({str(urlsplit(url).hostname) for url in urls}))
-        typer.echo(f"'{of_tenant}' goes on telling its webhooks, whoever made them, of jobs that end: {hosts}")
+        typer.echo(f"the webhooks of '{of_tenant}', whoever created them, are still notified of jobs that end: {hosts}")
 
 
 @key.command()
 def link(
     key_id: Annotated[str | None, typer.Argument(help="of the key whose rights it gives; see `key list`")] = None,
 ) -> None:
-    """Print a one-time link into the pages; without an id for the key in PLAINFILM_KEY, else this home's admin key."""
+    """Print a one-time link to the pages: for the key given, else that in PLAINFILM_KEY, else this home's admin key."""
     settings = load_settings()
     with open_database(settings) as database, database.begin() as session:
         if key_id is None:

@@ -46,7 +46,7 @@ def make_tenant(session: Session, name: str, now: datetime) -> None:
         Conflict: a tenant of that name exists.
     """
     if not TENANT_FORM.fullmatch(name):
-        raise InvalidRequest(f"'{name}' cannot be a tenant: up to 63 of a-z, 0-9 and '-', the first no '-'.")
+        raise InvalidRequest(f"'{name}' is not a valid tenant name: up to 63 of a-z, 0-9 and '-', not '-' first.")
     if session.get(Tenant, name) is not None:
         raise Conflict(f"There is a tenant '{name}' already.")
     session.execute(insert(Tenant), [{"id": name, "created_at": now}])
@@ -121,7 +121,7 @@ def get_principal_by_id(sql: Sql, key_id: str) -> Principal:
     """
     row = sql.execute(_KEY, {"sought": key_id}).first()
     if row is None:
-        raise NotAllowed("There is no such key, or no longer.")
+        raise NotAllowed("This key does not exist or has been revoked.")
     return _principal(row)
 
 
@@ -143,7 +143,7 @@ def use_link(session: Session, token: str, now: datetime) -> Principal:
     used = delete(LoginLink).where(LoginLink.token_sha256 == _digest(token), LoginLink.expires_at >= now)
     key_id = session.scalar(used.returning(LoginLink.key_id))
     if key_id is None:
-        raise NotAllowed("This link was used before or is too old; `plainfilm key link` prints a new one.")
+        raise NotAllowed("This link has already been used or has expired; `plainfilm key link` prints a new one.")
     principal = get_principal_by_id(session, key_id)
     audit.append(session, principal.tenant, [audit.Event(f"key:{key_id}", "entered", key_id)], now)
     return principal

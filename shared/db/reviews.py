@@ -77,7 +77,7 @@ def _lock_answer(sql: Sql, who: Principal, job_id: str, label: ReaderLabel) -> d
         raise Conflict(f"The job is {state} and has no result; only a result can be reviewed.")
     if label not in BESIDE_LABELS and label not in answer.probabilities:
         known = ", ".join(sorted([*answer.probabilities, *BESIDE_LABELS]))
-        raise InvalidRequest(f"The model that read this film does not know {label.value}; one of: {known}.")
+        raise InvalidRequest(f"The model of this verdict has no label {label.value}; use one of: {known}.")
     return {"verdict": answer.verdict, "model_sha256": answer.model_sha256, "result_sha256": answer.hash}
 
 

@@ -68,7 +68,7 @@ def make_webhook(sql: Sql, who: Principal, new: NewWebhook, now: datetime) -> we
     if new.url in disabled_at:
         raise Conflict(TAKEN if disabled_at[new.url] is None else DISABLED)
     if len(disabled_at) >= MOST_WEBHOOKS:
-        raise Conflict(f"There are {MOST_WEBHOOKS} webhooks already, as many as a tenant may have.")
+        raise Conflict(f"This tenant already has {MOST_WEBHOOKS} webhooks, the maximum.")
     newest = sql.scalar(select(AuditHead.seq).where(AuditHead.stream == who.tenant))
     values = {"id": new.id, "tenant": who.tenant, "url": new.url, "secret": new.secret, "seen_seq": newest}
     sql.execute(insert(table_of(Webhook)), [values | {"failures": 0, "tried_at": now, "created_at": now}])
@@ -152,7 +152,7 @@ def replay(sql: Sql, who: Principal, webhook_id: str, delivery_id: str, now: dat
     if row is None:
         raise DeliveryNotFound(webhook_queries.NO_DELIVERY)
     if row.lease_until is not None and row.lease_until > now:
-        raise Conflict("It is just being sent.")
+        raise Conflict("This delivery is being sent right now.")
     tries = 1 if row.job_id is None else TRIES  # a ping is tried once
     sql.execute(update(Delivery).where(is_delivery).values(**_again(now, tries)))
     _wake(sql, webhook_id, now)
@@ -201,7 +201,7 @@ def _lock(sql: Sql, who: Principal, webhook_id: str) -> Row[str, datetime | None
 
 def _check_enabled(row: Row[str, datetime | None]) -> None:
     if row.disabled_at is not None:
-        raise Conflict("It gets nothing more: it answered 410, or is being removed. Remove it and make a new one.")
+        raise Conflict("This webhook is disabled: it answered 410, or is being removed. Remove it and add a new one.")
 
 
 def _record(sql: Sql, who: Principal, action: str, webhook_id: str, now: datetime, **facts: object) -> None:

@@ -143,7 +143,7 @@ def check_input_size(size_bytes: int) -> None:
     if not size_bytes:
         raise Malformed("The file is empty.")
     if size_bytes > MAX_INPUT_BYTES:
-        raise TooLarge(f"The file is larger than {MAX_INPUT_BYTES // 2**20} MB; send a smaller copy.")
+        raise TooLarge(f"The file is larger than {MAX_INPUT_BYTES // 2**20} MiB; send a smaller copy.")
 
 
 def check_size(width_px: int, height_px: int) -> None:

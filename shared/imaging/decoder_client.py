@@ -351,6 +351,6 @@ def _receive(film: socket.socket, size_bytes: int, deadline: float) -> bytearray
 def _out_of_resources(error: OSError | None = None) -> DecoderBusy:
     """Return the error for a lack of memory, descriptors or processes; its cause goes to the log."""
     return DecoderBusy(
-        "The service lacks memory or descriptors to read films with just now; send it again in a moment.",
+        "The service is short of memory or file descriptors for decoding; send the film again in a moment.",
         cause=error.strerror if error else None,
     )

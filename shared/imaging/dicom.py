@@ -132,7 +132,7 @@ def _check_modality(elements: Elements) -> None:
     """Refuse other modalities than plain films, and a detector's raw data, which is not meant to be viewed."""
     modality = elements.text(_MODALITY)
     if modality not in MODALITIES:
-        kind = _OTHER_MODALITIES.get(modality, "of another kind, or does not say of which")
+        kind = _OTHER_MODALITIES.get(modality, "of another modality, or does not name one")
         raise NotFrontalFilm(f"This DICOM image is {kind}; send a CR or DX image.")
     if elements.text(_INTENT) == "FOR PROCESSING":
         raise UnsupportedFormat(

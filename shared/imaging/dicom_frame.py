@@ -29,8 +29,8 @@ Size = tuple[int, int]
 """Height and width."""
 
 _DAMAGED: Final = "The pixels of the DICOM file are cut short or damaged; export it again and send the whole file."
-_OTHER_SIZE: Final = "The DICOM file and the frame in it tell different sizes; export the film again."
-_NO_GREY: Final = "The frame in the DICOM file is no grey one of 2 to 16 bits; export the film uncompressed."
+_OTHER_SIZE: Final = "The DICOM file and the frame in it state different sizes; export the film again."
+_NO_GREY: Final = "The frame in the DICOM file is not greyscale of 2 to 16 bits; export the film uncompressed."
 _RLE_HEADER: Final = 64
 _OVERHEAD, _SHORT = 16, 65_536
 """A segment needs at most one extra byte for each 128, and one for each row; longer ones only keep the reader busy."""

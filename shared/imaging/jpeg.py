@@ -113,7 +113,7 @@ def parse(data: bytes) -> JpegSource:
             is_progressive = marker == _PROGRESSIVE
         elif marker in _OTHER_FRAMES:
             raise UnsupportedFormat(
-                "The JPEG is arithmetic, lossless or hierarchical; export it as a usual JPEG or as a PNG."
+                "The JPEG uses arithmetic, lossless or hierarchical coding; export it as a baseline JPEG or as a PNG."
             )
         elif marker == _APP1 and not scans and bytes(body[: len(_EXIF)]) == _EXIF:
             orientation = find_orientation(bytes(body[len(_EXIF) :]))

@@ -231,7 +231,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
         if at + 12 > len(data) or end > len(data):
             raise UnreadableImage(_CUT)
         if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
-            raise UnreadableImage("The PNG was damaged on its way (a checksum is wrong); send it again.")
+            raise UnreadableImage("The PNG was damaged in transit (a checksum does not match); send it again.")
         kind = bytes(view[at + 4 : at + 8])
         if kind == b"IEND":
             return

@@ -54,11 +54,11 @@ def check_url(url: str, *, allow_private: bool) -> None:
     if parts is None or parts.scheme not in {"http", "https"}:
         raise _refused("The address is no http or https URL.")
     if "@" in parts.netloc:
-        raise _refused("The address must not hold a user or a password; what is sent is signed.")
+        raise _refused("The address must not contain a user name or password; deliveries are signed instead.")
     if "#" in url:
         raise _refused("The address must not have a fragment.")
     if not HOST.fullmatch(parts.netloc if parts.port is None else parts.netloc.rpartition(":")[0]):
-        raise _refused("The address has no host that can be used; write other letters than ASCII as xn--….")
+        raise _refused("The address has no valid host name; write non-ASCII names in their xn--… form.")
     if allow_private:
         return
     if parts.scheme != "https":

@@ -54,12 +54,10 @@ Names = Annotated[str, typer.Option(help="with --report: which splits, by commas
 Data = Annotated[Path, typer.Option(envvar="PLAINFILM_DATA", help="with --report: folder of labelled films")]
 Out = Annotated[Path | None, typer.Option(help="with --report: new folder to write; one in var/runs where not named")]
 Folds = Annotated[Path | None, typer.Option(help="with --report: crossval.json of `plainfilm crossval`")]
-Pools = Annotated[
-    Path | None, typer.Option(help="with --report: loso.json, the same command's, each source left out in turn")
-]
+Pools = Annotated[Path | None, typer.Option(help="with --report: loso.json of the same command (leave one source out)")]
 Maps = Annotated[Path | None, typer.Option(help="with --report: what `python -m training.explain_check` wrote")]
 Card = Annotated[
-    bool, typer.Option("--write-card", help="put model.json beside the weights, the card into the project")
+    bool, typer.Option("--write-card", help="with --report: write model.json beside the weights, and MODEL_CARD.md")
 ]
 
 
@@ -81,7 +79,7 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 - one argument an option
     explanations: Maps = None,
     is_card_written: Card = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Measure a model on labelled films, through the code that serves: one split, or with --report everything."""
+    """Evaluate a model on labelled films with the code that serves it: one set, or with --report everything."""
     _check_options(context, report=report)
     if report:
         extras = read_extras(read_manifest(model), read_recipe(model), crossval, loso, explanations)
@@ -96,7 +94,7 @@ def evaluate_model(  # noqa: PLR0913, PLR0917 - one argument an option
     elif folders is not None and manifest is None and split is None:
         _measure(_in_folders(folders, model), folders, model, films, json_only=json_only)
     else:
-        raise typer.BadParameter("name --manifest, and --split for some of its rows, or --folders, or --report")
+        raise typer.BadParameter("give one of --manifest (optionally with --split), --folders or --report")
 
 
 def _check_options(context: typer.Context, *, report: bool) -> None:
@@ -130,7 +128,7 @@ def _warn_of_used_films(examples: tuple[Example, ...], model: Path) -> None:
     learned = read_learned(model)
     known = count_known(examples, learned.known) if learned else 0
     if known:
-        typer.echo(f"{known} of these films were learned from or chosen by: the model does better on them", err=True)
+        typer.echo(f"{known} of these films were used to train or calibrate the model: results are biased", err=True)
 
 
 def _rows(manifest: Path, split: str | None, model: Path) -> tuple[Example, ...]:

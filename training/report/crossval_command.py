@@ -38,7 +38,7 @@ def cross_validate_recipe(  # noqa: PLR0913, PLR0917 - one argument an option
         int | None, typer.Option(min=0, help="stored copies of each film, instead of the recipe's")
     ] = None,
 ) -> None:
-    """Judge each film by networks that saw neither its group, nor its source; start again to go on."""
+    """Cross-validate by group, and with each source left out in turn; run it again to resume."""
     asked = named_recipe(recipe).starting_from(pretrained)
     from training.report.crossval import cross_validate, find_data, leave_sources_out, shorten  # noqa: PLC0415  TensorFlow loads only where it is needed
 

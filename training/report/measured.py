@@ -21,8 +21,9 @@ KNOWN_HOSPITALS = frozenset({"x_nih", "x_kermany_test"})
 def splits(report: ModelReport) -> list[Section]:
     """Return a section on how to read the tables, then one section a split."""
     about = (
-        "Accuracy, recall, F1, calibration error and ROC are of the forced choice among the labels, on all films that "
-        "carry one of them. *Given a verdict* is the share of films whose verdict names a label; the others abstain."
+        "Accuracy, recall, F1, calibration error and ROC are computed for the forced choice among the labels, on all "
+        "films that have one of them. *Given a verdict* (coverage) is the share of films whose verdict is a label; on "
+        "the others the model abstains."
     )
     sections = [_split(name, split, report.labels) for name, split in report.splits.items()]
     return [Section("measured", "What was measured", (about,)), *sections]
@@ -66,8 +67,8 @@ def _unknown_hospitals(split: SplitReport) -> str:
     known = sum(recall.n for row, recall in rows if row.source in KNOWN_HOSPITALS)
     counts = ", ".join(f"{right[label]} of {films[label]} {words.label(label)}" for label in films)
     return (
-        f"**{known} of the {known + films.total()} films with a label are of hospitals that training films are of "
-        f"too** ({', '.join(sorted(KNOWN_HOSPITALS))}). Of the other sources' the first choice is right for {counts}."
+        f"**{known} of the {known + films.total()} films with a label are from hospitals that training films come from "
+        f"too** ({', '.join(sorted(KNOWN_HOSPITALS))}). On the other sources, the first choice is correct for {counts}."
     )
 
 
@@ -117,7 +118,7 @@ def robustness(report: ModelReport) -> Section:
         return Section("robustness", title, (NOT_MEASURED,))
     rows = [(change.name, words.share(change.flips), *_ends(change.flips)) for change in flips.changes]
     rows.append(("any of them, over all changed films", words.share(flips.any_change), *_ends(flips.any_change)))
-    about = f"How often the verdict on a film of {code(flips.split)} is another after a change that should not matter:"
+    about = f"How often a change that should not matter alters the verdict on a film of {code(flips.split)}:"
     return Section("robustness", title, (about, Table(("change", "verdict flips", *RATE), tuple(rows))))
 
 
@@ -133,7 +134,7 @@ def odd(report: ModelReport) -> Section:
 
 def controls(report: ModelReport) -> Section:
     """Return the balanced accuracy of the controls beside the model's."""
-    title = "Controls: classifiers that lack what should matter"
+    title = "Controls: classifiers without the relevant part of the film"
     if not report.controls:
         return Section("controls", title, (NOT_MEASURED,))
     kinds = {control.name: control.what for control in report.controls}
@@ -165,8 +166,8 @@ def cross_validation(report: ModelReport) -> Section:
     if result is None:
         return Section("folds", title, (NOT_MEASURED,))
     about = (
-        f"Recipe {code(result.recipe)}, {plain(result.films)}; {len(result.folds)} folds, no group in two of them: "
-        "each film is judged once, by a network that saw none of its group."
+        f"Recipe {code(result.recipe)}, {plain(result.films)}. No group is in two folds: each film is classified "
+        "once, by a network that was trained without its group."
     )
     rows = [
         (str(fold.fold), words.share(fold.accuracy), *_ends(fold.accuracy), words.number(fold.macro_f1))
@@ -196,7 +197,7 @@ def left_out(report: ModelReport) -> Section:
     )
     table = Table(("source", "label", "n", "recall", "given a verdict"), rows, words=2)
     recipe = report.leave_one_source_out[0].recipe
-    about = f"Films of a source, judged by a network trained without it, by the recipe {plain(recipe)}:"
+    about = f"Films of each source, classified by a network trained without that source (recipe: {plain(recipe)}):"
     return Section("left-out", title, (about, table))
 
 
@@ -209,8 +210,8 @@ def explanations(report: ModelReport) -> Section:
     about = f"{on}Agreement with another library's maps of the same films:"
     shuffled = "Maps before and after weights were shuffled (a low correlation: the map shows what was learned):"
     areas = (
-        "Area under the score while blocks of the film are taken away (low is good) or put back (high is good) in the "
-        "map's order, beside random orders. A method that is no better than these explains nothing on such films:"
+        "Area under the score's curve while blocks of the film are removed (low is good) or put back (high is good) "
+        "in the map's order, compared with random orders. A method that is no better than these explains nothing here:"
     )
     blocks = (about, _records(checks.agreement), shuffled, _records(checks.sanity), areas, _records(checks.areas))
     return Section("explanations", title, blocks)

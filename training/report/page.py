@@ -82,8 +82,8 @@ def _body(report: ModelReport, shown: Shown) -> list[str]:
         ),
     ]
     failures = "".join(markup.draw_fold(section) for section in measured.failures(report))
-    meaning = "A wrong first choice; or a verdict that names a label, where the film has an other finding."
-    last = Section("failures", "Films that go wrong", (meaning,) if failures else ("None.",))
+    meaning = "Films with a wrong first choice, or with another finding and a verdict that is one of the labels."
+    last = Section("failures", "Misclassified films", (meaning,) if failures else ("None.",))
     parts.append((last, markup.draw_section(last, failures)))
     return [markup.draw_contents([section for section, _ in parts]), *(text for _, text in parts)]
 
@@ -109,13 +109,13 @@ SALIENCY: Final = "saliency"
 def _shown(report: ModelReport) -> list[Section]:
     """Return the sections that hold pictures."""
     drawn = (
-        "The two are not of one kind: training is of the forms and films that were drawn, with the recipe's label "
-        "smoothing in its loss; validation is of each film once, as it is, without."
+        "The two curves are not directly comparable: training is measured on the augmented films that were drawn, with "
+        "the recipe's label smoothing in its loss; validation on each film once, unmodified, without smoothing."
     )
     course = Section(COURSE, "Learning curves", (drawn if report.history else "The model's folder has no history.",))
     about = (
         "Each strip: the film; Grad-CAM of the first choice; the gradient of its score, which the 2020 study drew. "
-        "The yellower a place, the more it moved the score. Of the wrong ones the most confident, of the right a draw. "
+        "Yellow areas influenced the score most. Of wrong films the most confident are shown, of correct a sample. "
         "A map does not show where disease is."
     )
     return [course, Section(SALIENCY, f"What moved the score of {report.name}", (about,))]

@@ -78,15 +78,15 @@ def films(report: ModelReport) -> Section:
     rows = tuple((names.get(name, words.label(name)), str(count)) for name, count in report.trained_on.items())
     table = Table(("learned from", "films"), rows)
     sentences = (report.split_method or "Not stated.", _checked(report), *_recalibrated(report))
-    return Section("films", "Films, and how they were set apart", (*sentences, table))
+    return Section("films", "Films, and how they were split", (*sentences, table))
 
 
 def _checked(report: ModelReport) -> str:
     if report.learned_films is None:
-        return "This model keeps no record of the films it learned from: that none of them is measured was not checked."
+        return "This model has no record of its training films: whether any of them is in a test set was not checked."
     return (
-        f"No measured film outside `validation` is, byte for byte, one of the {report.learned_films} that were learned "
-        "from or chosen by. A film that was saved anew would not be found so."
+        f"No test film is byte for byte identical to one of the {report.learned_films} films used for training or "
+        "validation. A film that was saved again in another form would not be detected by this check."
     )
 
 
@@ -95,11 +95,11 @@ def _recalibrated(report: ModelReport) -> tuple[str, ...]:
     if recalibration is None:
         return ()
     kept = (
-        "none of them is measured here"
+        "none is in a test set here"
         if recalibration.is_checked
-        else "the model does not keep which: one may be measured"
+        else "the model does not record which: one may be in a test"
     )
-    return (f"**Temperature and thresholds were set anew** by {recalibration.films} other films; {kept}.",)
+    return (f"**Temperature and thresholds were recalibrated** on {recalibration.films} other films; {kept}.",)
 
 
 def goals(report: ModelReport) -> Section:
@@ -128,8 +128,8 @@ def verdicts(report: ModelReport) -> Section:
     )
     blocks = (
         about,
-        Table(("label", "enters the prediction set from probability"), sets),
-        "How often the sets hold the label stands with each split; their mean size:",
+        Table(("label", "minimum probability for the prediction set"), sets),
+        "How often the prediction sets contain the correct label is listed with each split. Their mean size:",
         Table(("split", "mean size", "n"), sizes),
     )
     return Section("verdicts", "From scores to a verdict", blocks)

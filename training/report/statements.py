@@ -18,37 +18,37 @@ INTENDED_USE: Final = (
 
 LIMITS: Final = (
     (
-        "'Viral pneumonia' means small children of one hospital: every film of that label comes from there, so the "
-        "model may tell a child's film as much as a finding."
+        "'Viral pneumonia' means young children at one hospital: every film with that label comes from there, so the "
+        "model may recognise a child's film as much as a finding."
     ),
     "Adults with viral pneumonia that is not COVID-19 were hardly seen in training and are hardly in any test here.",
     (
-        "'Normal' means that a collection says so, not that a person is healthy; 'covid19' is a test's or a paper's "
-        "word, and some such films look normal."
+        "'Normal' means that a collection labels the film so, not that the person is healthy; 'covid19' comes from a "
+        "laboratory test or a paper, and some of these films look normal."
     ),
     (
-        "In the films learned from, the source goes with the label: the score can lean on how a film was made. The "
-        "external split and the controls show how far."
+        "In the training films, source and label are confounded: the score can depend on how a film was acquired. The "
+        "external split and the controls show how much."
     ),
     (
-        "A finding outside the labels has no right label here. The right answer is an abstention, and the model may "
-        "name a label all the same."
+        "For a finding outside the labels, no label is correct. The correct answer is an abstention, but the model may "
+        "still give a label."
     ),
     (
-        "Probabilities, prediction sets and thresholds were calibrated on films like those learned from. On films of "
-        "another hospital they hold less well, and in another mix of labels a probability means something else."
+        "Probabilities, prediction sets and thresholds were calibrated on films like the training films. They are less "
+        "reliable on films from another hospital, and probabilities are off where the labels occur in another mix."
     ),
     (
-        "Thresholds belong to this version. Raising the least probability, or lowering the limit for an other finding, "
-        "gives fewer verdicts and fewer wrong ones; the forced choice and its accuracy stay as they are."
+        "The thresholds belong to this version. A higher minimum probability, or a lower limit for another finding, "
+        "gives fewer verdicts and fewer wrong ones; the forced choice and its accuracy do not change."
     ),
     (
-        "Recipes were developed over several looks at the splits reported here (DECISIONS.md counts them). Nothing was "
-        "chosen by them, yet a set that was never looked at may give less."
+        "While the recipes were developed, the splits reported here were evaluated several times (DECISIONS.md counts "
+        "them). Nothing was selected on them, but results on a set never evaluated before may be lower."
     ),
     (
-        "On a source that it has never seen, a network may call nearly every normal film sick: see which sources were "
-        "left out in turn."
+        "On a source that it has never seen, a network may classify nearly all healthy films as diseased: see the "
+        "results with one source left out."
     ),
     "A heatmap shows what moved the score, not where disease is.",
 )
@@ -72,10 +72,10 @@ def describe_split(recipe: Recipe, examples: Sequence[Example]) -> str:
     chosen = f"{'the epoch, ' if recipe.choose == 'best' else ''}the temperature and the thresholds"
     kept = ", ".join(sorted(splits - set(recipe.train_splits)))
     return (
-        f"{len(examples)} films in {groups} groups (a patient where the source names them, else films too alike to "
-        "tell apart, so that one patient may be in two groups); no group is in two splits, which is checked before "
-        "training and again before this report. Learned from: "
+        f"{len(examples)} films in {groups} groups (a group is a patient where the source names patients, otherwise a "
+        "set of nearly identical films, so that one patient may be in two groups); no group is in two splits, which is "
+        "checked before training and again before this report. Training splits: "
         f"{', '.join(recipe.train_splits)}, of which {100 * recipe.validation_share:.0f} % of the groups of each label "
-        f"and source were taken out by a seeded draw, to choose {chosen} with. "
-        f"Kept apart: {kept}; the run chose nothing by these."
+        f"and source were held out by a seeded draw, to choose {chosen} (validation). "
+        f"Test splits: {kept}; nothing was chosen on these in this run."
     )

@@ -37,25 +37,28 @@ CONTROLS: Final[Mapping[str, str]] = MappingProxyType(
 )
 SPLITS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "test": "films held back from the study's collection, in its mix: COVID-19 of adults, the rest of children",
+        "test": "held out from the study's collection, in its mix: COVID-19 films of adults, all others of children",
         "test_adult": (
-            "adults only: no age to tell the labels by, though the hospitals differ; neither source names patients, "
-            "so some COVID-19 films may be of patients that training films are of"
+            "adults only, so that age does not give the label away, though the hospitals differ; neither source names "
+            "patients, so some COVID-19 films may be of patients who also have training films"
         ),
-        "external": "collections not learned from, findings outside the labels among them; some share a hospital",
-        "ood": "findings that no label is right for: whatever label they are given is wrong",
-        "validation": "taken out of the training films to choose and calibrate with: no test",
+        "external": (
+            "collections not used for training, some films with findings outside the labels; some of the collections "
+            "share a hospital with training films"
+        ),
+        "ood": "findings for which none of the labels is correct: any label they are given is wrong",
+        "validation": "held out from the training films for model selection and calibration; not a test set",
     }
 )
 SOURCES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "covA": "COVID-19 from papers and many sites (ieee8023, CXNet, SIRM and others, by the Radiography Database)",
         "covB": "COVID-19 of the same database's later part (BIMCV), adults",
-        "normP": "normal films of small children, one hospital (Kermany)",
-        "normA": "normal films, mostly adults (RSNA, of NIH ChestX-ray)",
-        "vp": "viral pneumonia of small children, the hospital of `normP` (Kermany)",
-        "x_kermany_test": "the same hospital's test films",
-        "x_nih": "NIH ChestX-ray, labels read from reports by a program",
+        "normP": "normal films of young children, one hospital (Kermany)",
+        "normA": "normal films, mostly of adults (RSNA, from NIH ChestX-ray)",
+        "vp": "viral pneumonia of young children, at the hospital of `normP` (Kermany)",
+        "x_kermany_test": "test films from the hospital of `normP` and `vp` (Kermany)",
+        "x_nih": "NIH ChestX-ray, with labels extracted from reports by software",
         "x_hannover": "COVID-19, Hannover",
         "x_actualmed": "Actualmed COVID-19 collection",
         "x_figure1": "Figure 1 COVID-19 collection",
@@ -115,9 +118,9 @@ def rates(split: SplitReport) -> list[tuple[str, Rate]]:
         ("accuracy, forced to choose", metrics.accuracy),
         ("given a verdict", metrics.coverage),
         *((f"given a verdict, of {label(name)}", rate) for name, rate in metrics.coverage_by_label.items()),
-        ("accuracy of the verdicts given to films of the labels", metrics.selective_accuracy),
-        ("right, of all verdicts given", metrics.verdict_precision),
-        *((f"prediction set holds {label(name)}", rate) for name, rate in split.sets.by_label.items()),
+        ("correct, of the verdicts given to films with one of the labels", metrics.selective_accuracy),
+        ("correct, of all verdicts given", metrics.verdict_precision),
+        *((f"prediction set contains {label(name)}", rate) for name, rate in split.sets.by_label.items()),
     ]
     return [(words, rate) for words, rate in named if rate is not None and rate.n]
 
@@ -141,7 +144,8 @@ def control_sentences(controls: Sequence[Control]) -> list[str]:
             pair = f"{control.balanced_accuracy.value:.3f}, the model {control.model_balanced_accuracy:.3f}"
             near.setdefault(CONTROLS[control.name], []).append(f"`{control.split}` ({pair})")
     return [
-        f"**{name[0].upper()}{name[1:]} comes near the model** on {' and '.join(places)}: most of what the model gets "
-        "right there can be had without what should matter, so its figure there is no proof that it looks at the lungs."
+        f"**{name[0].upper()}{name[1:]} comes close to the model** on {' and '.join(places)}: most of the model's "
+        "correct answers there can be reached without the relevant part of the film, so its result there does not show "
+        "that it uses the lungs."
         for name, places in near.items()
     ]
