@@ -48,9 +48,9 @@ def golden(folder: Folder = SHIPPED_MODEL) -> None:
     """Record a model's answers to the sample films (the golden films); every later start must reproduce them."""
     from training.golden import write_golden  # noqa: PLC0415
 
-    found = write_golden(folder)
-    typer.echo(f"{len(found.films)} films recorded on {found.device} ({found.build})")
-    typer.echo(f"elsewhere scores may differ by {found.tolerance:.2g}")
+    golden_set = write_golden(folder)
+    typer.echo(f"{len(golden_set.films)} films recorded on {golden_set.device} ({golden_set.build})")
+    typer.echo(f"elsewhere scores may differ by {golden_set.tolerance:.2g}")
 
 
 @model.command()
@@ -93,10 +93,10 @@ def compare(  # noqa: PLR0913, PLR0917 - one argument an option
     named = manifest or folders
     paths = [example.path for example in find_films(folder, manifest, folders)] if named else samples.paths()
     with show_bars() as progress:
-        found = work.compare(folder, work.choose(paths, films, seed), progress, precision)
-    for answer, apart in found.largest.items():
-        typer.echo(f"{answer}: at most {apart:.2g} apart, {found.mean[answer]:.2g} in the mean")
-    typer.echo(f"{found.verdicts} of {found.films} verdicts differ")
+        agreement = work.compare(folder, work.choose(paths, films, seed), progress, precision)
+    for answer, difference in agreement.largest.items():
+        typer.echo(f"{answer}: at most {difference:.2g} apart, {agreement.mean[answer]:.2g} in the mean")
+    typer.echo(f"{agreement.verdicts} of {agreement.films} verdicts differ")
 
 
 @model.command()

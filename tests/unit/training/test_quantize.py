@@ -56,11 +56,11 @@ def test_a_quantized_model_says_nearly_the_same(tmp_path: Path) -> None:
 def test_a_row_sees_what_the_rounded_rows_before_it_make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second convolution's input is not the float network's."""
     seen: dict[str, list[FloatArray]] = {}
-    round_by = module.look
+    measure = module.measure_inputs
 
     def measure_inputs(layer: Conv, films: list[FloatArray]) -> InputStatistics:
         seen[layer.name] = films
-        return round_by(layer, films)
+        return measure(layer, films)
 
     monkeypatch.setattr(module, "measure_inputs", measure_inputs)
     manifest = write_model(tmp_path)
