@@ -19,7 +19,7 @@ METHODS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         ExplanationMethod.GRAD_CAM: (
             "Grad-CAM",
-            "Regions whose features in the last layers supported the label. Coarse; computed with every verdict.",
+            "Regions: where the last layers found support for the label. Coarse; computed with every verdict.",
         ),
         ExplanationMethod.GRAD_CAM_PLUS_PLUS: (
             "Grad-CAM++",

@@ -70,5 +70,5 @@ def test_it_needs_no_scripts(plain_page: Page, cancelled: str) -> None:
     """The form alone leads to the new job."""
     plain_page.goto(cancelled)
     plain_page.get_by_role("button", name="Classify again").click()
-    expect(plain_page.get_by_text("Again of")).to_be_visible()
+    expect(plain_page.get_by_text("Reclassifies job")).to_be_visible()
     expect(plain_page).not_to_have_url(cancelled)

@@ -73,7 +73,7 @@ def test_a_film_that_waits_or_is_being_sent_can_be_cancelled(
     expect(line).to_contain_text("Cancelled before it was sent.")
     expect(line).to_be_focused()
     press_cancel(page, "take-back-0")
-    expect(page.locator(".upload", has_text="take-back-0")).to_contain_text("Cancelled on its way.")
+    expect(page.locator(".upload", has_text="take-back-0")).to_contain_text("Cancelled during upload.")
     wait_until(lambda: page.wait_for_timeout(20) or (ended and len(held) == 4), "the next film to be sent instead")
     expect(page.locator("#sending-sum")).to_have_text("3 on the way, 2 cancelled")
     assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
@@ -135,7 +135,7 @@ def test_a_film_that_cannot_be_cancelled_is_said_to_be_accepted(
         expect(page.get_by_role("progressbar", name="The service looks at kept on.png")).to_be_visible()
         press_cancel(page, "kept on")
         page.evaluate("window.release()")
-        expect(page.locator(ACCEPTED)).to_have_text("Accepted, and not cancelled: open the film to try again")
+        expect(page.locator(ACCEPTED)).to_have_text("Accepted; it could not be cancelled: open the film to try again")
 
 
 def test_a_film_that_pauses_after_a_lost_connection_is_not_sent_again(open_page: Callable[..., Page]) -> None:
@@ -153,7 +153,7 @@ def test_a_film_that_pauses_after_a_lost_connection_is_not_sent_again(open_page:
     expect(page.locator('.upload[data-state="paused"]')).to_be_visible()
     tried = len(tries)
     press_cancel(page, "paused")
-    expect(page.locator(CANCELLED)).to_contain_text("Should it have arrived all the same, it is in the list.")
+    expect(page.locator(CANCELLED)).to_contain_text("If it arrived anyway, it is in the list.")
     page.clock.run_for(60_000)
     expect(page.locator(CANCELLED)).to_be_visible()
     assert len(tries) == tried

@@ -99,7 +99,7 @@ def test_leaving_films_that_were_not_sent_asks_first(open_page: Callable[..., Pa
     wait_until(lambda: page.wait_for_timeout(20) or asked, "the question")
     page.wait_for_url("**/model")
     page.goto(running_stack.url)
-    expect(page.locator(CANCELLED)).to_contain_text("The page was left before it was accepted.")
+    expect(page.locator(CANCELLED)).to_contain_text("You left the page before it was accepted.")
     expect(page.locator(NAMES)).to_have_text("unsent.png")
     assert asked == ["beforeunload"]
 
@@ -115,8 +115,8 @@ def test_films_that_still_waited_are_told_as_not_sent(open_page: Callable[..., P
     page.goto(running_stack.url)
     expect(page.locator("#sending-sum")).to_have_text("4 cancelled")
     line = page.locator(CANCELLED, has_text="stay.png")
-    expect(line).to_contain_text("Not sent before the page was left; choose the file again.")
-    expect(page.locator(CANCELLED, has_text="go-1")).to_contain_text("Should it have arrived all the same")
+    expect(line).to_contain_text("Not sent: you left the page first. Choose the file again.")
+    expect(page.locator(CANCELLED, has_text="go-1")).to_contain_text("If it arrived anyway")
 
 
 def test_another_session_does_not_see_the_list(open_page: Callable[..., Page], running_stack: Service) -> None:

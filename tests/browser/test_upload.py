@@ -198,7 +198,7 @@ def test_a_film_can_be_dropped_anywhere(open_page: Callable[..., Page]) -> None:
         list(make_png()),
     )
     page.evaluate("window.dropFilm('dragover')")
-    expect(page.locator("#drop")).to_contain_text("stays on this service")
+    expect(page.locator("#drop")).to_contain_text("only on this service")
     page.evaluate("window.dropFilm('drop')")
     expect(page.locator(ACCEPTED)).to_be_visible()
     expect(page.locator("#drop")).to_be_hidden()

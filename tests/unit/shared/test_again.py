@@ -158,6 +158,6 @@ def test_where_nothing_is_to_be_done_all_is_well(capsys: pytest.CaptureFixture[s
 def test_without_one_serving_model_nothing_is_sent() -> None:
     """Nobody could say which films another one answered."""
     service = Service(serving=None)
-    with pytest.raises(Unavailable, match="which one is to answer"):
+    with pytest.raises(Unavailable, match="unclear which should answer"):
         call(service, AgainReason.OTHER_MODEL)
     assert not service.made

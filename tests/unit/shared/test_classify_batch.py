@@ -99,6 +99,6 @@ def test_a_zip_is_the_films_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert [answer.get("error") for answer in answers] == [
         None,
         "Not a film [sic].",
-        "The file is no ZIP that can be read, or not all of one.",
+        "The file is not a readable ZIP, or it is incomplete.",
     ]
     assert len(service.sent_into) == 2

@@ -233,7 +233,7 @@ def test_who_revokes_a_key_is_told_what_goes_on(sqlite_url: str, monkeypatch: py
     ("words", "said"),
     [
         (("tenant", "make", "default"), "There is a tenant 'default' already."),
-        (("tenant", "make", "../films"), "'../films' cannot be a tenant"),
+        (("tenant", "make", "../films"), "'../films' is not a valid tenant name"),
         (("key", "make", "--tenant", "wrad"), "There is no tenant 'wrad'; `plainfilm tenant make wrad` makes one."),
         (("key", "revoke", "0123456789ab"), "There is no key '0123456789ab'; `plainfilm key list` prints them."),
     ],

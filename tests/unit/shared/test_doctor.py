@@ -82,7 +82,7 @@ def test_a_host_that_is_no_address_of_this_machine_is_told(tmp_path: Path, host:
     """A finding beside the others, which names the setting: `plainfilm up` would refuse it."""
     check = found(Settings(home=tmp_path, host=host, port=free_port()), "port")
     assert check.mark == "!!"
-    assert f"PLAINFILM_HOST {host} cannot be listened at" in check.state
+    assert f"Cannot listen on PLAINFILM_HOST {host}: " in check.state
 
 
 def test_a_broker_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

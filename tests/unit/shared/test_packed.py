@@ -135,7 +135,7 @@ def test_an_encrypted_film_is_told_as_such(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "x.zip", ("x.png", b"film"), change=mark)
     rare = make_zip(tmp_path / "rare.zip", ("x.png", b"film"), kind=zipfile.ZIP_LZMA)
     for archive in (path, rare):
-        with pytest.raises(UnreadableImage, match="encrypted, or packed in a way"):
+        with pytest.raises(UnreadableImage, match="encrypted, or its compression"):
             films_in(archive)[0].read_bytes()
 
 

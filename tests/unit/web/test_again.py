@@ -220,9 +220,9 @@ def test_a_job_without_an_answer_has_the_button(api: Api, how: str) -> None:
     assert press(person, job_id).headers["Location"] == made
     assert stored(api.resources) == (2, 2)
     page = person.request("GET", made).text
-    assert f'<dt>Again of</dt><dd><a href="/jobs/{job_id}">' in page
+    assert f'<dt>Reclassifies job</dt><dd><a href="/jobs/{job_id}">' in page
     assert "Classify again" not in page, "it has not ended"
-    assert "Again of" not in person.request("GET", f"/jobs/{job_id}").text
+    assert "Reclassifies job" not in person.request("GET", f"/jobs/{job_id}").text
 
 
 def test_each_page_has_a_key_of_its_own(api: Api) -> None:
@@ -276,7 +276,7 @@ def test_an_answer_of_another_model_names_the_one_that_serves(api: Api) -> None:
     job_id, person = end(api), api.browse()
     serve_other(api)
     told = section(person, job_id)
-    assert "Another model serves now than the one that answered: plainfilm-default 2027.01.01." in told
+    assert "A different model is in use now from the one that gave this answer: plainfilm-default 2027.01.01." in told
     assert "Classify again" in told
     auditor = Api(api.resources, make_key(api.resources.database, role="auditor")).browse()
     assert section(auditor, job_id) == told[: told.index("<form")] + "</section>"
@@ -284,7 +284,7 @@ def test_an_answer_of_another_model_names_the_one_that_serves(api: Api) -> None:
     finish(api.resources.database, claim(api.resources.database)[0])
     old_model = section(person, job_id)
     assert f'href="/jobs/{made}"' in old_model
-    assert "Another model serves now" in old_model, "a worker with the model from before had answered"
+    assert "A different model is in use now" in old_model, "a worker with the model from before had answered"
     assert "Classify again" in old_model
     serve_model(api.resources.database)
     told = section(person, job_id)

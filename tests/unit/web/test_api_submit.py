@@ -288,7 +288,7 @@ def test_a_film_that_was_answered_before_is_answered_at_once(api: Api, small: Re
     assert len(rings(small)) == 1
     for path in (job.links.film, f"{job.links.self}/explanations/grad_cam"):
         assert api.get(path).content_type == "image/png"
-    assert "had this answer" in api.browse().request("GET", job.links.page).text
+    assert "answered from the stored result" in api.browse().request("GET", job.links.page).text
     fresh = job_of(api.submit(headers={"Cache-Control": "no-cache"}), 202)
     assert (fresh.status, fresh.cached, len(rings(small))) == ("queued", False, 2)
 

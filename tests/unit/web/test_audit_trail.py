@@ -179,9 +179,9 @@ def test_the_page_tells_it_in_words(api: Api) -> None:
         "Taken by a worker ",
         "Answered: Normal ",
         "worker w1 · event",
-        "Map asked for: SmoothGrad ",
-        "Map begun: SmoothGrad ",
-        "Map made: SmoothGrad ",
+        "Map requested: SmoothGrad ",
+        "Map started: SmoothGrad ",
+        "Map computed: SmoothGrad ",
         "Map failed: Gradient, model_replaced ",
     ):
         assert words in found

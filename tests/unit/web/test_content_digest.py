@@ -53,7 +53,7 @@ def test_that_of_a_form_is_of_all_its_bytes(api: Api, small: Resources) -> None:
     assert send_form(api, **{"Content-Digest": f"sha-256={digest_of(form())}"}).status_code == 202
     for data in (make_png(), form() + b".", form()[:-1]):
         found = problem(send_form(api, **{"Content-Digest": f"sha-256={digest_of(data)}"}), 422, "digest_mismatch")
-        assert "belongs into the head of its part" in found.detail
+        assert "belongs in the headers of its part" in found.detail
     assert stored(small) == (1, 1)
 
 

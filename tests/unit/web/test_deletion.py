@@ -205,7 +205,7 @@ def test_pages_say_how_long_films_are_kept(api: Api) -> None:
     settings = api.resources.settings.model_copy(update={"retain_days": 30.0})
     dated = Api(replace(api.resources, settings=settings), api.key)
     person = dated.browse()
-    assert "for 30 days after its job ended" in person.request("GET", "/").text
+    assert "until 30 days after its job has ended" in person.request("GET", "/").text
     page = person.request("GET", f"/jobs/{job_id}").text
     ended = job_of(api.get(f"/api/v1/jobs/{job_id}")).finished_at
     assert isinstance(ended, datetime)

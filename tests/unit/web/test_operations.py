@@ -66,7 +66,7 @@ def test_what_stands_still_is_told_first(resources: Resources) -> None:
     assert isinstance(resources.queue, RecordingQueue)
     resources.queue.down = True
     told = page(resources, "/operations/now")
-    assert told.index("Nobody takes routine") < told.index("The broker does not answer") < told.index("What waits")
+    assert told.index("No worker serves routine") < told.index("The broker does not answer") < told.index("What waits")
     assert "None has given a sign of life" in told
 
 

@@ -39,8 +39,8 @@ def test_an_empty_set_is_told_once_on_the_film_page(api: Api, person: Browser) -
     page = person.request(
         "GET", f"/jobs/{finish_as(api.resources, 'normal', prediction_set=[], reasons=['empty_set'])}"
     ).text
-    assert page.count("Less sure than for most films of this label.") == 1
-    assert page.index("With caution") < page.index("Less sure than")
+    assert page.count("The probability of this label is lower than for most films of it.") == 1
+    assert page.index("With caution") < page.index("lower than for most films")
 
 
 def test_a_caution_about_a_film_that_cannot_be_assessed_is_folded_away(api: Api, person: Browser) -> None:
@@ -65,9 +65,9 @@ def test_a_label_stands_beside_how_often_its_model_was_right_elsewhere(api: Api,
     with api.resources.database.begin() as session:
         session.execute(update(Model).values(manifest=measured.model_dump_json()))
     page = person.request("GET", f"/jobs/{finished}").text
-    assert "63 of 80 were right" in page
-    assert "From 30.0\N{NO-BREAK SPACE}% for another finding on, this model abstains from Normal." in page
-    assert "were right" not in person.request("GET", f"/jobs/{abstained}").text
+    assert "63 of the 80 labels that this model gave were correct" in page
+    assert "another finding is 30.0\N{NO-BREAK SPACE}% or more, this model does not give the label Normal." in page
+    assert "were correct" not in person.request("GET", f"/jobs/{abstained}").text
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_key_that_may_only_look_sees_no_control_that_changes_anything(api: Api
     assert "hx-post" not in page
     assert re.findall(r'method="post" action="([^"]+)"', page) == ["/leave"]  # its own session
     assert '<select id="method" name="map"' in page
-    assert "may look only" in page
+    assert "read-only access" in page
 
 
 def test_a_page_without_a_session_carries_no_token(api: Api) -> None:

@@ -86,7 +86,7 @@ def test_show_asks_for_the_map_and_leads_back_to_it(api: Api, person: Browser, j
     assert (answer.status_code, answer.headers["Location"]) == (303, f"/jobs/{job_id}?map=gradient#heatmap")
     html = page(person, job_id)
     assert options(html)["gradient"] == "Gradient (waiting)*"
-    assert "No worker that makes maps is alive" in html
+    assert "No worker that computes maps is running" in html
     assert f'<noscript><p><a class="plain" href="/jobs/{job_id}?map=gradient">Look again</a>' in html
     assert '<span class="scripted"> This page shows the map as soon as it is there.</span>' in html
     assert "data-heatmap=" not in html
@@ -116,7 +116,7 @@ def test_a_map_that_waits_is_asked_for_until_it_is_there(api: Api, person: Brows
     assert "A worker is making it" not in poll("none").text
     order = take(api.resources.database)
     assert order is not None
-    assert "A worker is making it, attempt 1." in poll("queued.0").text
+    assert "A worker is computing it (attempt 1)." in poll("queued.0").text
     assert poll("running.1").status_code == 204
 
 
@@ -138,16 +138,19 @@ def test_a_map_that_is_done_is_shown_with_what_it_is_worth(api: Api, person: Bro
         "higher is better",
     ):
         assert words in html
-    assert "it reacts to what is marked." in html
+    assert "the score depends on what the map marks." in html
     assert "<dt>Agreement with Grad-CAM</dt><dd>0.40, weak</dd>" in html
     assert "<dt>Stability under slight noise</dt><dd>0.93, close</dd>" in html
-    assert "25.0\N{NO-BREAK SPACE}% of it lies in the outer tenth of each side; 36&nbsp;% would be even." in html
     assert (
-        html.index("it reacts to what is marked.")
+        "25.0\N{NO-BREAK SPACE}% of it lies in the outer tenth on each side of the film; "
+        "in a uniform map it would be 36&nbsp;%." in html
+    )
+    assert (
+        html.index("the score depends on what the map marks.")
         < html.index("<summary>The numbers</summary>")
         < html.index("Random orders")
     )
-    assert "strongest hundredth" in html
+    assert "strongest 1&nbsp;% of its values share one colour" in html
     assert "hx-get" not in html
 
 
@@ -162,7 +165,7 @@ def test_the_verdicts_map_stays_in_sight_while_it_is_measured(api: Api, person: 
         assert "Measure it" not in html
     assert "This page shows the numbers as soon as they are there." in waiting
     assert "Random order" in measured
-    assert "strongest hundredth" not in measured
+    assert "strongest 1&nbsp;%" not in measured
 
 
 def test_a_map_that_is_there_is_shown_and_not_asked_for_again(api: Api, person: Browser, job_id: str) -> None:
@@ -203,7 +206,7 @@ def test_a_map_that_says_nothing_is_told_and_not_drawn(api: Api, person: Browser
 def test_a_method_nobody_asked_for_is_offered(person: Browser, job_id: str) -> None:
     """By address: the page says that there is no map yet, and asks for none by being opened."""
     html = page(person, job_id, "smooth_grad")
-    assert "This map has not been made yet." in html
+    assert "This map has not been computed yet." in html
     assert "hx-get" not in html
 
 
@@ -223,8 +226,8 @@ def test_a_living_worker_is_waited_for_without_alarm(api: Api, person: Browser, 
                                     started_at=now, polled_at=now))  # fmt: skip
     show(person, job_id)
     html = page(person, job_id)
-    assert "Waiting for a worker; films come first." in html
-    assert "No worker that makes maps" not in html
+    assert "Waiting for a worker; classifying films takes priority." in html
+    assert "No worker that computes maps" not in html
 
 
 def test_a_request_without_its_token_is_refused(api: Api, person: Browser, job_id: str) -> None:

@@ -54,7 +54,7 @@ def test_goals_stand_with_value_interval_n_and_whether_they_are_reached(person: 
     assert "".join([*cells, missed]) in whole
     assert "8 of 50 wrong" in page
     assert page.count(">Not measured</td>") == 1  # other findings: the report has no such split
-    assert page.index("What it is not for, and what it cannot tell") < page.index("What was aimed at")
+    assert page.index("What it is not for, and what it cannot tell") < page.index("Performance goals")
 
 
 def test_splits_are_the_reports_with_intervals_and_sources(person: Browser, resources: Resources) -> None:
@@ -77,11 +77,11 @@ def test_the_warning_of_other_findings_quotes_known_and_unknown_ones(person: Bro
 def test_a_goal_inside_its_interval_is_reached_by_the_value_alone() -> None:
     """Whether above or below; one that the interval settles is plainly reached or missed."""
     goal = make_report().goals[0].model_copy(update={"limit": 0.97, "low": 0.95, "high": 0.98})
-    assert present_report.reached(goal.model_copy(update={"reached": True})) == "Yes, by the value alone"
-    assert present_report.reached(goal.model_copy(update={"reached": False})) == "No, by the value alone"
+    assert present_report.reached(goal.model_copy(update={"reached": True})) == "Yes, but the goal lies in the interval"
+    assert present_report.reached(goal.model_copy(update={"reached": False})) == "No, but the goal lies in the interval"
     assert present_report.reached(goal.model_copy(update={"reached": True, "low": 0.971})) == "Yes"
     edge = {"limit": 0.0, "low": 0.0, "high": 0.12, "reached": True}
-    assert present_report.reached(goal.model_copy(update=edge)) == "Yes, by the value alone"
+    assert present_report.reached(goal.model_copy(update=edge)) == "Yes, but the goal lies in the interval"
     assert present_report.reached(goal.model_copy(update=edge | {"high": 0.0})) == "Yes"
     assert present_report.reached(goal.model_copy(update={"reached": None})) == "Not measured"
 
@@ -135,7 +135,7 @@ def test_without_a_report_there_are_no_goals(person: Browser, resources: Resourc
     """The page is there all the same, also where the stored report is of another build's form."""
     register(resources, None)
     page = person.request("GET", "/model").text
-    assert "What was aimed at" not in page
+    assert "Performance goals" not in page
     assert 'href="#goals"' not in page
     assert "Reasons for doubt" not in page
     assert "means children of one hospital" in page
@@ -146,7 +146,7 @@ def test_a_report_of_another_form_is_left_out(person: Browser, resources: Resour
     register(resources, '{"goals": []}')
     answer = person.request("GET", "/model")
     assert answer.status_code == 200
-    assert "What was aimed at" not in answer.text
+    assert "Performance goals" not in answer.text
 
 
 def test_probabilities_stand_beside_how_often_they_are_right(person: Browser, resources: Resources) -> None:

@@ -92,7 +92,7 @@ def test_a_one_time_link_opens_the_worklist_once(visitor: FlaskClient, login: Ca
     visitor.delete_cookie("plainfilm")
     again = visitor.get(link, headers={"Accept": "text/html"})
     assert again.status_code == 401
-    assert "used before or is too old" in again.text
+    assert "already been used or has expired" in again.text
 
 
 def test_an_empty_worklist_invites_the_first_film(browser: FlaskClient) -> None:
@@ -105,10 +105,10 @@ def test_an_empty_worklist_invites_the_first_film(browser: FlaskClient) -> None:
 def test_what_is_kept_is_said_before_sending(browser: FlaskClient) -> None:
     """The worklist says that the grey film alone is kept, and for how long, beside the upload button."""
     page = browser.get("/").text
-    assert "Only the decoded grey film is kept" in page
+    assert "Only the decoded greyscale film is stored" in page
     assert "without file name or metadata" in page
-    assert "stays on this service" in page
-    assert page.index("stays on this service") < page.index('id="upload"')
+    assert "only on this service" in page
+    assert page.index("only on this service") < page.index('id="upload"')
 
 
 def test_the_worklist_carries_a_token_that_lets_its_script_change_things(
@@ -146,7 +146,7 @@ def test_a_verdict_outside_its_own_set_says_so_in_its_row(browser: FlaskClient, 
     """A label's probability may be above the verdict's limit and below the set's; an inverted film says so as well."""
     finish_as(resources, "normal", prediction_set=[], reasons=["polarity_corrected", "empty_set"])
     page = browser.get("/").text
-    assert "Less sure than for most films of this label." in page
+    assert "The probability of this label is lower than for most films of it." in page
     assert "The film is inverted" in page
 
 
@@ -232,7 +232,7 @@ def test_the_film_page_tells_all_of_a_result(browser: FlaskClient, resources: Re
 @pytest.mark.parametrize(
     ("verdict", "reason", "words"),
     [
-        ("uncertain", "ambiguous_set", "Another label remains plausible"),
+        ("uncertain", "ambiguous_set", "Another label is plausible besides"),
         ("not_assessable", "low_contrast", "hardly any contrast"),
         ("uncertain", "a_reason_of_tomorrow", "a_reason_of_tomorrow"),
     ],
@@ -258,7 +258,9 @@ def test_a_film_that_was_turned_to_the_usual_grey_scale_says_so_beside_its_verdi
     reasons = ["ambiguous_set", "polarity_corrected"]
     page = browser.get(f"/jobs/{finish_as(resources, 'uncertain', reasons=reasons)}").text
     assert (
-        page.index("Another label remains plausible") < page.index("With caution") < page.index("The film is inverted")
+        page.index("Another label is plausible besides")
+        < page.index("With caution")
+        < page.index("The film is inverted")
     )
     assert page.count("The film is inverted") == 1
 

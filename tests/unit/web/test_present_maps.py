@@ -30,21 +30,21 @@ def quality(
 @pytest.mark.parametrize(
     ("gone", "shown", "better", "start"),
     [
-        (0.3, 0.8, [True, True], "The score falls sooner where what is marked is taken away first, and rises sooner"),
+        (0.3, 0.8, [True, True], "The score falls faster when the marked parts are removed first, and rises faster"),
         (
             0.3,
             0.4,
             [True, False],
-            "The score falls sooner than in all random orders where what is marked is taken away",
+            "The score falls faster than in every random order when the marked parts are removed first",
         ),
         (
             0.8,
             0.8,
             [False, True],
-            "The score rises sooner than in all random orders where what is marked is shown first",
+            "The score rises faster than in every random order when the marked parts are shown first",
         ),
-        (0.8, 0.3, [False, False], "What is marked moves the score no sooner than some random orders do"),
-        (0.41, 0.59, [False, False], "What is marked moves the score no sooner than some random orders do"),
+        (0.8, 0.3, [False, False], "The marked parts change the score no faster than some random orders do"),
+        (0.41, 0.59, [False, False], "The marked parts change the score no faster than some random orders do"),
     ],
 )
 def test_a_map_is_weighed_beside_random_order(gone: float, shown: float, better: list[bool], start: str) -> None:
@@ -64,7 +64,7 @@ def test_a_comparison_with_a_mean_alone_is_not_told() -> None:
 
 def test_a_film_whose_score_survives_its_absence_is_told() -> None:
     """Where a blank film scores as high, no order of taking away can look good."""
-    assert "A blank film scores this label no lower" in present_maps.weigh(
+    assert "A blank film scores no lower for this label" in present_maps.weigh(
         quality(gone=0.9, shown=0.9, random=0.9, blank=0.9)
     )
 
@@ -80,7 +80,7 @@ def test_a_film_whose_score_survives_its_absence_is_told() -> None:
         (-0.2, "-0.20, hardly any"),
         (-0.3, "-0.30, opposed"),
         (-1.0, "-1.00, opposed"),
-        (None, "cannot be told: a map without an order"),
+        (None, "undefined: one of the maps is constant"),
     ],
 )
 def test_a_correlation_is_told_in_number_and_word(value: float | None, words: str) -> None:

@@ -60,7 +60,7 @@ def test_a_secret_is_shown_once(api: Api) -> None:
     ("kind", "body", "said"),
     [
         ("application/x-www-form-urlencoded", b'{"url": "https://ris.example"}', "Content-Type: application/json"),
-        ("application/json", b'{"url": "https://ris.example"', "no JSON that can be read"),
+        ("application/json", b'{"url": "https://ris.example"', "not valid JSON"),
     ],
 )
 def test_a_body_that_is_no_json_is_told_what_it_lacks(api: Api, kind: str, body: bytes, said: str) -> None:

@@ -64,7 +64,7 @@ def test_what_is_no_address_to_send_to_is_refused(url: str) -> None:
 
 def test_who_writes_a_password_into_an_address_is_told_why() -> None:
     """Not that its host cannot be used."""
-    with pytest.raises(InvalidRequest, match="must not hold a user or a password"):
+    with pytest.raises(InvalidRequest, match="must not contain a user name or password"):
         targets.check_url("https://me:secret@ris.example/", allow_private=True)
 
 
