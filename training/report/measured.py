@@ -149,7 +149,7 @@ def controls(report: ModelReport) -> Section:
                 tuple(_control(control) for control in report.controls),
                 words=3,
             ),
-            Bullets(near) if near else "No control comes near the model.",
+            Bullets(near) if near else "No control comes close to the model.",
         ),
     )
 

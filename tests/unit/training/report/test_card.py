@@ -26,7 +26,7 @@ def test_the_card_holds_every_part_of_the_report() -> None:
         "| `external` | x_nih | other pneumonia | 20 | - | 30.0 % (25.0-35.0) |",
         "| rotated | 2.0 % |",
         "* `leg.png`",
-        "**16 x 16 thumbnail comes near the model** on `external` (0.880, the model 0.910)",
+        "**16 x 16 thumbnail comes close to the model** on `external` (0.880, the model 0.910)",
         "| covA | COVID-19 | 40 | 70.0 % (65.0-75.0) |",
         "| 1 | 95.0 % |",
         "| grad_cam | 0.999 | yes |",
@@ -52,7 +52,7 @@ def test_names_of_others_break_no_table() -> None:
 
 def test_a_control_that_is_not_near_is_not_held_against_the_model() -> None:
     """Only the near one has its sentence."""
-    assert "Border only comes near" not in render(make_report())
+    assert "Border only comes close" not in render(make_report())
 
 
 def test_the_card_has_no_number_of_its_own() -> None:
@@ -72,8 +72,8 @@ def test_the_card_has_no_number_of_its_own() -> None:
 def test_external_films_of_known_hospitals_are_told_from_new_ones() -> None:
     """50 of x_nih are of a hospital of the training films; of x_hannover's 50, 49 are right."""
     card = render(make_report())
-    assert "**50 of the 100 films with a label are of hospitals that training films are of too**" in card
-    assert "the first choice is right for 49 of 50 COVID-19." in card
+    assert "**50 of the 100 films with a label are from hospitals that training films come from too**" in card
+    assert "the first choice is correct for 49 of 50 COVID-19." in card
 
 
 def test_explanations_tell_what_films_they_were_checked_on() -> None:

@@ -99,7 +99,7 @@ def test_the_page_tells_what_the_document_holds() -> None:
     """A goal with its mark, a share with its ends, the near control, the failed film by its name; text is escaped."""
     page = draw()
     assert '<td class="reached reached-no" data-head="reached">no</td>' in page
-    for words in ("85.0-95.0", "<code>images/x1.png</code>", "<strong>16 x 16 thumbnail comes near", "leg.png"):
+    for words in ("85.0-95.0", "<code>images/x1.png</code>", "<strong>16 x 16 thumbnail comes close to", "leg.png"):
         assert words in page
     assert "normal &lt;b&gt;" in page
     assert "normal <b>" not in page
