@@ -18,9 +18,9 @@ from shared.errors import BlobMissing, IdempotencyMismatch
 from shared.faults import Fault
 from shared.greenlets import run_in_thread
 from shared.wiring import Resources
+from web.acceptance import Accepted, accept, insert
 from web.backpressure import Backpressure
 from web.offload import read_row, run_sql
-from web.submit import Receipt, accept, insert
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Outlook:
     waiting: str | None = None
 
 
-def classify_again(resources: Resources, admission: Backpressure, who: Principal, wish: Wish) -> Receipt:
+def classify_again(resources: Resources, admission: Backpressure, who: Principal, wish: Wish) -> Accepted:
     """Make a new job for the film of an ended one: copy the film, commit, ring.
 
     Raises:
@@ -67,7 +67,7 @@ def classify_again(resources: Resources, admission: Backpressure, who: Principal
     """
     earlier = _find_earlier(resources.database, who, wish)
     if earlier is not None:
-        return Receipt(earlier, is_new=False)
+        return Accepted(earlier, is_new=False)
     film = _get_film(resources, who, wish)
     return accept(resources, admission, who, wish.priority, lambda: _store(resources, who, wish, film))
 
@@ -113,7 +113,7 @@ def _find_earlier(database: Database, who: Principal, wish: Wish) -> str | None:
     return read_row(database, query)
 
 
-def _store(resources: Resources, who: Principal, wish: Wish, film: StoredFilm) -> Receipt:
+def _store(resources: Resources, who: Principal, wish: Wish, film: StoredFilm) -> Accepted:
     """Copy the film file and insert the job; if another request with the same key was first, return its job."""
     job_id, database = resources.new_id(), resources.database
     try:
@@ -140,4 +140,4 @@ def _store(resources: Resources, who: Principal, wish: Wish, film: StoredFilm) -
         changes.insert_again(new, wish.job_id)
 
     accepted_id = run_sql(database, lambda: insert(resources, new, write, lambda: _find_earlier(database, who, wish)))
-    return Receipt(accepted_id, is_new=accepted_id == job_id)
+    return Accepted(accepted_id, is_new=accepted_id == job_id)

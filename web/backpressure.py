@@ -103,8 +103,6 @@ class Backpressure:
         if self.free_bytes() < self.settings.min_free_bytes:
             raise StorageFull("The service has no room for more films; tell its operator, and try again later.")
 
-    check_room = check_disk  # the name that `web/submit.py` uses
-
     def free_bytes(self) -> int:
         """Return the free bytes on the disk, at most a second old.
 

@@ -18,8 +18,8 @@ from shared.db import batches, jobs, queue_queries
 from shared.db.batches import NewBatch
 from shared.db.keys import Principal
 from shared.wiring import Resources
+from web.jobs import end_overdue
 from web.offload import read, read_row, run_sql
-from web.submit import end_overdue
 
 REST_S: Final = 0.01
 """Pause between two steps: SQLite's lock is not fair, and other writers would wait until the last step."""

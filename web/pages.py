@@ -32,12 +32,12 @@ from web import (
     present_reviews,
     review,
     security,
-    submit,
     worklist_page,
 )
 from web.api.explanations import parse_request
 from web.backpressure import Backpressure
 from web.film_page import Heatmap
+from web.jobs import get_job
 from web.offload import read
 from web.parsing import checked_id, parse_form, parse_query
 
@@ -86,7 +86,7 @@ def create_blueprint(resources: Resources, admission: Backpressure) -> Blueprint
 
 def _add_film(pages: Blueprint, resources: Resources, admission: Backpressure) -> None:
     def get(job_id: str) -> wire.Job:
-        job = submit.get_job(resources, g.principal, checked_id(job_id))
+        job = get_job(resources, g.principal, checked_id(job_id))
         return job if job.done else admission.estimate(job)
 
     def render(template: str, job: wire.Job, method: ExplanationMethod | None, live_workers: int) -> str:
@@ -142,7 +142,7 @@ def _add_heatmap(pages: Blueprint, resources: Resources) -> None:
         return read(database, lambda sql: film_page.find_heatmap(sql, database.now, who, job, method))
 
     def render(job_id: str, method: ExplanationMethod | None, seen: str | None = None) -> Response:
-        job = submit.get_job(resources, g.principal, job_id)
+        job = get_job(resources, g.principal, job_id)
         heatmap = find(job, method)
         if heatmap is None:
             raise NotFound("This job has no result yet, so it has no heatmap.")
@@ -152,7 +152,7 @@ def _add_heatmap(pages: Blueprint, resources: Resources) -> None:
         return Response(html, mimetype="text/html")
 
     def is_made(job_id: str, method: ExplanationMethod) -> bool:
-        heatmap = find(submit.get_job(resources, g.principal, job_id), method)
+        heatmap = find(get_job(resources, g.principal, job_id), method)
         return bool(heatmap and heatmap.shown and heatmap.shown.sha256 and not heatmap.shown.error)
 
     @pages.get("/jobs/<job_id>/heatmap", endpoint="heatmap")

@@ -3,49 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
-from sqlalchemy.exc import IntegrityError
-
-from shared import faults, wire
-from shared.db import again, answers, batches, jobs, queries, queue_queries
+from shared import faults
+from shared.db import again, answers, batches, queries
 from shared.db.answers import StoredFilm
 from shared.db.engine import Database
 from shared.db.jobs import JobChanges, NewJob
 from shared.db.keys import Principal
-from shared.domain import FilmFacts, JobState, Priority
-from shared.errors import (
-    BlobMissing,
-    DatabaseDown,
-    DigestMismatch,
-    IdempotencyMismatch,
-    JobNotFound,
-    StorageDown,
-    StorageFull,
-    TooLarge,
-    Unavailable,
-)
+from shared.domain import FilmFacts, Priority
+from shared.errors import BlobMissing, DigestMismatch, IdempotencyMismatch, JobNotFound, TooLarge
 from shared.faults import Fault
-from shared.greenlets import run_beside_sql, run_in_thread, run_where_long
+from shared.greenlets import run_in_thread, run_where_long
 from shared.imaging import stored
-from shared.ports import Notifier
 from shared.wiring import Resources
+from web.acceptance import Accepted, accept, insert
 from web.backpressure import Backpressure
 from web.offload import read_row, run_sql, run_then_sql
 
 
 @dataclass(frozen=True)  # without slots: a cached property has nowhere to stay in them
 class Upload:
-    """What came with the request: bytes and wishes, never a file name.
+    """A film as it was sent, and how its job is wanted; never a file name.
 
     Attributes:
-        expires_in_s: after this it need not start any more.
-        is_fresh: a worker shall answer, even where the answer is stored.
-        promised_sha256: in hex, where the client sent it.
-        batch_id: the batch that it is sent in, if any.
+        expires_in_s: a job that has not started after this time expires.
+        is_fresh: a worker must answer, even if the answer is stored.
+        promised_sha256: the SHA-256 that the client sent, in hex; None if it sent none.
+        batch_id: the batch that the film belongs to, if any.
     """
 
     data: bytes
@@ -59,39 +45,31 @@ class Upload:
 
     @cached_property
     def sha256(self) -> str:
-        """Of `data`, in hex; worked out once."""
+        """SHA-256 of `data`, in hex; computed once."""
         return run_where_long(len(self.data), lambda: hashlib.sha256(self.data).hexdigest())
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """A submission's job; one that is new has been queued just now, any other may have ended already."""
+def submit(resources: Resources, admission: Backpressure, who: Principal, upload: Upload) -> Accepted:
+    """Decode, store, commit, ring: in this order, so that an accepted job cannot be lost.
 
-    job_id: str
-    is_new: bool
-
-
-def submit(resources: Resources, gate: Backpressure, who: Principal, upload: Upload) -> Receipt:
-    """Decode, store, commit, ring: in this order, so that a job that is accepted cannot be lost.
-
-    A film that this tenant has had answered by the model that serves now gets a job with a copy of that result.
+    If the current model has already answered this film for the tenant, the new job gets a copy of that result.
 
     Raises:
-        TenantQueueFull, QueueFull, StorageFull: there is no room now; nothing was stored.
-        RefusedUpload: the film cannot be taken; nothing was stored.
+        TenantQueueFull, QueueFull, StorageFull: the queue or the disk is full; nothing was stored.
+        RefusedUpload: the film cannot be accepted; nothing was stored.
         BatchNotFound: this tenant has no such batch.
         IdempotencyMismatch: the key was used for another film.
-        Unavailable: decoder, storage or database is away; the same request may be sent again.
+        Unavailable: decoder, storage or database is unavailable; the same request may be sent again.
     """
     _check(upload, resources.settings.max_upload_bytes)
     _check_batch(resources.database, who, upload.batch_id)
     earlier, answered = _look_up(resources, who, upload)
     if earlier is None and answered is not None:
-        gate.check_room()
+        admission.check_disk()
         earlier = _answer(resources, who, upload, answered)
     if earlier is not None:
-        return Receipt(earlier, is_new=False)  # one accepted or answered before is answered however full it is
-    return accept(resources, gate, who, upload.priority, lambda: _store(resources, who, upload))
+        return Accepted(earlier, is_new=False)  # even if the queue is full
+    return accept(resources, admission, who, upload.priority, lambda: _store(resources, who, upload))
 
 
 def _check(upload: Upload, limit_bytes: int) -> None:
@@ -102,77 +80,12 @@ def _check(upload: Upload, limit_bytes: int) -> None:
 
 
 def _check_batch(database: Database, who: Principal, batch_id: str | None) -> None:
-    if batch_id is not None:  # none is ever deleted, so it is still there when the job is inserted
+    if batch_id is not None:  # batches are never deleted: it will exist when the job is inserted
         read_row(database, lambda sql: batches.get_created_at(sql, who.tenant, batch_id))
 
 
-def get_job(resources: Resources, who: Principal, job_id: str) -> wire.Job:
-    """The job as the caller may see it; one past its time has ended.
-
-    Raises:
-        JobNotFound: unknown, or of another tenant.
-    """
-    job = _read_job(resources.database, who, job_id)
-    if job.status is not JobState.QUEUED or job.expires_at is None:
-        return job
-    end_overdue(resources.database, resources.notifier)
-    return _read_job(resources.database, who, job_id)
-
-
-def _read_job(database: Database, who: Principal, job_id: str) -> wire.Job:
-    return read_row(database, lambda sql: queries.get_job(sql, who.tenant, job_id))
-
-
-def end_overdue(database: Database, notifier: Notifier) -> None:
-    """End the films that did not start in their time, as each worker does, since there may be none.
-
-    Where nothing can be written they are told as they are read.
-    """
-
-    def change() -> list[str]:
-        with jobs.changing(database) as changes:
-            return changes.expire_due()
-
-    with suppress(DatabaseDown, StorageFull):
-        if read_row(database, lambda sql: queue_queries.has_overdue(sql, database.now(sql))):
-            notifier.publish(run_sql(database, change))
-
-
-def cancel(resources: Resources, who: Principal, job_id: str) -> None:
-    """Cancel a job that has not ended; a running one's result will not be published.
-
-    Raises:
-        JobNotFound: unknown, or of another tenant.
-        IllegalTransition: it has ended.
-    """
-
-    def change() -> None:
-        with jobs.changing(resources.database) as changes:
-            changes.cancel(who.tenant, job_id, f"key:{who.key_id}")
-
-    run_sql(resources.database, change)
-    resources.notifier.publish([job_id])
-
-
-def accept(
-    resources: Resources, gate: Backpressure, who: Principal, priority: Priority, store: Callable[[], Receipt]
-) -> Receipt:
-    """Store a film and its job where there is room for them, and ring; raises as `gate.admit` and `store` do."""
-    gate.admit(who.tenant)
-    receipt = None
-    try:
-        receipt = store()
-    finally:
-        (gate.note_accepted if receipt and receipt.is_new else gate.give_back)(who.tenant)
-    if receipt.is_new:
-        faults.reach(Fault.JOB_COMMITTED)
-        resources.queue.classify(receipt.job_id, priority)
-        faults.reach(Fault.JOB_RUNG)
-    return receipt
-
-
-def _store(resources: Resources, who: Principal, upload: Upload) -> Receipt:
-    """Film and row; where another request with the same key came first, its job."""
+def _store(resources: Resources, who: Principal, upload: Upload) -> Accepted:
+    """Store film and row; if another request with the same key came first, return its job."""
     film = resources.decoder.decode(upload.data, who.tenant, upload.sha256)
     faults.reach(Fault.FILM_DECODED)
     job_id = resources.new_id()
@@ -183,11 +96,11 @@ def _store(resources: Resources, who: Principal, upload: Upload) -> Receipt:
         return _new_job(resources, who, upload, film.facts, job_id, ref)
 
     accepted_id = run_then_sql(resources.database, put, lambda new: _insert(resources, who, upload, new))
-    return Receipt(accepted_id, is_new=accepted_id == job_id)
+    return Accepted(accepted_id, is_new=accepted_id == job_id)
 
 
 def _look_up(resources: Resources, who: Principal, upload: Upload) -> tuple[str | None, StoredFilm | None]:
-    """The job that the same key made before; else the one whose result answers this film, unless a worker shall."""
+    """Find the job that the same key made, else the stored film whose result answers this one, unless `is_fresh`."""
     earlier = _find_earlier(resources, who, upload)
     if earlier is not None or upload.is_fresh:
         return earlier, None
@@ -196,7 +109,7 @@ def _look_up(resources: Resources, who: Principal, upload: Upload) -> tuple[str 
 
 
 def _answer(resources: Resources, who: Principal, upload: Upload, answered: StoredFilm) -> str | None:
-    """A job of its own with a film file of its own and a copy of the result; None where a worker has to answer."""
+    """Make a job with its own copy of film file and result; return None if a worker has to answer after all."""
     job_id = resources.new_id()
     try:
         ref = run_in_thread(lambda: resources.blobs.copy(answered.blob_ref, job_id))
@@ -206,12 +119,12 @@ def _answer(resources: Resources, who: Principal, upload: Upload, answered: Stor
     new = _new_job(resources, who, upload, answered.facts, job_id, ref)
     try:
         return run_sql(resources.database, lambda: _insert(resources, who, upload, new, answered.job_id))
-    except JobNotFound:  # it went meanwhile
+    except JobNotFound:  # it was deleted meanwhile
         return None
 
 
 def _find_earlier(resources: Resources, who: Principal, upload: Upload) -> str | None:
-    """The job that the same key and film made before."""
+    """Find the job that the same key and film made."""
     if upload.idempotency_key is None:
         return None
     with resources.database.read_core() as sql:
@@ -254,49 +167,3 @@ def _insert(resources: Resources, who: Principal, upload: Upload, new: NewJob, a
             changes.insert_answered(new, answered_by)
 
     return insert(resources, new, write, lambda: _find_earlier(resources, who, upload))
-
-
-def insert(
-    resources: Resources, new: NewJob, write: Callable[[JobChanges], None], find_earlier: Callable[[], str | None]
-) -> str:
-    """Row and audit events in one transaction; of two requests with one key, the later gets the earlier's job.
-
-    Raises:
-        DatabaseDown: try again later.
-        Unavailable: the earlier job is just being deleted; likewise.
-        IdempotencyMismatch: as `find_earlier`.
-    """
-    try:
-        _write_row(resources, new, write)
-    except IntegrityError as error:
-        earlier = find_earlier()
-        if earlier is None and new.idempotency_key is None:
-            raise
-        if earlier is None:  # that job was deleted meanwhile, and its key is free again
-            raise Unavailable("The job of this Idempotency-Key is being deleted; send the film again.") from error
-        return earlier
-    return new.id
-
-
-def _write_row(resources: Resources, new: NewJob, write: Callable[[JobChanges], None]) -> None:
-    """Delete the stored film if the transaction fails before the COMMIT, so that retries leave no files behind.
-
-    After a failed COMMIT the film is kept: the row may be there. If it is not, the sweep removes the orphan.
-    """
-    transaction: JobChanges | None = None
-
-    def write_noting(changes: JobChanges) -> None:
-        nonlocal transaction
-        transaction = changes
-        write(changes)
-        faults.reach(Fault.JOB_INSERTED)
-
-    try:
-        jobs.change_together(resources.database, write_noting)
-    except Exception as error:
-        may_be_committed = transaction is not None and transaction.is_for_commit
-        if not may_be_committed or isinstance(error, IntegrityError):
-            with suppress(StorageDown):
-                drop = partial(resources.blobs.delete, new.blob_ref)
-                run_beside_sql(drop, is_sqlite=resources.database.is_sqlite)
-        raise

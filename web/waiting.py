@@ -25,7 +25,8 @@ from shared.log import get_logger, logging_faults
 from shared.ports import Notifier
 from shared.settings import Settings
 from shared.wiring import Resources
-from web import submit
+from web import jobs
+from web.acceptance import Accepted
 from web.offload import read_row
 
 LONGEST_WAIT_S: Final = 30
@@ -202,7 +203,7 @@ class WaitingRoom:
     def _end_overdue(self) -> None:
         """End expired jobs here too, since there may be no living worker that does."""
         with logging_faults(log, "overdue.not_ended"):
-            submit.end_overdue(self._database, self._notifier)
+            jobs.end_overdue(self._database, self._notifier)
 
     def _take_changed(self, *, everything: bool) -> list[str]:
         with self._guard:
@@ -237,7 +238,7 @@ def _read_events(
 
 
 def get_job_when_done(
-    resources: Resources, room: WaitingRoom, who: Principal, receipt: submit.Receipt, wait_s: float
+    resources: Resources, room: WaitingRoom, who: Principal, accepted: Accepted, wait_s: float
 ) -> wire.Job:
     """Return the job after its end, or its current state after `wait_s`.
 
@@ -247,11 +248,11 @@ def get_job_when_done(
         JobNotFound: unknown, or of another tenant.
         WaitersFull, TenantWaitersFull: no request can wait just now.
     """
-    job_id = receipt.job_id
+    job_id = accepted.job_id
     with room.waiting(who.tenant, job_id) as waiter:  # joined before the read, so that no event is missed
-        if not receipt.is_new:
-            job = submit.get_job(resources, who, job_id)
+        if not accepted.is_new:
+            job = jobs.get_job(resources, who, job_id)
             if job.done:
                 return job
         ended = room.wait_until_done(waiter, wait_s)
-    return ended or submit.get_job(resources, who, job_id)
+    return ended or jobs.get_job(resources, who, job_id)

@@ -21,9 +21,10 @@ from tests.factories import make_pixels, make_png
 from tests.jobs import claim, finish, make_job, serve_model
 from tests.service import Service, films, frozen_worker
 from tests.statements import statements
+from web.acceptance import Accepted
 from web.again import Wish, classify_again
 from web.backpressure import Backpressure
-from web.submit import Receipt, Upload, submit
+from web.submit import Upload, submit
 
 pytestmark = pytest.mark.integration
 
@@ -57,7 +58,7 @@ def answer(shop: Resources) -> str:
     return job_id
 
 
-def ask(shop: Resources, job_id: str, key: str | None = None) -> Receipt:
+def ask(shop: Resources, job_id: str, key: str | None = None) -> Accepted:
     """For its film to be classified again."""
     return classify_again(shop, make_admission(shop), WHO, Wish(job_id, Priority.BULK, key, "request"))
 

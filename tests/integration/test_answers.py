@@ -24,7 +24,8 @@ from tests.factories import make_pixels, make_png
 from tests.fakes import FixedClock, MemoryBlobs, RecordingQueue
 from tests.jobs import claim, finish, register_model
 from web.backpressure import Backpressure
-from web.submit import Upload, get_job, submit
+from web.jobs import get_job
+from web.submit import Upload, submit
 
 pytestmark = pytest.mark.integration
 

@@ -23,7 +23,8 @@ from tests.statements import statements
 from web import offload
 from web import submit as web_submit
 from web.backpressure import Backpressure
-from web.submit import Upload, get_job, submit
+from web.jobs import get_job
+from web.submit import Upload, submit
 from worker.lease import LeaseKeeper
 from worker.pipeline import process
 from worker.stages import Kitchen

@@ -26,7 +26,7 @@ FILMS = 5
 
 
 def accept(database: Database, tenant: str, key: str | None) -> str:
-    """Insert a job as `web.submit` does; its id."""
+    """Insert a job as `web.acceptance` does; its id."""
     job_id = new_job_id()
     new = NewJob(job_id, tenant, "testkey", key, make_facts(seed=job_id), "default/none/none", Priority.ROUTINE, 3, "r")
 

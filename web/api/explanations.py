@@ -12,7 +12,7 @@ from shared.errors import NotFound
 from shared.imaging import stored
 from shared.imaging.heatmap import heatmap_png, stretch
 from shared.wiring import Resources
-from web import explain, submit
+from web import explain, jobs
 from web.api.films import png
 from web.offload import draw, read
 from web.parsing import checked_id, parse_form, parse_json
@@ -87,7 +87,7 @@ def _answer_map(
         return Response(raw, mimetype="application/octet-stream")
     if detail.is_degenerate:
         raise NotFound("This saliency map is constant or empty, so no heatmap is drawn; `.npy` has its values.")
-    size = submit.get_job(resources, who, job_id).input
+    size = jobs.get_job(resources, who, job_id).input
     values = stored.saliency_from_bytes(raw)
     visible = stretch(values) if detail.method in PIXEL_METHODS else values
     return png(draw(lambda: heatmap_png(visible, size.width_px, size.height_px)))

@@ -11,7 +11,8 @@ from shared import wire
 from shared.db import queries
 from shared.errors import Malformed, TenantWaitersFull, UnsupportedFormat, WaitersFull
 from shared.wiring import Resources
-from web import again, content_digest, deletion, submit
+from web import again, content_digest, deletion, jobs, submit
+from web.acceptance import Accepted
 from web.backpressure import Backpressure
 from web.bodies import FORM, BodyStream, contents
 from web.deletion import dated
@@ -41,39 +42,39 @@ def create_blueprint(resources: Resources, room: WaitingRoom, admission: Backpre
 
     @api.post("")
     def submit_job() -> Response:
-        return answer_receipt(_receive(resources, admission))
+        return answer_accepted(_receive(resources, admission))
 
     @api.post("/<job_id>/again")
     def classify_again(job_id: str) -> Response:
         query = parse_query(wire.AgainQuery)
         wish = again.Wish(checked_id(job_id), query.priority, idempotency_key(), g.request_id, query.expires_in_s)
-        return answer_receipt(again.classify_again(resources, admission, g.principal, wish))
+        return answer_accepted(again.classify_again(resources, admission, g.principal, wish))
 
-    def answer_receipt(receipt: submit.Receipt) -> Response:
-        job, headers = _await(receipt)
+    def answer_accepted(accepted: Accepted) -> Response:
+        job, headers = _await(accepted)
         job = dated(resources.settings, job)
         return answer(job, 200 if job.done else 202, {"Location": job.links.self, **headers})
 
     def answer(job: wire.Job, status: int, headers: dict[str, str]) -> Response:
         return _job_response(job if job.done else admission.estimate(job), status, headers)
 
-    def _await(receipt: submit.Receipt) -> tuple[wire.Job, dict[str, str]]:
+    def _await(accepted: Accepted) -> tuple[wire.Job, dict[str, str]]:
         """Return the job, after its end if the client prefers to wait, and the headers about that preference."""
         wait_s = wanted_wait_s()
         if wait_s is not None:
             try:
-                return get_job_when_done(resources, room, g.principal, receipt, wait_s), _applied(wait_s)
+                return get_job_when_done(resources, room, g.principal, accepted, wait_s), _applied(wait_s)
             except (WaitersFull, TenantWaitersFull):
                 pass  # the film is accepted all the same, and a server may ignore a preference
-        return submit.get_job(resources, g.principal, receipt.job_id), {}
+        return jobs.get_job(resources, g.principal, accepted.job_id), {}
 
     @api.get("/<job_id>")
     def get_job(job_id: str) -> Response:
-        wait_s, receipt = wanted_wait_s(), submit.Receipt(checked_id(job_id), is_new=False)
+        wait_s, accepted = wanted_wait_s(), Accepted(checked_id(job_id), is_new=False)
         if wait_s is None:
-            job, headers = submit.get_job(resources, g.principal, job_id), {}
+            job, headers = jobs.get_job(resources, g.principal, job_id), {}
         else:
-            job, headers = get_job_when_done(resources, room, g.principal, receipt, wait_s), _applied(wait_s)
+            job, headers = get_job_when_done(resources, room, g.principal, accepted, wait_s), _applied(wait_s)
         job = dated(resources.settings, job)
         response = answer(job, 200, headers)
         response.set_etag(_etag(job), weak=True)
@@ -116,8 +117,8 @@ def _add_list(api: Blueprint, resources: Resources) -> None:
 def _add_endings(api: Blueprint, resources: Resources) -> None:
     @api.post("/<job_id>/cancel")
     def cancel_job(job_id: str) -> Response:
-        submit.cancel(resources, g.principal, checked_id(job_id))
-        return _job_response(dated(resources.settings, submit.get_job(resources, g.principal, job_id)), 200, {})
+        jobs.cancel(resources, g.principal, checked_id(job_id))
+        return _job_response(dated(resources.settings, jobs.get_job(resources, g.principal, job_id)), 200, {})
 
     @api.delete("/<job_id>")
     def delete_job(job_id: str) -> Response:
@@ -125,7 +126,7 @@ def _add_endings(api: Blueprint, resources: Resources) -> None:
         return Response(status=204)
 
 
-def _receive(resources: Resources, admission: Backpressure) -> submit.Receipt:
+def _receive(resources: Resources, admission: Backpressure) -> Accepted:
     """Submit the request's film, and release its bytes before the client waits: many clients may wait at a time."""
     query = parse_query(wire.SubmitQuery)
     is_fresh = "no-cache" in request.cache_control
@@ -133,9 +134,9 @@ def _receive(resources: Resources, admission: Backpressure) -> submit.Receipt:
     data = read_upload()
     digest = content_digest.of_film(digest)
     upload = submit.Upload(data, query.priority, key, g.request_id, query.expires_in_s, is_fresh, digest, query.batch)
-    receipt = submit.submit(resources, admission, g.principal, upload)
+    accepted = submit.submit(resources, admission, g.principal, upload)
     request.close()
-    return receipt
+    return accepted
 
 
 def read_upload() -> bytes:

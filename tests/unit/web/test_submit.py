@@ -35,7 +35,8 @@ from tests.factories import make_jpeg, make_pixels, make_png
 from tests.fakes import MemoryBlobs, PlainDecoder, RecordingQueue
 from tests.jobs import claim
 from web.backpressure import Backpressure
-from web.submit import Upload, cancel, get_job, submit
+from web.jobs import cancel, get_job
+from web.submit import Upload, submit
 
 WHO = Principal("testkey", "default", "uploader")
 

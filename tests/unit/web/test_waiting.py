@@ -23,7 +23,8 @@ from tests.fakes import LocalNotifier
 from tests.jobs import claim, finish, make_job
 from tests.statements import hearing
 from tests.waiting import wait_until
-from web import submit, waiting
+from web import waiting
+from web.jobs import get_job
 from web.waiting import Waiter, WaitingRoom
 
 NEVER_S = 3600.0
@@ -149,8 +150,8 @@ def test_whoever_asks_for_a_film_past_its_time_ends_it(resources: Resources) -> 
     who = Principal("testkey", "default", "uploader")
     waits, late = make_job(resources.database, expires_in_s=60), make_job(resources.database, expires_in_s=0.01)
     time.sleep(0.02)
-    assert submit.get_job(resources, who, waits).status is JobState.QUEUED
-    assert submit.get_job(resources, who, late).status is JobState.EXPIRED
+    assert get_job(resources, who, waits).status is JobState.QUEUED
+    assert get_job(resources, who, late).status is JobState.EXPIRED
     assert isinstance(resources.notifier, LocalNotifier)
     assert resources.notifier.published == [(late,)]
 
@@ -167,7 +168,7 @@ def test_where_nothing_can_be_written_a_late_film_is_told_as_it_was_read(
         raise fault("no changes")
 
     monkeypatch.setattr(jobs.JobChanges, "expire_due", refuse)
-    found = submit.get_job(resources, Principal("testkey", "default", "uploader"), job_id)
+    found = get_job(resources, Principal("testkey", "default", "uploader"), job_id)
     assert found.status is JobState.QUEUED
 
 
