@@ -1,5 +1,5 @@
-# plainfilm. `make` lists the targets. Everything lives in .venv and var/; nothing is installed elsewhere,
-# but for what pip and uv keep in ~/.cache to install it sooner the next time, and Debian's chromium for the browser tests (only as root, and only where it is absent).
+# plainfilm. `make` lists the targets. Everything lives in .venv and var/; nothing is installed elsewhere, except for
+# the caches of pip and uv in ~/.cache, and Debian's chromium for the browser tests (only as root, and only if missing).
 SHELL := /bin/bash
 UV_VERSION := 0.13.9
 VENV := .venv
@@ -20,7 +20,7 @@ run: $(VENV)/.run ## the whole service on this machine: http://127.0.0.1:8000
 test: $(VENV)/.test chromium ## install what the tests need and run all of them
 	$(BIN)/pytest --numprocesses=2 --reruns=1
 
-lint: $(VENV)/.test ## format, rules, types, imports
+lint: $(VENV)/.test ## check formatting, lint rules, types and imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -35,10 +35,10 @@ integration: $(VENV)/.test ## the tests that start servers and processes
 browser: $(VENV)/.test chromium ## the tests that drive a browser
 	$(BIN)/pytest tests/browser
 
-chaos: $(VENV)/.test ## a trial under random kills: make chaos JOBS=300 SEED=1
+chaos: $(VENV)/.test ## chaos test with processes killed at random: make chaos JOBS=300 SEED=1
 	$(BIN)/python -m tests.chaos --jobs $(or $(JOBS),300) --seed $(or $(SEED),1)
 
-nightly: ## the same at length: 10,000 films
+nightly: ## a long chaos test with 10,000 films
 	$(MAKE) chaos JOBS=10000
 
 soak: $(VENV)/.test ## half load for so long; fails where memory or descriptors grow: make soak MINUTES=30
@@ -47,25 +47,25 @@ soak: $(VENV)/.test ## half load for so long; fails where memory or descriptors 
 bench: $(VENV)/.bench ## compare plainfilm with its peers, about 40 minutes; in 3 minutes: make bench QUICK=1
 	$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
 
-bench-scale: $(VENV)/.bench ## claims and lists in long tables, 1 to 16 simulated workers
+bench-scale: $(VENV)/.bench ## benchmark claims and lists in long tables, with 1 to 16 simulated workers
 	$(BIN)/python -m tests.bench.scale
 
-bench-gpu: $(UV) ## a GPU beside its machine's CPU, in an environment of its own: .venv-gpu
+bench-gpu: $(UV) ## compare a GPU with the CPU of its machine, in a separate environment: .venv-gpu
 	UV_PROJECT_ENVIRONMENT=$(CURDIR)/$(VENV)-gpu $(UV) sync --frozen --no-default-groups --group bench --inexact --extra web --extra gpu --extra broker
 	$(UV) pip install --quiet --python $(VENV)-gpu/bin/python 'openvino>=2026.4,<2027'
 	$(VENV)-gpu/bin/python -m tests.bench.gpu
 
-openapi: $(VENV)/.run ## renew docs/openapi.json after a change of the API
+openapi: $(VENV)/.run ## regenerate docs/openapi.json after a change to the API
 	$(BIN)/python -m web.api.openapi > docs/openapi.json
 
-format: $(VENV)/.test ## format the code and mend what ruff can
+format: $(VENV)/.test ## format the code and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 train: $(VENV)/.run ## train a model: make train RECIPE=default DATA=folder
 	$(BIN)/plainfilm train --recipe $(or $(RECIPE),default) $(if $(DATA),--data $(DATA))
 
-doctor: $(VENV)/.run ## what is missing on this machine
+doctor: $(VENV)/.run ## report what is missing on this machine
 	@$(BIN)/plainfilm doctor
 
 lock: $(UV) ## renew uv.lock from pyproject.toml
@@ -95,7 +95,7 @@ $(VENV)/.bench: $(UV) uv.lock pyproject.toml
 	$(UV) sync --frozen --no-default-groups --group bench --inexact --compile-bytecode $(EXTRAS)
 	@touch $@ $(VENV)/.run
 
-chromium: ## the browser of the browser tests
+chromium: ## install chromium for the browser tests
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \

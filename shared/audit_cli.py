@@ -50,7 +50,7 @@ def show(
     job_id: Annotated[str, typer.Argument(help="any job whose audit trail the key may read, including deleted jobs")],
     as_json: Annotated[bool, typer.Option("--json", help="as one JSON object, with whole digests")] = False,  # noqa: FBT002  a flag
 ) -> None:
-    """Print what happened to a job, oldest first."""
+    """Print the audit trail of a job, oldest event first."""
     from shared.client import open_client  # noqa: PLC0415  `verify` does without
 
     with open_client(load_settings()) as client:

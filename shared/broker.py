@@ -33,7 +33,7 @@ ERROR_SENTENCES: Final = {
     "already authenticated": "The broker asks for a password",
     "without any password configured": "The broker has no password, and the address has one",
     "db index is out of range": "The broker has no database of that number",
-    "certificate": "The broker's certificate does not hold",
+    "certificate": "The broker's certificate is not valid",
 }
 """By a fragment, in lower case, of the error text of the broker or its client; no part of the address is repeated."""
 

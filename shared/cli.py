@@ -27,11 +27,11 @@ HELP = {
     "model": "Model folders.",
     "replay": "Recompute a stored film's result, and compare it with the record.",
     "samples": "Make sample films.",
-    "tenant": "Tenants: each sees its own films alone.",
-    "train": "Learn a model from labelled films.",
+    "tenant": "Tenants: each sees only its own films.",
+    "train": "Train a model on labelled films.",
     "web": "The web server.",
-    "webhook": "Addresses that the ends of jobs are told to.",
-    "worker": "Worker pools.",
+    "webhook": "Webhooks: addresses that are notified when jobs end.",
+    "worker": "Workers, which classify films.",
 }
 """Help texts of the commands that are not loaded for the list of commands."""
 
@@ -91,7 +91,7 @@ def doctor() -> None:
 
 
 @cli.command()
-def backup(folder: Annotated[Path, typer.Argument(help="to write to; empty, or not there")]) -> None:
+def backup(folder: Annotated[Path, typer.Argument(help="folder to write; new or empty")]) -> None:
     """Copy database, films and keys to a folder that can serve as PLAINFILM_HOME; the service may keep running."""
     from shared.backup import back_up  # noqa: PLC0415
 
@@ -107,8 +107,8 @@ def backup(folder: Annotated[Path, typer.Argument(help="to write to; empty, or n
 def classify(
     files: Annotated[list[Path], typer.Argument(help="PNG, JPEG or DICOM films, or folders or ZIPs of them")],
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,  # noqa: FBT002  a flag
-    priority: Annotated[Priority, typer.Option(help="how soon: stat before routine before bulk")] = Priority.ROUTINE,
-    batch: Annotated[bool, typer.Option("--batch", help="as one batch, to be followed and cancelled as one")] = False,  # noqa: FBT002  likewise
+    priority: Annotated[Priority, typer.Option(help="urgency: stat before routine before bulk")] = Priority.ROUTINE,
+    batch: Annotated[bool, typer.Option("--batch", help="as one batch, to follow and cancel as a unit")] = False,  # noqa: FBT002  likewise
 ) -> None:
     """Send films to the service, wait for the results, and print them."""
     from shared.classify import run  # noqa: PLC0415
@@ -121,9 +121,9 @@ def classify(
 @cli.command()
 def again(
     reasons: Annotated[list[AgainReason], typer.Argument(help="status of a film's newest job, or other-model")],
-    since: Annotated[str | None, typer.Option(help="of jobs made since then: 2026-11-01T00:00:00Z")] = None,
+    since: Annotated[str | None, typer.Option(help="only jobs created since then: 2026-11-01T00:00:00Z")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,  # noqa: FBT002  a flag
-    priority: Annotated[Priority, typer.Option(help="how soon: stat before routine before bulk")] = Priority.BULK,
+    priority: Annotated[Priority, typer.Option(help="urgency: stat before routine before bulk")] = Priority.BULK,
 ) -> None:
     """Classify stored films again, wait, and print the results; run it again to resume if it was interrupted."""
     from shared.again import run  # noqa: PLC0415

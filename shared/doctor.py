@@ -85,7 +85,7 @@ def _home(settings: Settings) -> Check:
 def _disk(settings: Settings) -> Check:
     free = free_bytes(settings)
     if free < settings.min_free_bytes:
-        state = f"{free / 2**30:.1f} GiB free, less than PLAINFILM_MIN_FREE_BYTES: no film would be taken"
+        state = f"{free / 2**30:.1f} GiB free, less than PLAINFILM_MIN_FREE_BYTES: films would be refused"
         return Check("disk", is_fine=False, state=state)
     return Check("disk", is_fine=True, state=f"{free / 2**30:.1f} GiB free")
 

@@ -35,7 +35,7 @@ from typing import ClassVar
 
 
 class AppError(Exception):
-    """A fault of ours; the answer names the entry in the service's log.
+    """An internal error of the service; the response names the entry in the service's log.
 
     Base of all expected failures: `str(error)` is the safe sentence for the user.
     """

@@ -71,7 +71,7 @@ class Settings(BaseModel):
         description="a model's folder, as `model export` writes it; the shipped model unless set",
     )
     engine: Literal["auto", "keras", "openvino"] = Field(
-        default="auto", description="what runs the model: TensorFlow on a GPU, OpenVINO on CPUs, unless set"
+        default="auto", description="what runs the model; `auto` takes TensorFlow on a GPU and OpenVINO on CPUs"
     )
     engine_threads: int | None = Field(
         default=None, ge=1, le=256, description="cores that one worker computes on; all that it may use unless set"
@@ -251,7 +251,7 @@ def _check_scheme(value: SecretStr | None, schemes: frozenset[str], examples: st
     if value and not (separator and scheme in schemes):
         raise ValueError(f"it must begin with {examples}")
     if value and not _has_usable_port(value.get_secret_value()):
-        raise ValueError("its port is no number, or its password has characters that must be written as %XX")
+        raise ValueError("its port is not a number, or its password has characters that must be percent-encoded (%XX)")
     return value
 
 

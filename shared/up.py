@@ -169,7 +169,7 @@ def _admin_key(settings: Settings, database: Database, say: Say) -> str:
         except NotAllowed:
             if key:
                 aside = private_files.put_aside(settings.key_file)
-                say(f"the key in {settings.key_file} is not valid in this database: kept as {aside.name}, and one made")
+                say(f"the key in {settings.key_file} is not valid in this database: kept as {aside.name}; new key made")
             key = keys.make_key(session, DEFAULT_TENANT, "admin", database.now(session))
             private_files.write(settings.key_file, key + "\n")
     return key
@@ -192,7 +192,7 @@ def _queue_samples(url: str, key: str, say: Say) -> None:
     except AppError as error:
         say(f"sample films were not queued: {error.detail}")
     else:
-        say(f"{len(paths)} sample films are queued: blends of many films, of no single person")
+        say(f"{len(paths)} sample films are queued: each a blend of several films, not of any one person")
 
 
 def _check_model(settings: Settings) -> None:

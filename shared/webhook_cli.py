@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from shared.client import Client
     from shared.webhook_wire import Delivery, WebhookSecret
 
-cli = typer.Typer(help="Addresses that the ends of jobs are told to.", no_args_is_help=True, add_completion=False)
+cli = typer.Typer(help="Addresses that are notified when jobs end.", no_args_is_help=True, add_completion=False)
 
 WebhookId = Annotated[str, typer.Argument(help="as `plainfilm webhook list` prints it")]
 
@@ -38,7 +38,7 @@ def list_webhooks() -> None:
 
 @cli.command()
 def rotate(webhook_id: WebhookId) -> None:
-    """Make another secret and print it; the old one signs too for 24 hours."""
+    """Create a new secret and print it; for 24 hours deliveries are signed with the old one as well."""
     with _client() as client:
         _print_secret(client.webhooks.rotate(webhook_id))
 
@@ -61,10 +61,10 @@ def test(webhook_id: WebhookId) -> None:
 @cli.command()
 def deliveries(
     webhook_id: WebhookId,
-    status: Annotated[DeliveryState | None, typer.Option(help="those of this status alone")] = None,
+    status: Annotated[DeliveryState | None, typer.Option(help="only deliveries with this status")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="how many, newest first")] = 20,
 ) -> None:
-    """Print what it was told, and what came of it."""
+    """Print its deliveries, and the outcome of each."""
     query = {"limit": str(limit)} | ({"status": status.value} if status else {})
     with _client() as client:
         for delivery in client.webhooks.list_deliveries(webhook_id, **query).deliveries:

@@ -64,14 +64,14 @@ class Explanation(Wire):
     href: str = Field(description="the heatmap as PNG")
     sha256: str = Field(description="SHA-256 of the raw map")
     border_share: float = Field(ge=0, le=1, description="share of the map's mass in the outer 10 % of each side")
-    is_degenerate: bool = Field(description="constant or empty: says nothing, and no heatmap is drawn")
+    is_degenerate: bool = Field(description="constant or empty: carries no information, so no heatmap is drawn")
 
 
 class Receipt(Wire):
     """The place of an event in the tenant's audit chain."""
 
     seq: int = Field(ge=1, description="its number")
-    hash: str = Field(description="SHA-256 over it and all before it", pattern="^[0-9a-f]{64}$")
+    hash: str = Field(description="SHA-256 over this event and all earlier ones", pattern="^[0-9a-f]{64}$")
 
 
 class Result(Wire):
@@ -86,13 +86,13 @@ class Result(Wire):
         description="calibrated probability of a finding outside the labels; null: not available for this result",
     )
     prediction_set: list[str] = Field(description="labels of the calibrated set, most probable first")
-    reasons: list[str] = Field(description="machine codes: why there is no label, or a caution beside one")
+    reasons: list[str] = Field(description="codes: why there is no label, or cautions that accompany one")
     explanations: list[Explanation]
     device: str = Field(
         description="what computed it: kind, library, arithmetic", examples=["cpu/openvino-2026.4.1 int8"]
     )
     code_version: str = Field(
-        description="of the worker that answered: its package's version and, behind +, which code answers"
+        description="of the worker that answered: the package version and, after +, an id of the code"
     )
     receipt: Receipt | None = Field(
         default=None,
@@ -109,7 +109,7 @@ class JobError(Wire):
     detail: str
     type: str = Field(default="", description="a URI that documents `code`")
     title: str = ""
-    status: int = Field(default=500, ge=400, le=599, description="that a request would have been answered with")
+    status: int = Field(default=500, ge=400, le=599, description="the HTTP status of this error")
 
     @classmethod
     def of(cls, code: str, detail: str) -> JobError:
@@ -127,34 +127,34 @@ class MapQuality(Wire):
     """The quality of a saliency map, measured by querying the network. It says nothing about disease."""
 
     deletion: list[float] = Field(
-        description="the label's probability while 0, 1, ... sixteenths of the film are taken away, most marked first"
+        description="the label's probability while 0, 1, ... sixteenths of the film are removed, most marked first"
     )
-    insertion: list[float] = Field(description="likewise while they are shown and the rest is taken away")
+    insertion: list[float] = Field(description="likewise while these parts are shown and the rest is removed")
     deletion_auc: float = Field(ge=0, le=1, description="area under `deletion`: low where the map marks what matters")
     insertion_auc: float = Field(ge=0, le=1, description="area under `insertion`: high where it does")
-    random_auc: float = Field(ge=0, le=1, description="the area for blocks in random order, the mean of several orders")
+    random_auc: float = Field(ge=0, le=1, description="mean area for blocks in several random orders")
     random_least: float | None = Field(
         ge=0,
         le=1,
-        description="the least of them: a `deletion_auc` below it is better than random; null: not kept",
+        description="smallest area of these: a `deletion_auc` below it is better than random; null: not recorded",
     )
-    random_most: float | None = Field(ge=0, le=1, description="the largest: an `insertion_auc` above it is")
+    random_most: float | None = Field(ge=0, le=1, description="largest: an `insertion_auc` above it is better")
     second_method: str = Field(description="the method that `agreement` is measured with")
     agreement: float | None = Field(
-        ge=-1, le=1, description="Spearman correlation with that map; null: no order in one"
+        ge=-1, le=1, description="Spearman correlation with that map; null: one map is constant"
     )
     stability: float | None = Field(ge=-1, le=1, description="Spearman correlation with maps of slightly noisy copies")
 
 
 class ExplanationDetail(Wire):
-    """One explanation of a job with its state: the map of the verdict, or one that was asked for."""
+    """One explanation of a job with its state: the map of the verdict, or one that was requested."""
 
     method: ExplanationMethod
     status: ExplanationState
     done: bool = Field(description="true once the computation has ended: poll until then")
     label: str = Field(description="the label explained: the result's most probable one", examples=["normal"])
-    seed: int | None = Field(description="of every random draw; null for the map that came with the verdict")
-    parameters: dict[str, float] | None = Field(description="what the method ran with; null until it has")
+    seed: int | None = Field(description="random seed; null for the map that came with the verdict")
+    parameters: dict[str, float] | None = Field(description="parameters of the method; null until it has run")
     model_sha256: str = Field(description="SHA-256 of the weights that classified the film", pattern="^[0-9a-f]{64}$")
     attempt: int = Field(ge=0)
     created_at: datetime
@@ -163,10 +163,10 @@ class ExplanationDetail(Wire):
     href: str = Field(description="the heatmap as PNG; with `.npy` the raw map, with `.json` this object")
     sha256: str | None = Field(description="SHA-256 of the raw map; null until there is one")
     border_share: float | None = Field(ge=0, le=1, description="share of the map's mass in the outer 10 % of each side")
-    is_degenerate: bool | None = Field(description="the map says nothing, and no heatmap is drawn")
+    is_degenerate: bool | None = Field(description="constant or empty, so no heatmap is drawn")
     degenerate_reason: str | None = Field(description="why, where that is known")
-    quality: MapQuality | None = Field(description="null until the map was judged")
-    error: JobError | None = Field(description="why it failed; asking again tries again")
+    quality: MapQuality | None = Field(description="null until it has been measured")
+    error: JobError | None = Field(description="why it failed; request it again to retry")
 
 
 class ExplanationList(Wire):
@@ -188,7 +188,7 @@ class Review(Wire):
     """What a human reader sees in a classified film, recorded with the verdict visible."""
 
     label: ReaderLabel
-    agrees: bool | None = Field(description="whether the verdict is that label; null: the model gave none")
+    agrees: bool | None = Field(description="whether the verdict is the same label; null: the model abstained")
     verdict: Verdict = Field(description="the model's, which the reader saw")
     reader: str = Field(description="the id of the reader's key")
     model_sha256: str = Field(description="SHA-256 of the weights that gave the verdict", pattern="^[0-9a-f]{64}$")
@@ -197,7 +197,7 @@ class Review(Wire):
 
 
 class ReviewList(Wire):
-    """The reviews of a job that stand, one a reader, the oldest first."""
+    """The current reviews of a job, one per reader, oldest first."""
 
     reviews: list[Review]
 
@@ -214,7 +214,7 @@ class FieldError(Wire):
     """What is wrong with one field of a request."""
 
     pointer: str = Field(
-        description="of a JSON body a JSON pointer as a fragment (`#/label`; `#`: all), else the parameter's name",
+        description="in a JSON body, a JSON pointer as a fragment (`#/label`; `#`: all); else the parameter's name",
         examples=["#/label", "limit"],
     )
     detail: str
@@ -229,7 +229,7 @@ class Problem(Wire):
     detail: str
     instance: str | None = None
     code: str = Field(description="stable; for programs")
-    errors: list[FieldError] = Field(default=[], description="what is wrong, field by field, where fields are")
+    errors: list[FieldError] = Field(default=[], description="the errors of single fields, if any")
     request_id: str
 
 
@@ -243,7 +243,7 @@ class Links(Wire):
     explanations: str
     cancel: str = Field(description="to be sent a POST")
     audit: str = Field(default="", description="what happened to it, for its sender, admins and auditors")
-    again: str = Field(default="", description="to be sent a POST once it has ended: classifies its film again")
+    again: str = Field(default="", description="send a POST once the job has ended: classifies its film again")
 
 
 class Job(Wire):

@@ -31,7 +31,7 @@ from training.splits import class_folders, find_examples, find_manifest
 from worker.engine import SHIPPED_MODEL
 
 Data = Annotated[Path, typer.Option(envvar="PLAINFILM_DATA", help="folder of labelled films")]
-Report = Annotated[bool, typer.Option(help="at the end measure everything: report.html, model.json, the card")]
+Report = Annotated[bool, typer.Option(help="evaluate the model at the end: report.html, model.json, model card")]
 Model = Annotated[Path, typer.Option(help="model folder; the shipped one where not named")]
 
 RUNS: Final = Path("var/runs")
@@ -44,13 +44,13 @@ samples = typer.Typer(add_completion=False)
 
 @train.command("train")
 def train_model(  # noqa: PLR0913, PLR0917 - one argument an option
-    recipe: Annotated[str, typer.Option(help="default, seed2020, tiny, or a JSON file of the knobs")] = "default",
+    recipe: Annotated[str, typer.Option(help="default, seed2020, tiny, or a JSON file of its parameters")] = "default",
     data: Data = Path("../shared/data"),
-    out: Annotated[Path | None, typer.Option(help="folder to write; var/runs/<id> where not named")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder to write; var/runs/<id> by default")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="override a recipe parameter: epochs=3")] = None,
     pretrained: Annotated[Path | None, typer.Option(help="weights to start from, if not in the data folder")] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="go on with the run in this folder; other options do not count")
+        Path | None, typer.Option(help="resume the run in this folder; other options are ignored")
     ] = None,
     report: Report = True,  # noqa: FBT002 - a flag
     ship_it: Annotated[bool, typer.Option("--ship", help="make it the model the worker loads")] = False,  # noqa: FBT002 - a flag
@@ -117,7 +117,7 @@ def _report_ignored(recipe: Recipe, data: Path) -> None:
         unused = sorted(films.keys() - {*recipe.train_splits, *recipe.report_splits})
         kind, names = "split", tuple(f"{split} ({films[split]} films)" for split in unused)
     if names:
-        typer.echo(f"left alone, no {kind} of the recipe: {', '.join(names)}", err=True)
+        typer.echo(f"ignored, not a {kind} of the recipe: {', '.join(names)}", err=True)
 
 
 def _summarise(folder: Path) -> None:

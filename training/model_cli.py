@@ -58,7 +58,7 @@ def quantize(
     folder: Folder = SHIPPED_MODEL,
     manifest: Annotated[Path | None, typer.Option(help="CSV with file, label")] = None,
     folders: Annotated[Path | None, typer.Option(help="or a folder with one folder a class")] = None,
-    seed: Annotated[int, typer.Option(help="of the draw among the films it learned from")] = 2020,
+    seed: Annotated[int, typer.Option(help="random seed of the draw among its training films")] = 2020,
 ) -> None:
     """Quantize a model's weights to int8, calibrated on its training films; every run of `train` ends with this."""
     if (manifest is None) == (folders is None):
@@ -79,9 +79,9 @@ def compare(  # noqa: PLR0913, PLR0917 - one argument an option
     folder: Folder = SHIPPED_MODEL,
     manifest: Annotated[Path | None, typer.Option(help="CSV with file, label")] = None,
     folders: Annotated[Path | None, typer.Option(help="or a folder with one folder a class")] = None,
-    films: Annotated[int, typer.Option(min=1, help="how many of them, drawn by the seed")] = 500,
+    films: Annotated[int, typer.Option(min=1, help="how many of them, drawn at random")] = 500,
     seed: int = 0,
-    precision: Annotated[Precision, typer.Option(help="of OpenVINO's arithmetic; Keras is asked in f32")] = "f32",
+    precision: Annotated[Precision, typer.Option(help="precision of OpenVINO; Keras always runs in f32")] = "f32",
 ) -> None:
     """Compare the answers of both engines to the same films; without films named, to the sample films."""
     from training import engine_agreement as work  # noqa: PLC0415
@@ -95,7 +95,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one argument an option
     with show_bars() as progress:
         agreement = work.compare(folder, work.choose(paths, films, seed), progress, precision)
     for answer, difference in agreement.largest.items():
-        typer.echo(f"{answer}: at most {difference:.2g} apart, {agreement.mean[answer]:.2g} in the mean")
+        typer.echo(f"{answer}: largest difference {difference:.2g}, mean {agreement.mean[answer]:.2g}")
     typer.echo(f"{agreement.verdicts} of {agreement.films} verdicts differ")
 
 

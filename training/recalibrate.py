@@ -80,7 +80,7 @@ class Halves:
 
 def as_lines(record: Record) -> Iterator[str]:
     """Yield lines for the terminal: the metrics of the held-out films before and after, and what was kept."""
-    yield f"{sum(record.films.values())} films set the thresholds, {record.before.n} measure them:"
+    yield f"thresholds set on {sum(record.films.values())} films, measured on {record.before.n} others:"
     for name in SHOWN:
         before, after = (_show(metrics, name) for metrics in (record.before, record.after))
         yield f"  {name}: {before} before, {after} after"

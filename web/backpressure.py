@@ -101,7 +101,7 @@ class Backpressure:
             StorageDown: it does not answer.
         """
         if self.free_bytes() < self.settings.min_free_bytes:
-            raise StorageFull("The service has no room for more films; tell its operator, and try again later.")
+            raise StorageFull("The service has no disk space left for films; inform its operator, and try again later.")
 
     def free_bytes(self) -> int:
         """Return the free bytes on the disk, at most a second old.

@@ -194,7 +194,7 @@ def contents(part: FileStorage) -> bytes:
 
 def too_slow_error() -> TooSlow:
     """Return the refusal of a body that missed its deadline."""
-    return TooSlow("The upload did not come in time; send it again over a faster connection.")
+    return TooSlow("The upload took too long; send it again over a faster connection.")
 
 
 def too_large_error(limit_bytes: int) -> TooLarge:
@@ -204,7 +204,7 @@ def too_large_error(limit_bytes: int) -> TooLarge:
 
 def cut_short_error() -> Malformed:
     """Return the refusal of a body whose connection ended within it."""
-    return Malformed("The upload ended before all of its bytes came; send it again.")
+    return Malformed("The upload ended before all of its bytes arrived; send it again.")
 
 
 def _budget() -> Budget:

@@ -134,9 +134,9 @@ def list_splits(splits: Mapping[str, Split]) -> list[tuple[str, str, Split]]:
 
 def list_rates(split: SplitMetrics) -> list[tuple[str, Rate]]:
     """Return (words, share) for every share of a split that was measured."""
-    rates: list[tuple[str, Rate | None]] = [("Accuracy, forced to choose", split.accuracy)]
+    rates: list[tuple[str, Rate | None]] = [("Accuracy of the forced choice", split.accuracy)]
     rates += [(f"Recall of {name_label(label)}", rate) for label, rate in split.recall.items()]
-    rates += [("Given a label, not an abstention", split.coverage)]
+    rates += [("Given a label (coverage)", split.coverage)]
     rates += [(f"of {name_label(label)}", rate) for label, rate in split.coverage_by_label.items()]
     rates += [("Accuracy of the labels given to films that have one", split.selective_accuracy)]
     rates += [("Right, of all labels given", split.verdict_precision)]

@@ -16,7 +16,7 @@ ACTIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "accepted": "Received",
         "claimed": "Taken by a worker",
-        "requeued": "Given back",
+        "requeued": "Returned to the queue",
         "succeeded": "Answered",
         "failed": "Failed",
         "cancelled": "Cancelled",
@@ -70,7 +70,7 @@ def _details(facts: Mapping[str, Any], methods: Mapping[str, str]) -> list[str]:
         "explanation": lambda map_id: name_method(methods[map_id]) if map_id in methods else "",
         "verdict": name_label,
         "from_job": lambda _: "from the stored result of the same film",
-        "again_of": lambda _: "to be classified again",
+        "again_of": lambda _: "a repeat classification",
         "error_code": str,
         "why": str,
     }  # fmt: skip

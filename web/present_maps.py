@@ -23,7 +23,7 @@ METHODS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         ),
         ExplanationMethod.GRAD_CAM_PLUS_PLUS: (
             "Grad-CAM++",
-            "Regions, like Grad-CAM, weighted so that several small places are not lost beside a large one.",
+            "Regions, like Grad-CAM, but weighted so that one large area does not hide several small ones.",
         ),
         ExplanationMethod.SMOOTH_GRAD: (
             "SmoothGrad",
@@ -44,8 +44,8 @@ METHODS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 DEGENERATE: Final[Mapping[str, str]] = MappingProxyType(
     {
         "empty": "The map has no cells.",
-        "not_finite": "The map holds values that are no numbers.",
-        "all_zero": "The map is zero everywhere: nothing spoke for the label.",
+        "not_finite": "The map contains values that are not numbers.",
+        "all_zero": "The map is zero everywhere: nothing supported the label.",
         "constant": "The map is the same everywhere.",
         "one_corner": "Nearly all of the map lies in one corner of the film.",
     }
@@ -129,7 +129,7 @@ def compare(quality: wire.MapQuality) -> list[Comparison]:
     is_lower = quality.random_least is not None and deletion < quality.random_least
     is_higher = quality.random_most is not None and insertion > quality.random_most
     return [
-        Comparison("Marked parts taken away first", "lower is better", deletion, random, is_lower),
+        Comparison("Marked parts removed first", "lower is better", deletion, random, is_lower),
         Comparison("Marked parts shown first", "higher is better", insertion, random, is_higher),
     ]
 
@@ -137,7 +137,7 @@ def compare(quality: wire.MapQuality) -> list[Comparison]:
 def weigh(quality: wire.MapQuality) -> str:
     """Return the conclusion of the comparison, as one or two sentences."""
     if quality.random_least is None or quality.random_most is None:
-        return "An earlier build measured this, beside too few random orders to tell the map from chance."
+        return "This was measured by an earlier build, with too few random orders to distinguish the map from chance."
     conclusion = WORTH[tuple(line.is_better for line in compare(quality))]
     if quality.deletion[-1] < quality.deletion[0] - MARGIN:
         return conclusion

@@ -17,7 +17,7 @@ from shared.model_report import Bin, Estimate, Goal, Source, SplitReport
 from web import present
 
 MEASURES: Final[Mapping[str, str]] = MappingProxyType(
-    {"balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro F1", "ece15": "Calibration error, 15 bins"}
+    {"balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro F1", "ece15": "Expected calibration error, 15 bins"}
 )
 POOLS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -46,9 +46,9 @@ NEVER_LEARNED: Final = ("x_nih", "other_pneumonia")
 CONTROLS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "lungs_blacked_out": "Films with the lungs blacked out",
-        "border_only": "The outer tenth of films alone",
-        "thumbnail_16": "Films of 16 x 16 pixels",
-        "metadata_only": "Size and greys of the files alone",
+        "border_only": "Only the outer tenth of each film",
+        "thumbnail_16": "Films reduced to 16 x 16 pixels",
+        "metadata_only": "Only image size, format and mean grey",
     }
 )
 """What a control shows of a film."""
@@ -85,9 +85,9 @@ def list_measured(model: KnownModel) -> list[Measured]:
 
 def _measured(name: str, meaning: str, split: SplitReport) -> Measured:
     estimates = [(MEASURES.get(measure, measure), value) for measure, value in split.estimates.items()]
-    estimates += [(f"Area under ROC, {present.name_label(label)}", value) for label, value in split.roc_auc.items()]
+    estimates += [(f"ROC AUC, {present.name_label(label)}", value) for label, value in split.roc_auc.items()]
     if split.sets.mean_size is not None:
-        estimates.append(("Labels in a prediction set, mean", split.sets.mean_size))
+        estimates.append(("Mean size of the prediction set", split.sets.mean_size))
     return Measured(name, meaning, split.metrics, estimates, split.sources, split.reliability)
 
 

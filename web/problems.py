@@ -30,7 +30,7 @@ def answer(error: Exception) -> Response:
     if known is None:
         reference = secrets.token_hex(4)
         log.error("request.failed", reference=reference, exc_info=error)
-        known = AppError(f"An unexpected fault; it is in the log under {reference}.")
+        known = AppError(f"An unexpected error occurred; it is in the service's log under {reference}.")
     elif known.status >= 500:  # noqa: PLR2004  server faults
         log.warning("request.refused", code=known.code, **known.facts)
     fields = known.fields if isinstance(known, InvalidRequest) else ()

@@ -20,11 +20,11 @@ BAD_REQUEST: Final = 400
 REFUSALS: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (errors.LimitRequestLine, 414, "The address is too long."),
     (errors.LimitRequestHeaders, 431, "The headers are too many or too long."),
-    (errors.UnsupportedTransferCoding, 501, "The only transfer coding that is read is chunked."),
-    (errors.ExpectationFailed, 417, "The only expectation that is met is 100-continue."),
+    (errors.UnsupportedTransferCoding, 501, "The only supported transfer coding is chunked."),
+    (errors.ExpectationFailed, 417, "The only supported expectation is 100-continue."),
     (errors.InvalidHeaderName, BAD_REQUEST, "The name of a header is not valid."),
     (errors.InvalidHeader, BAD_REQUEST, "A header is not valid, or contradicts another one."),
-    (errors.ParseException, BAD_REQUEST, "This is no request of HTTP/1.1."),
+    (errors.ParseException, BAD_REQUEST, "This is not a valid HTTP/1.1 request."),
 )
 """gunicorn's error class, HTTP status, detail for the client; the first class that matches counts."""
 
@@ -57,7 +57,7 @@ def find_refusal(error: BaseException) -> tuple[int, str]:
         for kind, status, detail in REFUSALS:
             if isinstance(error, kind):
                 return status, detail
-    return 0, "An unexpected fault; it is in the service's log."
+    return 0, "An unexpected error occurred; it is in the service's log."
 
 
 def answer(status: int, detail: str, request_id: str) -> bytes:

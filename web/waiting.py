@@ -123,7 +123,7 @@ class WaitingRoom:
         with self._guard:
             most, most_of_tenant = self._limits
             if self._counts.total() >= most:
-                raise WaitersFull("Too many requests wait for answers; poll, or try again shortly.")
+                raise WaitersFull("Too many requests are waiting for answers; poll instead, or try again shortly.")
             if self._counts[tenant] >= most_of_tenant:
                 raise TenantWaitersFull(
                     f"You have {most_of_tenant} requests waiting, which is the limit; poll instead."

@@ -118,7 +118,7 @@ def add_routes(pages: Blueprint, resources: Resources) -> None:
     @pages.post("/batches/<batch_id>/cancel")
     def cancel_batch(batch_id: str) -> ResponseReturnValue:
         cancel(resources, g.principal, checked_batch_id(batch_id))
-        flash("What had not ended of this batch is cancelled.")
+        flash("The unfinished films of this batch were cancelled.")
         return redirect(url_for("pages.worklist", batch=batch_id), 303)
 
 

@@ -23,10 +23,10 @@ def group() -> None:
 @cli.command()
 def run(
     queues: Annotated[
-        str, typer.Option(help="what to serve, by comma: classes of films, and `explain`")
+        str, typer.Option(help="what to serve, comma-separated: classes of films, and `explain`")
     ] = "stat,routine,bulk,explain",
     pool: Annotated[
-        Pool, typer.Option(help="prefork: Celery starts what computes again where it dies; solo: a supervisor does")
+        Pool, typer.Option(help="prefork: Celery restarts the computing process if it dies; solo: a supervisor does")
     ] = "prefork",
 ) -> None:
     """Run one worker; it takes films first, then explanations. Any number of workers can share a database."""

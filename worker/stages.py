@@ -199,7 +199,7 @@ def _prepare(kitchen: Kitchen, held: Claim) -> Prepared | Failed:
         return Failed(held, error.code, error.detail, not error.retryable, is_ours=error.retryable)
     except Exception as error:
         log.exception("film.not_prepared", job_id=held.id, error=type(error).__name__)
-        return Failed(held, "preprocessing_failed", "Its preprocessing failed on this film.", is_permanent=False)
+        return Failed(held, "preprocessing_failed", "The preprocessing of this film failed.", is_permanent=False)
 
 
 def _conclude(engine: Engine, prepared: Sequence[Prepared]) -> list[Outcome]:

@@ -17,7 +17,7 @@ cli = typer.Typer(help="The database.", no_args_is_help=True, add_completion=Fal
 
 @cli.command()
 def upgrade(
-    revision: Annotated[str, typer.Option(help="as far as this one; to this build's where not named")] = "head",
+    revision: Annotated[str, typer.Option(help="revision to upgrade to; by default this build's")] = "head",
 ) -> None:
     """Bring the database to this build's schema."""
     settings = load_settings()

@@ -214,7 +214,7 @@ def build_database(settings: Settings) -> Database:
     try:
         return Database(make_engine(settings.sql_url))
     except ArgumentError:
-        raise InvalidRequest("PLAINFILM_DATABASE_URL is not the address of a database that we know.") from None
+        raise InvalidRequest("PLAINFILM_DATABASE_URL is not the URL of a supported database.") from None
 
 
 def open_database(settings: Settings) -> Database:

@@ -13,13 +13,13 @@ from shared.domain import DEFAULT_TENANT, Role
 from shared.settings import load_settings
 
 key = typer.Typer(help="API keys and links into the pages.", no_args_is_help=True, add_completion=False)
-tenant = typer.Typer(help="Tenants: each sees its own films alone.", no_args_is_help=True, add_completion=False)
+tenant = typer.Typer(help="Tenants: each sees only its own films.", no_args_is_help=True, add_completion=False)
 
 
 @key.command()
 def make(
-    role: Annotated[Role, typer.Option(help="what the key may do; an auditor reads only")] = Role.UPLOADER,
-    tenant: Annotated[str, typer.Option(help="whose films it sends and sees")] = DEFAULT_TENANT,
+    role: Annotated[Role, typer.Option(help="what the key may do; an auditor may only read")] = Role.UPLOADER,
+    tenant: Annotated[str, typer.Option(help="the tenant it belongs to")] = DEFAULT_TENANT,
 ) -> None:
     """Make an API key and print it: the only time it is shown."""
     with open_database(load_settings()) as database, database.begin() as session:
@@ -28,7 +28,7 @@ def make(
 
 @key.command("list")
 def list_keys() -> None:
-    """Print all keys by their ids: tenant, role, when made, when revoked. No secret is kept that could be shown."""
+    """List all keys: id, tenant, role, created, revoked. Secrets are not stored and cannot be shown."""
     with open_database(load_settings()) as database, database.read() as session:
         for row in keys.list_keys(session):
             until = f"revoked {row.revoked_at:%Y-%m-%d %H:%M}" if row.revoked_at else "valid"
@@ -51,7 +51,7 @@ def revoke(
 
 @key.command()
 def link(
-    key_id: Annotated[str | None, typer.Argument(help="of the key whose rights it gives; see `key list`")] = None,
+    key_id: Annotated[str | None, typer.Argument(help="id of the key whose rights it gives; see `key list`")] = None,
 ) -> None:
     """Print a one-time link to the pages: for the key given, else that in PLAINFILM_KEY, else this home's admin key."""
     settings = load_settings()

@@ -48,7 +48,7 @@ def make_tenant(session: Session, name: str, now: datetime) -> None:
     if not TENANT_FORM.fullmatch(name):
         raise InvalidRequest(f"'{name}' is not a valid tenant name: up to 63 of a-z, 0-9 and '-', not '-' first.")
     if session.get(Tenant, name) is not None:
-        raise Conflict(f"There is a tenant '{name}' already.")
+        raise Conflict(f"The tenant '{name}' already exists.")
     session.execute(insert(Tenant), [{"id": name, "created_at": now}])
     session.execute(insert(AuditHead), [{"stream": name, "seq": 0, "hash": audit.GENESIS}])
     audit.append(session, name, [audit.Event("system", "tenant_made", name)], now)
@@ -94,7 +94,7 @@ def revoke_key(session: Session, key_id: str, now: datetime) -> str:
         raise NotFound(f"There is no key '{key_id}'; `plainfilm key list` prints them.")
     ended = update(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None)).values(revoked_at=now)
     if session.scalar(ended.returning(ApiKey.id)) is None:
-        raise Conflict(f"The key {key_id} was revoked before.")
+        raise Conflict(f"The key {key_id} is already revoked.")
     session.execute(delete(LoginLink).where(LoginLink.key_id == key_id))
     audit.append(session, row.tenant, [audit.Event("system", "key_revoked", key_id)], now)
     return row.tenant

@@ -40,7 +40,7 @@ def review(changes: JobChanges, who: Principal, job_id: str, label: ReaderLabel)
         InvalidRequest: the model knows no such label.
     """
     if not may_review(who):
-        raise Forbidden("Only a reviewer's key, or an admin's, may say what it sees in a film.")
+        raise Forbidden("Only a reviewer's or an admin's key may review films.")
     answer = _lock_answer(changes.sql, who, job_id, label)
     is_own = (Review.job_id == job_id) & (Review.reader == who.key_id)
     current = changes.sql.execute(select(*COLUMNS).where(is_own)).first()

@@ -53,7 +53,7 @@ def check_admin(who: Principal) -> None:
         Forbidden: the key is no admin's; the address of a webhook may contain a password of its receiver.
     """
     if not who.may(Right.WEBHOOKS):
-        raise Forbidden("Webhooks are for an admin's key.")
+        raise Forbidden("Webhooks require an admin's key.")
 
 
 def make_webhook(sql: Sql, who: Principal, new: NewWebhook, now: datetime) -> webhook_wire.Webhook:

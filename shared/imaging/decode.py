@@ -162,7 +162,7 @@ def check_size(width_px: int, height_px: int) -> None:
             f"{size}; we read up to {MAX_PIXELS // 10**6} million pixels and {MAX_SIDE_PX} a side. Send a smaller copy."
         )
     if short < MIN_SIDE_PX:
-        raise TooManyPixels(f"{size}; each side must have at least {MIN_SIDE_PX}. Send the full film.")
+        raise TooManyPixels(f"{size}; each side must be at least {MIN_SIDE_PX} pixels long. Send the full film.")
     if long > MAX_RATIO * short:
         raise TooManyPixels(f"{size}; one side may be at most {MAX_RATIO} times the other. Send the full film.")
 

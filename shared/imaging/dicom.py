@@ -170,9 +170,9 @@ def _bits(elements: Elements) -> tuple[int, int, int]:
     """Return the bits allocated, the bits stored, and the position of the highest stored bit."""
     allocated = elements.word(_ALLOCATED)
     if allocated not in _MODES:
-        raise UnsupportedFormat("The DICOM image has neither 8 nor 16 bits allocated a pixel; export the film again.")
+        raise UnsupportedFormat("The DICOM image has neither 8 nor 16 bits allocated per pixel; export the film again.")
     stored = elements.word(_STORED)
     high = elements.word(_HIGH_BIT, stored - 1)
     if not 1 <= stored <= high + 1 <= allocated:
-        raise UnreadableImage("The DICOM file stores more bits than a pixel has; export the film again.")
+        raise UnreadableImage("The DICOM file declares more stored bits than a pixel has; export the film again.")
     return allocated, stored, high

@@ -80,7 +80,7 @@ class JpegSource:
         """
         if len(self.data) < self.width_px * self.height_px * MIN_BYTES_PER_PIXEL:
             raise UnreadableImage(
-                "The JPEG's header promises more pixels than its data can hold; export the film again."
+                "The JPEG's header declares more pixels than its data can contain; export the film again."
             )
         try:
             if self.mode == "CMYK":

@@ -105,7 +105,7 @@ class PngSource:
         """
         if len(self.idat) * DEFLATE_MAX_RATIO < self.filtered_size:
             raise UnreadableImage(
-                "The PNG's header promises more pixels than its data can hold; export the film again."
+                "The PNG's header declares more pixels than its data can contain; export the film again."
             )
         compact = b"".join([self.head, _chunk(b"IDAT", self.idat), _chunk(b"IEND", b"")])
         if self.quick:
@@ -157,7 +157,7 @@ def parse(data: bytes) -> PngSource:
     orientation = UPRIGHT
     for kind, body in _chunks(data):
         if (header is None) != (kind == b"IHDR"):
-            raise UnreadableImage("The PNG's header is missing or doubled; export the film again.")
+            raise UnreadableImage("The PNG's header is missing or duplicated; export the film again.")
         match kind:
             case b"IHDR":
                 header = bytes(body)

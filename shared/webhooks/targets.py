@@ -52,7 +52,7 @@ def check_url(url: str, *, allow_private: bool) -> None:
     """
     parts = _split(url)
     if parts is None or parts.scheme not in {"http", "https"}:
-        raise _refused("The address is no http or https URL.")
+        raise _refused("The address is not an http or https URL.")
     if "@" in parts.netloc:
         raise _refused("The address must not contain a user name or password; deliveries are signed instead.")
     if "#" in url:
@@ -64,7 +64,7 @@ def check_url(url: str, *, allow_private: bool) -> None:
     if parts.scheme != "https":
         raise _refused("The address must begin with https://.")
     if _is_private_literal(parts.hostname or ""):
-        raise _refused("The address is not one of the public internet.")
+        raise _refused("The address is not on the public internet.")
 
 
 def resolve(host: str, port: int) -> list[str]:

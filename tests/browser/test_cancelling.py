@@ -100,7 +100,7 @@ def test_a_film_that_had_arrived_is_cancelled_by_the_service(
         expect(page.locator('.upload[data-state="cancelling"]')).to_be_visible()
         assert running_stack.job(job_id).status is JobState.QUEUED
         page.evaluate("window.release()")
-        expect(page.locator(CANCELLED)).to_contain_text("Cancelled after it had arrived")
+        expect(page.locator(CANCELLED)).to_contain_text("Cancelled after it was accepted")
         assert running_stack.job(job_id).status is JobState.CANCELLED
     expect(page.locator(f"{CANCELLED} a")).to_have_attribute("href", f"/jobs/{job_id}")
     expect(page.locator(f"#job-{job_id}")).to_have_attribute("data-status", "cancelled")

@@ -24,7 +24,7 @@ def test_the_question_whether_to_cancel_a_batch_stays_open(
     batch = wire.Batch.model_validate_json(made.content)
     page = open_page(viewport, theme)
     page.goto(running_stack.url + batch.links.page)
-    fold = page.locator(".deleting summary", has_text="Cancel what has not ended")
+    fold = page.locator(".deleting summary", has_text="Cancel unfinished films")
     expect(page.locator("#batch-words")).to_have_text("Batch of 0 films: 0 done.")
     expect(fold).to_have_count(0)
     with frozen_worker(running_stack):
@@ -38,6 +38,6 @@ def test_the_question_whether_to_cancel_a_batch_stays_open(
         expect(button).to_be_focused()
         is_fine(page, viewport["width"])
         page.keyboard.press("Enter")
-        expect(page.get_by_role("status").filter(has_text="is cancelled.")).to_be_visible()
+        expect(page.get_by_role("status").filter(has_text="were cancelled.")).to_be_visible()
         expect(page.locator("#batch-words")).to_have_text("Batch of 2 films: 2 done.")
     expect(fold).to_have_count(0)

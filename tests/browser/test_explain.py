@@ -57,7 +57,7 @@ def test_another_methods_map_is_asked_for_and_shown_without_a_reload(
     expect(page.locator("#heatmap[data-method=gradient][data-map-status=done]")).to_be_visible()
     expect_drawn(page, "gradient")
     expect(page.locator("#said")).to_have_text("Gradient is shown.")
-    expect(page.locator(".worth")).to_contain_text("Marked parts taken away first")
+    expect(page.locator(".worth")).to_contain_text("Marked parts removed first")
     expect(page.locator("#heatmap-caution")).to_contain_text("not where disease is.")
     assert page.evaluate("window.stayed")
     expect(page).to_have_url(f"{film}?map=gradient")

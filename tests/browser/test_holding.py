@@ -98,7 +98,7 @@ def test_films_that_are_held_back_can_be_cancelled_together(open_page: Callable[
     expect(page.locator(PAUSED)).to_have_count(3)
     page.get_by_role("button", name="Cancel all").click()
     expect(page.locator("#sending-sum")).to_have_text("4 cancelled")
-    expect(page.locator(CANCELLED, has_text="back-1")).to_contain_text("the service has not taken it")
+    expect(page.locator(CANCELLED, has_text="back-1")).to_contain_text("the service had not accepted it")
     expect(page.locator(CANCELLED, has_text="back-4")).to_contain_text("before it was sent")
     full.is_full = False
     send(page, films("after")[0])

@@ -14,7 +14,7 @@ from tests.service import Service, frozen_worker
 
 pytestmark = pytest.mark.browser
 
-NOT_DONE = "The service did not answer. Press again."
+NOT_DONE = "The service did not respond. Please try again."
 ASK = """name => new Promise(done => {
     document.addEventListener('htmx:afterSettle', () => done(), {once: true});
     document.addEventListener('htmx:afterRequest', event => event.detail.xhr.status !== 200 && done(), {once: true});

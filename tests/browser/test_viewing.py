@@ -207,7 +207,7 @@ def test_a_film_that_lies_on_its_side_is_seen_whole(
     near = zoom.inner_text()
     page.get_by_role("button", name="Turn left").click()
     expect(zoom).to_have_text(near)
-    page.get_by_role("button", name="Whole film, as it came").click()
+    page.get_by_role("button", name="Original view").click()
     expect(zoom).to_have_text(upright)
 
 

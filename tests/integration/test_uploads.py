@@ -72,7 +72,7 @@ def test_a_chunked_body_that_breaks_off_is_malformed(server: WebAlone, kind: str
         client.shutdown(socket.SHUT_WR)
         found = problem_of(client)
     assert (found.code, found.title) == ("malformed_request", "The request is malformed")
-    assert "before all of its bytes came" in found.detail
+    assert "before all of its bytes arrived" in found.detail
 
 
 @pytest.mark.parametrize("kind", ["image/png", "multipart/form-data; boundary=x"])
@@ -81,7 +81,7 @@ def test_a_body_that_breaks_off_is_malformed(server: WebAlone, kind: str) -> Non
     with server.begin(200_000, kind) as client:
         client.sendall(b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nabc')
         client.shutdown(socket.SHUT_WR)
-        assert "before all of its bytes came" in problem_of(client).detail
+        assert "before all of its bytes arrived" in problem_of(client).detail
 
 
 def test_what_comes_beside_a_full_budget_is_refused_at_once(server: WebAlone) -> None:

@@ -27,9 +27,9 @@ WRITTEN_BY: Final = (
 )
 LITERATURE: Final = Section(
     "literature",
-    "Literature beside it",
+    "Results in the literature",
     (
-        "What others report, on their own films and splits. It cannot be compared number by number.",
+        "Results that others report on their own films and splits. The numbers are not directly comparable.",
         Table(
             ("work", "reported", "on"),
             (
@@ -42,8 +42,8 @@ LITERATURE: Final = Section(
         Bullets(
             (
                 "Roberts et al. 2021 reviewed 62 such models and found none fit for clinical use.",
-                "DeGrave et al. 2021 showed that such networks take shortcuts: they read how a film was made.",
-                "Maguolo and Nanni 2021 blacked the lungs out and still told data sets apart; see the controls.",
+                "DeGrave et al. 2021 showed that such networks use shortcuts: they detect how a film was acquired.",
+                "Maguolo and Nanni 2021 could still tell data sets apart with the lungs blacked out; see the controls.",
             )
         ),
     ),
@@ -58,7 +58,7 @@ def render(report: ModelReport) -> str:
     """
     missing = find_missing(report)
     if missing:
-        raise DataProblem(f"The model card is not written: the report lacks {', '.join(missing)}.")
+        raise DataProblem(f"The model card was not written: the report lacks {', '.join(missing)}.")
     head = (
         f"# Model card: {report.name} {report.version}",
         f"> **{report.notice[0].upper()}{report.notice[1:]}.**",

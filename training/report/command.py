@@ -46,13 +46,13 @@ ONE_SPLIT: Final = MappingProxyType({
 evaluate = typer.Typer(add_completion=False)
 
 Csv = Annotated[Path | None, typer.Option(help="CSV with file and label; films relative to its folder")]
-Name = Annotated[str | None, typer.Option(help="which of its rows to measure, by a column split; all where not named")]
+Name = Annotated[str | None, typer.Option(help="measure only the rows whose column `split` has this value")]
 Folders = Annotated[Path | None, typer.Option(help="instead of a CSV: a folder with one folder a class")]
 Films = Annotated[Path | None, typer.Option(help="also write a CSV with one row a film")]
 Report = Annotated[bool, typer.Option("--report", help="measure everything: model.json, report.html, MODEL_CARD.md")]
-Names = Annotated[str, typer.Option(help="with --report: which splits, by commas; the recipe's where not named")]
+Names = Annotated[str, typer.Option(help="with --report: which splits, comma-separated; the recipe's by default")]
 Data = Annotated[Path, typer.Option(envvar="PLAINFILM_DATA", help="with --report: folder of labelled films")]
-Out = Annotated[Path | None, typer.Option(help="with --report: new folder to write; one in var/runs where not named")]
+Out = Annotated[Path | None, typer.Option(help="with --report: new folder to write; one in var/runs by default")]
 Folds = Annotated[Path | None, typer.Option(help="with --report: crossval.json of `plainfilm crossval`")]
 Pools = Annotated[Path | None, typer.Option(help="with --report: loso.json of the same command (leave one source out)")]
 Maps = Annotated[Path | None, typer.Option(help="with --report: what `python -m training.explain_check` wrote")]
@@ -157,7 +157,7 @@ def _in_folders(folders: Path, model: Path) -> tuple[Example, ...]:
     """Return the films of class folders that are named like the model's labels or those of other findings."""
     names = class_folders(_labels(model))
     for name in ignored_folders(folders, names):
-        typer.echo(f"left alone, no class of the model: {name}", err=True)
+        typer.echo(f"ignored, not a class of the model: {name}", err=True)
     for line in ignored_files(folders, names):
         typer.echo(f"left alone, {line}", err=True)
     return read_class_folders(folders, names)

@@ -28,14 +28,12 @@ def cross_validate_recipe(  # noqa: PLR0913, PLR0917 - one argument an option
     data: Annotated[Path, typer.Option(envvar="PLAINFILM_DATA", help="folder of labelled films")] = Path(
         "../shared/data"
     ),
-    out: Annotated[
-        Path | None, typer.Option(help="folder to write; var/runs/crossval-<recipe> where not named")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="folder to write; var/runs/crossval-<recipe> by default")] = None,
     pretrained: Annotated[Path | None, typer.Option(help="weights to start from, if not in the data folder")] = None,
-    only: Annotated[Part | None, typer.Option(help="folds or sources; both where not named")] = None,
+    only: Annotated[Part | None, typer.Option(help="folds or sources; both by default")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="instead of the recipe's")] = None,
     copies: Annotated[
-        int | None, typer.Option(min=0, help="stored copies of each film, instead of the recipe's")
+        int | None, typer.Option(min=0, help="augmented copies of each film, instead of the recipe's number")
     ] = None,
 ) -> None:
     """Cross-validate by group, and with each source left out in turn; run it again to resume."""

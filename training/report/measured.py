@@ -124,7 +124,7 @@ def robustness(report: ModelReport) -> Section:
 
 def odd(report: ModelReport) -> Section:
     """Return the share of the odd inputs that get a verdict, and their names."""
-    inputs, title = report.odd_inputs, "Inputs that are no frontal chest films"
+    inputs, title = report.odd_inputs, "Inputs that are not frontal chest films"
     if inputs is None:
         return Section("odd", title, (NOT_MEASURED,))
     about = f"Given a verdict that names a label: {words.share_with_ends(inputs.answered)}, n = {inputs.answered.n}."
@@ -206,9 +206,9 @@ def explanations(report: ModelReport) -> Section:
     checks, title = report.explanations, "Do the explanations hold?"
     if checks is None:
         return Section("explanations", title, (NOT_MEASURED,))
-    on = f"On {checks.films} films ({checks.of}), so few that these numbers are rough. " if checks.films else ""
+    on = f"On only {checks.films} films ({checks.of}), so these numbers are rough. " if checks.films else ""
     about = f"{on}Agreement with another library's maps of the same films:"
-    shuffled = "Maps before and after weights were shuffled (a low correlation: the map shows what was learned):"
+    shuffled = "Maps before and after weights were shuffled (a low correlation: the map depends on the training):"
     areas = (
         "Area under the score's curve while blocks of the film are removed (low is good) or put back (high is good) "
         "in the map's order, compared with random orders. A method that is no better than these explains nothing here:"

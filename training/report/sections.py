@@ -65,18 +65,18 @@ def identity(report: ModelReport) -> Section:
     """Return recipe, weights and device of the model."""
     took = f" in {report.train_seconds / 60:.1f} minutes" if report.train_seconds else ""
     items = (
-        f"Recipe {code(report.recipe)}, learned on {report.trained_at}{took}",
+        f"Recipe {code(report.recipe)}, trained on {report.trained_at}{took}",
         f"Weights: {report.weights_bytes / 1e6:.1f} MB, SHA-256 `{report.weights_sha256}`",
-        f"Measured on `{report.device}`, through the code that serves",
+        f"Evaluated on `{report.device}`, with the code that serves the model",
     )
     return Section("identity", "Identity", (Bullets(items),))
 
 
 def films(report: ModelReport) -> Section:
     """Return the films of training and validation, and how the splits were made."""
-    names = {"validation": "kept for choosing"}
+    names = {"validation": "held out for validation"}
     rows = tuple((names.get(name, words.label(name)), str(count)) for name, count in report.trained_on.items())
-    table = Table(("learned from", "films"), rows)
+    table = Table(("training data", "films"), rows)
     sentences = (report.split_method or "Not stated.", _checked(report), *_recalibrated(report))
     return Section("films", "Films, and how they were split", (*sentences, table))
 
@@ -122,8 +122,8 @@ def verdicts(report: ModelReport) -> Section:
         if split.sets.mean_size is not None
     )
     about = (
-        f"Scores are divided by a temperature of {report.temperature:.4f}. A film is *not assessable* where "
-        f"{', or '.join(describe_obstacles(report.thresholds))}. Else the verdict is *uncertain* where "
+        f"Scores are divided by a temperature of {report.temperature:.4f}. A film is *not assessable* if "
+        f"{', or '.join(describe_obstacles(report.thresholds))}. Otherwise the verdict is *uncertain* if "
         f"{', or '.join(describe_doubts(report.thresholds, words.label))}. All these limits belong to this version."
     )
     blocks = (

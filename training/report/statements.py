@@ -21,7 +21,7 @@ LIMITS: Final = (
         "'Viral pneumonia' means young children at one hospital: every film with that label comes from there, so the "
         "model may recognise a child's film as much as a finding."
     ),
-    "Adults with viral pneumonia that is not COVID-19 were hardly seen in training and are hardly in any test here.",
+    "Hardly any films of adults with viral pneumonia other than COVID-19 were used in training or in any test here.",
     (
         "'Normal' means that a collection labels the film so, not that the person is healthy; 'covid19' comes from a "
         "laboratory test or a paper, and some of these films look normal."

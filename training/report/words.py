@@ -25,7 +25,7 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 ESTIMATES: Final[Mapping[str, str]] = MappingProxyType(
-    {"balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "ece15": "calibration error (15 bins)"}
+    {"balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "ece15": "expected calibration error, 15 bins"}
 )
 CONTROLS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -63,7 +63,7 @@ SOURCES: Final[Mapping[str, str]] = MappingProxyType(
         "x_actualmed": "Actualmed COVID-19 collection",
         "x_figure1": "Figure 1 COVID-19 collection",
         "x_ieee8023": "findings other than COVID-19 of the ieee8023 collection",
-        "x_kermany_bacteria": "bacterial pneumonia of small children (Kermany)",
+        "x_kermany_bacteria": "bacterial pneumonia of young children (Kermany)",
         "x_tb": "tuberculosis, origin not stated",
     }
 )
@@ -115,8 +115,8 @@ def rates(split: SplitReport) -> list[tuple[str, Rate]]:
     """Return every share measured on a split, with its name in words."""
     metrics = split.metrics
     named = [
-        ("accuracy, forced to choose", metrics.accuracy),
-        ("given a verdict", metrics.coverage),
+        ("accuracy of the forced choice", metrics.accuracy),
+        ("given a verdict (coverage)", metrics.coverage),
         *((f"given a verdict, of {label(name)}", rate) for name, rate in metrics.coverage_by_label.items()),
         ("correct, of the verdicts given to films with one of the labels", metrics.selective_accuracy),
         ("correct, of all verdicts given", metrics.verdict_precision),
@@ -128,7 +128,7 @@ def rates(split: SplitReport) -> list[tuple[str, Rate]]:
 def estimates(split: SplitReport) -> list[tuple[str, Estimate]]:
     """Return every other measure of a split, with its name in words."""
     named = [(ESTIMATES.get(name, name), value) for name, value in split.estimates.items()]
-    return named + [(f"ROC area, {label(name)} against the rest", v) for name, v in split.roc_auc.items()]
+    return named + [(f"ROC AUC, {label(name)} against the rest", v) for name, v in split.roc_auc.items()]
 
 
 def probability(value: float) -> str:

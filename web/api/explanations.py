@@ -48,7 +48,7 @@ def create_blueprint(resources: Resources) -> Blueprint:
     @api.get("/<method>")
     def get_heatmap(job_id: str, method: str) -> Response:
         if "." in method:
-            raise NotFound("An explanation is a PNG, or with `.npy` its raw map, or with `.json` what is known of it.")
+            raise NotFound("An explanation comes as PNG (no suffix), as its raw map (`.npy`) or as JSON (`.json`).")
         return answer_map(checked_id(job_id), method, is_raw=False)
 
     def answer_map(job_id: str, method: str, *, is_raw: bool) -> Response:
@@ -81,7 +81,7 @@ def _answer_map(
     """
     if detail.sha256 is None:
         code = detail.error.code if detail.error else ""
-        raise NotFound(f"This explanation failed ({code}), so there is no map; ask for it again to try again.")
+        raise NotFound(f"This explanation failed ({code}), so there is no map; request it again to retry.")
     raw = read(resources.database, lambda sql: explanation_queries.get_map(sql, who.tenant, job_id, detail.method))
     if is_raw:
         return Response(raw, mimetype="application/octet-stream")

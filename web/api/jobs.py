@@ -169,7 +169,7 @@ def _read_part() -> bytes:
     if names == ["file"]:
         return contents(request.files["file"])
     if "file" in request.form and not names:
-        raise Malformed("'file' came as text; send it as a file part with a filename.")
+        raise Malformed("'file' was sent as a text field; send it as a file part with a filename.")
     received = ", ".join(repr(str(name)[:QUOTED_LENGTH]) for name in names) or "none"
     raise Malformed(f"The form must hold exactly one file part, named 'file' (came: {received}).")
 

@@ -78,9 +78,9 @@ RECEIVER = "receiver"
 TAGS = {
     "jobs": "films, their answers, pictures, explanations, reviews and audit trails",
     "batches": "films that are sent together",
-    "webhooks": "addresses that the ends of jobs are told to",
+    "webhooks": "addresses that are notified when jobs end",
     "service": "for operators",
-    RECEIVER: "what those addresses are sent; a client has no use for it",
+    RECEIVER: "what webhook receivers are sent; clients do not need it",
 }
 OF_WAITING = (TenantWaitersFull, WaitersFull)
 OF_ROOM = (TenantQueueFull, QueueFull, StorageFull, StorageDown)
@@ -89,7 +89,7 @@ OF_SUBMISSION = (
     TooManyPixels, NotFrontalFilm, DecodeLimit, DecoderBusy, IdempotencyMismatch, Unavailable,
 )  # fmt: skip
 OF_REPETITION = (*OF_JOB, *OF_ROOM, InvalidRequest, Forbidden, Conflict, IdempotencyMismatch, BlobMissing, Unavailable)
-APPLIED = text_header("`wait=N`, where that was heeded", is_sure=False)
+APPLIED = text_header("`wait=N`, if it was applied", is_sure=False)
 NEXT = {"Link": text_header('the next page, `rel="next"`, where there is one', is_sure=False)}
 UNCHANGED = {"description": "unchanged since the ETag in `If-None-Match`"}
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
@@ -158,7 +158,7 @@ def _paths() -> Json:
         **openapi_explanations.build_paths(job_id),
         "/api/v1/jobs/{job_id}/reviews": {
             "post": _review(job_id),
-            "get": make_operation("listReviews", "What readers say of a job's film", "ReviewList", job_id, OF_JOB),
+            "get": make_operation("listReviews", "List the reviews of a job's film", "ReviewList", job_id, OF_JOB),
         },
         "/api/v1/jobs/{job_id}/audit": {"get": _get_audit(job_id)},
         **_batches(),
@@ -179,13 +179,13 @@ def _list_jobs() -> Json:
 def _submit() -> Json:
     form = {"type": "object", "required": ["file"], "properties": {"file": BINARY}}
     key = make_parameter("Idempotency-Key", "header", {"type": "string", "minLength": 1, "maxLength": 128},
-                     "the same key and film answer the same job; another film: 422", required=False)  # fmt: skip
+                     "the same key and film return the same job; with another film: 422", required=False)  # fmt: skip
     fresh = make_parameter("Cache-Control", "header", {"type": "string", "examples": ["no-cache"]},
-                       "`no-cache`: a worker answers, even where the same film and model have a stored result",
+                       "`no-cache`: a worker computes the result, even if one is stored for the same film and model",
                        required=False)  # fmt: skip
     digest = make_parameter("Content-Digest", "header", {"type": "string", "examples": [EMPTY_DIGEST]},
-                        "RFC 9530, of the whole body: 422 where its SHA-256 is another; the film's part of a form may "
-                        "carry one of its own; other algorithms are ignored",
+                        "RFC 9530, of the whole body: 422 if its SHA-256 does not match; the film's part of a form may "
+                        "carry its own; other algorithms are ignored",
                         required=False)  # fmt: skip
     parameters = [*make_query(wire.SubmitQuery), key, _prefer(), fresh, digest, _traced()]
     operation = make_operation("submitJob", "Submit a film", "Job", parameters, OF_SUBMISSION)
@@ -198,7 +198,7 @@ def _submit() -> Json:
 
 def _classify_again(parameters: list[Json]) -> Json:
     key = make_parameter("Idempotency-Key", "header", {"type": "string", "minLength": 1, "maxLength": 128},
-                     "the same key answers the same new job; of another one: 422", required=False)  # fmt: skip
+                     "the same key returns the same new job; used for another job: 422", required=False)  # fmt: skip
     words = "Classify the film of an ended job again, in a new job that a worker always computes"
     every = [*parameters, *make_query(wire.AgainQuery), key, _prefer(), _traced()]
     return _accepting(make_operation("classifyAgain", words, "Job", every, OF_REPETITION))
@@ -239,7 +239,7 @@ def _batches() -> Json:
     headers = {"ETag": text_header("of its counts"), "Retry-After": AGAIN_UNLESS_DONE}
     look["responses"]["200"]["headers"] = headers
     look["responses"]["304"] = UNCHANGED | {"headers": headers}
-    words = "Cancel all jobs of a batch that have not ended; what is sent into it meanwhile may go on"
+    words = "Cancel all jobs of a batch that have not ended; films sent into it meanwhile may continue"
     cancel = make_operation("cancelBatch", words, "Batch", batch_id, [Forbidden, BatchNotFound, StorageFull])
     return {
         "/api/v1/batches": {"post": create},
@@ -255,8 +255,8 @@ def _known() -> Json:
 
 def _prefer() -> Json:
     return make_parameter("Prefer", "header", {"type": "string", "examples": ["wait=20"]},
-                      f"`wait=N` (RFC 7240): answer when the job has ended, or after N seconds, {LONGEST_WAIT_S} at "
-                      "most; `Preference-Applied` says what was heeded", required=False)  # fmt: skip
+                      f"`wait=N` (RFC 7240): respond when the job has ended, or after N seconds, {LONGEST_WAIT_S} at "
+                      "most; `Preference-Applied` says what was applied", required=False)  # fmt: skip
 
 
 def _traced() -> Json:
@@ -317,7 +317,7 @@ def _get_job(parameters: list[Json]) -> Json:
 
 
 def _export() -> Json:
-    operation = make_operation("exportJobs", "All such jobs as a table, newest first, a line each", "Job",
+    operation = make_operation("exportJobs", "Export all matching jobs as CSV, newest first, one line per job", "Job",
                            make_query(wire.ExportQuery), [InvalidRequest])  # fmt: skip
     operation["responses"]["200"]["content"] = {"text/csv": {"schema": {"type": "string"}}}
     operation["responses"]["200"]["headers"] = {"Content-Disposition": text_header("a name for the file")}
@@ -325,7 +325,7 @@ def _export() -> Json:
 
 
 def _delete_job(parameters: list[Json]) -> Json:
-    words = "Delete a job with its film, result and maps, for good; one that has not ended is cancelled first"
+    words = "Delete a job permanently, with its film, result and maps; a job that has not ended is cancelled first"
     operation = make_operation("deleteJob", words, "Job", parameters, [Forbidden, *OF_JOB, StorageDown, StorageFull])
     del operation["responses"]["200"]
     operation["responses"]["204"] = {"description": "it is deleted; who asks for it from now on is answered 410"}

@@ -232,7 +232,7 @@ def test_who_revokes_a_key_is_told_what_goes_on(sqlite_url: str, monkeypatch: py
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("tenant", "make", "default"), "There is a tenant 'default' already."),
+        (("tenant", "make", "default"), "The tenant 'default' already exists."),
         (("tenant", "make", "../films"), "'../films' is not a valid tenant name"),
         (("key", "make", "--tenant", "wrad"), "There is no tenant 'wrad'; `plainfilm tenant make wrad` makes one."),
         (("key", "revoke", "0123456789ab"), "There is no key '0123456789ab'; `plainfilm key list` prints them."),
@@ -255,7 +255,7 @@ def test_a_key_is_revoked_once(sqlite_url: str, monkeypatch: pytest.MonkeyPatch)
     key_id = run("key", "make").output.split("_")[1]
     run("key", "revoke", key_id)
     before = run("key", "list").output
-    assert start("key", "revoke", key_id).stderr == f"plainfilm: The key {key_id} was revoked before.\n"
+    assert start("key", "revoke", key_id).stderr == f"plainfilm: The key {key_id} is already revoked.\n"
     assert run("key", "list").output == before
 
 

@@ -301,6 +301,6 @@ def test_a_later_answer_to_the_same_film_is_told_where_there_was_none(api: Api) 
     assert "newer answer" not in section(person, job_id)
     newer = end(api)
     told = section(person, job_id)
-    assert f'This film was answered again later: <a href="/jobs/{newer}">' in told
+    assert f'This film has a newer answer: <a href="/jobs/{newer}">' in told
     assert "Classify again" not in told
     assert section(person, newer) == ""

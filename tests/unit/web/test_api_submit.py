@@ -58,7 +58,7 @@ def test_an_upload_that_ended_early_is_refused(api: Api, small: Resources) -> No
     short = {"CONTENT_LENGTH": str(len(film) + 100), "wsgi.input_terminated": True}
     kind = {"Content-Type": "image/png"}
     response = api.request("POST", "/api/v1/jobs", kind, data=film, environ_overrides=short)
-    assert "before all of its bytes came" in problem(response, 400, "malformed_request").detail
+    assert "before all of its bytes arrived" in problem(response, 400, "malformed_request").detail
     assert stored(small) == (0, 0)
 
 
@@ -182,7 +182,7 @@ def test_a_field_is_no_film(api: Api) -> None:
     """A text named 'file' is not a file part; the answer says what is missing."""
     response = api.request("POST", "/api/v1/jobs", data={"file": "x"}, content_type="multipart/form-data")
     found = problem(response, 400, "malformed_request")
-    assert found.detail == "'file' came as text; send it as a file part with a filename."
+    assert found.detail == "'file' was sent as a text field; send it as a file part with a filename."
 
 
 def test_a_film_that_comes_as_a_long_text_is_told_so(resources: Resources) -> None:

@@ -44,9 +44,9 @@ def test_queue_workers_and_ends_are_told(resources: Resources) -> None:
     told = page(resources)
     assert re.search(r"Bulk\s+1\s+\d\s+1 ", told)
     assert re.search(r"w1\s+alive\s+stat, routine, bulk\s+fake 1\s+passed\s+cpu", told)
-    assert re.search(r"silent:7\s+no sign of life\s+explain\s+fake 1\s+absent\s+gpu", told)
+    assert re.search(r"silent:7\s+no heartbeat\s+explain\s+fake 1\s+absent\s+gpu", told)
     assert re.search(r"failed with\s+blob_missing\s+1 ", told)
-    assert "2 films in hand" in told
+    assert "2 films being classified" in told
     assert "Nobody takes" not in told
     assert "does not answer" not in told
 
@@ -57,7 +57,7 @@ def test_what_webhooks_owe_is_told_where_there_is_anything(resources: Resources)
     make_webhook(resources.database, NOWHERE)
     cancel_job(resources.database)
     make_dispatcher(resources.database).look()
-    assert re.search(r"Webhooks\s+1 delivery is to be sent, 0 given up", page(resources))
+    assert re.search(r"Webhooks\s+1 delivery pending, 0 failed", page(resources))
 
 
 def test_what_stands_still_is_told_first(resources: Resources) -> None:
@@ -67,7 +67,7 @@ def test_what_stands_still_is_told_first(resources: Resources) -> None:
     resources.queue.down = True
     told = page(resources, "/operations/now")
     assert told.index("No worker serves routine") < told.index("The broker does not answer") < told.index("What waits")
-    assert "None has given a sign of life" in told
+    assert "No worker has sent a heartbeat" in told
 
 
 def test_a_disk_that_does_not_say_is_told(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,16 +86,16 @@ def test_what_has_not_ended_of_a_batch_is_cancelled_by_a_form(api: Api, batch: t
     page = person.request("GET", f"/?batch={batch_id}").text
     form = re.search(r"<details class=\"deleting\">.*?</details>", page, re.DOTALL)
     assert form
-    assert "Cancel what has not ended" in form[0]
+    assert "Cancel unfinished films" in form[0]
     [address], [token] = (re.findall(rf'{name}="([^"]+)"', form[0]) for name in ("action", "value"))
     assert person.client.post(address).status_code == 403
     answer = person.client.post(address, data={"csrf_token": token})
     assert (answer.status_code, answer.headers["Location"]) == (303, f"/?batch={batch_id}")
     page = person.request("GET", f"/?batch={batch_id}").text
-    assert "What had not ended of this batch is cancelled." in page
+    assert "The unfinished films of this batch were cancelled." in page
     assert "Batch of 3 films: 3 done." in page
     assert (counts(page)["cancelled"], counts(page)["succeeded"]) == ("2", "1")
-    assert "Cancel what has not ended" not in page
+    assert "Cancel unfinished films" not in page
     [beside] = rows(person.request("GET", "/?status=queued").text)
     assert beside not in made
 
@@ -117,7 +117,7 @@ def test_who_may_only_look_is_offered_no_end_of_a_batch(api: Api, batch: tuple[s
     batch_id, _ = batch
     auditor = Api(api.resources, make_key(api.resources.database, role="auditor")).browse()
     for address in (f"/?batch={batch_id}", f"/live?batch={batch_id}"):
-        assert "Cancel what has not ended" not in auditor.request("GET", address).text
+        assert "Cancel unfinished films" not in auditor.request("GET", address).text
     assert cancel(auditor, batch_id).status_code == 403
     make_tenant(api.resources.database, "clinic")
     assert cancel(api.browse(), make_batch(api.resources.database, tenant="clinic")).status_code == 404

@@ -40,15 +40,15 @@ def test_an_empty_set_is_told_once_on_the_film_page(api: Api, person: Browser) -
         "GET", f"/jobs/{finish_as(api.resources, 'normal', prediction_set=[], reasons=['empty_set'])}"
     ).text
     assert page.count("The probability of this label is lower than for most films of it.") == 1
-    assert page.index("With caution") < page.index("lower than for most films")
+    assert page.index("<h2>Caution</h2>") < page.index("lower than for most films")
 
 
 def test_a_caution_about_a_film_that_cannot_be_assessed_is_folded_away(api: Api, person: Browser) -> None:
     """Whether bones are dark is not known of what is hardly a film of a chest; it says how the scores came about."""
     reasons = ["not_frontal_chest", "polarity_corrected"]
     page = person.request("GET", f"/jobs/{finish_as(api.resources, 'not_assessable', reasons=reasons)}").text
-    assert page.index('<details class="moot">') < page.index("With caution") < page.index("Calibrated probability")
-    assert page.count("With caution") == 1
+    assert page.index('<details class="moot">') < page.index("<h2>Caution</h2>") < page.index("Calibrated probability")
+    assert page.count("<h2>Caution</h2>") == 1
 
 
 def test_a_label_stands_beside_how_often_its_model_was_right_elsewhere(api: Api, person: Browser) -> None:

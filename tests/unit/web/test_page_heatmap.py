@@ -88,7 +88,7 @@ def test_show_asks_for_the_map_and_leads_back_to_it(api: Api, person: Browser, j
     assert options(html)["gradient"] == "Gradient (waiting)*"
     assert "No worker that computes maps is running" in html
     assert f'<noscript><p><a class="plain" href="/jobs/{job_id}?map=gradient">Look again</a>' in html
-    assert '<span class="scripted"> This page shows the map as soon as it is there.</span>' in html
+    assert '<span class="scripted"> This page shows the map as soon as it is ready.</span>' in html
     assert "data-heatmap=" not in html
     assert 'id="opacity"' not in html
     with api.resources.database.read() as session:
@@ -163,7 +163,7 @@ def test_the_verdicts_map_stays_in_sight_while_it_is_measured(api: Api, person: 
     for html in (waiting, measured):
         assert f'data-heatmap="/api/v1/jobs/{job_id}/explanations/grad_cam"' in html
         assert "Measure it" not in html
-    assert "This page shows the numbers as soon as they are there." in waiting
+    assert "This page shows the numbers as soon as they are ready." in waiting
     assert "Random order" in measured
     assert "strongest 1&nbsp;%" not in measured
 

@@ -54,7 +54,7 @@ def test_goals_stand_with_value_interval_n_and_whether_they_are_reached(person: 
     assert "".join([*cells, missed]) in whole
     assert "8 of 50 wrong" in page
     assert page.count(">Not measured</td>") == 1  # other findings: the report has no such split
-    assert page.index("What it is not for, and what it cannot tell") < page.index("Performance goals")
+    assert page.index("What it must not be used for, and its limits") < page.index("Performance goals")
 
 
 def test_splits_are_the_reports_with_intervals_and_sources(person: Browser, resources: Resources) -> None:
@@ -70,8 +70,11 @@ def test_the_warning_of_other_findings_quotes_known_and_unknown_ones(person: Bro
     """What it learned to tell apart looks far better than what it never saw; the second number stands beside it."""
     splits = {"ood": make_split(), "external": make_split()}
     page = show(person, resources, make_report(splits=splits), other_label="other_finding")
-    assert "Of 100 films with other findings of the kinds that it learned, 85.0 % (80.0 to 90.0) were given" in page
-    assert "Of 20 films with a finding of a kind that it never saw (pneumonia of NIH ChestX-ray), 30.0 % (25.0" in page
+    assert (
+        "Of 100 films with other findings of the kinds that it was trained on, 85.0 % (80.0 to 90.0) were nevertheless"
+        in page
+    )
+    assert "Of 20 films with a kind of finding that it was never trained on (pneumonia in NIH ChestX-ray), 30.0 % (25.0" in page
 
 
 def test_a_goal_inside_its_interval_is_reached_by_the_value_alone() -> None:
@@ -110,8 +113,8 @@ def test_reasons_for_doubt_are_told(person: Browser, resources: Resources) -> No
     assert f"{present_report.name_pool(left.pool)}</th>" in page
     assert report.robustness is not None
     assert all(change.name in page for change in report.robustness.changes)
-    assert "Area under ROC, COVID-19" in page
-    assert "Labels in a prediction set, mean" in page
+    assert "ROC AUC, COVID-19" in page
+    assert "Mean size of the prediction set" in page
 
 
 def test_limits_are_those_of_the_report(person: Browser, resources: Resources) -> None:
@@ -120,7 +123,7 @@ def test_limits_are_those_of_the_report(person: Browser, resources: Resources) -
     assert report.limits
     page = show(person, resources, report)
     assert all(html.escape(present_report.name_codes(limit), quote=False) in page for limit in report.limits)
-    assert "means children of one hospital" not in page
+    assert "means children at one hospital" not in page
 
 
 def test_the_page_begins_with_what_is_on_it(person: Browser, resources: Resources) -> None:
@@ -138,7 +141,7 @@ def test_without_a_report_there_are_no_goals(person: Browser, resources: Resourc
     assert "Performance goals" not in page
     assert 'href="#goals"' not in page
     assert "Reasons for doubt" not in page
-    assert "means children of one hospital" in page
+    assert "means children at one hospital" in page
 
 
 def test_a_report_of_another_form_is_left_out(person: Browser, resources: Resources) -> None:

@@ -252,14 +252,14 @@ def test_a_film_that_was_turned_to_the_usual_grey_scale_says_so_beside_its_verdi
 ) -> None:
     """As a caution, not as a reason to abstain; beside an abstention it stands apart from the reasons."""
     page = browser.get(f"/jobs/{finish_as(resources, 'normal', reasons=['polarity_corrected'])}").text
-    assert "With caution" in page
+    assert "<h2>Caution</h2>" in page
     assert "The film is inverted" in page
     assert "The model abstains" not in page
     reasons = ["ambiguous_set", "polarity_corrected"]
     page = browser.get(f"/jobs/{finish_as(resources, 'uncertain', reasons=reasons)}").text
     assert (
         page.index("Another label is plausible besides")
-        < page.index("With caution")
+        < page.index("<h2>Caution</h2>")
         < page.index("The film is inverted")
     )
     assert page.count("The film is inverted") == 1
@@ -336,10 +336,10 @@ def test_the_model_page_shows_numbers_with_n_and_interval(browser: FlaskClient, 
         now = resources.database.now(session)
         session.add(Model(weights_sha256=manifest.weights_sha256, registered_at=now, **values))
     page = browser.get("/model").text
-    for words in (f"97.2{PC}", ">689<", "95.7 to 98.2", ">291<", "children of one hospital", manifest.weights_sha256):
+    for words in (f"97.2{PC}", ">689<", "95.7 to 98.2", ">291<", "children at one hospital", manifest.weights_sha256):
         assert words in page
-    assert f"Of 121 films with other findings, 86.0{PC} (78.6 to 91.0) were given" in page
-    assert page.index("What it is not for, and what it cannot tell") < page.index("What was measured")
+    assert f"Of 121 films with other findings, 86.0{PC} (78.6 to 91.0) were nevertheless given" in page
+    assert page.index("What it must not be used for, and its limits") < page.index("What was measured")
 
 
 def test_the_problems_page_explains_every_code(visitor: FlaskClient) -> None:

@@ -59,7 +59,7 @@ def test_a_comparison_with_a_mean_alone_is_not_told() -> None:
     """As earlier builds stored it."""
     measured = quality(gone=0.1, shown=0.9, random=0.5, spread=None)
     assert not any(line.is_better for line in present_maps.compare(measured))
-    assert present_maps.weigh(measured).startswith("An earlier build measured this")
+    assert present_maps.weigh(measured).startswith("This was measured by an earlier build")
 
 
 def test_a_film_whose_score_survives_its_absence_is_told() -> None:

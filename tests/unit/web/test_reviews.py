@@ -239,7 +239,7 @@ def readers(api: Api) -> str:
 def test_the_model_page_says_how_many_readers_agreed(api: Api, reviewer: Api) -> None:
     """Films and readings, a share with its interval, and the table; kappa from twenty films on; a tenant's own."""
     jobs = [answer(api, "normal" if i % 2 else "covid19") for i in range(20)]
-    assert "Nobody has reviewed a film of this model yet" in readers(api)
+    assert "No film that this model classified has been reviewed yet" in readers(api)
     say(api, answer(api, "uncertain"))
     assert "Of the films" not in readers(api)
     for job_id in jobs[:19]:
@@ -247,21 +247,21 @@ def test_the_model_page_says_how_many_readers_agreed(api: Api, reviewer: Api) ->
     say(reviewer, jobs[1])
     told = readers(api)
     assert "<strong>19 were reviewed</strong>, by 20 readings. In 50.0 % (" in told
-    assert "kappa is told from 20 films on" in told
+    assert "kappa is shown once 20 films have been reviewed" in told
     say(api, jobs[19])
     told = readers(api)
     assert "kappa between model and readers is 0.00." in told
     row = '<tr><th scope="row">COVID-19</th><td class="number shade-0">0</td><td class="number shade-5">10</td>'
     assert row in told
     make_tenant(api.resources.database, "clinic")
-    assert "Nobody has reviewed" in readers(caller(api, "admin", "clinic"))
+    assert "has been reviewed yet" in readers(caller(api, "admin", "clinic"))
 
 
 def test_kappa_that_is_not_defined_is_said_to_be(api: Api) -> None:
     """Twenty films of one verdict that all readers saw likewise."""
     for _ in range(20):
         say(api, answer(api))
-    assert "kappa is not defined" in readers(api)
+    assert "kappa is undefined" in readers(api)
 
 
 def test_the_page_without_a_model_stands(small: Resources) -> None:

@@ -60,7 +60,7 @@ def test_a_model_without_golden_films_serves_and_says_so(settings: Settings, res
 
 
 def test_a_model_that_answers_otherwise_never_serves(settings: Settings, resources: Resources, model: Path) -> None:
-    """One recorded score off by 0.01: no runtime, no model registered, no sign of life."""
+    """One recorded score off by 0.01: no runtime, no model registered, no heartbeat."""
     path = model / GOLDEN_FILE
     text = path.read_text()
     score = text.partition('"normal": ')[2].partition(",")[0]

@@ -192,7 +192,7 @@ function changeWindow(wider, higher) {
 
 function stepWindow([wider, higher]) {
   changeWindow(GREYS_A_STEP * wider, GREYS_A_STEP * higher);
-  say(describeWindow() || "Brightness and contrast as they came");
+  say(describeWindow() || "Original brightness and contrast");
 }
 
 /** All of the film, also where it lies on its side. */
@@ -223,7 +223,7 @@ function reset() {
   resetGreys();
   showInverted(false);
   repaint();
-  say("The whole film, as it came");
+  say("Original view");
   if (!film()) return;
   viewer.viewport.setRotation(0, true);
   showWhole();

@@ -128,7 +128,7 @@ function setUpLive() {
   }
   document.addEventListener("htmx:responseError", (event) => {
     isOver = event.detail.xhr.status === 401;
-    tellFailure(event, "The service has trouble answering; this page keeps trying.");
+    tellFailure(event, "The service returned an error; this page keeps trying.");
   });
   document.addEventListener("htmx:afterSettle", () => showTimes());
 }
@@ -136,7 +136,7 @@ function setUpLive() {
 /** Of a question that comes again by itself these words; of what was pressed that it has to be pressed again. */
 function tellFailure({ detail: { xhr, requestConfig } }, words) {
   const isOfPress = requestConfig.verb !== "get";
-  tell(describe(xhr) ?? (isOfPress ? "The service did not answer. Press again." : words), isOfPress);
+  tell(describe(xhr) ?? (isOfPress ? "The service did not respond. Please try again." : words), isOfPress);
 }
 
 /** The service's own words; undefined where there are none. */

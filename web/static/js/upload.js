@@ -22,9 +22,9 @@ const COUNTED = [
   [["cancelled"], "cancelled"],
 ];
 const NOT_SENT = "Cancelled before it was sent.";
-const NOT_TAKEN = "Cancelled; the service has not taken it.";
+const NOT_TAKEN = "Cancelled; the service had not accepted it.";
 const ON_ITS_WAY = "Cancelled during upload. If it arrived anyway, it is in the list.";
-const ZIP = "A ZIP is not opened here: unpack it and choose its folder, or send it by plainfilm classify, which opens ZIPs.";
+const ZIP = "ZIP files cannot be opened here: unpack it and choose its folder, or use plainfilm classify, which opens ZIPs.";
 const button = document.getElementById("upload");
 const input = document.getElementById("files");
 const priority = document.getElementById("priority");
@@ -68,7 +68,7 @@ function tellNumbers() {
 
 function showCounts() {
   const counts = tellNumbers();
-  sum.textContent = heldUntil && numberOf("waiting", "paused") ? `${counts}; sending goes on at ${timeOf(heldUntil)}` : counts;
+  sum.textContent = heldUntil && numberOf("waiting", "paused") ? `${counts}; sending resumes at ${timeOf(heldUntil)}` : counts;
   retryAll.hidden = numberOf("unsent") < 2;
   dismissSent.hidden = numberOf("accepted") < 2;
   dismissRefused.hidden = numberOf("refused") < 2;
@@ -179,7 +179,7 @@ async function withdraw(film, job) {
   if (end === "cancelled") {
     film.job = job;
     film.hasEnded = true;
-    endCancelled(film, { words: "Cancelled after it had arrived: open the film", href: job.links.page });
+    endCancelled(film, { words: "Cancelled after it was accepted: open the film", href: job.links.page });
     document.dispatchEvent(new CustomEvent("plainfilm:accepted", { detail: job }));
     return;
   }
@@ -195,7 +195,7 @@ function pause(film, seconds) {
 
 /** The service takes no film now: this one goes first once it is asked again, alone, and the others wait behind it. */
 function hold(film, { detail, code }, seconds) {
-  if (atOnce > 1) say(`Sending waits: ${detail}`);
+  if (atOnce > 1) say(`Sending is paused: ${detail}`);
   atOnce = 1;
   if (!heldUntil) {
     heldUntil = Date.now() + seconds * 1000;
@@ -237,7 +237,7 @@ async function send(film) {
   sending += 1;
   const found = await post(film, {
     onProgress: (share) => (progress.value = share),
-    onWhole: () => progress.setAttribute("aria-label", `The service looks at ${film.name}`),
+    onWhole: () => progress.setAttribute("aria-label", `The service is checking ${film.name}`),
   });
   sending -= 1;
   settle(film, found);

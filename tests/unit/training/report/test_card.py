@@ -22,7 +22,7 @@ def test_the_card_holds_every_part_of_the_report() -> None:
     for words in (
         "Research use; not a medical device",
         "| Test: accuracy | at least 0.97 | no | 0.900 | 0.850-0.950 | 100 |",
-        "| accuracy, forced to choose | 90.0 % | 85.0-95.0 | 100 |",
+        "| accuracy of the forced choice | 90.0 % | 85.0-95.0 | 100 |",
         "| `external` | x_nih | other pneumonia | 20 | - | 30.0 % (25.0-35.0) |",
         "| rotated | 2.0 % |",
         "* `leg.png`",
@@ -31,7 +31,7 @@ def test_the_card_holds_every_part_of_the_report() -> None:
         "| 1 | 95.0 % |",
         "| grad_cam | 0.999 | yes |",
         "* A heatmap shows what moved the score.",
-        "learned on 2026-01-01 in 30.0 minutes",
+        "trained on 2026-01-01 in 30.0 minutes",
     ):
         assert words in card
 
@@ -81,7 +81,7 @@ def test_explanations_tell_what_films_they_were_checked_on() -> None:
     explanations = make_report().explanations
     assert explanations is not None
     checked = explanations.model_copy(update={"films": 12, "of": "blends"})
-    assert "On 12 films (blends), so few that these numbers are rough." in render(make_report(explanations=checked))
+    assert "On only 12 films (blends), so these numbers are rough." in render(make_report(explanations=checked))
     assert "so few" not in render(make_report(explanations=explanations))
 
 
