@@ -95,7 +95,7 @@ def test_a_film_that_had_arrived_is_cancelled_by_the_service(
     with frozen_worker(running_stack):
         send(page, films("arrived")[0])
         job_id = newest(running_stack, before)
-        expect(page.get_by_role("progressbar", name="The service looks at arrived.png")).to_be_visible()
+        expect(page.get_by_role("progressbar", name="The service is checking arrived.png")).to_be_visible()
         press_cancel(page, "arrived")
         expect(page.locator('.upload[data-state="cancelling"]')).to_be_visible()
         assert running_stack.job(job_id).status is JobState.QUEUED
@@ -113,7 +113,7 @@ def test_a_film_that_was_answered_first_is_said_to_be(open_page: Callable[..., P
     before = {job.id for job in running_stack.jobs()}
     send(page, films("answered")[0])
     running_stack.done(newest(running_stack, before))
-    expect(page.get_by_role("progressbar", name="The service looks at answered.png")).to_be_visible()
+    expect(page.get_by_role("progressbar", name="The service is checking answered.png")).to_be_visible()
     press_cancel(page, "answered")
     expect(page.locator('.upload[data-state="cancelling"]')).to_be_visible()
     page.evaluate("window.release()")
@@ -132,7 +132,7 @@ def test_a_film_that_cannot_be_cancelled_is_said_to_be_accepted(
     with frozen_worker(running_stack):
         send(page, films("kept on")[0])
         newest(running_stack, before)
-        expect(page.get_by_role("progressbar", name="The service looks at kept on.png")).to_be_visible()
+        expect(page.get_by_role("progressbar", name="The service is checking kept on.png")).to_be_visible()
         press_cancel(page, "kept on")
         page.evaluate("window.release()")
         expect(page.locator(ACCEPTED)).to_have_text("Accepted; it could not be cancelled: open the film to try again")

@@ -16,7 +16,7 @@ from tests.rig import film_of
 pytestmark = pytest.mark.browser
 
 NAMES = ".upload .upload-name"
-LEFT_OUT = "5 files that are no films were left out."
+LEFT_OUT = "5 files were skipped: they are not films."
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_a_folder_without_films_says_so(open_page: Callable[..., Page], tmp_path
     (tmp_path / "notes.txt").write_text("no film")
     page = open_page()
     page.locator("#folder-files").set_input_files(tmp_path)
-    expect(page.locator("#skipped")).to_have_text("No film was found. 1 file that is no film was left out.")
+    expect(page.locator("#skipped")).to_have_text("No film was found. 1 file was skipped: it is not a film.")
     expect(page.locator("#said")).to_contain_text("No film was found.")
     expect(page.locator(NAMES)).to_have_count(0)
 
@@ -106,7 +106,7 @@ def test_a_folder_of_many_files_is_read_to_its_end(open_page: Callable[..., Page
         (folder / f"{number}.txt").write_text("no film")
     page = open_page()
     drop(page, folder)
-    expect(page.locator("#skipped")).to_have_text("No film was found. 250 files that are no films were left out.")
+    expect(page.locator("#skipped")).to_have_text("No film was found. 250 files were skipped: they are not films.")
 
 
 def test_a_zip_is_refused_before_it_is_sent(open_page: Callable[..., Page]) -> None:

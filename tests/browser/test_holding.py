@@ -51,8 +51,8 @@ def test_sending_goes_on_by_itself(
     page = open_page(viewport, theme, allowed=(status,))
     full = FullService(page, status, "1")
     page.locator("#files").set_input_files(films(*(f"full-{status}-{number}" for number in range(6))))
-    expect(page.locator(PAUSED).first).to_contain_text("Too many films wait. Sending goes on by itself at ")
-    expect(page.locator("#sending-sum")).to_contain_text("6 on the way; sending goes on at ")
+    expect(page.locator(PAUSED).first).to_contain_text("Too many films wait. Sending resumes automatically at ")
+    expect(page.locator("#sending-sum")).to_contain_text("6 on the way; sending resumes at ")
     wait_until(lambda: page.wait_for_timeout(20) or len(full.keys) > 5, "it to be asked again")
     assert len(set(full.keys)) <= 3
     expect(page.locator(PAUSED).first).to_be_visible()

@@ -22,7 +22,9 @@ def test_another_method_is_described_at_once_and_a_ready_map_shown(open_page: Ca
     expect(page.locator("#method-words")).to_contain_text("noisiest")
     page.locator("#method").select_option("smooth_grad")
     expect(page.locator("#method-words")).to_contain_text("slightly noisy copies")
-    expect(page.locator("#heatmap")).to_contain_text("This map has not been computed yet. Show has a worker make it.")
+    expect(page.locator("#heatmap")).to_contain_text(
+        "This map has not been computed yet. Press Show to have a worker compute it."
+    )
     page.locator("#method").focus()
     page.locator("#method").select_option("grad_cam")
     expect(page.locator("#viewer[data-heatmap$=grad_cam]")).to_be_visible()
@@ -115,7 +117,7 @@ def test_the_film_has_a_role_and_a_name(open_page: Callable[..., Page], film: st
     expect(image).to_be_visible()
     expect(image).to_have_accessible_description(
         "Arrow keys move the film, + and - zoom, r and l turn it, b and d make it brighter and darker, "
-        "0 shows it as it came."
+        "0 restores the original view."
     )
 
 

@@ -235,7 +235,7 @@ def test_a_film_that_was_answered_before_says_so_at_once(
     page = open_page()
     page.evaluate("document.addEventListener('plainfilm:accepted', event => event.stopImmediatePropagation(), true)")
     send(page, films("again")[0])
-    expect(page.locator(ACCEPTED)).to_contain_text("As the same film before. Film ")
+    expect(page.locator(ACCEPTED)).to_contain_text("Same film as before. Film ")
     expect(page.locator(ACCEPTED)).to_contain_text("Verdict")
 
 

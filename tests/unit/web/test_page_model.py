@@ -74,7 +74,10 @@ def test_the_warning_of_other_findings_quotes_known_and_unknown_ones(person: Bro
         "Of 100 films with other findings of the kinds that it was trained on, 85.0 % (80.0 to 90.0) were nevertheless"
         in page
     )
-    assert "Of 20 films with a kind of finding that it was never trained on (pneumonia in NIH ChestX-ray), 30.0 % (25.0" in page
+    assert (
+        "Of 20 films with a kind of finding that it was never trained on (pneumonia in NIH ChestX-ray), 30.0 % (25.0"
+        in page
+    )
 
 
 def test_a_goal_inside_its_interval_is_reached_by_the_value_alone() -> None:
