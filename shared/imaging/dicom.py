@@ -133,7 +133,7 @@ def _check_modality(elements: Elements) -> None:
     modality = elements.text(_MODALITY)
     if modality not in MODALITIES:
         kind = _OTHER_MODALITIES.get(modality, "of another modality, or does not name one")
-        raise NotFrontalFilm(f"This DICOM image is {kind}; send a CR or DX image.")
+        raise NotFrontalFilm(f"This DICOM image is {kind}; send a plain film (CR, DX, DR or RG).")
     if elements.text(_INTENT) == "FOR PROCESSING":
         raise UnsupportedFormat(
             "This DICOM image is a detector's raw data ('for processing'); send the image for presentation."

@@ -83,7 +83,7 @@ def test_the_later_release_trains_and_is_measured_without_a_manifest(tmp_path: P
     few = ("--set", "drawn_films=0", "--set", "epochs=1", "--set", "copies=0")
     result = CliRunner().invoke(train, ["--recipe", "tiny", *few, "--data", str(root), "--out", str(out)])
     assert result.exit_code == 0, result.output
-    assert "left alone, no class of the recipe: Lung_Opacity" in result.stderr
+    assert "ignored, not a class of the recipe: Lung_Opacity" in result.stderr
     assert read_manifest(out).trained_on == dict.fromkeys(KINDS, 6) | {"validation": 6}
     result = CliRunner().invoke(evaluate, ["--folders", str(root), "--model", str(out), "--json"])
     assert result.exit_code == 0, result.output

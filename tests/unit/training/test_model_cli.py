@@ -135,7 +135,7 @@ def test_recalibrate_prints_before_and_after(folder: Path, tmp_path: Path) -> No
     """From a CSV: the held-out half measured with the old and with the new thresholds, and what was kept."""
     manifest = write_films(tmp_path / "films", {"test": 20}, seed=1)
     lines = ask("recalibrate", "--manifest", manifest, "--model", folder, "--out", tmp_path / "new")
-    assert lines[0] == "30 films set the thresholds, 30 measure them:"
+    assert lines[0] == "thresholds set on 30 films, measured on 30 others:"
     assert [line.split(":")[0].strip() for line in lines[1:6]] == [
         "accuracy", "balanced_accuracy", "ece15", "coverage", "selective_accuracy",
     ]  # fmt: skip
