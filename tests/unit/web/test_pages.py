@@ -257,11 +257,7 @@ def test_a_film_that_was_turned_to_the_usual_grey_scale_says_so_beside_its_verdi
     assert "The model abstains" not in page
     reasons = ["ambiguous_set", "polarity_corrected"]
     page = browser.get(f"/jobs/{finish_as(resources, 'uncertain', reasons=reasons)}").text
-    assert (
-        page.index("Another label is plausible besides")
-        < page.index("<h2>Caution</h2>")
-        < page.index("The film is inverted")
-    )
+    assert page.index("Another label is") < page.index("<h2>Caution</h2>") < page.index("The film is inverted")
     assert page.count("The film is inverted") == 1
 
 
