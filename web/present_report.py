@@ -97,7 +97,7 @@ def reached(goal: Goal) -> str:
     is_open = goal.low is not None and goal.high is not None and goal.low <= goal.limit <= goal.high != goal.low
     if goal.reached is None or not is_open:
         return words
-    return f"{words}, but the goal lies in the interval"
+    return f"{words}, within the interval"
 
 
 def name_pool(code: str) -> str:

@@ -112,7 +112,7 @@ def test_a_label_that_the_model_does_not_know_is_no_answer(database: Database) -
     job_id = answer(database)
     with database.begin() as session:
         session.execute(update(Result).values(probabilities={"covid19": 0.2, "normal": 0.8}))
-    with pytest.raises(InvalidRequest, match="does not know viral_pneumonia; one of: covid19, normal, not_assessable"):
+    with pytest.raises(InvalidRequest, match="no label viral_pneumonia; use one of: covid19, normal, not_assessable"):
         say(database, job_id, "viral_pneumonia")
     assert say(database, job_id, "other_finding").agrees is False
 

@@ -83,11 +83,11 @@ def test_the_warning_of_other_findings_quotes_known_and_unknown_ones(person: Bro
 def test_a_goal_inside_its_interval_is_reached_by_the_value_alone() -> None:
     """Whether above or below; one that the interval settles is plainly reached or missed."""
     goal = make_report().goals[0].model_copy(update={"limit": 0.97, "low": 0.95, "high": 0.98})
-    assert present_report.reached(goal.model_copy(update={"reached": True})) == "Yes, but the goal lies in the interval"
-    assert present_report.reached(goal.model_copy(update={"reached": False})) == "No, but the goal lies in the interval"
+    assert present_report.reached(goal.model_copy(update={"reached": True})) == "Yes, within the interval"
+    assert present_report.reached(goal.model_copy(update={"reached": False})) == "No, within the interval"
     assert present_report.reached(goal.model_copy(update={"reached": True, "low": 0.971})) == "Yes"
     edge = {"limit": 0.0, "low": 0.0, "high": 0.12, "reached": True}
-    assert present_report.reached(goal.model_copy(update=edge)) == "Yes, but the goal lies in the interval"
+    assert present_report.reached(goal.model_copy(update=edge)) == "Yes, within the interval"
     assert present_report.reached(goal.model_copy(update=edge | {"high": 0.0})) == "Yes"
     assert present_report.reached(goal.model_copy(update={"reached": None})) == "Not measured"
 
