@@ -44,7 +44,7 @@ nightly: ## a long chaos test with 10,000 films
 soak: $(VENV)/.test ## half load for so long; fails where memory or descriptors grow: make soak MINUTES=30
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30)
 
-bench: $(VENV)/.bench ## compare plainfilm with its peers, about 40 minutes; in 3 minutes: make bench QUICK=1
+bench: $(VENV)/.bench ## compare plainfilm with its peers, about 22 minutes; in 3 minutes: make bench QUICK=1
 	$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
 
 bench-scale: $(VENV)/.bench ## benchmark claims and lists in long tables, with 1 to 16 simulated workers
