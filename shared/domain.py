@@ -91,7 +91,7 @@ class AgainReason(StrEnum):
 
 
 class Priority(StrEnum):
-    """The class a job waits in; the table stores its rank, JSON its word."""
+    """How urgent a job is; the table stores its rank, JSON its word."""
 
     STAT = "stat"
     ROUTINE = "routine"
@@ -104,12 +104,12 @@ class Priority(StrEnum):
 
     @classmethod
     def of_rank(cls, rank: int) -> Priority:
-        """Return the class of a rank, the inverse of `rank`."""
+        """Return the priority of a rank, the inverse of `rank`."""
         return list(cls)[rank]
 
 
 EXPLAIN_QUEUE: Final = "explain"
-"""The queue of explanations, beside the classes of films; heartbeats of workers that compute explanations name it."""
+"""The queue of explanations, beside one for each priority; heartbeats of workers that compute explanations name it."""
 
 
 class ExplanationMethod(StrEnum):

@@ -17,7 +17,7 @@ from redis import Redis
 from shared.domain import Priority
 
 KEY: Final = "plainfilm:idle-workers"
-"""A hash: a worker's name to the classes that it waits for, separated by spaces; empty while it is busy."""
+"""A hash: a worker's name to the priorities that it waits for, separated by spaces; empty while it is busy."""
 
 NOTED_FOR_S: Final = 10
 """The hash expires after this long without a note; each worker renews it at every poll."""
@@ -32,9 +32,9 @@ class IdleWorkers:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    def note_idle(self, worker: str, classes: Sequence[Priority]) -> None:
-        """Note that a worker is about to poll once more and then wait for films of these classes."""
-        self._note(worker, " ".join(classes))
+    def note_idle(self, worker: str, priorities: Sequence[Priority]) -> None:
+        """Note that a worker is about to poll once more and then wait for films of these priorities."""
+        self._note(worker, " ".join(priorities))
 
     def note_busy(self, worker: str) -> None:
         """Note that a worker is busy; it polls again when it is done."""
@@ -45,13 +45,13 @@ class IdleWorkers:
         self._redis.hdel(KEY, worker)
 
     def may_hear(self, priority: Priority) -> bool:
-        """Whether a ring may wake a worker: one is idle for this class, or there is no note at all."""
+        """Whether a ring may wake a worker: one is idle for this priority, or there is no note at all."""
         notes = cast("list[bytes]", self._redis.hvals(KEY))
-        return not notes or any(priority.encode() in classes.split() for classes in notes)
+        return not notes or any(priority.encode() in note.split() for note in notes)
 
-    def _note(self, worker: str, classes: str) -> None:
+    def _note(self, worker: str, priorities: str) -> None:
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.hset(KEY, worker, classes)
+            pipe.hset(KEY, worker, priorities)
             pipe.expire(KEY, NOTED_FOR_S)
             pipe.hlen(KEY)
             replies: list[Any] = pipe.execute()  # Any: each command has its own type of reply

@@ -86,8 +86,8 @@ class Queue(Protocol):
     def explain(self, explanation_id: str) -> bool:
         """Ring for one explanation, even if all workers are busy; False where the broker could not be reached."""
 
-    def note_idle(self, worker: str, classes: Sequence[Priority]) -> bool:
-        """Note that a worker is about to poll once more and then wait for films of these classes. False as above."""
+    def note_idle(self, worker: str, priorities: Sequence[Priority]) -> bool:
+        """Note that a worker is about to poll once more and then wait for films of these priorities. False as above."""
 
     def note_busy(self, worker: str) -> bool:
         """Note that a worker needs no ring until it is idle."""

@@ -95,9 +95,9 @@ class CeleryQueue:
         """Ring for an explanation, even if all workers are busy."""
         return self._try(EXPLAIN, explanation_id, lambda: self._send(EXPLAIN, explanation_id, EXPLAIN_QUEUE))
 
-    def note_idle(self, worker: str, classes: Sequence[Priority]) -> bool:
+    def note_idle(self, worker: str, priorities: Sequence[Priority]) -> bool:
         """Note that the worker is about to poll once more and then wait for a ring."""
-        return self._try("note_idle", worker, lambda: self._idle.note_idle(worker, classes))
+        return self._try("note_idle", worker, lambda: self._idle.note_idle(worker, priorities))
 
     def note_busy(self, worker: str) -> bool:
         """Note that the worker needs no ring until it is idle."""
@@ -108,7 +108,7 @@ class CeleryQueue:
         return self._try("forget", worker, lambda: self._idle.forget(worker))
 
     def backlog(self, queues: Sequence[str] = tuple(Priority)) -> int | None:
-        """Count the rings in these queues, by default those for films of all classes; None on an error."""
+        """Count the rings in these queues, by default those of all priorities; None on an error."""
         try:
             return sum(int(self._redis.llen(KEY_PREFIX + name)) for name in queues)
         except RedisError:

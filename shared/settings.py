@@ -113,7 +113,7 @@ class Settings(BaseModel):
         default=10.0, description="a claimed film returns to the queue this long after its worker's last sign"
     )
     aged_after_s: Seconds = Field(
-        default=600.0, description="a film of a less urgent class that waits longer gets a turn of its own"
+        default=600.0, description="a film of a lower priority that waits longer gets a turn of its own"
     )
     poll_s: float = Field(default=2.0, gt=0, le=10, description="how often a worker looks for due films without a ring")
     ring_after_s: Seconds = Field(default=10.0, description="a queued film unrung for so long is rung again")

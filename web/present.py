@@ -237,7 +237,7 @@ def describe_batch(batch: wire.Batch) -> str:
 
 
 def list_unserved(waiting: Mapping[str, Backlog], workers: Mapping[str, int]) -> list[str]:
-    """Return the priority classes with waiting films and no living worker."""
+    """Return the priorities with waiting films and no living worker."""
     return [name for name, backlog in waiting.items() if backlog.films and not workers.get(name)]
 
 

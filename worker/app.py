@@ -37,7 +37,7 @@ log = get_logger(__name__)
 
 
 def task_queues() -> tuple[Queue, ...]:
-    """Return one queue for each priority class, and one for explanations.
+    """Return one queue for each priority, and one for explanations.
 
     Separate queues, since Celery's priorities on Redis are not kept across the prefetched messages. Each has an
     exchange of its own: by Celery's default exchange a ring would reach all queues.

@@ -25,7 +25,7 @@ class Availability:
     Args:
         queue: carries the announcements; a broker that is down is logged, not raised.
         worker: the name of this worker.
-        priorities: the priority classes this worker takes films from.
+        priorities: those of the films that this worker takes.
     """
 
     def __init__(self, queue: Queue, worker: str, priorities: Sequence[Priority]) -> None:

@@ -23,7 +23,7 @@ def group() -> None:
 @cli.command()
 def run(
     queues: Annotated[
-        str, typer.Option(help="what to serve, comma-separated: classes of films, and `explain`")
+        str, typer.Option(help="what to serve, comma-separated: priorities, and `explain`")
     ] = "stat,routine,bulk,explain",
     pool: Annotated[
         Pool, typer.Option(help="prefork: Celery restarts the computing process if it dies; solo: a supervisor does")

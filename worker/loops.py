@@ -78,7 +78,7 @@ def _work_while_due(runtime: Runtime, checks: int) -> None:
 
 
 def _has_due(kitchen: Kitchen) -> bool:
-    """Return whether a film of this worker's classes is due."""
+    """Return whether a film of this worker's priorities is due."""
     database = kitchen.resources.database
     with database.read_core() as sql:
         return queue_queries.has_due(sql, database.now(sql), kitchen.who.priorities)

@@ -16,7 +16,7 @@ from worker.engine import SHIPPED_MODEL
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """The queues that a worker serves: priority classes of films, and whether it makes explanations."""
+    """The queues that a worker serves: priorities of films, and whether it makes explanations."""
 
     priorities: tuple[Priority, ...] = tuple(Priority)
     explains: bool = True
@@ -28,7 +28,7 @@ class Serving:
 
 
 def parse_queues(text: str) -> Serving:
-    """Parse names such as 'routine,stat,explain'; classes are sorted by rank.
+    """Parse names such as 'routine,stat,explain'; priorities are sorted by rank.
 
     Raises:
         InvalidRequest: a name is unknown, or none is given.

@@ -38,7 +38,7 @@ from worker.rings import PendingRings
 log = get_logger(__name__)
 
 AGED_EVERY = 4
-"""Every fourth claim begins with films that have waited too long in a less urgent class."""
+"""Every fourth claim begins with films that have waited too long at a lower priority."""
 
 STORE_PAUSES_S = (0.1, 0.5, 1.0, 2.0, 4.0)
 """Between attempts to store a batch; one attempt follows the last pause."""

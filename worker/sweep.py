@@ -47,21 +47,21 @@ def sweep(resources: Resources, worker: str) -> bool:
         maps = explanation_queries.needs_sweep(session, now, settings.ring_after_s)
         if not (films or maps) or not locks.is_free(session, LOCK, worker, now):
             return False
-        classes = worker_queries.live_classes(session, now)
-    for job_id, priority in _change(resources, worker, classes) if films else []:  # after the commit, best effort
+        priorities = worker_queries.live_priorities(session, now)
+    for job_id, priority in _change(resources, worker, priorities) if films else []:  # after the commit, best effort
         resources.queue.classify(job_id, priority)
     for explanation_id in _change_explanations(resources, worker) if maps else []:
         resources.queue.explain(explanation_id)
     return True
 
 
-def _change(resources: Resources, worker: str, classes: Sequence[Priority]) -> list[tuple[str, Priority]]:
+def _change(resources: Resources, worker: str, priorities: Sequence[Priority]) -> list[tuple[str, Priority]]:
     """Requeue and expire jobs; return the films to ring for.
 
     Args:
-        classes: those that a live worker serves; rings of other classes would pile up in the broker.
+        priorities: those that a live worker serves; rings of others would pile up in the broker.
     """
-    room = _room(resources.queue.backlog(classes)) if classes else 0
+    room = _room(resources.queue.backlog(priorities)) if priorities else 0
     with jobs.changing(resources.database) as changes:
         if not locks.take(changes.sql, LOCK, worker, timedelta(seconds=LOCK_S), changes.now):
             return []
@@ -71,7 +71,7 @@ def _change(resources: Resources, worker: str, classes: Sequence[Priority]) -> l
         for job_id in expired:
             log.info("job.expired", job_id=job_id)
         faults.reach(Fault.LEASE_GIVEN_BACK)
-        unrung = changes.mark_rung(resources.settings.ring_after_s, room, classes) if room else []
+        unrung = changes.mark_rung(resources.settings.ring_after_s, room, priorities) if room else []
     resources.notifier.publish([*(job_id for job_id, _ in requeued), *expired])
     return unrung
 

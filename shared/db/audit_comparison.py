@@ -28,7 +28,7 @@ MAPS_AT_ONCE: Final = 20
 """Maps of explanations in memory at a time: of 200 kB each."""
 
 NEVER_COMPARED: Final = frozenset({"priority", "attempt"})
-"""Facts named like a column: `priority` is the class's name in the chain and its rank in the row; `attempt` is a
+"""Facts named like a column: `priority` is a word in the chain and its rank in the row; `attempt` is a
 fencing token and no outcome."""
 
 

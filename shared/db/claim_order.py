@@ -1,7 +1,7 @@
 """The order in which due films are claimed. Reads and locks rows; changes none. Called by `jobs`.
 
-Class first, then tenants in turn, then first come first served. A claim with `aged_first` begins with films that have
-waited too long in a less urgent class, so that urgent films cannot starve the others; workers ask for it at every
+Priority first, then tenants in turn, then first come first served. A claim with `aged_first` begins with films that
+have waited too long at a lower priority, so that urgent films cannot starve the others; workers ask for it at every
 fourth claim (`worker/stages.py`), so an urgent film waits for at most one more batch.
 """
 
@@ -23,10 +23,10 @@ from shared.domain import JobState, Priority
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """A worker that claims films: of which classes, how many at most, and for how long.
+    """A worker that claims films: of which priorities, how many at most, and for how long.
 
     Attributes:
-        aged_after_s: a film of a less urgent class that waits longer than this has aged.
+        aged_after_s: a film of a lower priority that waits longer than this has aged.
     """
 
     worker: str
@@ -38,7 +38,7 @@ class Claimant:
 
 @dataclass(frozen=True, slots=True)
 class TenantQueue:
-    """The due films of one tenant in one class; the first of them has been due since `since`."""
+    """The due films of one tenant and one priority; the first of them has been due since `since`."""
 
     tenant: str
     rank: int
@@ -46,7 +46,7 @@ class TenantQueue:
 
 
 Tier = Sequence[TenantQueue]
-"""Queues that are served in turn, before any of the next tier: those of one class, or a single aged one."""
+"""Queues that are served in turn, before any of the next tier: those of one priority, or a single aged one."""
 
 QueuedFilm = Row[str, str, int]
 """(job id, tenant, attempt)."""
@@ -68,14 +68,14 @@ def pick(sql: Sql, who: Claimant, now: datetime, *, aged_first: bool = False) ->
 
 
 def _list_tiers(sql: Sql, who: Claimant, now: datetime, *, aged_first: bool) -> list[Tier]:
-    """Return the tiers in the order in which they are served: each class, before them each aged queue if asked for."""
+    """Return the tiers in the order in which they are served: each priority; if asked for, aged queues before them."""
     queues = [TenantQueue(*row) for row in sql.execute(_select_queues(who.priorities), {"now": now})]
-    classes: list[Tier] = [list(tier) for _, tier in groupby(queues, key=attrgetter("rank"))]
+    tiers: list[Tier] = [list(tier) for _, tier in groupby(queues, key=attrgetter("rank"))]
     if not aged_first:
-        return classes
+        return tiers
     before = now - timedelta(seconds=who.aged_after_s)
     aged = [queue for queue in queues if queue.rank and queue.since < before]
-    return [*([queue] for queue in sorted(aged, key=attrgetter("since"))), *classes]
+    return [*([queue] for queue in sorted(aged, key=attrgetter("since"))), *tiers]
 
 
 def _fill(sql: Sql, tiers: Sequence[Tier], limit: int, now: datetime) -> list[QueuedFilm]:
@@ -130,7 +130,7 @@ _NOW: BindParameter[datetime] = bindparam("now")
 
 @cache
 def _select_queues(priorities: tuple[Priority, ...]) -> Select[str, int, datetime]:
-    """Select the columns of each `TenantQueue`, by class, then by least recently served, then by longest waiting.
+    """Select the columns of each `TenantQueue`, by priority, then by least recently served, then by longest waiting.
 
     Tenants served in the same batch share served_at. Break the tie by waiting time; by name, the first tenant would
     always win and another's suspect film would starve.

@@ -26,7 +26,7 @@ class Gauges:
     """The service as its database shows it now.
 
     Attributes:
-        waiting: films of each class that wait for a worker.
+        waiting: films of each priority that wait for a worker.
         running: films that a worker has.
         finished_per_s: the rate of claimed films that ended, over the last minute.
         ended_per_s: the rate of jobs by end state over the last minute; stored answers count.
@@ -106,7 +106,7 @@ def _per_s(counts: Iterable[int]) -> float:
 
 
 def _waiting(session: Session, priority: Priority, now: datetime) -> Backlog:
-    """Return the backlog of one class; a job id begins with its time, so the lowest id is the oldest film."""
+    """Return the backlog of one priority; a job id begins with its time, so the lowest id is the oldest film."""
     queued = (tables.Job.state == JobState.QUEUED) & (tables.Job.priority == priority.rank) & tables.USES_DUE_INDEX
     films, first = session.execute(select(func.count(), func.min(tables.Job.id)).where(queued)).one()
     return Backlog(films, max(0.0, (now - made_at(first)).total_seconds()) if first else 0.0)

@@ -135,7 +135,7 @@ class JobChanges(LeasedChanges[Connection]):
         """Lease one batch of films in the order of `claim_order`.
 
         Args:
-            aged_first: begin with films that have waited too long in a less urgent class.
+            aged_first: begin with films that have waited too long at a lower priority.
 
         Returns:
             Up to `who.limit` claims; none where no film is due.
@@ -290,10 +290,10 @@ class JobChanges(LeasedChanges[Connection]):
     def mark_rung(
         self, silent_s: float, limit: int, heard: Sequence[Priority] = tuple(Priority)
     ) -> list[tuple[str, Priority]]:
-        """Mark due films of the classes `heard` that had no ring for `silent_s` as rung.
+        """Mark due films of the priorities `heard` that had no ring for `silent_s` as rung.
 
         Returns:
-            (job id, class) of at most `limit` films, the longest unrung first.
+            (job id, priority) of at most `limit` films, the longest unrung first.
         """
         silent = self.silent(silent_s, limit, Job.priority.in_([priority.rank for priority in heard]))
         rows = self.sql.execute(

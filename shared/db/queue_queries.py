@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from shared.db.engine import Sql
 from shared.db.tables import USES_DUE_INDEX, USES_LINE_INDEX, Job, Tenant
-from shared.db.worker_queries import live_classes
+from shared.db.worker_queries import live_priorities
 from shared.domain import JobState, Priority
 
 RATE_WINDOW_S: Final = 60.0
@@ -29,7 +29,7 @@ def count_queued(session: Session) -> dict[str, int]:
 
 
 def has_due(sql: Sql, now: datetime, priorities: tuple[Priority, ...]) -> bool:
-    """Return whether a film of these classes is due."""
+    """Return whether a film of these priorities is due."""
     ranks = [priority.rank for priority in priorities]
     return sql.scalar(_DUE_JOB, {"now": now, "ranks": ranks}) is not None
 
@@ -50,7 +50,7 @@ def needs_sweep(session: Session, now: datetime, ring_after_s: float) -> bool:
     # One condition a statement: joined by OR they would use no index.
     if _exists(session, is_lapsed) or has_overdue(session, now):
         return True
-    return _exists(session, is_silent) and _exists(session, is_silent & _is_of_classes(live_classes(session, now)))
+    return _exists(session, is_silent) and _exists(session, is_silent & _has_priority(live_priorities(session, now)))
 
 
 def has_overdue(sql: Sql, now: datetime) -> bool:
@@ -79,8 +79,8 @@ def _exists(session: Session, rule: ColumnElement[bool]) -> bool:
     return session.scalar(select(Job.id).where(rule).limit(1)) is not None
 
 
-def _is_of_classes(classes: Sequence[Priority]) -> ColumnElement[bool]:
-    return Job.priority.in_([priority.rank for priority in classes])
+def _has_priority(priorities: Sequence[Priority]) -> ColumnElement[bool]:
+    return Job.priority.in_([priority.rank for priority in priorities])
 
 
 # Statements with bound parameters, built once: building one takes longer than executing it.

@@ -36,8 +36,8 @@ def live_queues(session: Session, now: datetime) -> dict[str, int]:
     return Counter(queue for queues in rows for queue in queues.split(","))
 
 
-def live_classes(session: Session, now: datetime) -> list[Priority]:
-    """Return the classes of films that a live worker takes, the most urgent first."""
+def live_priorities(session: Session, now: datetime) -> list[Priority]:
+    """Return the priorities of films that a live worker takes, the most urgent first."""
     served = live_queues(session, now)
     return [priority for priority in Priority if priority.value in served]
 

@@ -36,12 +36,12 @@ def create_blueprint(resources: Resources, admission: Backpressure) -> Blueprint
 
 def _of_database(gauges: Gauges) -> Iterator[tuple[str, str, list[Sample]]]:
     """Yield name, help text and samples of each metric."""
-    classes = [({"priority": priority.value}, waiting) for priority, waiting in gauges.waiting.items()]
-    yield "queued_films", "Films that wait for a worker.", [(label, w.films) for label, w in classes]
+    by_priority = [({"priority": priority.value}, waiting) for priority, waiting in gauges.waiting.items()]
+    yield "queued_films", "Films that wait for a worker.", [(label, w.films) for label, w in by_priority]
     yield (
         "oldest_queued_film_seconds",
         "Since when the film has waited that came first; 0 where none waits.",
-        [(label, w.oldest_s) for label, w in classes],
+        [(label, w.oldest_s) for label, w in by_priority],
     )
     yield (
         "ended_jobs_per_second",
@@ -55,7 +55,7 @@ def _of_database(gauges: Gauges) -> Iterator[tuple[str, str, list[Sample]]]:
     )
     yield (
         "queue_workers",
-        "Workers alive that take from this queue: films of a class that nobody serves wait for ever.",
+        "Workers alive that take from this queue: films of a priority that nobody serves wait for ever.",
         [({"queue": queue}, n) for queue, n in gauges.queue_workers.items()],
     )
     for name, help_text, value in (
