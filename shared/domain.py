@@ -133,7 +133,7 @@ class ExplanationState(StrEnum):
 
     ::
 
-        queued ──claim──► running ──finish──► done
+        queued ──claim──► running ──finish──► succeeded
           ▲  ▲              │ └─────fail────► failed
           │  └───requeue────┘                   │
           └──────────────ask again──────────────┘
@@ -141,13 +141,13 @@ class ExplanationState(StrEnum):
 
     QUEUED = "queued"
     RUNNING = "running"
-    DONE = "done"
+    SUCCEEDED = "succeeded"
     FAILED = "failed"
 
     @property
-    def is_over(self) -> bool:
+    def is_terminal(self) -> bool:
         """True once nothing is computed any more, whether it succeeded or failed."""
-        return self in {ExplanationState.DONE, ExplanationState.FAILED}
+        return self in {ExplanationState.SUCCEEDED, ExplanationState.FAILED}
 
 
 class DeliveryState(StrEnum):

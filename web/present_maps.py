@@ -54,7 +54,7 @@ STATES: Final[Mapping[ExplanationState, str]] = MappingProxyType(
     {
         ExplanationState.QUEUED: "waiting",
         ExplanationState.RUNNING: "being made",
-        ExplanationState.DONE: "ready",
+        ExplanationState.SUCCEEDED: "ready",
         ExplanationState.FAILED: "failed",
     }
 )
@@ -170,7 +170,7 @@ def summarize_map(shown: wire.ExplanationDetail | None, method: str) -> str:
         return f"{name}: not made yet."
     if shown.sha256 and not shown.done:
         return f"{name} is shown, {_measuring(shown)}."
-    if shown.status is not ExplanationState.DONE:
+    if shown.status is not ExplanationState.SUCCEEDED:
         return f"{name}: {STATES[shown.status]}."
     if shown.is_degenerate:
         return f"{name}: the map says nothing."

@@ -25,7 +25,7 @@ EXPLANATION_STATE_AFTER: Final[Mapping[str, ExplanationState]] = MappingProxyTyp
     {
         "explanation_requested": ExplanationState.QUEUED,
         "explanation_claimed": ExplanationState.RUNNING,
-        "explained": ExplanationState.DONE,
+        "explained": ExplanationState.SUCCEEDED,
         "explanation_requeued": ExplanationState.QUEUED,
         "explanation_failed": ExplanationState.FAILED,
     }

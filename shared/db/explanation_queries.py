@@ -177,7 +177,7 @@ def _of_verdict(result: tables.Result) -> wire.ExplanationDetail:
     """Return the map that came with the verdict as an explanation that was not measured yet."""
     return wire.ExplanationDetail(
         method=ExplanationMethod(result.saliency_method),
-        status=ExplanationState.DONE,
+        status=ExplanationState.SUCCEEDED,
         done=True,
         label=_most_probable(result),
         seed=None,
@@ -204,7 +204,7 @@ def _to_wire(row: Explanation) -> wire.ExplanationDetail:
     return wire.ExplanationDetail(
         method=ExplanationMethod(row.method),
         status=state,
-        done=state.is_over,
+        done=state.is_terminal,
         label=row.label,
         seed=row.seed,
         parameters=row.parameters,

@@ -146,13 +146,13 @@ class ExplanationChanges(LeasedChanges[Session]):
         return order
 
     def finish(self, held: Claim, worker: str, finding: Finding) -> None:
-        """Running to done, with the map.
+        """Running to succeeded, with the map.
 
         Raises:
             LeaseLost: another attempt owns the explanation; nothing was written.
         """
-        done = {"state": ExplanationState.DONE, "finished_at": self.now, "worker": worker}
-        job_id = self.leave_running(held, **done, **finding.columns)
+        end = {"state": ExplanationState.SUCCEEDED, "finished_at": self.now, "worker": worker}
+        job_id = self.leave_running(held, **end, **finding.columns)
         self.record(held.tenant, f"worker:{worker}", "explained", job_id, explanation=held.id,
                     attempt=held.attempt, **finding.audit_facts)  # fmt: skip
 

@@ -8,7 +8,7 @@ from sqlalchemy import inspect, text
 
 from shared.db.engine import Database
 
-HEAD: Final = "0016"
+HEAD: Final = "0017"
 """The newest revision in `migrations/`; a test compares. Reading it there would load Alembic into every process."""
 
 

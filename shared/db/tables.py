@@ -311,7 +311,7 @@ class Explanation(Base):
         _one_of("method", ExplanationMethod),
         CheckConstraint("attempt >= 0 AND attempt <= max_attempts", name="attempt"),
         CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="lease"),
-        CheckConstraint("(state = 'done') = (values_sha256 IS NOT NULL)", name="map"),
+        CheckConstraint("(state = 'succeeded') = (values_sha256 IS NOT NULL)", name="map"),
         _partial_index("ix_explanations_due", "not_before", "id", where="state = 'queued'"),
         _partial_index("ix_explanations_leases", "lease_until", where="state = 'running'"),
     )

@@ -62,7 +62,7 @@ def test_an_explanation_goes_from_queued_to_done_with_one_event_a_step(database:
     assert (order.label, order.preprocessing, order.verdict_map) == ("normal", "grey_window_v1", None)
     with explanations.changing(database) as changes:
         changes.finish(order.held, "w1", make_map_finding())
-    assert state_of(database, made) == ("done", 1)
+    assert state_of(database, made) == ("succeeded", 1)
     assert actions(database, job_id) == ["explanation_requested", "explanation_claimed", "explained"]
     with database.read() as session:
         found = explanation_queries.get_explanation(session, "default", job_id, "gradient")
@@ -113,7 +113,7 @@ def test_the_verdicts_map_is_there_before_and_while_it_is_judged(database: Datab
         return raw, found.sha256, found.status, found.quality is not None
 
     raw, sha256, *rest = read()
-    assert rest == [ExplanationState.DONE, False]
+    assert rest == [ExplanationState.SUCCEEDED, False]
     make_explanation(database, job_id, method="grad_cam")
     assert read() == (raw, sha256, ExplanationState.QUEUED, False)
     order = take(database)
@@ -121,7 +121,7 @@ def test_the_verdicts_map_is_there_before_and_while_it_is_judged(database: Datab
     assert order.verdict_map == raw
     with explanations.changing(database) as changes:
         changes.finish(order.held, "w1", make_map_finding())
-    assert read() == (raw, sha256, ExplanationState.DONE, True)
+    assert read() == (raw, sha256, ExplanationState.SUCCEEDED, True)
 
 
 def test_the_oldest_is_taken_first_and_once(database: Database, clock: FixedClock) -> None:
@@ -173,7 +173,7 @@ def test_the_request_of_a_dead_worker_comes_back(database: Database, clock: Fixe
     assert explain(database).held.attempt == 2
     with pytest.raises(LeaseLost), explanations.changing(database) as changes:
         changes.finish(late.held, "dead", make_map_finding())
-    assert state_of(database, made) == ("done", 2)
+    assert state_of(database, made) == ("succeeded", 2)
     assert actions(database, job_id) == [
         "explanation_requested",
         "explanation_claimed",

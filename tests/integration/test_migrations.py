@@ -9,14 +9,27 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, select, text
+from sqlalchemy.exc import IntegrityError
 
-from shared.db import audit, audit_comparison, engine, jobs, migrate, queries, reviews, schema
+from shared.db import (
+    audit,
+    audit_comparison,
+    engine,
+    explanation_queries,
+    explanations,
+    jobs,
+    migrate,
+    queries,
+    reviews,
+    schema,
+)
 from shared.db.engine import Database, make_engine
 from shared.db.keys import Principal
 from shared.db.tables import Base, Job
 from shared.domain import ReaderLabel, Role, Verdict
 from shared.errors import Conflict, DatabaseDown, explain
 from shared.wire import ListQuery
+from tests.explanations import make_explanation, make_map_finding, make_result, take
 from tests.jobs import claim, finish, make_batch, make_job
 
 pytestmark = pytest.mark.integration
@@ -107,6 +120,35 @@ def test_reviews_come_and_go_beside_the_results(empty: Database) -> None:
         assert reviews.list_reviews(session, "default", job_id).reviews == []
         assert queries.get_job(session, "default", job_id).result
         assert audit.verify(session)[1] is None
+
+
+def index_names(database: Database, table: str) -> set[str | None]:
+    """The names of a table's indexes."""
+    return {index["name"] for index in inspect(database.engine).get_indexes(table)}
+
+
+def test_explanations_that_were_made_are_called_succeeded(empty: Database) -> None:
+    """Revision 0017, there and back: rows, maps and indexes stay; then the other word is refused."""
+    migrate.upgrade(empty)
+    job_id = make_result(empty)
+    make_explanation(empty, job_id)
+    make_explanation(empty, job_id, method="smooth_grad")
+    order = take(empty)
+    assert order is not None
+    with explanations.changing(empty) as changes:
+        changes.finish(order.held, "w1", make_map_finding())
+    before = index_names(empty, "explanations")
+    migrate.downgrade(empty, "0016")
+    states = text("SELECT state FROM explanations ORDER BY method")
+    with empty.read() as session:
+        assert session.scalars(states).all() == ["done", "queued"]
+    migrate.upgrade(empty)
+    with empty.read() as session:
+        assert session.scalars(states).all() == ["succeeded", "queued"]
+        assert explanation_queries.get_map(session, "default", job_id, "gradient")
+    assert index_names(empty, "explanations") == before != set()
+    with pytest.raises(IntegrityError), empty.begin() as session:
+        session.execute(text("UPDATE explanations SET state = 'done' WHERE state = 'succeeded'"))
 
 
 def test_a_migration_may_take_its_time(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def test_nothing_is_written_outside_of_its_home(start_service: Start, tmp_path: 
         f"/api/v1/jobs/{job.id}/explanations", data={"method": "gradient"}, headers=service.headers
     )
     assert asked.status_code == 202
-    assert service.explained(job.id, "gradient").status == "done"
+    assert service.explained(job.id, "gradient").status == "succeeded"
     assert (list(user.iterdir()), (service.home / "cache").is_dir()) == ([], True)
 
 
@@ -222,7 +222,7 @@ def test_a_worker_answers_an_explanation_end_to_end(running_stack: Service, meth
     asked = running_stack.http.post(address, json={"method": method}, headers=running_stack.headers)
     assert (asked.status_code, asked.headers["Location"]) == (202, f"{address}/{method}.json")
     found = running_stack.explained(job.id, method)
-    assert (found.status, found.error, found.label) == ("done", None, max_label(job.result.probabilities))
+    assert (found.status, found.error, found.label) == ("succeeded", None, max_label(job.result.probabilities))
     assert found.quality is not None
     assert found.quality.deletion[0] == pytest.approx(max(job.result.probabilities.values()), abs=1e-3)
     raw = running_stack.http.get(f"{address}/{method}.npy", headers=running_stack.headers).content
@@ -267,7 +267,7 @@ def test_an_explanation_survives_a_killed_worker(start_service: Start) -> None:
 
     wait_until(die, "a worker at the map")
     found = service.explained(asked[0], "smooth_grad")
-    assert (found.status, found.attempt >= 2) == ("done", True)
+    assert (found.status, found.attempt >= 2) == ("succeeded", True)
     assert service.run("audit", "verify").returncode == 0
 
 

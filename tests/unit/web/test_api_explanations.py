@@ -109,7 +109,7 @@ def test_a_stored_map_is_answered_as_it_is(api: Api) -> None:
     explain(api.resources.database)
     answer = ask(api, job_id)
     said = answer.get_json()
-    assert (answer.status_code, said["status"], "Retry-After" in answer.headers) == (200, "done", False)
+    assert (answer.status_code, said["status"], "Retry-After" in answer.headers) == (200, "succeeded", False)
     assert said["quality"]["deletion_auc"] == 0.31
     assert take(api.resources.database) is None
 
@@ -216,7 +216,7 @@ def test_the_list_has_the_verdicts_map_and_all_that_were_asked_for(api: Api) -> 
     explain(api.resources.database)
     answer = get(api, job_id)
     listed = [(each["method"], each["status"]) for each in answer.get_json()["explanations"]]
-    assert listed == [("grad_cam", "done"), ("smooth_grad", "queued"), ("gradient", "done")]
+    assert listed == [("grad_cam", "succeeded"), ("smooth_grad", "queued"), ("gradient", "succeeded")]
     assert answer.headers["Retry-After"] == "1"
     assert answer.get_json()["notice"] == "influence on the score, not where disease is"
     empty = get(api, make_job(api.resources.database))
@@ -232,12 +232,12 @@ def test_the_verdicts_own_map_gets_numbers_when_asked_for(api: Api) -> None:
         return get(api, job_id, "grad_cam").data, get(api, job_id, "grad_cam.npy").data, told["quality"], told["status"]
 
     picture, raw, *rest = look()
-    assert rest == [None, "done"]
+    assert rest == [None, "succeeded"]
     assert ask(api, job_id, "grad_cam").status_code == 202
     assert look() == (picture, raw, None, "queued")
     explain(api.resources.database)
     again, raw_again, quality, status = look()
-    assert (again, raw_again, status) == (picture, raw, "done")
+    assert (again, raw_again, status) == (picture, raw, "succeeded")
     assert quality is not None
 
 

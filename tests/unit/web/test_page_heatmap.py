@@ -176,7 +176,7 @@ def test_a_map_that_is_there_is_shown_and_not_asked_for_again(api: Api, person: 
         answer = show(person, job_id, method)
         assert (answer.status_code, answer.headers["Location"]) == (303, f"/jobs/{job_id}?map={method}#heatmap")
     with api.resources.database.read() as session:
-        assert session.execute(select(Explanation.method, Explanation.state)).all() == [("gradient", "done")]
+        assert session.execute(select(Explanation.method, Explanation.state)).all() == [("gradient", "succeeded")]
 
 
 def test_a_failed_map_says_why_and_how_to_try_again(api: Api, person: Browser, job_id: str) -> None:

@@ -109,7 +109,7 @@ def test_a_map_is_made_of_the_film_and_judged(make_setting: Callable[..., Settin
     make_explanation(setting.database, job_id)
     assert explain_next(setting.desk)
     found = setting.get(job_id)
-    assert (found.status, found.label, found.attempt, found.error) == (ExplanationState.DONE, "normal", 1, None)
+    assert (found.status, found.label, found.attempt, found.error) == (ExplanationState.SUCCEEDED, "normal", 1, None)
     np.testing.assert_array_equal(setting.get_map(job_id), BRIGHT / np.float32(255))
     assert found.quality is not None
     assert found.quality.deletion_auc == pytest.approx(0.625)  # 1 to 0.5 while the top half goes, then 0.5
@@ -204,7 +204,7 @@ def test_a_model_that_cannot_be_loaded_fails_the_request_and_is_tried_again(
     assert explain_next(setting.desk)
     failed, done = setting.get(job_id), setting.get(job_id, "smooth_grad")
     assert failed.error is not None
-    assert (failed.error.code, done.status) == ("bad_checksum", ExplanationState.DONE)
+    assert (failed.error.code, done.status) == ("bad_checksum", ExplanationState.SUCCEEDED)
 
 
 def test_a_film_of_another_model_is_refused_for_good(make_setting: Callable[..., Setting]) -> None:
@@ -290,7 +290,7 @@ def test_a_map_that_says_nothing_is_stored_and_told(make_setting: Callable[..., 
     make_explanation(setting.database, job_id)
     explain_next(setting.desk)
     found = setting.get(job_id)
-    assert (found.status, found.is_degenerate, found.degenerate_reason) == ("done", True, "all_zero")
+    assert (found.status, found.is_degenerate, found.degenerate_reason) == ("succeeded", True, "all_zero")
     assert found.quality is not None
     assert found.quality.agreement is None
 
@@ -307,7 +307,7 @@ def test_an_attempt_that_lost_its_lease_writes_nothing(make_setting: Callable[..
     assert "explained" not in [action for action, _ in setting.events(job_id)]
     setting.explainer.meddle = lambda: None
     assert explain_next(setting.desk)
-    assert (setting.get(job_id).status, setting.get(job_id).attempt) == (ExplanationState.DONE, 2)
+    assert (setting.get(job_id).status, setting.get(job_id).attempt) == (ExplanationState.SUCCEEDED, 2)
 
 
 def test_the_lease_is_kept_while_it_computes_and_no_longer(make_setting: Callable[..., Setting]) -> None:
@@ -329,4 +329,4 @@ def test_the_lease_is_kept_while_it_computes_and_no_longer(make_setting: Callabl
     explain_next(setting.desk)
     assert renewed == [True, True, True]
     assert setting.desk.keeper._holdings == []
-    assert setting.get(job_id).status is ExplanationState.DONE
+    assert setting.get(job_id).status is ExplanationState.SUCCEEDED

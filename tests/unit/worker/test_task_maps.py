@@ -59,7 +59,7 @@ def test_films_come_before_maps(runtime: Runtime, explainer: RuleExplainer, reso
     assert (map_states(resources), explainer.asked) == (["queued", "queued"], [])
     runtime.work()
     assert runtime.explain()
-    assert sorted(map_states(resources)) == ["done", "queued"]
+    assert sorted(map_states(resources)) == ["queued", "succeeded"]
 
 
 def test_no_film_waits_for_a_map(runtime: Runtime, explainer: RuleExplainer, resources: Resources) -> None:
@@ -80,7 +80,7 @@ def test_no_film_waits_for_a_map(runtime: Runtime, explainer: RuleExplainer, res
     explainer.meddle = meddle
     assert runtime.explain()
     assert seen == [(1, ["running"])]
-    assert map_states(resources) == ["done"]
+    assert map_states(resources) == ["succeeded"]
 
 
 def test_a_film_that_came_while_another_map_was_made_goes_first(
@@ -103,9 +103,9 @@ def test_the_loop_makes_all_maps_without_a_ring(
     """The broker may be away."""
     for _ in range(2):
         map_of_a_film(resources, runtime)
-    explainer.meddle = lambda: runtime.shutdown.request() if map_states(resources).count("done") else None
+    explainer.meddle = lambda: runtime.shutdown.request() if map_states(resources).count("succeeded") else None
     loops.explain_loop(runtime)
-    assert map_states(resources) == ["done", "done"]
+    assert map_states(resources) == ["succeeded", "succeeded"]
 
 
 def test_a_woken_loop_looks_before_its_next_poll(
@@ -122,7 +122,7 @@ def test_a_woken_loop_looks_before_its_next_poll(
         loop.start()
         assert broken.wait(60)
     runtime.explanations_wanted.set()
-    wait_until(lambda: map_states(resources) == ["done"], "the map to be made")
+    wait_until(lambda: map_states(resources) == ["succeeded"], "the map to be made")
     runtime.end()
     loop.join(60)
     assert not loop.is_alive()
