@@ -131,12 +131,6 @@ class ModelManifest(BaseModel):
         return self
 
 
-def seals_of(manifest: ModelManifest) -> frozenset[str]:
-    """Return the accepted seals: today's, and that of builds before 0.1, which wrote absent limits as nulls."""
-    text = manifest.model_dump_json(include=set(SEALED_FIELDS))
-    return frozenset({seal_of(manifest), hashlib.sha256(text.encode()).hexdigest()})
-
-
 def seal_of(manifest: ModelManifest) -> str:
     """Return the SHA-256, in hex, of the manifest's fields that affect answers.
 

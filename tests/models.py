@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 from shared import samples
 from shared.arrays import FloatArray
 from shared.manifest import ModelManifest, Thresholds
-from training.export import fold, pack, write_manifest
+from training.export import fold, pack, seal, write_manifest
 from training.fit import ignore
 from training.quantize import write_int8
 from training.recipe import LABELS
@@ -56,7 +58,9 @@ def make_manifest(**changes: object) -> ModelManifest:
 
 
 def write_weights(folder: Path, data: bytes, **changes: object) -> ModelManifest:
-    """A model folder with these bytes as weights and a manifest that names their digest."""
+    """A model folder with these bytes as weights, sealed if they are an archive, and a manifest with their digest."""
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        data = seal(data, make_manifest(**changes))
     manifest = make_manifest(**{"weights_sha256": hashlib.sha256(data).hexdigest()} | changes)
     (folder / "weights.npz").write_bytes(data)
     write_manifest(folder, manifest)

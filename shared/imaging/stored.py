@@ -9,13 +9,11 @@ import hashlib
 import io
 from collections.abc import Mapping
 from struct import Struct
-from tokenize import TokenError
 from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib import format as npy
 
 from shared.arrays import FloatArray, Pixels
 from shared.errors import StorageDown
@@ -41,14 +39,14 @@ def digests(pixels: Pixels) -> tuple[str, str]:
 
 
 def from_bytes(data: bytes) -> Pixels:
-    """Parse the bytes of `to_bytes`, or `.npy` bytes of an older build, to (H, W) uint8 or uint16, without a copy.
+    """Parse the bytes of `to_bytes` to (H, W) uint8 or uint16, without a copy.
 
     Raises:
-        StorageDown: the bytes have neither form. They are intact, since their checksum was right, so a newer build may
+        StorageDown: the bytes have another form. They are intact, since their checksum was right, so a newer build may
             have stored them: another worker can read them, and the film is not given up.
     """
     if len(data) < _END.size or not data.endswith(_NAME):
-        return _from_npy(data)
+        raise StorageDown(_UNKNOWN)
     height_px, width_px, bits, _ = _END.unpack_from(data, len(data) - _END.size)
     try:
         pixels: Pixels = np.frombuffer(memoryview(data)[: -_END.size], _TYPES[bits]).reshape(height_px, width_px)
@@ -65,20 +63,6 @@ def _canonical(pixels: Pixels) -> npt.NDArray[np.generic]:
 def _describe(pixels: Pixels) -> bytes:
     height_px, width_px = pixels.shape
     return _END.pack(height_px, width_px, pixels.dtype.itemsize * 8, _NAME)
-
-
-def _from_npy(data: bytes) -> Pixels:
-    file = io.BytesIO(data)
-    try:
-        version = npy.read_magic(file)
-        shape, is_fortran, dtype = npy.read_array_header_1_0(file)
-        flat = np.frombuffer(data, dtype, offset=file.tell())
-        pixels: Pixels = flat.reshape(shape, order="F" if is_fortran else "C")
-    except (ValueError, TokenError) as error:  # Python 3.12 and later raise TokenError for a header with NULs
-        raise StorageDown(_UNKNOWN) from error
-    if version != (1, 0) or pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):  # noqa: PLR2004  height and width
-        raise StorageDown(_UNKNOWN)
-    return pixels
 
 
 def saliency_to_bytes(values: FloatArray) -> bytes:

@@ -19,7 +19,7 @@ import numpy as np
 
 from shared.arrays import FloatArray
 from shared.errors import BadChecksum, ManifestMismatch, WrongShape
-from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, seals_of
+from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, seal_of
 from worker.engine.architecture import Architecture, array_shapes, folded, gate_features, get_architecture
 from worker.engine.gate import PREFIX, Gate, from_arrays
 from worker.engine.int8 import INT8_FILE, Int8Row, from_stored
@@ -130,12 +130,11 @@ def _read_verified(path: Path, sha256: str) -> bytes:
 def _check_seal(data: bytes, manifest: ModelManifest) -> None:
     """Check that the manifest is the one that the weights were sealed with.
 
-    Results and stored answers name only the SHA-256 of the weights, so it has to cover the thresholds too. Weights of
-    older builds have no seal.
+    Results and stored answers name only the SHA-256 of the weights, so it has to cover the thresholds too.
     """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         seal = archive.comment.decode("ascii", "replace")
-    if seal and seal not in seals_of(manifest):
+    if seal != seal_of(manifest):
         message = (
             f"{MANIFEST_FILE} is not the one that these weights were written with: its labels, preprocessing, "
             "temperature or thresholds were changed. `plainfilm model recalibrate` writes a version of its own."

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from shared.errors import BadChecksum, ManifestMismatch, WrongShape
-from shared.manifest import SEALED_FIELDS
 from tests.models import make_folded, make_manifest, write_model, write_weights
 from training import export
 from training.export import pack
@@ -63,19 +62,12 @@ def test_a_manifest_that_was_changed_by_hand_is_refused(
         load_weights(tmp_path, changed)
 
 
-def test_a_seal_of_an_earlier_build_holds(tmp_path: Path) -> None:
-    """It had nulls where this one leaves absent limits out; the model above has no gate and no other output."""
-    manifest = make_manifest()
-    fields = manifest.model_dump_json(include=set(SEALED_FIELDS))
-    assert "null" in fields
-    buffer = io.BytesIO(pack(make_folded()))
-    with zipfile.ZipFile(buffer, "a") as archive:
-        archive.comment = hashlib.sha256(fields.encode()).hexdigest().encode()
-    sealed = write_weights(tmp_path, buffer.getvalue())
-    assert load_weights(tmp_path, sealed).arrays
-    changed = sealed.model_copy(update={"temperature": 9.0})
-    with pytest.raises(ManifestMismatch):
-        load_weights(tmp_path, changed)
+def test_weights_without_a_seal_are_refused(tmp_path: Path) -> None:
+    """Else whoever takes the seal away could change the thresholds under the digest of these weights."""
+    bare = pack(make_folded())
+    (tmp_path / "weights.npz").write_bytes(bare)
+    with pytest.raises(ManifestMismatch, match="not the one that these weights were written with"):
+        load_weights(tmp_path, make_manifest(weights_sha256=hashlib.sha256(bare).hexdigest()))
 
 
 def test_absent_weights_are_named(tmp_path: Path) -> None:
