@@ -12,7 +12,7 @@ from shared.arrays import FloatArray
 from shared.db import explanations
 from shared.db.engine import Database
 from shared.db.explanations import NewExplanation, Order
-from shared.db.leases import Finding
+from shared.db.leases import AttemptRecord
 from shared.db.tables import WorkerHeartbeat
 from shared.domain import ExplanationMethod
 from shared.imaging import stored
@@ -75,7 +75,7 @@ def take(
         return changes.claim(worker, model_sha256 or make_manifest().weights_sha256, lease_s)
 
 
-def make_map_finding(**changed: object) -> Finding:
+def make_map_record(**changed: object) -> AttemptRecord:
     """A map as the worker would write it; `changed` are numbers of its quality."""
     raw = stored.saliency_to_bytes(np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16))
     recorded = {
@@ -86,7 +86,7 @@ def make_map_finding(**changed: object) -> Finding:
         "duration_ms": 5,
     }
     quality = QUALITY | changed
-    return Finding({**recorded, "values": raw, "quality": quality}, {**recorded, "quality": quality})
+    return AttemptRecord({**recorded, "values": raw, "quality": quality}, {**recorded, "quality": quality})
 
 
 def explain(database: Database, **changed: object) -> Order:
@@ -94,7 +94,7 @@ def explain(database: Database, **changed: object) -> Order:
     order = take(database)
     assert order is not None
     with explanations.changing(database) as changes:
-        changes.finish(order.held, "w1", make_map_finding(**changed))
+        changes.finish(order.held, "w1", make_map_record(**changed))
     return order
 
 

@@ -13,7 +13,7 @@ from shared.db.batches import NewBatch, insert_batch
 from shared.db.claim_order import Claimant
 from shared.db.engine import Database
 from shared.db.jobs import NewJob
-from shared.db.leases import Claim, Finding
+from shared.db.leases import AttemptRecord, Claim
 from shared.db.tables import Model, WorkerHeartbeat
 from shared.domain import FilmFacts, Priority
 from shared.errors import LeaseLost
@@ -119,7 +119,7 @@ def listen(database: Database, *classes: Priority) -> None:
         session.merge(row)
 
 
-def make_finding(model_sha256: str, *, verdict: str = "normal") -> Finding:
+def make_record(model_sha256: str, *, verdict: str = "normal") -> AttemptRecord:
     """A result as the pipeline would write it."""
     raw = stored.saliency_to_bytes(np.linspace(0, 1, 49, dtype=np.float32).reshape(7, 7))
     columns: dict[str, object] = {
@@ -138,7 +138,7 @@ def make_finding(model_sha256: str, *, verdict: str = "normal") -> Finding:
         "code_version": CODE_VERSION,
         "duration_ms": 5,
     }
-    return Finding(columns, {name: value for name, value in columns.items() if name != "saliency"})
+    return AttemptRecord(columns, {name: value for name, value in columns.items() if name != "saliency"})
 
 
 def finish(database: Database, held: Claim, *, worker: str = "w1", verdict: str = "normal") -> None:
@@ -147,7 +147,7 @@ def finish(database: Database, held: Claim, *, worker: str = "w1", verdict: str 
     Raises:
         LeaseLost: another attempt owns it.
     """
-    finding = make_finding(register_model(database), verdict=verdict)
+    record = make_record(register_model(database), verdict=verdict)
     with jobs.changing(database) as changes:
-        if changes.finish(worker, [(held, finding)]):
+        if changes.finish(worker, [(held, record)]):
             raise LeaseLost("Another attempt owns this job now.")

@@ -17,7 +17,7 @@ import numpy as np
 from shared.arrays import FloatArray
 from shared.db import explanations
 from shared.db.explanations import Order
-from shared.db.leases import Finding
+from shared.db.leases import AttemptRecord
 from shared.errors import AppError, LeaseLost, ModelProblem, ModelReplaced
 from shared.imaging import preprocess, stored
 from shared.log import get_logger
@@ -164,7 +164,7 @@ def _store(desk: Desk, order: Order, outcome: Explained | Failed, duration_ms: i
     try:
         with explanations.changing(desk.resources.database) as changes:
             if isinstance(outcome, Explained):
-                changes.finish(held, desk.worker, _finding(order, outcome, duration_ms))
+                changes.finish(held, desk.worker, _record(order, outcome, duration_ms))
             elif outcome.is_permanent:
                 changes.fail(held, actor, outcome.code, outcome.detail)
             else:
@@ -174,7 +174,7 @@ def _store(desk: Desk, order: Order, outcome: Explained | Failed, duration_ms: i
         log.warning("lease.lost", explanation=held.id, attempt=held.attempt)
 
 
-def _finding(order: Order, explained: Explained, duration_ms: int) -> Finding:
+def _record(order: Order, explained: Explained, duration_ms: int) -> AttemptRecord:
     """Return the columns of the row, and those that the audit event repeats."""
     raw = stored.saliency_to_bytes(explained.values)
     judged = to_json(explained.quality)
@@ -186,7 +186,7 @@ def _finding(order: Order, explained: Explained, duration_ms: int) -> Finding:
         "duration_ms": duration_ms,
     }
     columns = {**recorded, "values": raw, "quality": judged}
-    return Finding(columns, {**recorded, "model_sha256": order.model_sha256, "quality": judged})
+    return AttemptRecord(columns, {**recorded, "model_sha256": order.model_sha256, "quality": judged})
 
 
 def _ms_since(started: float) -> int:

@@ -18,7 +18,7 @@ from itertools import count
 from shared import faults, verdict
 from shared.db import jobs
 from shared.db.claim_order import Claimant
-from shared.db.leases import Claim, Finding
+from shared.db.leases import AttemptRecord, Claim
 from shared.domain import Assessment, SaliencyMap
 from shared.errors import AppError, LeaseLost, ModelProblem, Unavailable
 from shared.faults import Fault
@@ -249,22 +249,22 @@ def _store_patiently(kitchen: Kitchen, outcomes: Sequence[Outcome], duration_ms:
 
 def _store(kitchen: Kitchen, outcomes: Sequence[Outcome], *, duration_ms: int) -> BatchReport:
     """Store all outcomes in one transaction; write nothing for a film whose lease is lost."""
-    findings = [
-        (item.held, _finding(kitchen.engine, item, duration_ms)) for item in outcomes if isinstance(item, Concluded)
+    records = [
+        (item.held, _record(kitchen.engine, item, duration_ms)) for item in outcomes if isinstance(item, Concluded)
     ]
     failures = [item for item in outcomes if isinstance(item, Failed)]
     with jobs.changing(kitchen.resources.database) as changes:
-        if findings and failures:
+        if records and failures:
             # finish() and fail()/retry() lock rows in two passes, renew() in one: lock all rows by id first, or they
             # can deadlock
             changes.lock([item.held.id for item in outcomes])
-        lost = changes.finish(kitchen.who.worker, findings)
+        lost = changes.finish(kitchen.who.worker, records)
         late = [item.held for item in failures if not _give_up(kitchen, changes, item)]
         faults.reach(Fault.RESULT_WRITTEN)
     faults.reach(Fault.RESULT_COMMITTED)
     for held in (*lost, *late):
         log.warning("lease.lost", job_id=held.id, request_id=held.request_id, attempt=held.attempt)
-    return BatchReport(len(outcomes), len(findings) - len(lost), len(failures) - len(late), len(lost) + len(late))
+    return BatchReport(len(outcomes), len(records) - len(lost), len(failures) - len(late), len(lost) + len(late))
 
 
 def _give_up(kitchen: Kitchen, changes: jobs.JobChanges, item: Failed) -> bool:
@@ -281,7 +281,7 @@ def _give_up(kitchen: Kitchen, changes: jobs.JobChanges, item: Failed) -> bool:
     return True
 
 
-def _finding(engine: Engine, concluded: Concluded, duration_ms: int) -> Finding:
+def _record(engine: Engine, concluded: Concluded, duration_ms: int) -> AttemptRecord:
     """Return the columns of the result, and those that the audit event repeats."""
     manifest, assessment, saliency = engine.manifest, concluded.assessment, concluded.saliency
     raw = stored.saliency_to_bytes(saliency.values)
@@ -302,4 +302,4 @@ def _finding(engine: Engine, concluded: Concluded, duration_ms: int) -> Finding:
         "duration_ms": duration_ms,
     }
     columns = {**recorded, "saliency": raw}
-    return Finding(columns, {**recorded, "model_version": manifest.version, "build": build_name()})
+    return AttemptRecord(columns, {**recorded, "model_version": manifest.version, "build": build_name()})

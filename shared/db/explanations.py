@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
 from shared.db.explanation_queries import is_due
-from shared.db.leases import POISONED, Claim, Finding, LeasedChanges, most_attempts
+from shared.db.leases import POISONED, AttemptRecord, Claim, LeasedChanges, most_attempts
 from shared.db.tables import Explanation, Job, Result, table_of
 from shared.domain import ExplanationMethod, ExplanationState
 
@@ -145,16 +145,16 @@ class ExplanationChanges(LeasedChanges[Session]):
                     explanation=taken, attempt=order.held.attempt)  # fmt: skip
         return order
 
-    def finish(self, held: Claim, worker: str, finding: Finding) -> None:
+    def finish(self, held: Claim, worker: str, record: AttemptRecord) -> None:
         """Running to succeeded, with the map.
 
         Raises:
             LeaseLost: another attempt owns the explanation; nothing was written.
         """
         end = {"state": ExplanationState.SUCCEEDED, "finished_at": self.now, "worker": worker}
-        job_id = self.leave_running(held, **end, **finding.columns)
+        job_id = self.leave_running(held, **end, **record.columns)
         self.record(held.tenant, f"worker:{worker}", "explained", job_id, explanation=held.id,
-                    attempt=held.attempt, **finding.audit_facts)  # fmt: skip
+                    attempt=held.attempt, **record.audit_facts)  # fmt: skip
 
     def fail(self, held: Claim, actor: str, code: str, detail: str) -> None:
         """Running to failed, until it is requested again.

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
 from shared.db import batches, claim_order
 from shared.db.claim_order import Claimant
 from shared.db.engine import Database
-from shared.db.leases import NO_LEASE, POISONED, Claim, Finding, LeasedChanges, most_attempts
+from shared.db.leases import NO_LEASE, POISONED, AttemptRecord, Claim, LeasedChanges, most_attempts
 from shared.db.queries import missing
 from shared.db.tables import Job, Result, Tenant, has_state_unindexed, table_of
 from shared.domain import TRANSITIONS, FilmFacts, JobState, Priority
@@ -156,29 +156,29 @@ class JobChanges(LeasedChanges[Connection]):
         """Lock these jobs by their ids' order; called first by a transaction that changes them in another order."""
         self.sql.execute(select(Job.id).where(Job.id.in_(job_ids)).order_by(Job.id).with_for_update()).all()
 
-    def finish(self, worker: str, findings: Sequence[tuple[Claim, Finding]]) -> list[Claim]:
+    def finish(self, worker: str, records: Sequence[tuple[Claim, AttemptRecord]]) -> list[Claim]:
         """Running to succeeded, each with its result: as many statements for a batch as for one film.
 
         Returns:
             The claims that are lost, since another attempt owns the job or it was cancelled; nothing was written for
             these.
         """
-        if not findings:
+        if not records:
             return []
-        fences = [(held.id, held.attempt) for held, _ in findings]
+        fences = [(held.id, held.attempt) for held, _ in records]
         owned = set(self.sql.scalars(_FINISH, {"fences": fences, "now": self.now}))
-        kept = [(held, finding) for held, finding in findings if held.id in owned]
+        kept = [(held, record) for held, record in records if held.id in owned]
         fixed = {"worker": worker, "created_at": self.now}
         rows = [
-            {"job_id": held.id, "tenant": held.tenant, "attempt": held.attempt, **fixed, **finding.columns}
-            for held, finding in kept
+            {"job_id": held.id, "tenant": held.tenant, "attempt": held.attempt, **fixed, **record.columns}
+            for held, record in kept
         ]
         if rows:
             self.sql.execute(insert(table_of(Result)), rows)
-        for held, finding in kept:
+        for held, record in kept:
             self.record(held.tenant, f"worker:{worker}", "succeeded", held.id,
-                         attempt=held.attempt, **finding.audit_facts)  # fmt: skip
-        return [held for held, _ in findings if held.id not in owned]
+                         attempt=held.attempt, **record.audit_facts)  # fmt: skip
+        return [held for held, _ in records if held.id not in owned]
 
     def fail(self, held: Claim, actor: str, code: str, detail: str) -> None:
         """Running to failed, for good.

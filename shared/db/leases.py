@@ -57,7 +57,7 @@ def most_attempts(held: Claim, *, is_ours: bool) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AttemptRecord:
     """The outcome of an attempt: the columns to write, and the facts that its audit event records."""
 
     columns: Mapping[str, object]

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from shared.db import audit_comparison, explanations
 from shared.db.audit_comparison import Difference
 from shared.db.engine import Database
-from shared.db.leases import Finding
+from shared.db.leases import AttemptRecord
 from shared.db.tables import Explanation, Job
 from shared.domain import ExplanationMethod, ExplanationState
 from tests.explanations import (
@@ -19,7 +19,7 @@ from tests.explanations import (
     explain,
     fail_explanation,
     make_explanation,
-    make_map_finding,
+    make_map_record,
     make_result,
     new_explanation,
     take,
@@ -97,7 +97,7 @@ def lose(session: Session, job_id: str) -> object:
         ),
         (
             change("gradient", state=ExplanationState.QUEUED, values_sha256=None),
-            "its map by gradient: it is queued, the audit left it done",
+            "its map by gradient: it is queued, the audit left it succeeded",
         ),
         (change("gradient", label="covid19"), "its map by gradient: its label is 'covid19', the audit says 'normal'"),
         (change("gradient", owner="other"), "its map by gradient: it is of default and key:other"),
@@ -141,8 +141,8 @@ def test_curves_that_an_older_build_did_not_record_are_passed_over(database: Dat
     make_explanation(database, job_id)
     order = take(database)
     assert order is not None
-    finding = make_map_finding()
+    record = make_map_record()
     older = {name: value for name, value in QUALITY.items() if name not in {"deletion", "insertion"}}
     with explanations.changing(database) as changes:
-        changes.finish(order.held, "w1", Finding(finding.columns, {**finding.audit_facts, "quality": older}))
+        changes.finish(order.held, "w1", AttemptRecord(record.columns, {**record.audit_facts, "quality": older}))
     assert check(database) == (1, None)

@@ -17,9 +17,9 @@ from shared.db.keys import Principal
 from shared.db.tables import AuditEvent, DeletedJob, Explanation, Job, Result
 from shared.domain import Role
 from shared.errors import Forbidden, JobDeleted, JobNotFound, LeaseLost
-from tests.explanations import make_explanation, make_map_finding, make_result, new_explanation, take
+from tests.explanations import make_explanation, make_map_record, make_result, new_explanation, take
 from tests.fakes import FixedClock
-from tests.jobs import claim, finish, make_finding, make_job, register_model
+from tests.jobs import claim, finish, make_job, make_record, register_model
 
 pytestmark = pytest.mark.integration
 
@@ -119,7 +119,7 @@ def test_a_map_that_is_being_made_is_lost_to_its_worker(database: Database) -> N
     assert order is not None
     delete(database, job_id)
     with pytest.raises(LeaseLost), explanations.changing(database) as changes:
-        changes.finish(order.held, "w1", make_map_finding())
+        changes.finish(order.held, "w1", make_map_record())
     assert rows_left(database) == {"jobs": 0, "results": 0, "explanations": 0, "deleted_jobs": 1}
 
 
@@ -140,10 +140,10 @@ def test_a_deletion_waits_for_the_worker_that_is_just_storing_its_result(databas
     """The result goes as well; without the wait it would be left without a job, which the tables refuse."""
     job_id = make_job(database)
     (held,) = claim(database)
-    finding = make_finding(register_model(database))
+    record = make_record(register_model(database))
     with ThreadPoolExecutor(1) as pool:
         with jobs.changing(database) as changes:
-            assert changes.finish("w1", [(held, finding)]) == []
+            assert changes.finish("w1", [(held, record)]) == []
             deleting = begin_deletion(pool, database, job_id)
             assert not wait([deleting], timeout=LONG_S).done, "it waits"
         assert deleting.result().id == job_id

@@ -20,7 +20,7 @@ from tests.explanations import (
     explain,
     fail_explanation,
     make_explanation,
-    make_map_finding,
+    make_map_record,
     make_result,
     take,
 )
@@ -61,7 +61,7 @@ def test_an_explanation_goes_from_queued_to_done_with_one_event_a_step(database:
     assert (order.held.id, order.job_id, order.held.attempt, order.held.blob_ref) == (made, job_id, 1, "default/film/x")
     assert (order.label, order.preprocessing, order.verdict_map) == ("normal", "grey_window_v1", None)
     with explanations.changing(database) as changes:
-        changes.finish(order.held, "w1", make_map_finding())
+        changes.finish(order.held, "w1", make_map_record())
     assert state_of(database, made) == ("succeeded", 1)
     assert actions(database, job_id) == ["explanation_requested", "explanation_claimed", "explained"]
     with database.read() as session:
@@ -120,7 +120,7 @@ def test_the_verdicts_map_is_there_before_and_while_it_is_judged(database: Datab
     assert order is not None
     assert order.verdict_map == raw
     with explanations.changing(database) as changes:
-        changes.finish(order.held, "w1", make_map_finding())
+        changes.finish(order.held, "w1", make_map_record())
     assert read() == (raw, sha256, ExplanationState.SUCCEEDED, True)
 
 
@@ -172,7 +172,7 @@ def test_the_request_of_a_dead_worker_comes_back(database: Database, clock: Fixe
         assert changes.renew([late.held], 20.0) == []
     assert explain(database).held.attempt == 2
     with pytest.raises(LeaseLost), explanations.changing(database) as changes:
-        changes.finish(late.held, "dead", make_map_finding())
+        changes.finish(late.held, "dead", make_map_record())
     assert state_of(database, made) == ("succeeded", 2)
     assert actions(database, job_id) == [
         "explanation_requested",
@@ -195,7 +195,7 @@ def test_a_late_worker_changes_nothing_while_another_attempt_runs(database: Data
     assert second is not None
     before = actions(database, job_id)
     for write in (
-        lambda changes: changes.finish(late.held, "dead", make_map_finding()),
+        lambda changes: changes.finish(late.held, "dead", make_map_record()),
         lambda changes: changes.fail(late.held, "worker:dead", "blob_missing", "gone"),
         lambda changes: changes.retry(late.held, "worker:dead", "explanation_failed", 0.0),
     ):

@@ -15,7 +15,7 @@ from shared.db.tables import AuditEvent, Job, Result
 from shared.domain import JobState, Priority
 from shared.errors import IllegalTransition, JobNotFound, LeaseLost
 from tests.fakes import FixedClock
-from tests.jobs import claim, claimant, finish, make_finding, make_job, register_model
+from tests.jobs import claim, claimant, finish, make_job, make_record, register_model
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
@@ -111,7 +111,7 @@ def test_a_batch_is_renewed_and_stored_at_once(postgres_url: str) -> None:
 
     def store() -> None:
         with jobs.changing(database) as changes:
-            lost.append(changes.finish("w1", [(held[job_id], make_finding(model)) for job_id in made]))
+            lost.append(changes.finish("w1", [(held[job_id], make_record(model)) for job_id in made]))
 
     storing = threading.Thread(target=store)
     with jobs.changing(database) as changes:
@@ -139,7 +139,7 @@ def test_a_mixed_batch_is_renewed_and_stored_at_once(postgres_url: str) -> None:
     renewing = threading.Thread(target=renew)
     with jobs.changing(database) as changes:
         changes.lock([second, first])
-        changes.finish("w1", [(held[second], make_finding(model))])
+        changes.finish("w1", [(held[second], make_record(model))])
         renewing.start()
         wait_until(lambda: _waits_for_a_lock(database), "the other transaction to wait for the first film")
         changes.retry(held[first], "worker:w1", "inference_failed", 1)
@@ -180,8 +180,8 @@ def test_of_a_finished_batch_the_lost_films_alone_are_left_out(database: Databas
     ids = [make_job(database) for _ in range(3)]
     held = claim(database)
     _change(database, lambda c: c.cancel("default", ids[1], "key:k"))
-    finding = make_finding(register_model(database))
-    lost = _change(database, lambda c: c.finish("w1", [(one, finding) for one in held]))
+    record = make_record(register_model(database))
+    lost = _change(database, lambda c: c.finish("w1", [(one, record) for one in held]))
     assert [one.id for one in lost] == [ids[1]]
     assert [state_of(database, job_id)[0] for job_id in ids] == ["succeeded", "cancelled", "succeeded"]
     with database.read() as session:

@@ -47,7 +47,7 @@ from tests.job_machine import (
     look,
     make_resettable,
 )
-from tests.jobs import claimant, make_facts, make_finding
+from tests.jobs import claimant, make_facts, make_record
 
 pytestmark = pytest.mark.integration
 
@@ -93,7 +93,7 @@ class JobMachine(RuleBasedStateMachine):
         self.model: dict[str, Film] = {}
         self.ids = (f"film-{number}" for number in count(100))
         self.made: list[Claim] = []
-        self.finding = make_finding(make_manifest().weights_sha256)
+        self.record = make_record(make_manifest().weights_sha256)
 
     @initialize(target=films, arrivals=st.lists(ARRIVAL, min_size=2, max_size=8))
     def begin(self, arrivals: list[Arrival]) -> MultipleResults[str]:
@@ -269,7 +269,7 @@ class JobMachine(RuleBasedStateMachine):
 
     def _send(self, changes: JobChanges, claim: Claim, outcome: Outcome) -> None:
         if outcome == "finish":
-            if changes.finish("w1", [(claim, self.finding)]):
+            if changes.finish("w1", [(claim, self.record)]):
                 raise LeaseLost("Another attempt owns this job now.")
         elif outcome == "fail":
             changes.fail(claim, "worker:w1", "x", "x")

@@ -29,7 +29,7 @@ from shared.db.tables import Base, Job
 from shared.domain import ReaderLabel, Role, Verdict
 from shared.errors import Conflict, DatabaseDown, explain
 from shared.wire import ListQuery
-from tests.explanations import make_explanation, make_map_finding, make_result, take
+from tests.explanations import make_explanation, make_map_record, make_result, take
 from tests.jobs import claim, finish, make_batch, make_job
 
 pytestmark = pytest.mark.integration
@@ -136,7 +136,7 @@ def test_explanations_that_were_made_are_called_succeeded(empty: Database) -> No
     order = take(empty)
     assert order is not None
     with explanations.changing(empty) as changes:
-        changes.finish(order.held, "w1", make_map_finding())
+        changes.finish(order.held, "w1", make_map_record())
     before = index_names(empty, "explanations")
     migrate.downgrade(empty, "0016")
     states = text("SELECT state FROM explanations ORDER BY method")

@@ -14,13 +14,13 @@ from sqlalchemy import update
 
 from shared import samples
 from shared.db import jobs, keys
-from shared.db.leases import POISONED, Finding
+from shared.db.leases import POISONED, AttemptRecord
 from shared.db.tables import AuditHead, Job, Model, Tenant
 from shared.errors import all_errors
 from shared.manifest import Rate, SplitMetrics
 from shared.wiring import Resources
 from tests.fakes import make_manifest
-from tests.jobs import claim, finish, make_finding, make_job, register_model
+from tests.jobs import claim, finish, make_job, make_record, register_model
 from web import pages, worklist_page
 from web.app import create_app
 
@@ -61,9 +61,9 @@ def finish_as(resources: Resources, verdict: str, **columns: Any) -> str:
     """A job with a result of this verdict; `columns` replace those of an ordinary one."""
     job_id = make_job(resources.database)
     [held] = claim(resources.database)
-    finding = make_finding(register_model(resources.database), verdict=verdict)
+    finding = make_record(register_model(resources.database), verdict=verdict)
     with jobs.changing(resources.database) as changes:
-        changes.finish("w1", [(held, Finding({**finding.columns, **columns}, finding.audit_facts))])
+        changes.finish("w1", [(held, AttemptRecord({**finding.columns, **columns}, finding.audit_facts))])
     return job_id
 
 
