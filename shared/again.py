@@ -28,7 +28,7 @@ def run(client: Client, reasons: Collection[AgainReason], *, since: str | None, 
     serving = _ask_serving(client) if AgainReason.OTHER_MODEL in reasons else None
     console = Console(stderr=True, soft_wrap=True)
     with console.status("looking through the jobs"):
-        chosen = list(choose(client.all_jobs(since), reasons, serving))
+        chosen = list(choose(client.all_jobs({} if since is None else {"since": since}), reasons, serving))
     console.print(f"{len(chosen)} {'film is' if len(chosen) == 1 else 'films are'} classified again", highlight=False)
     outcomes = show(classify_again(client, chosen, priority), len(chosen), console, as_json=as_json)
     return 1 if any(outcome.error for outcome in outcomes) else 0

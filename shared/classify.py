@@ -17,6 +17,7 @@ from rich.table import Column, Table
 from shared import film_names, wire
 from shared.client import Client, Refused
 from shared.errors import JobDeleted, RefusedUpload
+from shared.jobs_table import result_lines
 from shared.packed import Packed, films_in
 
 IN_FLIGHT = 32
@@ -197,8 +198,8 @@ def _table(outcomes: Sequence[FilmOutcome]) -> Table:
     table = Table(Column("film and job", min_width=36, overflow="fold"), Column("verdict", overflow="fold"))
     for outcome in outcomes:
         # a file may be named like a style: escape shows it as it is
-        name_cell = f"{escape(Path(outcome.name).name)}\n{outcome.job.id if outcome.job else ''}"
-        table.add_row(name_cell, _verdict_cell(outcome))
+        names = dict.fromkeys((escape(Path(outcome.name).name), outcome.job.id if outcome.job else ""))
+        table.add_row("\n".join(names), _verdict_cell(outcome))
     return table
 
 
@@ -207,11 +208,4 @@ def _verdict_cell(outcome: FilmOutcome) -> str:
     result = outcome.job.result if outcome.job else None
     if result is None:
         return f"[red]error[/red]\n{escape(outcome.error or '')}"
-    leading = sorted(result.probabilities.items(), key=lambda item: -item[1])
-    lines = [f"[bold]{result.verdict}[/bold]", "  ".join(f"{label} {share:.0%}" for label, share in leading)]
-    if result.other_probability is not None:
-        lines.append(f"another finding {result.other_probability:.0%}")
-    lines.append(f"set: {', '.join(result.prediction_set) or 'empty'}")
-    if result.reasons:
-        lines.append(f"reasons: {', '.join(result.reasons)}")
-    return "\n".join(lines)
+    return "\n".join(result_lines(result))

@@ -23,6 +23,7 @@ HELP = {
     "crossval": "Cross-validate a recipe.",
     "db": "The database.",
     "evaluate": "Measure a model on labelled films.",
+    "jobs": "Jobs: list, show, wait, cancel, delete.",
     "key": "API keys and links into the pages.",
     "model": "Model folders.",
     "replay": "Recompute a stored film's result, and compare it with the record.",

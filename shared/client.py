@@ -13,7 +13,7 @@ from typing import Final, Protocol, Self
 import httpx
 
 from shared import audit_wire, wire
-from shared.errors import AppError, NotAllowed, TenantWaitersFull, Unavailable, WaitersFull
+from shared.errors import AppError, JobDeleted, NotAllowed, TenantWaitersFull, Unavailable, WaitersFull
 from shared.health_wire import Readiness
 from shared.settings import Settings
 from shared.webhook_client import WebhookClient
@@ -141,16 +141,32 @@ class Client:
         """Return the job as it is now."""
         return wire.Job.model_validate_json(self.ask("GET", f"/api/v1/jobs/{job_id}").content)
 
+    def cancel(self, job_id: str) -> wire.Job:
+        """Cancel a job that has not ended, and return it; Refused where it has."""
+        return wire.Job.model_validate_json(self.ask("POST", f"/api/v1/jobs/{job_id}/cancel").content)
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job with its film permanently; one that is already deleted is no error."""
+        try:
+            self.ask("DELETE", f"/api/v1/jobs/{job_id}")
+        except Refused as error:
+            if error.problem_code != JobDeleted.code:
+                raise
+
     def jobs(self, limit: int = 1) -> wire.JobList:
         """Return the newest jobs."""
         return wire.JobList.model_validate_json(self.ask("GET", "/api/v1/jobs", params={"limit": str(limit)}).content)
 
-    def all_jobs(self, since: str | None) -> Iterator[wire.Job]:
-        """Yield all jobs, or those made since a time, newest first; jobs made meanwhile are left out."""
-        query = {"limit": str(PAGE_SIZE)} | ({} if since is None else {"since": since})
+    def all_jobs(self, filters: Mapping[str, str], page_size: int = PAGE_SIZE) -> Iterator[wire.Job]:
+        """Yield the jobs to which the filters apply, newest first; jobs made meanwhile are left out.
+
+        Args:
+            filters: parameters of `GET /api/v1/jobs`, such as `status` and `since`.
+            page_size: the number of jobs that a request asks for.
+        """
         cursor: str | None = ""
         while cursor is not None:
-            params = query | ({"cursor": cursor} if cursor else {})
+            params = {"limit": str(page_size), **filters} | ({"cursor": cursor} if cursor else {})
             page = wire.JobList.model_validate_json(self.ask("GET", "/api/v1/jobs", params=params).content)
             yield from page.jobs
             cursor = page.next_cursor
