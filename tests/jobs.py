@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import numpy as np
+from sqlalchemy import select
 
 from shared.db import jobs
 from shared.db.batches import NewBatch, insert_batch
@@ -14,7 +15,7 @@ from shared.db.claim_order import Claimant
 from shared.db.engine import Database
 from shared.db.jobs import NewJob
 from shared.db.leases import AttemptRecord, Claim
-from shared.db.tables import Model, WorkerHeartbeat
+from shared.db.tables import Job, Model, WorkerHeartbeat
 from shared.domain import FilmFacts, Priority
 from shared.errors import LeaseLost
 from shared.imaging import stored
@@ -80,6 +81,14 @@ def claim(database: Database, who: Claimant | None = None) -> list[Claim]:
     """Claim a batch."""
     with jobs.changing(database) as changes:
         return changes.claim(who or claimant())
+
+
+def make_slow(database: Database, seconds: float) -> None:
+    """Let every film that was answered have taken so long."""
+    with database.begin() as session:
+        for job in session.scalars(select(Job).where(Job.finished_at.is_not(None))):
+            assert job.finished_at is not None
+            job.started_at = job.finished_at - timedelta(seconds=seconds)
 
 
 def register_model(database: Database) -> str:

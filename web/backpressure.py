@@ -37,7 +37,7 @@ WAIT_WITHOUT_RATE_S: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The queue's load: waiting films by tenant, and films finished per second."""
+    """The queue's load: waiting films by tenant, and the films per second that workers take."""
 
     queued: Mapping[str, int]
     rate: float
@@ -130,7 +130,7 @@ class Backpressure:
             return max(0, self.settings.tenant_queue_limit - self._count(self._load, tenant))
 
     def estimate(self, job: wire.Job) -> wire.Job:
-        """Return a queued job with `eta_s` set; unchanged if its queue position or the finish rate is unknown."""
+        """Return a queued job with `eta_s` set; unchanged if its queue position or the rate is unknown."""
         rate = self._current().rate
         if job.queue_position is None or job.queue_position >= queries.MAX_POSITION or rate <= 0:
             return job
@@ -166,7 +166,7 @@ class Backpressure:
 
     def _read_load(self, session: Session) -> Load:
         now = self.database.now(session)
-        return Load(queue_queries.count_queued(session), queue_queries.finish_rate(session, now))
+        return Load(queue_queries.count_queued(session), queue_queries.work_rate(session, now))
 
 
 def seconds_until_room(over: int, rate: float) -> int:

@@ -27,7 +27,7 @@ REST_S: Final = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A batch, and the rate in films per second at which the service finishes films now."""
+    """A batch, and the rate in films per second at which workers take films now."""
 
     batch: wire.Batch
     rate: float
@@ -76,7 +76,7 @@ def get(resources: Resources, who: Principal, batch_id: str) -> Progress:
 
     def query(sql: Session) -> Progress:
         batch = batches.get_batch(sql, who.tenant, batch_id)
-        return Progress(batch, 0.0 if batch.done else queue_queries.finish_rate(sql, database.now(sql)))
+        return Progress(batch, 0.0 if batch.done else queue_queries.work_rate(sql, database.now(sql)))
 
     return read(database, query)
 

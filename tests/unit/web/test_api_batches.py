@@ -17,7 +17,7 @@ from tests.api import Api, make_key, make_tenant, stored
 from tests.api_answers import UNKNOWN, job_of, problem, rings
 from tests.factories import make_pixels, make_png
 from tests.fakes import LocalNotifier
-from tests.jobs import claim, claimant, finish, make_batch, make_job, serve_model
+from tests.jobs import claim, claimant, finish, make_batch, make_job, make_slow, serve_model
 from web import batches
 
 
@@ -58,6 +58,7 @@ def test_each_film_of_a_batch_is_answered_for_itself(api: Api, small: Resources)
     outside = job_of(api.submit(film(7)), 202)
     assert [job.batch_id for job in (*sent, outside)] == [batch.id, batch.id, None]
     finish(small.database, *claim(small.database, claimant(limit=1)))
+    make_slow(small.database, 60)
     found = api.get(batch.links.self)
     batch = batch_of(found)
     assert (batch.total, batch.done, batch.counts["succeeded"], batch.counts["queued"]) == (2, False, 1, 1)

@@ -16,7 +16,7 @@ from tests.api import Api, make_key, make_tenant
 from tests.api_answers import UNKNOWN, job_of, problem
 from tests.factories import make_png
 from tests.fakes import MemoryBlobs
-from tests.jobs import claim, finish, make_job
+from tests.jobs import claim, finish, make_batch, make_job, make_slow
 
 
 def succeed(database: Database) -> str:
@@ -59,11 +59,23 @@ def test_who_waits_is_told_for_how_long_at_the_rate_of_the_last_minute(api: Api,
     for _ in range(6):
         make_job(small.database)
         finish(small.database, claim(small.database)[0])  # six a minute
+    make_slow(small.database, 60)
     rated, waiting = Api(small, api.key), [make_job(small.database) for _ in range(2)]
     answers = [rated.get(f"/api/v1/jobs/{job_id}") for job_id in waiting]
     assert [job_of(response).eta_s for response in answers] == [10, 20]
     assert [response.headers["Retry-After"] for response in answers] == ["5", "10"]
     assert [job.eta_s for job in listed(rated.get("/api/v1/jobs?status=queued")).jobs] == [None, None]
+
+
+def test_a_service_with_little_to_do_does_not_count_as_a_slow_one(api: Api, small: Resources) -> None:
+    """One film a minute that took 0.02 s: the next one is there in a second, not in a minute."""
+    succeed(small.database)
+    make_slow(small.database, 0.02)
+    batch_id = make_batch(small.database)
+    waiting = make_job(small.database, batch_id=batch_id)
+    response = Api(small, api.key).get(f"/api/v1/jobs/{waiting}")
+    assert (job_of(response).eta_s, response.headers["Retry-After"]) == (1, "1")
+    assert api.get(f"/api/v1/batches/{batch_id}").headers["Retry-After"] == "1"
 
 
 def test_the_queue_position_is_no_change(api: Api, small: Resources) -> None:

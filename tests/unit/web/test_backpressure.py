@@ -16,7 +16,7 @@ from shared.wiring import Resources
 from tests.api import Api, make_key, make_tenant
 from tests.api_answers import problem
 from tests.factories import make_pixels, make_png
-from tests.jobs import claim, finish, make_job
+from tests.jobs import claim, finish, make_job, make_slow
 from web.backpressure import Backpressure, seconds_until_room
 
 
@@ -171,6 +171,7 @@ def test_the_rate_is_counted_from_what_was_finished(resources: Resources) -> Non
         make_job(resources.database)
     for held in claim(resources.database):
         finish(resources.database, held)
+    make_slow(resources.database, 60)
     make_job(resources.database)
     with pytest.raises(TenantQueueFull) as caught:
         make_admission(resources, tenant_queue_limit=1).admit("default")
