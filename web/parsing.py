@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 from urllib.parse import quote
 
@@ -29,8 +29,11 @@ def parse_query(model: type[Parsed]) -> Parsed:
     """Return the query string as `model`.
 
     Raises:
-        InvalidRequest: names each field that is wrong.
+        InvalidRequest: names each field that is wrong, or comes more than once.
     """
+    repeated = [name for name, values in request.args.lists() if len(values) > 1]
+    if repeated:
+        raise _invalid("query", [(name, name, "It may be given only once") for name in repeated])
     return _parse(model, request.args.to_dict(), "query", _name_of)
 
 
@@ -68,9 +71,14 @@ def _parse(model: type[Parsed], values: object, source: str, to_pointer: Callabl
         return model.model_validate(values)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)
-        summary = "; ".join(f"{_name_of(fault['loc']) or 'body'}: {fault['msg']}" for fault in faults)
-        fields = [(to_pointer(fault["loc"]), fault["msg"]) for fault in faults]
-        raise InvalidRequest(f"The {source} is not valid: {summary}.", fields) from None
+        named = [(_name_of(fault["loc"]) or "body", to_pointer(fault["loc"]), fault["msg"]) for fault in faults]
+        raise _invalid(source, named) from None
+
+
+def _invalid(source: str, faults: Sequence[tuple[str, str, str]]) -> InvalidRequest:
+    """Return the refusal for faults, each with the name and the pointer of its field and what is wrong with it."""
+    summary = "; ".join(f"{name}: {said}" for name, _, said in faults)
+    return InvalidRequest(f"The {source} is not valid: {summary}.", [(pointer, said) for _, pointer, said in faults])
 
 
 def _name_of(place: Place) -> str:

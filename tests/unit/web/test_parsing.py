@@ -18,6 +18,14 @@ def test_each_parameter_that_is_wrong_is_named(api: Api) -> None:
     )
 
 
+def test_a_parameter_that_comes_twice_is_refused(api: Api) -> None:
+    """It takes one value: two would look like a choice of either, and only the first was used."""
+    for path in ("/api/v1/jobs?status=failed&status=expired&limit=5", "/api/v1/jobs.csv?status=failed&status=expired"):
+        found = problem(api.get(path), 400, "invalid_request")
+        assert [(each.pointer, each.detail) for each in found.errors] == [("status", "It may be given only once")]
+    assert "status: It may be given only once." in found.detail
+
+
 @pytest.mark.parametrize(
     ("body", "pointers"),
     [
