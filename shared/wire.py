@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from shared.domain import ExplanationMethod, ExplanationState, JobState, Priority, ReaderLabel, Verdict
 from shared.errors import AppError, all_errors
@@ -328,7 +329,7 @@ def _is_written_out(value: object) -> object:
     """Refuse seconds since 1970, which pydantic would accept as well."""
     if isinstance(value, datetime) or (isinstance(value, str) and STARTS_WITH_A_DATE.match(value)):
         return value
-    raise ValueError("it must be a time with its zone, such as 2026-11-01T00:00:00Z")
+    raise PydanticCustomError("not_written_out", "it must be a time with its zone, such as 2026-11-01T00:00:00Z")
 
 
 def _can_be_reckoned_with(value: datetime) -> datetime:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from flask import request
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from shared.db.batches import NO_BATCH
 from shared.db.queries import NO_JOB
@@ -20,6 +21,18 @@ Place = tuple[int | str, ...]
 """The location of a field, as pydantic reports it."""
 
 ID_LENGTH: Final = 36
+
+_NO_TIME: Final = (
+    "It must be a time with its zone, such as 2026-11-01T00:00:00Z or, in a query, 2026-11-01T02:00:00%2B02:00"
+)
+_SAID: Final = {
+    "model_type": "It must be a JSON object",
+    "timezone_aware": _NO_TIME,
+    "datetime_from_date_parsing": _NO_TIME,
+    "datetime_parsing": _NO_TIME,
+    "not_written_out": _NO_TIME,
+}
+"""What is wrong with a field, by the type of the error, where pydantic would say it in words of Python."""
 
 MOST_JSON_BYTES: Final = 16 * 1024
 """Limit of a JSON body: requests need a few words, and parsed JSON takes thirty times its size in memory."""
@@ -71,7 +84,7 @@ def _parse(model: type[Parsed], values: object, source: str, to_pointer: Callabl
         return model.model_validate(values)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)
-        named = [(_name_of(fault["loc"]) or "body", to_pointer(fault["loc"]), fault["msg"]) for fault in faults]
+        named = [(_name_of(fault["loc"]) or "body", to_pointer(fault["loc"]), _say(fault)) for fault in faults]
         raise _invalid(source, named) from None
 
 
@@ -79,6 +92,10 @@ def _invalid(source: str, faults: Sequence[tuple[str, str, str]]) -> InvalidRequ
     """Return the refusal for faults, each with the name and the pointer of its field and what is wrong with it."""
     summary = "; ".join(f"{name}: {said}" for name, _, said in faults)
     return InvalidRequest(f"The {source} is not valid: {summary}.", [(pointer, said) for _, pointer, said in faults])
+
+
+def _say(fault: ErrorDetails) -> str:
+    return _SAID.get(fault["type"], fault["msg"])
 
 
 def _name_of(place: Place) -> str:

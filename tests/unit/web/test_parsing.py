@@ -27,6 +27,25 @@ def test_a_parameter_that_comes_twice_is_refused(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
+    "said", ["2026-11-01", "2026-11-01T00:00:00", "2026-11-01T00:00:00+02:00", "2026-13-01T00:00:00Z", "1793491200"]
+)
+def test_a_time_that_is_none_is_told_how_to_write_one(api: Api, said: str) -> None:
+    """Whatever is wrong with it: no zone, no time of day, a plus sign that came as a space, no such month, a number."""
+    found = problem(api.get(f"/api/v1/jobs?since={said}"), 400, "invalid_request")
+    (fault,) = found.errors
+    assert fault.pointer == "since"
+    assert fault.detail.startswith("It must be a time with its zone, such as 2026-11-01T00:00:00Z")
+    assert "%2B" in fault.detail
+
+
+def test_a_body_that_is_no_object_is_told_so(api: Api) -> None:
+    """In the words of JSON, not in those of Python."""
+    response = api.request("POST", f"/api/v1/jobs/{succeed(api)}/reviews", json=["normal"])
+    (fault,) = problem(response, 400, "invalid_request").errors
+    assert (fault.pointer, fault.detail) == ("#", "It must be a JSON object")
+
+
+@pytest.mark.parametrize(
     ("body", "pointers"),
     [
         ({"label": "a name", "reader": 1}, ["#/label", "#/reader"]),
