@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -142,8 +143,15 @@ def _find_films(path: Path) -> Sequence[Source]:
     return (path.is_dir() and _films_in(path)) or [path]
 
 
-def _films_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and _is_film(path))
+def _films_in(folder: Path) -> list[Source]:
+    """Return the films of a folder and its subfolders by name, then each folder that cannot be read."""
+    unread: list[Source] = []
+
+    def note(error: OSError) -> None:
+        unread.append(Unsent(Path(error.filename), f"The folder cannot be read: {error.strerror}."))
+
+    paths = [Path(parent, name) for parent, _, names in os.walk(folder, onerror=note) for name in names]
+    return [*sorted(path for path in paths if path.is_file() and _is_film(path)), *unread]
 
 
 def _is_film(path: Path) -> bool:
@@ -162,7 +170,7 @@ def _submit(client: Client, source: Source, priority: str, batch_id: str | None)
     except (Refused, RefusedUpload) as error:
         return error.detail
     except IsADirectoryError:
-        return "The folder contains no PNG, JPEG or DICOM film; subfolders are not searched."
+        return "The folder contains no PNG, JPEG or DICOM film."
     except OSError as error:
         return f"The file cannot be read: {error.strerror or type(error).__name__}."
 

@@ -106,7 +106,9 @@ def backup(folder: Annotated[Path, typer.Argument(help="folder to write; new or 
 
 @cli.command()
 def classify(
-    files: Annotated[list[Path], typer.Argument(help="PNG, JPEG or DICOM films, or folders or ZIPs of them")],
+    files: Annotated[
+        list[Path], typer.Argument(help="PNG, JPEG or DICOM films, or folders (with their subfolders) or ZIPs of them")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,  # noqa: FBT002  a flag
     priority: Annotated[Priority, typer.Option(help="urgency: stat before routine before bulk")] = Priority.ROUTINE,
     batch: Annotated[bool, typer.Option("--batch", help="as one batch, to follow and cancel as a unit")] = False,  # noqa: FBT002  likewise

@@ -205,6 +205,43 @@ def test_a_terminal_of_80_columns_shows_it_all(
         assert (word in printed) is (word != "…")
 
 
+def test_a_folder_is_the_films_of_its_subfolders_too(
+    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of a ZIP and of a folder that is dropped onto the page; a link to a folder is not followed."""
+    disc = tmp_path / "disc"
+    for name in ("DICOM/ST1/SE2/IM1", "DICOM/ST1/SE1/IM1", "top.png"):
+        (disc / name).parent.mkdir(parents=True, exist_ok=True)
+        (disc / name).write_bytes(bytes(128) + b"DICM")
+    (disc / "DICOM" / "ST1" / "round").symlink_to(disc)
+    with client(service) as open_client:
+        assert run(open_client, [disc], as_json=True, priority="routine") == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found = ["DICOM/ST1/SE1/IM1", "DICOM/ST1/SE2/IM1", "top.png"]
+    assert [Path(answer["file"]).relative_to(disc).as_posix() for answer in answers] == found
+
+
+def test_a_subfolder_that_cannot_be_read_is_told(
+    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the films of the others, and the exit status says so."""
+    (tmp_path / "disc" / "closed").mkdir(parents=True)
+    (tmp_path / "disc" / "top.png").write_text("good")
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with client(service) as open_client:
+        assert run(open_client, [tmp_path / "disc"], as_json=True, priority="routine") == 1
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [Path(answer["file"]).name for answer in told] == ["top.png", "closed"]
+    assert told[1]["error"] == "The folder cannot be read: Permission denied."
+
+
 def test_a_folder_is_the_films_in_it(service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By name, after those before it, DICOMs of a number or no suffix too; one without films is said."""
     folder, empty = tmp_path / "folder", tmp_path / "empty"
