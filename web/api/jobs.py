@@ -162,6 +162,8 @@ def read_upload() -> bytes:
 
 def _read_part() -> bytes:
     """Return the bytes of the part `file`, which must be the only one with a file name."""
+    if "boundary" not in request.mimetype_params:
+        raise Malformed(f"Content-Type: {FORM} names no boundary; do not set this header, the HTTP client writes it.")
     misplaced = sorted(wire.SubmitQuery.model_fields.keys() & request.form.keys())
     if misplaced:
         raise Malformed(f"'{misplaced[0]}' is a query parameter: POST /api/v1/jobs?{misplaced[0]}=…")

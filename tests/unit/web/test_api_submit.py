@@ -232,9 +232,9 @@ def test_a_long_content_type_is_not_told_at_length(api: Api) -> None:
 
 
 def test_a_form_without_its_boundary_is_refused(api: Api) -> None:
-    """As a form without a film."""
+    """And who set the header by hand, which most HTTP clients do better, is told so."""
     response = api.request("POST", "/api/v1/jobs", {"Content-Type": "multipart/form-data"}, data=b"--x\r\n")
-    problem(response, 400, "malformed_request")
+    assert "names no boundary" in problem(response, 400, "malformed_request").detail
 
 
 def test_a_form_of_many_parts_is_refused(api: Api, small: Resources) -> None:
