@@ -13,7 +13,7 @@ from shared.db.tables import Model, WorkerHeartbeat
 from shared.manifest import Rate, SplitMetrics
 from tests.api import Api, Browser, make_key
 from tests.fakes import LABELS, make_manifest
-from tests.jobs import claim, claimant, finish, make_job, register_model, serve_model
+from tests.jobs import claim, claimant, finish, make_job, make_slow, register_model, serve_model
 from tests.statements import hearing
 from tests.unit.web.test_pages import finish_as
 from web.present import explain_reason
@@ -217,6 +217,7 @@ def test_a_film_that_waits_says_for_how_long(api: Api, person: Browser) -> None:
     for _ in range(6):
         make_job(api.resources.database)
         finish(api.resources.database, claim(api.resources.database)[0])  # six a minute
+    make_slow(api.resources.database, 60)
     serve_model(api.resources.database)
     waiting = [make_job(api.resources.database) for _ in range(2)]
     rated = Api(api.resources, api.key).browse()
