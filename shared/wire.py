@@ -260,7 +260,7 @@ class Job(Wire):
     eta_s: int | None = Field(
         default=None,
         ge=0,
-        description="estimated seconds until the result, at the last minute's rate; null if unknown, and in lists",
+        description="estimated seconds until the result, at the workers' present rate; null if unknown, and in lists",
     )
     attempt: int = Field(ge=0)
     cached: bool = Field(default=False, description="answered from the stored result of the same film and model")
