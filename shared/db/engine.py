@@ -276,6 +276,8 @@ NOT_SET_UP: Final = "The database is not set up yet; try again shortly."
 NO_TABLES: Final = "it lacks tables or columns of this build: run `plainfilm up` or `plainfilm db upgrade`"
 
 NO_CHANGES: Final = "it is read-only: a standby, or set so"
+NO_SLOTS: Final = "it has reached its limit of connections (max_connections)"
+ENDED: Final = "PostgreSQL ended the connection"
 
 REASONS: Final = {
     "password authentication failed": "PostgreSQL refuses the user's password",
@@ -286,7 +288,12 @@ REASONS: Final = {
     "Connection refused": "nothing listens at its host and port",
     "timeout expired": "its host does not answer in time",
     "has not answered in time": "it accepts connections but does not answer: it, or its disk, hangs",
-    "too many clients": "it has reached its limit of connections (max_connections)",
+    "too many clients": NO_SLOTS,
+    "connection slots are reserved": NO_SLOTS,
+    "too many connections for": "the user or the database has reached its own limit of connections (CONNECTION LIMIT)",
+    "database system is": "PostgreSQL is starting or stopping",
+    "terminating connection": ENDED,
+    "server closed the connection": ENDED,
     "server does not support SSL": "it has no TLS, and PLAINFILM_DATABASE_URL asks for it by sslmode",
     "unable to open database file": "the file cannot be opened",
     "readonly database": NO_CHANGES,

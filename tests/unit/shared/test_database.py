@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import create_engine, event, insert, make_url, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from shared.db.engine import (
     MOST_WAL_BYTES,
@@ -23,6 +23,7 @@ from shared.db.engine import (
     make_engine,
     open_database,
     sqlite_file,
+    why_down,
 )
 from shared.db.tables import Lock, table_of
 from shared.errors import DatabaseDown, InvalidRequest, NotFound, StorageFull, explain
@@ -168,6 +169,50 @@ def test_what_stands_between_us_and_postgresql_is_told(postgres_url: str, change
     assert why in explain(caught.value)
     assert why not in caught.value.detail
     assert "s3cret" not in explain(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        ("FATAL:  sorry, too many clients already", "max_connections"),
+        (
+            "FATAL:  remaining connection slots are reserved for non-replication superuser connections",
+            "max_connections",
+        ),
+        ("FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute", "max_connections"),
+        ('FATAL:  too many connections for role "plainfilm"', "CONNECTION LIMIT"),
+        ('FATAL:  too many connections for database "plainfilm"', "CONNECTION LIMIT"),
+        ("FATAL:  the database system is starting up", "starting or stopping"),
+        ("FATAL:  the database system is shutting down", "starting or stopping"),
+        ("FATAL:  the database system is in recovery mode", "starting or stopping"),
+        ("FATAL:  the database system is not yet accepting connections", "starting or stopping"),
+        ("terminating connection due to administrator command", "ended the connection"),
+        ("server closed the connection unexpectedly", "ended the connection"),
+    ],
+)
+def test_what_postgresql_says_of_itself_is_told(message: str, why: str) -> None:
+    """To a user without rights of its own a full server says that the last slots are reserved."""
+    error = OperationalError("SELECT 1", None, Exception(message))
+    assert why in str(why_down(error))
+
+
+@pytest.mark.enable_socket
+def test_a_server_that_takes_no_more_connections_of_a_user_is_told(postgres_url: str) -> None:
+    """As PostgreSQL itself says it: the operator raises the limit, or ends something."""
+    name = f"few_{make_url(postgres_url).database}"
+    owner = Database(make_engine(postgres_url))
+    with owner.begin_core() as sql:
+        sql.exec_driver_sql(f"CREATE ROLE {name} LOGIN CONNECTION LIMIT 0")
+    few = Database(make_engine(make_url(postgres_url).set(username=name).render_as_string(hide_password=False)))
+    try:
+        with pytest.raises(DatabaseDown) as caught, few.begin_core():
+            pass
+        assert "CONNECTION LIMIT" in explain(caught.value)
+    finally:
+        few.close()
+        with owner.begin_core() as sql:
+            sql.exec_driver_sql(f"DROP ROLE {name}")
+        owner.close()
 
 
 def test_a_walk_through_whole_tables_may_take_its_time(postgres_url: str) -> None:
