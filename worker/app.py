@@ -22,7 +22,7 @@ from shared.redis_client import make_client
 from shared.settings import NO_BROKER, Settings, load_settings
 from worker import tasks
 from worker.serving import Serving
-from worker.shutdown import SharedFlag
+from worker.shutdown import EndedWhileWaiting, SharedFlag
 
 if TYPE_CHECKING:
     app: Celery
@@ -110,6 +110,8 @@ def work_in_children(settings: Settings, serving: Serving = ALL, announced: Shar
 
             die_with_parent()
             boot.start(settings, serving, announced)
+        except EndedWhileWaiting:
+            os._exit(os.EX_OK)
         except BaseException:  # Celery would log the error and keep a child that cannot work
             log.exception("worker.not_started")
             os._exit(EXIT_NO_START)

@@ -97,14 +97,15 @@ def build(settings: Settings, serving: Serving, announced: SharedFlag | None = N
         ManifestMismatch: the model's folder cannot be used.
         QueueDown: no broker is known.
         DatabaseDown, StorageDown: still unavailable after the wait for them.
+        EndedWhileWaiting: the worker was told to end meanwhile.
     """
     folder = model_folder(settings)
     manifest = read_manifest(folder)
     weights = load_weights(folder, manifest)
     check_labels(manifest)
     resources = build_resources(settings)
-    wait_for_database(resources.database)
-    wait_for_films(resources.films)
+    wait_for_database(resources.database, announced=announced)
+    wait_for_films(resources.films, announced=announced)
     engine, golden = load_serving_engine(settings, manifest, weights, read_golden(folder))
     batch_limit = choose_batch_limit(settings, engine)
     warm_up(engine, batch_limit)

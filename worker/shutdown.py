@@ -25,6 +25,10 @@ class SharedFlag:
         return self._byte[0] == 1
 
 
+class EndedWhileWaiting(SystemExit):
+    """The worker was told to end before it had started."""
+
+
 class Shutdown:
     """How far the shutdown of this process has come; its steps are waited for by the worker's threads.
 

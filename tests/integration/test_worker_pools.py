@@ -82,6 +82,25 @@ def test_a_worker_told_to_end_is_gone_at_once(start_service: Start, pool: str, c
     assert service.done(service.submit(next(films(1))).id).status is JobState.SUCCEEDED
 
 
+@pytest.mark.parametrize("kill", [os.kill, os.killpg], ids=["process", "group"])
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_worker_that_still_waits_for_its_database_ends(
+    start_service: Start, tmp_path: Path, pool: str, kill: Callable[[int, int], None]
+) -> None:
+    """At once, whether its process is told alone or all of its group, as systemd does: the wait may last 90 s."""
+    service, log = start_service(), tmp_path / "waiting.log"
+    with (
+        log.open("wb") as file,
+        worker_beside(
+            service, "--pool", pool, log=file, PLAINFILM_DATABASE_URL=f"sqlite:///{tmp_path / 'empty.db'}"
+        ) as second,
+    ):
+        wait_until(lambda: b"database.awaited" in log.read_bytes(), "the worker to wait")
+        kill(second.pid, signal.SIGTERM)
+        assert second.wait(STOP_GRACE_S) == 0
+    assert b"worker.not_started" not in log.read_bytes()
+
+
 @pytest.mark.parametrize("pool", ["prefork", "solo"])
 def test_a_worker_ends_beside_a_broker_that_hangs(start_service: Start, pool: str) -> None:
     """Told to end, it ends within the time that a supervisor gives it."""
