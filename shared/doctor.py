@@ -153,7 +153,9 @@ def _films(settings: Settings, database: Database) -> Check:
 def _revision(revision: str | None) -> Check:
     """Check the schema's revision: `plainfilm up` migrates an older one up to this build's."""
     if revision is None:
-        return Check("database", is_fine=True, state="empty, set up at the first start")
+        return Check(
+            "database", is_fine=True, state="empty; the first `plainfilm up`, or `plainfilm db upgrade`, sets it up"
+        )
     if revision > schema.HEAD:
         state = f"at revision {revision}, this build goes up to {schema.HEAD}: install the plainfilm that made it"
         return Check("database", is_fine=False, state=state)

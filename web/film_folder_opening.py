@@ -25,7 +25,8 @@ def check_schema(database: Database) -> None:
     """
     revision = schema.current_revision(database)
     if revision != schema.HEAD:
-        raise DatabaseDown(f"The database is at schema {revision or 'none'}; this build needs {schema.HEAD}.")
+        found = f"The database is at schema {revision or 'none'}; this build needs {schema.HEAD}"
+        raise DatabaseDown(f"{found}: {schema.advise(revision)}.")
 
 
 def open_film_folder(resources: Resources) -> None:

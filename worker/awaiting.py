@@ -40,13 +40,14 @@ def wait_for_database(
     while True:
         try:
             revision = schema.current_revision(database)
-            why = None
+            why: object = schema.advise(revision)
         except DatabaseDown as error:
             revision, why = "unreachable", error.facts.get("why")
         if revision == schema.HEAD:
             return
         if time.monotonic() + pause_s > give_up_at:
-            raise DatabaseDown(f"The database is {revision or 'not migrated'}; this build needs {schema.HEAD}.")
+            found = f"The database is {revision or 'not migrated'}; this build needs {schema.HEAD}"
+            raise DatabaseDown(f"{found}: {why}." if why else f"{found}.")
         log.warning("database.awaited", found=revision, needed=schema.HEAD, why=why)
         _pause(pause_s, announced)
         pause_s = min(2 * pause_s, 8.0)

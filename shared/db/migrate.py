@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from shared.db import schema
 from shared.db.engine import Database, why_down
-from shared.errors import Conflict, DatabaseDown
+from shared.errors import Conflict, DatabaseDown, InvalidRequest
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -28,13 +28,17 @@ def upgrade(database: Database, revision: str = "head") -> None:
     Raises:
         DatabaseDown: it cannot be reached, or another session locks a table to be changed; nothing was changed.
         Conflict: its revision is unknown to this build; nothing was changed.
+        InvalidRequest: there is no such revision to upgrade to.
     """
     try:
         with database.engine.begin() as connection:
             command.upgrade(alembic_config(connection), revision)
     except CommandError as error:
+        found = schema.current_revision(database)
+        if found is None or found <= schema.HEAD:
+            raise InvalidRequest(f"There is no schema {revision}; this build goes up to {schema.HEAD}.") from error
         raise Conflict(
-            f"The database is at schema {schema.current_revision(database)}, which this build does not know: it goes "
+            f"The database is at schema {found}, which this build does not know: it goes "
             f"up to {schema.HEAD}. Install the plainfilm that made it, or take another database."
         ) from error
     except OperationalError as error:

@@ -23,3 +23,10 @@ def current_revision(database: Database) -> str | None:
             return None
         revision: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
         return revision
+
+
+def advise(revision: str | None) -> str:
+    """Return what an operator does about a database at another revision than this build's."""
+    if revision is not None and revision > HEAD:
+        return "install the plainfilm that made it"
+    return "run `plainfilm db upgrade`"

@@ -27,7 +27,7 @@ from shared.db.engine import Database, make_engine
 from shared.db.keys import Principal
 from shared.db.tables import Base, Job
 from shared.domain import ReaderLabel, Role, Verdict
-from shared.errors import Conflict, DatabaseDown, explain
+from shared.errors import Conflict, DatabaseDown, InvalidRequest, explain
 from shared.wire import ListQuery
 from tests.explanations import make_explanation, make_map_record, make_result, take
 from tests.jobs import claim, finish, make_batch, make_job
@@ -202,3 +202,5 @@ def test_a_newer_schema_is_refused_and_left_alone(empty: Database) -> None:
     assert schema.current_revision(empty) == "9999"
     with empty.begin() as session:
         session.execute(text("UPDATE alembic_version SET version_num = :head"), {"head": schema.HEAD})
+    with pytest.raises(InvalidRequest, match=f"no schema 9999.* up to {schema.HEAD}"):
+        migrate.upgrade(empty, "9999")

@@ -261,7 +261,7 @@ def test_the_engine_is_warm_for_one_and_for_a_batch() -> None:
 def test_a_worker_waits_for_the_schema_and_then_says_what_it_misses(tmp_path: Path) -> None:
     """A database without our tables is waited for, then named; one at this build's schema is taken at once."""
     database = Database(make_engine(f"sqlite:///{tmp_path / 'late.db'}"))
-    with pytest.raises(DatabaseDown, match=f"not migrated.*{schema.HEAD}"):
+    with pytest.raises(DatabaseDown, match=f"not migrated.*{schema.HEAD}.*db upgrade"):
         awaiting.wait_for_database(database, patience_s=0.2)
     late = threading.Timer(0.2, migrate.upgrade, [database])
     late.start()
