@@ -140,13 +140,15 @@ def _database(settings: Settings) -> Iterator[Check]:
 
 
 def _films(settings: Settings, database: Database) -> Check:
-    """Check that the folder is the one of this database's films."""
+    """Check that the folder is the one of this database's films, and takes changes."""
     try:
         FilmFolder(settings.blobs, database).open_to_look()
     except AppError as error:
         if error.detail == UNMARKED:
             return Check("films", is_fine=True, state="none yet: the web process makes their folder")
         return Check("films", is_fine=False, state=explain(error))
+    if not os.access(settings.blobs, os.W_OK):
+        return Check("films", is_fine=False, state=f"{settings.blobs} is not writable: films are refused")
     return Check("films", is_fine=True, state=str(settings.blobs))
 
 

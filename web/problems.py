@@ -32,7 +32,9 @@ def answer(error: Exception) -> Response:
         log.error("request.failed", reference=reference, exc_info=error)
         known = AppError(f"An unexpected error occurred; it is in the service's log under {reference}.")
     elif known.status >= 500:  # noqa: PLR2004  server faults
-        log.warning("request.refused", code=known.code, **known.facts)
+        log.warning(
+            "request.refused", code=known.code, **{**known.facts, "why": known.facts.get("why") or known.detail}
+        )
     fields = known.fields if isinstance(known, InvalidRequest) else ()
     response = _render(known.code, known.status, known.title, known.detail, fields)
     if known.retryable:

@@ -195,7 +195,8 @@ def _prepare(kitchen: Kitchen, held: Claim) -> Prepared | Failed:
         pixels = stored.from_bytes(kitchen.resources.blobs.get(held.blob_ref, is_last=True))
         return Prepared(held, preprocess.prepare(pixels, manifest.preprocessing, manifest.input_shape))
     except AppError as error:
-        log.warning("film.not_loaded", job_id=held.id, request_id=held.request_id, code=error.code)
+        why = error.facts.get("why") or error.detail
+        log.warning("film.not_loaded", job_id=held.id, request_id=held.request_id, code=error.code, why=why)
         return Failed(held, error.code, error.detail, not error.retryable, is_ours=error.retryable)
     except Exception as error:
         log.exception("film.not_prepared", job_id=held.id, error=type(error).__name__)

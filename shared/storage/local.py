@@ -56,7 +56,7 @@ class LocalBlobs:
             probe.touch()
             probe.unlink(missing_ok=True)
         except OSError as error:
-            raise StorageDown("The films' folder takes no changes.", errno=error.errno) from error
+            raise StorageDown("The films' folder takes no changes.", why=error.strerror) from error
 
     def put(self, tenant: str, job_id: str, data: bytes, sha256: str | None = None) -> str:
         """Store durably; return the reference. `sha256` is of `data`, in hex, where the caller has computed it.
@@ -117,7 +117,7 @@ class LocalBlobs:
             self.check()
             raise BlobMissing("The stored film is missing.", ref=ref) from error
         except OSError as error:
-            raise StorageDown("The stored film cannot be read just now.", ref=ref, errno=error.errno) from error
+            raise StorageDown("The stored film cannot be read just now.", ref=ref, why=error.strerror) from error
         if hashlib.sha256(data).hexdigest() != ref.rsplit("/", 1)[1]:
             raise BlobMissing("The stored film is damaged: its checksum does not match.", ref=ref)
         return data
@@ -132,7 +132,7 @@ class LocalBlobs:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise StorageDown("The film could not be removed.", ref=ref, errno=error.errno) from error
+            raise StorageDown("The film could not be removed.", ref=ref, why=error.strerror) from error
         with suppress(OSError):  # not empty, or already gone
             path.parent.rmdir()
 
@@ -191,7 +191,7 @@ def _translating_errors() -> Iterator[None]:
         if error.errno in FULL:
             detail = "The service has no room for this film; tell its operator, and try again later."
             raise StorageFull(detail) from error
-        raise StorageDown("The film could not be stored; try again shortly.", errno=error.errno) from error
+        raise StorageDown("The film could not be stored; try again shortly.", why=error.strerror) from error
 
 
 def _is_older(path: Path, moment: datetime) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import sys
@@ -126,6 +127,20 @@ def test_films_that_are_elsewhere_are_told(tmp_path: Path, sqlite_template: Path
     settings.blobs.rename(tmp_path / "unmounted")
     missing = found(settings, "films")
     assert (missing.mark, "PLAINFILM_HOME" in missing.state) == ("!!", True)
+
+
+def test_films_that_cannot_be_written_are_told(
+    tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A volume mounted read-only: pages and answers are there, and each upload is answered 503."""
+    shutil.copy(sqlite_template, tmp_path / "plainfilm.db")
+    settings = Settings(home=tmp_path, port=free_port())
+    with Database(make_engine(settings.sql_url)) as database:
+        FilmFolder(settings.blobs, database).open(may_mark=True)
+    is_allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != settings.blobs and is_allowed(path, mode))
+    films = found(settings, "films")
+    assert (films.mark, "not writable" in films.state, str(settings.blobs) in films.state) == ("!!", True, True)
 
 
 def test_a_model_that_cannot_be_read_is_told(tmp_path: Path) -> None:

@@ -71,8 +71,9 @@ def test_a_film_that_was_written_but_not_made_durable_is_made_so(
     monkeypatch.setattr(os, "fsync", record)
     for store in (lambda: blobs.copy(ref, other), lambda: blobs.put("default", other, b"film")):
         synced.clear()
-        with pytest.raises(StorageDown):
+        with pytest.raises(StorageDown) as caught:
             store()
+        assert caught.value.facts["why"] == "Input/output error"  # for the log, where a number says nothing
     blobs.put("default", other, b"film")
     assert synced[-3:] == [hashlib.sha256(b"film").hexdigest(), other, "default"]
 

@@ -86,6 +86,14 @@ def test_only_what_may_pass_asks_for_patience(api: Api, error: type[AppError]) -
     assert ("WWW-Authenticate" in response.headers) is (error.status == 401)
 
 
+def test_the_log_says_why_the_service_refused(api: Api) -> None:
+    """By a reason of its own where one is known, else in the words that the client got."""
+    with structlog.testing.capture_logs() as logged:
+        api.get("/api/v1/raise/storage_down")
+    (line,) = [line for line in logged if line["event"] == "request.refused"]
+    assert (line["code"], line["why"]) == ("storage_down", "It is so.")
+
+
 def test_an_unexpected_fault_is_told_by_a_reference(api: Api) -> None:
     """The answer holds a reference and nothing else; the log holds the reference and the fault."""
     with structlog.testing.capture_logs() as logged:
