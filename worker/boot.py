@@ -23,6 +23,7 @@ from shared.manifest import ModelManifest, read_manifest
 from shared.model_report import ModelReport, read_report
 from shared.processes import keep_freed_memory
 from shared.settings import Settings
+from shared.version import CODE_VERSION
 from shared.wiring import build_resources
 from worker import heartbeat
 from worker.awaiting import wait_for_database, wait_for_films
@@ -71,7 +72,8 @@ def start(settings: Settings, serving: Serving, announced: SharedFlag | None = N
     gc.freeze()  # these objects stay: collections that traverse them would pause this process for 50 ms each
     for name, loop in LOOPS.items():
         threading.Thread(target=loop, args=(_runtime,), name=name, daemon=True).start()
-    log.info("worker.started", worker=_runtime.kitchen.who.worker, device=_runtime.kitchen.engine.device)
+    kitchen = _runtime.kitchen
+    log.info("worker.started", worker=kitchen.who.worker, device=kitchen.engine.device, version=CODE_VERSION)
     return _runtime
 
 
@@ -85,6 +87,7 @@ def stop() -> None:
         _runtime.retire()
     except AppError as error:
         log.warning("worker.not_retired", code=error.code)
+    log.info("worker.ended", worker=_runtime.kitchen.who.worker, version=CODE_VERSION)
     _runtime.kitchen.resources.close()
 
 

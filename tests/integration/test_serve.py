@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from shared.version import CODE_VERSION
 from tests.waiting import wait_until
 from tests.web_alone import WebAlone
 
@@ -18,14 +19,17 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_it_ends_in_order(tmp_path: Path, number: int) -> None:
-    """Status 0 and nothing said of it; its decoder goes with it, which is all that it had started."""
+    """Status 0; its log begins with where it listens; its decoder goes with it, which is all that it had started."""
     web = WebAlone(tmp_path, "tests.patient")
     web.wait()
     (decoder,) = psutil.Process(web.process.pid).children()
     assert "decoder_process" in " ".join(decoder.cmdline())
     status, said = web.end(number)
     assert status == 0
-    assert {json.loads(line)["level"] for line in said.splitlines()} == {"info"}  # its requests
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert {line["level"] for line in lines} == {"info"}  # its requests
+    assert (lines[0]["event"], lines[0]["listens_at"]) == ("web.started", f"127.0.0.1:{web.port}")
+    assert lines[0]["version"] == CODE_VERSION
     decoder.wait(60)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from sqlalchemy import create_engine, select
 from shared.db.tables import Explanation, Result, WorkerHeartbeat
 from shared.domain import JobState
 from shared.supervisor import STOP_GRACE_S
+from shared.version import CODE_VERSION
 from tests.service import Service, films, freeze
 from tests.waiting import wait_until
 
@@ -70,15 +72,20 @@ def two_workers(service: Service) -> bool:
 
 
 @pytest.mark.parametrize(("pool", "children"), [("prefork", 1), ("solo", 0)])
-def test_a_worker_told_to_end_is_gone_at_once(start_service: Start, pool: str, children: int) -> None:
-    """It takes its sign of life back, so nobody counts on it; the one beside it goes on."""
-    service = start_service()
-    with worker_beside(service, "--pool", pool) as second:
+def test_a_worker_told_to_end_is_gone_at_once(start_service: Start, tmp_path: Path, pool: str, children: int) -> None:
+    """It takes its sign of life back, so nobody counts on it; the one beside it goes on. Its log tells of both ends."""
+    service, log = start_service(), tmp_path / "second.log"
+    with log.open("wb") as file, worker_beside(service, "--pool", pool, log=file) as second:
         wait_until(lambda: two_workers(service), "the second worker")
         assert len(psutil.Process(second.pid).children(recursive=True)) == children
         second.terminate()
         assert second.wait(60) == 0
         assert service.http.get("/readyz").json()["workers"] == 1
+    said = [json.loads(line) for line in log.read_text().splitlines() if '"worker.' in line]
+    assert [(line["event"], line["version"]) for line in said if line["logger"] == "worker.boot"] == [
+        ("worker.started", CODE_VERSION),
+        ("worker.ended", CODE_VERSION),
+    ]
     assert service.done(service.submit(next(films(1))).id).status is JobState.SUCCEEDED
 
 
