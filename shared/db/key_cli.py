@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 import typer
@@ -10,10 +10,16 @@ import typer
 from shared.db import keys, webhook_queries
 from shared.db.engine import open_database
 from shared.domain import DEFAULT_TENANT, Role
+from shared.errors import NotAllowed
 from shared.settings import load_settings
 
 key = typer.Typer(help="API keys and links into the pages.", no_args_is_help=True, add_completion=False)
 tenant = typer.Typer(help="Tenants: each sees only its own films.", no_args_is_help=True, add_completion=False)
+
+NO_KEY: Final = (
+    "This home has no admin key: give the id of another one (`plainfilm key list`), or make it in PLAINFILM_HOME by "
+    "`umask 077; plainfilm key make --role admin > api-key`."
+)
 
 
 @key.command()
@@ -57,7 +63,9 @@ def link(
     settings = load_settings()
     with open_database(settings) as database, database.begin() as session:
         if key_id is None:
-            principal = keys.get_principal(session, settings.client_key or "")
+            if settings.client_key is None:
+                raise NotAllowed(NO_KEY)
+            principal = keys.get_principal(session, settings.client_key)
         else:
             principal = keys.get_principal_by_id(session, key_id)
         token = keys.make_link(session, principal.key_id, database.now(session))

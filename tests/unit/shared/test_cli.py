@@ -165,6 +165,17 @@ def test_a_key_is_made_and_its_link_printed(sqlite_url: str, monkeypatch: pytest
     assert run("key", "link").output.startswith("http://127.0.0.1:8000/enter/")
 
 
+def test_without_a_key_a_link_is_not_made_and_the_next_step_is_told(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where web and workers were started by hand: nothing has made an admin key yet."""
+    monkeypatch.setenv("PLAINFILM_DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("PLAINFILM_HOME", str(tmp_path / "new"))
+    found = start("key", "link")
+    assert found.returncode == 1
+    assert "plainfilm key make --role admin" in found.stderr
+
+
 def test_a_link_has_the_rights_of_the_key_that_it_is_made_for(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its id, since its secret was shown once; not of one that was revoked, or never was."""
     monkeypatch.setenv("PLAINFILM_DATABASE_URL", sqlite_url)
