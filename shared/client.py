@@ -39,6 +39,9 @@ GATEWAY_STATUSES: Final = frozenset({502, 504})
 WAITERS_FULL_CODES: Final = frozenset({WaitersFull.code, TenantWaitersFull.code})
 """The service holds as many requests as it can: the client then asks without `Prefer`."""
 
+NOT_TRUSTED: Final = "CERTIFICATE_VERIFY_FAILED"
+"""In the words of a transport error: Python's `ssl` refuses the certificate."""
+
 PAGE_SIZE: Final = 200
 """Jobs of one page of the list, the most that the service gives."""
 
@@ -257,7 +260,11 @@ class Client:
         if is_once and not isinstance(outcome, httpx.ConnectError):
             lost = "The response was lost, so it is not known whether the request took effect: check."
             raise Unavailable(lost) from outcome
-        raise Unavailable(f"{self._http.base_url} does not answer. Is `plainfilm up` running?") from outcome
+        address = self._http.base_url
+        if NOT_TRUSTED in str(outcome):
+            how = "set SSL_CERT_FILE to a file with the authority that signed it"
+            raise Unavailable(f"{address} shows a certificate that is not trusted here: {how}.") from outcome
+        raise Unavailable(f"{address} does not answer. Is `plainfilm up` running?") from outcome
 
 
 def open_client(settings: Settings) -> Client:
@@ -314,7 +321,9 @@ def _checked(response: httpx.Response) -> httpx.Response:
         return response
     problem = _find_problem(response)
     if problem is None:
-        raise Unavailable(f"The service answered {response.status_code} without a reason.")
+        limit = response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE
+        whose = ": a proxy in front of it has a smaller limit on the size of uploads" if limit else ""
+        raise Unavailable(f"The service answered {response.status_code} without a reason{whose}.")
     if response.status_code == httpx.codes.UNAUTHORIZED:
         raise NotAllowed(problem.detail)
     raise Refused(problem.detail, problem.code)

@@ -180,6 +180,20 @@ def test_an_answer_without_a_reason_is_no_crash() -> None:
         client.get("j")
 
 
+def test_a_proxy_that_takes_no_films_of_this_size_is_told() -> None:
+    """Nginx takes a megabyte unless told otherwise; the service itself refuses in words of its own."""
+    page = httpx.Response(413, text="<h1>413 Request Entity Too Large</h1>")
+    with Service(page).client() as client, pytest.raises(Unavailable, match=r"413.*proxy.*size of uploads"):
+        client.get("j")
+
+
+def test_a_certificate_that_is_not_trusted_is_told() -> None:
+    """The service runs, so asking whether it does leads nowhere; what to set is said."""
+    fault = httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate")
+    with Service(fault).client(patience_s=0.05) as client, pytest.raises(Unavailable, match="SSL_CERT_FILE"):
+        client.get("j")
+
+
 @pytest.mark.parametrize(("status", "code"), [(503, "waiters_full"), (429, "tenant_waiters_full")])
 def test_a_service_that_holds_no_more_questions_is_polled(status: int, code: str) -> None:
     """As it says itself: the question is asked again at once, without `Prefer`, however short the patience is."""
