@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from shared import broker, samples
 from shared.db import schema
-from shared.db.engine import Database, build_database, is_missing_file
+from shared.db.engine import NO_CHANGES, Database, build_database, is_missing_file
 from shared.db.film_folder import UNMARKED, FilmFolder
 from shared.errors import AppError, InvalidRequest, explain
 from shared.exits import how_to_get
@@ -132,7 +132,10 @@ def _database(settings: Settings) -> Iterator[Check]:
     try:
         with build_database(settings) as database:
             revision = schema.current_revision(database)
-            yield _revision(revision)
+            if schema.takes_changes(database):
+                yield _revision(revision)
+            else:
+                yield Check("database", is_fine=False, state=f"{NO_CHANGES}: films are refused")
             if revision == schema.HEAD:
                 yield _films(settings, database)
     except AppError as error:

@@ -30,3 +30,12 @@ def advise(revision: str | None) -> str:
     if revision is not None and revision > HEAD:
         return "install the plainfilm that made it"
     return "run `plainfilm db upgrade`"
+
+
+def takes_changes(database: Database) -> bool:
+    """Return whether it may be written to: a PostgreSQL that is a standby, or set so, is read-only."""
+    if database.is_sqlite:
+        return True
+    with database.read() as session:
+        is_read_only = "pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean"
+        return not session.scalar(text(f"SELECT {is_read_only}"))

@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
+from sqlalchemy import make_url, text
 
 from shared.broker import free_port
 from shared.db import migrate
@@ -113,6 +115,17 @@ def test_where_the_database_is_is_told(tmp_path: Path, sqlite_template: Path) ->
     empty = found(settings, "database")
     assert (empty.mark, "plainfilm db upgrade" in empty.state) == ("ok", True)
     database.close()
+
+
+def test_a_database_that_takes_no_changes_is_told(tmp_path: Path, postgres_url: str) -> None:
+    """A standby after a failover: it answers, and each film that is sent is refused."""
+    settings = Settings(home=tmp_path, database_url=SecretStr(postgres_url), port=free_port())
+    assert found(settings, "database").mark == "ok"
+    with Database(make_engine(settings.sql_url)) as database, database.begin() as session:
+        name = make_url(postgres_url).database
+        session.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
+    standby = found(settings, "database")
+    assert (standby.mark, "read-only" in standby.state) == ("!!", True)
 
 
 def test_films_that_are_elsewhere_are_told(tmp_path: Path, sqlite_template: Path) -> None:
