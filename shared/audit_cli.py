@@ -1,9 +1,10 @@
-"""`plainfilm audit verify`, over the database, and `plainfilm audit show`, over the API."""
+"""`plainfilm audit verify` and `anchor`, over the database, and `plainfilm audit show`, over the API."""
 
 from __future__ import annotations
 
 import json
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -22,27 +23,37 @@ WIDTH: Final = 110
 
 
 @cli.command()
-def verify() -> None:
+def verify(
+    anchors: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--anchors", help="file with lines of `audit anchor`, or a worker's log: the chain must hold them"
+        ),
+    ] = None,
+    films: Annotated[bool, typer.Option("--films", help="also read all stored films and check their SHA-256")] = False,  # noqa: FBT002  a flag
+) -> None:
     """Verify the chain, and all jobs against it: exit 0 if both are intact, 1 if not, 2 if it cannot be read."""
-    from shared.db import audit, audit_comparison  # noqa: PLC0415  `show` does without
-    from shared.db.engine import lift_time_limit, open_database  # noqa: PLC0415
+    from shared.audit_check import check_all  # noqa: PLC0415  `show` does without
 
     try:
-        with open_database(load_settings()) as database, database.read() as session:
-            lift_time_limit(session)
-            checked, breach = audit.verify(session)
-            agreed, difference = (0, None) if breach else audit_comparison.compare(session)
-    except AppError as error:
-        typer.echo(f"the chain cannot be read: {explain(error)}", err=True)
+        is_intact = check_all(load_settings(), anchors or [], films=films, say=typer.echo)
+    except (AppError, OSError) as error:
+        why = explain(error) if isinstance(error, AppError) else f"{error.filename}: {error.strerror}"
+        typer.echo(f"the chain cannot be read: {why}", err=True)
         raise typer.Exit(2) from error
-    if breach is not None:
-        typer.echo(f"broken at {breach.stream} event {breach.seq}: {breach.problem} ({checked} events hold before it)")
+    if not is_intact:
         raise typer.Exit(1)
-    typer.echo(f"{checked} events, the chain holds")
-    if difference is not None:
-        typer.echo(f"job {difference.job_id} is not as the chain says: {difference.problem}")
-        raise typer.Exit(1)
-    typer.echo(f"{agreed} jobs, each as the chain says")
+
+
+@cli.command()
+def anchor() -> None:
+    """Print the newest event of each tenant's chain as JSON, to be kept outside the database."""
+    from shared.db.audit_anchors import read_heads  # noqa: PLC0415  likewise
+    from shared.db.engine import open_database  # noqa: PLC0415
+
+    with open_database(load_settings()) as database, database.read() as session:
+        for head in read_heads(session):
+            typer.echo(head.as_json())
 
 
 @cli.command()

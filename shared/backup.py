@@ -7,19 +7,17 @@ read and checked: so the backup lacks only films that were deleted meanwhile, an
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from sqlalchemy import select
-
 from shared import private_files
 from shared.db.engine import Database, make_engine, sqlite_file
 from shared.db.film_folder import MARK
-from shared.db.tables import Job
+from shared.db.job_films import list_films
 from shared.errors import BlobMissing, DatabaseDown, InvalidRequest, NotFound, StorageDown
 from shared.settings import Settings
 from shared.storage.local import LocalBlobs
@@ -27,7 +25,6 @@ from shared.storage.local import LocalBlobs
 SECRETS: Final = ("api-key", "session-secret")
 DATABASE: Final = "plainfilm.db"
 SQLITE: Final = "sqlite:///"
-BATCH: Final = 500
 
 
 @dataclass(slots=True)
@@ -101,7 +98,7 @@ def _copy_films(films: LocalBlobs, folder: Path, name: str) -> Backup:
     backup, copies = Backup(), LocalBlobs(folder / name)
     database = Database(make_engine(f"{SQLITE}{quote(str(folder / DATABASE))}"))
     try:
-        for ref in _references(database):
+        for _, ref in list_films(database):
             tenant, job_id, digest = ref.split("/")
             try:
                 data = films.get(ref)
@@ -115,16 +112,3 @@ def _copy_films(films: LocalBlobs, folder: Path, name: str) -> Backup:
         for suffix in ("-wal", "-shm"):
             (folder / f"{DATABASE}{suffix}").unlink(missing_ok=True)
     return backup
-
-
-def _references(database: Database) -> Iterator[str]:
-    last = ""
-    while True:
-        with database.read() as session:
-            rows = session.execute(
-                select(Job.id, Job.blob_ref).where(Job.id > last).order_by(Job.id).limit(BATCH)
-            ).all()
-        if not rows:
-            return
-        yield from (row.blob_ref for row in rows)
-        last = rows[-1].id

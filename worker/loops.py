@@ -8,8 +8,9 @@ from types import MappingProxyType
 from typing import Final
 
 from shared.db import queue_queries
+from shared.db.audit_anchors import Anchor
 from shared.log import get_logger, logging_faults
-from worker import retention, sweep
+from worker import anchors, retention, sweep
 from worker.runtime import Runtime
 from worker.stages import Kitchen
 
@@ -115,11 +116,17 @@ def limit_loop(runtime: Runtime) -> None:
 
 
 def purge_loop(runtime: Runtime) -> None:
-    """Delete jobs past their retention, and orphaned films, periodically: it takes long, so it has a thread."""
+    """Delete jobs past their retention, and orphaned films, periodically: it takes long, so it has a thread.
+
+    It also logs the heads of the audit chain.
+    """
     resources, worker = runtime.kitchen.resources, runtime.kitchen.who.worker
     pause_s = FIRST_PURGE_S
+    heads: frozenset[Anchor] = frozenset()
     while not runtime.shutdown.finished.wait(pause_s):
         pause_s = sweep.PURGE_EVERY_S
+        with logging_faults(log, "anchors.failed"):
+            heads = anchors.log_anchors(resources, worker, heads)
         with logging_faults(log, "retention.failed"):
             retention.delete_old(resources, worker, runtime.shutdown.finished.wait)
         with logging_faults(log, "purge.failed"):
