@@ -74,7 +74,8 @@ def run(  # noqa: PLR0913, PLR0917 - a run's inputs
     weights = data / recipe.pretrained if recipe.pretrained else None
     record = RunRecord(data=data.absolute(), pretrained=weights and weights.absolute(), trained_at=trained_at)
     inputs = _Inputs.read(recipe, record)
-    record = record.model_copy(update={"films_sha256": runs.films_digest(inputs.films)})
+    digests = {"films_sha256": runs.films_digest(inputs.films), "recipe_sha256": recipe.sha256}
+    record = record.model_copy(update=digests)
     runs.begin(out, recipe, record)
     return _Attempt(recipe, record, out, inputs, RunLog(out / runs.LOG_FILE, progress)).carry_out()
 
@@ -83,7 +84,7 @@ def resume(out: Path, progress: Progress) -> Run:
     """Resume the run in `out` from its checkpoint: stored features and finished epochs are not repeated.
 
     Raises:
-        DataProblem: there is no such run, it is finished, or its films have changed since it began.
+        DataProblem: there is no such run, it is finished, or its recipe or films have changed since it began.
     """
     recipe, record = runs.read_unfinished(out)
     inputs = _Inputs.read(recipe, record)

@@ -38,6 +38,7 @@ class RunRecord(BaseModel):
         pretrained: the file of initial weights, if the recipe has any.
         trained_at: ISO 8601 date in UTC.
         films_sha256: digest of the training and validation films, see `films_digest`; '' until they are known.
+        recipe_sha256: digest of the recipe, see `Recipe.sha256`; '' in runs of older builds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +47,7 @@ class RunRecord(BaseModel):
     pretrained: Path | None
     trained_at: str
     films_sha256: str = ""
+    recipe_sha256: str = ""
 
 
 @dataclass(slots=True)
@@ -103,12 +105,19 @@ def read_unfinished(folder: Path) -> tuple[Recipe, RunRecord]:
     """Return the recipe and the request of an interrupted run.
 
     Raises:
-        DataProblem: the folder is no run, or the run has no checkpoint: it is finished, or was interrupted too early.
+        DataProblem: the folder is no run, or the run has no checkpoint: it is finished, or was interrupted too early;
+            or its recipe.json was changed since it began.
     """
     record = read_record(folder)
     if not (folder / CHECKPOINT).is_dir():
         raise DataProblem(f"The run '{folder.name}' has nothing to resume: it is finished, or had not begun to learn.")
-    return read_recipe(folder / RECIPE_FILE), record
+    recipe = read_recipe(folder / RECIPE_FILE)
+    if record.recipe_sha256 not in {"", recipe.sha256}:
+        raise DataProblem(
+            f"The {RECIPE_FILE} of the run '{folder.name}' is no longer the recipe that it began with: restore it, or "
+            "start a new run with --recipe and --set."
+        )
+    return recipe, record
 
 
 def films_digest(films: TrainingData) -> str:

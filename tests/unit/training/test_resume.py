@@ -103,6 +103,17 @@ def test_films_that_changed_since_are_not_resumed_on(
         resume(broken, ignore)
 
 
+def test_a_recipe_that_was_edited_since_is_not_resumed_by(broken: Path) -> None:
+    """The model would carry a recipe that most of its training did not follow; undone, the run goes on."""
+    path = broken / "recipe.json"
+    text = path.read_text()
+    path.write_text(text.replace('"epochs": 5', '"epochs": 3'))
+    with pytest.raises(DataProblem, match="no longer the recipe that it began with"):
+        resume(broken, ignore)
+    path.write_text(text)
+    assert len(resume(broken, ignore).manifest.metrics) > 0
+
+
 def test_a_new_run_takes_no_folder_of_another(broken: Path) -> None:
     """What that one left there, a model or its card say, would pass for the new one's."""
     before = {path: path.stat().st_mtime_ns for path in broken.rglob("*")}
