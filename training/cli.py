@@ -7,8 +7,11 @@ option.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Final
 
 import numpy as np
@@ -25,7 +28,7 @@ from training.recipes import find_recipe
 from training.report.command import evaluate
 from training.report.facts import PAGE_FILE, read_learning
 from training.report.sheets import check_place
-from training.runs import is_learned, new_id
+from training.runs import can_resume, is_learned, new_id, relocate
 from training.samples import make_samples
 from training.splits import class_folders, find_examples, find_manifest
 from worker.engine import SHIPPED_MODEL
@@ -44,13 +47,15 @@ samples = typer.Typer(add_completion=False)
 
 @train.command("train")
 def train_model(  # noqa: PLR0913, PLR0917 - one argument an option
+    context: typer.Context,
     recipe: Annotated[str, typer.Option(help="default, seed2020, tiny, or a JSON file of its parameters")] = "default",
     data: Data = Path("../shared/data"),
     out: Annotated[Path | None, typer.Option(help="folder to write; var/runs/<id> by default")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="override a recipe parameter: epochs=3")] = None,
     pretrained: Annotated[Path | None, typer.Option(help="weights to start from, if not in the data folder")] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="resume the run in this folder; other options are ignored")
+        Path | None,
+        typer.Option(help="resume the run in this folder, with its own recipe; --data names its films if they moved"),
     ] = None,
     report: Report = True,  # noqa: FBT002 - a flag
     ship_it: Annotated[bool, typer.Option("--ship", help="make it the model the worker loads")] = False,  # noqa: FBT002 - a flag
@@ -64,7 +69,10 @@ def train_model(  # noqa: PLR0913, PLR0917 - one argument an option
     from training.run import resume as go_on  # noqa: PLC0415
     from training.run import run  # noqa: PLC0415
 
-    with show_bars() as progress:
+    moved_to = data if _is_named(context, "data") else None
+    if resume is not None and (moved_to or pretrained):
+        relocate(resume, moved_to, pretrained)
+    with _told_how_to_resume(folder), show_bars() as progress:
         if resume is None:
             _report_ignored(chosen, data)
             run(chosen, data, folder, f"{now:%Y-%m-%d}", progress, pretrained)
@@ -76,6 +84,23 @@ def train_model(  # noqa: PLR0913, PLR0917 - one argument an option
     _summarise(folder)
     if report:
         typer.echo(f"  {folder / PAGE_FILE}" + (f"; no model card: it lacks {', '.join(missing)}" if missing else ""))
+
+
+@contextmanager
+def _told_how_to_resume(folder: Path) -> Iterator[None]:
+    """Print, where Ctrl-C ends a run, the command that resumes it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if can_resume(folder):
+            typer.echo(f"interrupted; to resume: plainfilm train --resume {quote(str(folder))}", err=True)
+        raise
+
+
+def _is_named(context: typer.Context, option: str) -> bool:
+    """Return whether the option stands on the command line."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _lacks_report_only(folder: Path) -> bool:

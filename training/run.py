@@ -77,7 +77,8 @@ def run(  # noqa: PLR0913, PLR0917 - a run's inputs
     digests = {"films_sha256": runs.films_digest(inputs.films), "recipe_sha256": recipe.sha256}
     record = record.model_copy(update=digests)
     runs.begin(out, recipe, record)
-    return _Attempt(recipe, record, out, inputs, RunLog(out / runs.LOG_FILE, progress)).carry_out()
+    with runs.alone(out):
+        return _Attempt(recipe, record, out, inputs, RunLog(out / runs.LOG_FILE, progress)).carry_out()
 
 
 def resume(out: Path, progress: Progress) -> Run:
@@ -85,14 +86,17 @@ def resume(out: Path, progress: Progress) -> Run:
 
     Raises:
         DataProblem: there is no such run, it is finished, or its recipe or films have changed since it began.
+        Conflict: another process is at work on it.
     """
-    recipe, record = runs.read_unfinished(out)
-    inputs = _Inputs.read(recipe, record)
-    if runs.films_digest(inputs.films) != record.films_sha256:
-        raise DataProblem(f"The films are no longer those that the run '{out.name}' began with; start a new one.")
-    log = RunLog(out / runs.LOG_FILE, progress)
-    log.note("resumed")
-    return _Attempt(recipe, record, out, inputs, log).carry_out()
+    runs.read_record(out)  # first, so that no log is made in a folder that is no run
+    with runs.alone(out):
+        recipe, record = runs.read_unfinished(out)
+        inputs = _Inputs.read(recipe, record)
+        if runs.films_digest(inputs.films) != record.films_sha256:
+            raise DataProblem(f"The films are no longer those that the run '{out.name}' began with; start a new one.")
+        log = RunLog(out / runs.LOG_FILE, progress)
+        log.note("resumed")
+        return _Attempt(recipe, record, out, inputs, log).carry_out()
 
 
 def films_folder(recipe: Recipe, data: Path, out: Path) -> Path:

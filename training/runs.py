@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +16,13 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from shared.errors import DataProblem
+from shared.errors import Conflict, DataProblem
 from shared.manifest import MANIFEST_FILE
 from training.checkpoint import Checkpoint
 from training.dataset import Example, film_sha256
 from training.export import RECIPE_FILE
 from training.features import Progress
-from training.new_folder import make_folder
+from training.new_folder import make_folder, write_whole
 from training.recipe import Recipe
 from training.recipe_file import read_recipe
 from training.splits import TrainingData
@@ -80,8 +82,7 @@ def begin(folder: Path, recipe: Recipe, record: RunRecord) -> None:
     """Make the folder and write the request; the checkpoint of an earlier run in it is deleted."""
     make_folder(folder)
     Checkpoint(folder / CHECKPOINT).forget()
-    (folder / RECIPE_FILE).write_text(recipe.to_json() + "\n", encoding="utf-8")
-    (folder / RECORD_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    _write_request(folder, recipe, record)
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -101,6 +102,34 @@ def is_learned(folder: Path) -> bool:
     return (folder / MANIFEST_FILE).is_file() and not (folder / CHECKPOINT).is_dir()
 
 
+def can_resume(folder: Path) -> bool:
+    """Return whether the run in `folder` has begun to learn: a checkpoint, or the model that its report is to be of."""
+    return (folder / CHECKPOINT).is_dir() or is_learned(folder)
+
+
+def relocate(folder: Path, data: Path | None, pretrained: Path | None) -> None:
+    """Write where the run's films, or its initial weights, lie now that they were moved; None: where they lay."""
+    record, recipe = read_record(folder), read_recipe(folder / RECIPE_FILE).starting_from(pretrained)
+    data = record.data if data is None else data.absolute()
+    weights = data / recipe.pretrained if recipe.pretrained else None
+    _write_request(folder, recipe, record.model_copy(update={"data": data, "pretrained": weights}))
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a lock on the run's log: two processes in one run would mix their epochs.
+
+    Raises:
+        Conflict: another process holds it.
+    """
+    with (folder / LOG_FILE).open("a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Conflict(f"Another process is at work on the run '{folder.name}'.") from error
+        yield
+
+
 def read_unfinished(folder: Path) -> tuple[Recipe, RunRecord]:
     """Return the recipe and the request of an interrupted run.
 
@@ -118,6 +147,11 @@ def read_unfinished(folder: Path) -> tuple[Recipe, RunRecord]:
             "start a new run with --recipe and --set."
         )
     return recipe, record
+
+
+def _write_request(folder: Path, recipe: Recipe, record: RunRecord) -> None:
+    write_whole(folder / RECIPE_FILE, recipe.to_json() + "\n")
+    write_whole(folder / RECORD_FILE, record.model_dump_json(indent=2) + "\n")
 
 
 def films_digest(films: TrainingData) -> str:

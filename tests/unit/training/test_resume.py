@@ -9,17 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from shared.errors import DataProblem, InvalidRequest
+from shared.errors import Conflict, DataProblem, InvalidRequest
 from shared.manifest import read_manifest
 from shared.model_report import Epoch
 from training import run as run_module
 from training.checkpoint import Checkpoint
+from training.cli import train
 from training.fit import fit, ignore
 from training.network import build_network
 from training.recipes import find_recipe
 from training.run import resume, run
-from training.runs import new_id
+from training.runs import alone, new_id, read_record
 from training.splits import prepare
 from training.state import TrainingState
 from training.synth import write_films
@@ -112,6 +114,41 @@ def test_a_recipe_that_was_edited_since_is_not_resumed_by(broken: Path) -> None:
         resume(broken, ignore)
     path.write_text(text)
     assert len(resume(broken, ignore).manifest.metrics) > 0
+
+
+def test_films_that_were_moved_are_named_with_the_resume(tmp_path: Path) -> None:
+    """Without it, the message says how; a run whose films changed as well is refused as before."""
+    write_films(tmp_path / "films", {"train": 10, "test": 5}, seed=7)
+    recipe = replace(RECIPE, drawn_films=0)
+    with pytest.raises(Killed):
+        run(recipe, tmp_path / "films", tmp_path / "run", "2026-01-01", killer)
+    (tmp_path / "films").rename(tmp_path / "moved")
+    arguments = ["--resume", str(tmp_path / "run"), "--no-report"]
+    told = CliRunner().invoke(train, arguments)
+    assert "name it with --data" in str(told.exception)
+    done = CliRunner().invoke(train, [*arguments, "--data", str(tmp_path / "moved")])
+    assert done.exit_code == 0, done.exception
+    assert read_record(tmp_path / "run").data == tmp_path / "moved"
+
+
+def test_ctrl_c_tells_how_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder's name was never shown before; a run that has not begun to learn has nothing to resume."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_module, "run", interrupted)
+    arguments = ["--recipe", "tiny", "--out", str(tmp_path / "a run"), "--no-report"]
+    assert "resume" not in CliRunner().invoke(train, arguments).stderr
+    (tmp_path / "a run" / "checkpoint").mkdir(parents=True)
+    assert f"plainfilm train --resume '{tmp_path / 'a run'}'" in CliRunner().invoke(train, arguments).stderr
+
+
+def test_two_processes_do_not_work_on_one_run(broken: Path) -> None:
+    """The second is refused, and the checkpoint stays as it is."""
+    with alone(broken), pytest.raises(Conflict, match="Another process is at work on the run 'run'"):
+        resume(broken, ignore)
+    assert Checkpoint(broken / "checkpoint").last() is not None
 
 
 def test_a_new_run_takes_no_folder_of_another(broken: Path) -> None:
