@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -45,13 +45,20 @@ def read_class_folders(root: Path, folders: Mapping[str, str], split: str = "tra
 
 
 def ignored_files(root: Path, folders: Mapping[str, str]) -> Iterator[str]:
-    """Yield a line for each class folder that holds files other than films, with the first three names."""
+    """Yield a line for each class folder that holds files other than films, or folders, with the first three names."""
     for folder, _ in _class_folders(root, folders):
         inside = _film_folder(folder)
-        others = sorted(path.name for path in inside.iterdir() if _is_shown(path) and not _is_film(path))
-        if others:
-            more = f" and {len(others) - NAMES_SHOWN} more" if len(others) > NAMES_SHOWN else ""
-            yield f"no films in {inside.relative_to(folder.parent)}/: {', '.join(others[:NAMES_SHOWN])}{more}"
+        others = [path for path in sorted(inside.iterdir()) if _is_shown(path) and not _is_film(path)]
+        place = f"{inside.relative_to(folder.parent)}/"
+        if files := [path.name for path in others if not path.is_dir()]:
+            yield f"no films in {place}: {_shorten(files)}"
+        if inner := [path.name for path in others if path.is_dir()]:
+            yield f"folders in {place}, whose films are not taken: {_shorten(inner)}; put the films into {place} itself"
+
+
+def _shorten(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return f"{', '.join(names[:NAMES_SHOWN])}{more}"
 
 
 def ignored_folders(root: Path, folders: Mapping[str, str]) -> tuple[str, ...]:

@@ -98,5 +98,14 @@ def _film_problem(example: Example, read: ReadFilm) -> str | None:
     try:
         read(example.path)
     except (OSError, ValueError, RefusedUpload) as error:
-        return f"{example.where}: the film {example.path.name} cannot be read ({error.__class__.__name__})."
+        return f"{example.where}: the film {example.path.name} cannot be read: {_reason(error, example.path)}"
     return None
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """Return why a film cannot be read, as a sentence."""
+    if isinstance(error, RefusedUpload):
+        return error.detail
+    if isinstance(error, FileNotFoundError):
+        return f"there is no such file in {path.parent}."
+    return f"{error.strerror or error.__class__.__name__}." if isinstance(error, OSError) else f"{error}."

@@ -40,9 +40,13 @@ def read_manifest_csv(
             rows = _read_rows(path, file, columns)
     except FileNotFoundError as error:
         raise DataProblem(f"The CSV file {path.name} is not there.", path=str(path)) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        message = f"{path.name} cannot be read as a CSV file: it is not in UTF-8 (in Excel: save as CSV UTF-8)."
+        raise DataProblem(message, path=str(path)) from error
+    except OSError as error:
         message = f"{path.name} cannot be read as a CSV file."
         raise DataProblem(message, path=str(path)) from error
+    rows = [(where, row) for where, row in rows if any(map(_is_filled, row.values()))]
     refuse([problem for where, row in rows for problem in _row_problems(where, row, columns, labels)])
     return tuple(_example(path, where, row) for where, row in rows)
 
@@ -66,6 +70,11 @@ def _read_rows(path: Path, file: TextIO, columns: Sequence[str]) -> list[tuple[s
     except csv.Error as error:
         raise DataProblem(f"{path.name} line {line}: the row cannot be read as CSV: {error}.") from error
     return rows
+
+
+def _is_filled(cell: object) -> bool:
+    """Return whether a cell holds anything: spreadsheets end a table with rows of nothing but commas."""
+    return any(map(str.strip, cell)) if isinstance(cell, list) else bool(str(cell or "").strip())
 
 
 def check_columns(path: Path, present: Collection[str], needed: Sequence[str]) -> None:

@@ -50,7 +50,10 @@ def test_dicoms_are_films_and_what_is_none_is_told(tmp_path: Path) -> None:
     write_film(tmp_path / "normal" / "patient-1" / "h.png")
     examples = read_class_folders(tmp_path, FOLDERS)
     assert [e.path.name for e in examples if e.label == "normal"] == ["0001", "a.png", "c.dcm"]
-    assert list(ignored_files(tmp_path, FOLDERS)) == ["no films in normal/: DICOMDIR, e.tif, f.txt and 2 more"]
+    assert list(ignored_files(tmp_path, FOLDERS)) == [
+        "no films in normal/: DICOMDIR, e.tif, f.txt and 1 more",
+        "folders in normal/, whose films are not taken: patient-1; put the films into normal/ itself",
+    ]
 
 
 def test_names_of_class_folders_are_read_in_any_spelling(tmp_path: Path) -> None:

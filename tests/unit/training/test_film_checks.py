@@ -37,12 +37,16 @@ def test_empty_class_is_named() -> None:
         check_labels([make_example()], LABELS, "split train")
 
 
-@pytest.mark.parametrize("data", [b"no film", None], ids=["not a film", "absent"])
-def test_unreadable_film_is_named_with_its_line(tmp_path: Path, data: bytes | None) -> None:
-    """A film that cannot be decoded, or is not there, is refused by its row."""
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [(b"no film", "This is neither a PNG"), (None, "there is no such file in ")],
+    ids=["not a film", "absent"],
+)
+def test_unreadable_film_is_named_with_its_line(tmp_path: Path, data: bytes | None, reason: str) -> None:
+    """A film that cannot be decoded, or is not there, is refused by its row, with the reason in words."""
     path = tmp_path / "a.png"
     if data is not None:
         path.write_bytes(data)
     row = Example(path, "normal", "g", "train", "", "films.csv line 7")
-    with pytest.raises(DataProblem, match=r"films\.csv line 7: the film a\.png cannot be read"):
+    with pytest.raises(DataProblem, match=rf"films\.csv line 7: the film a\.png cannot be read: {reason}"):
         check_films([row])

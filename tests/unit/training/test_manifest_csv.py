@@ -71,9 +71,10 @@ def test_manifest_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / "films.csv"
     with pytest.raises(DataProblem, match=r"^The CSV file films\.csv is not there\.$"):
         read_manifest_csv(path)
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataProblem, match=r"films\.csv cannot be read"):
-        read_manifest_csv(path)
+    for data in (b"\xff\xfe\x00", "file,label\nMüller.png,normal\n".encode("cp1252")):
+        path.write_bytes(data)
+        with pytest.raises(DataProblem, match=r"films\.csv cannot be read as a CSV file: it is not in UTF-8"):
+            read_manifest_csv(path)
 
 
 @pytest.mark.parametrize(
@@ -127,8 +128,8 @@ def test_all_problems_are_told_at_once_but_twenty_at_most(tmp_path: Path) -> Non
 
 
 def test_a_manifest_saved_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
-    """A byte order mark is no part of the first column's name."""
+    """A byte order mark is no part of the first column's name, and rows of nothing but commas are none."""
     path = tmp_path / "films.csv"
-    path.write_bytes(b"\xef\xbb\xbffile,label,group,split\r\na.png,normal,g1,train\r\n")
+    path.write_bytes(b"\xef\xbb\xbffile,label,group,split\r\na.png,normal,g1,train\r\n,,,\r\n, ,,,,\r\n")
     (example,) = read_manifest_csv(path, labels=LABELS)
     assert (example.label, example.where) == ("normal", "films.csv line 2")
