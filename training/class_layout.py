@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from shared.errors import DataProblem
 from shared.film_names import is_film
-from training.dataset import Example, refuse
+from training.dataset import Example, refuse, sha256_or_none
 
 NAMES_SHOWN: Final = 3
 """Names of files that are no films, in one line."""
 
+MASKS: Final = "masks"
+"""The Radiography Database's folder of lung outlines beside the films: nobody takes them for films."""
+
 
 def read_class_folders(root: Path, folders: Mapping[str, str], split: str = "train") -> tuple[Example, ...]:
-    """Return the films of one folder a class, in it or in its `images/`; each film is a group, its class its pool.
+    """Return the films of one folder a class, in it or in its `images/`; a film's class is its pool.
+
+    Each film is a group, with those that equal it byte for byte.
 
     This is the layout of Kaggle's COVID-19 Radiography Database, whose films name no patient: near-duplicates in
     it may fall on both sides of a split, so that measurements on it are optimistic. Where the class folders lie in one
@@ -41,7 +47,7 @@ def read_class_folders(root: Path, folders: Mapping[str, str], split: str = "tra
             for film in films
         ]
     refuse(problems)
-    return tuple(examples)
+    return tuple(_grouped_by_bytes(examples))
 
 
 def ignored_files(root: Path, folders: Mapping[str, str]) -> Iterator[str]:
@@ -52,7 +58,7 @@ def ignored_files(root: Path, folders: Mapping[str, str]) -> Iterator[str]:
         place = f"{inside.relative_to(folder.parent)}/"
         if files := [path.name for path in others if not path.is_dir()]:
             yield f"no films in {place}: {_shorten(files)}"
-        if inner := [path.name for path in others if path.is_dir()]:
+        if inner := [path.name for path in others if path.is_dir() and folder_key(path.name) != MASKS]:
             yield f"folders in {place}, whose films are not taken: {_shorten(inner)}; put the films into {place} itself"
 
 
@@ -70,6 +76,14 @@ def ignored_folders(root: Path, folders: Mapping[str, str]) -> tuple[str, ...]:
 def folder_key(name: str) -> str:
     """Return a folder's name in the form that is compared: 'Viral Pneumonia' and 'viral-pneumonia' are one."""
     return "_".join(name.casefold().replace("-", " ").replace("_", " ").split())
+
+
+def _grouped_by_bytes(examples: Iterable[Example]) -> Iterator[Example]:
+    """Yield each film in the group of the first one with the same bytes: such collections hold some films twice."""
+    groups: dict[str, str] = {}
+    for example in examples:
+        digest = sha256_or_none(example.path)
+        yield replace(example, group=groups.setdefault(digest, example.group)) if digest else example
 
 
 def _film_folder(folder: Path) -> Path:

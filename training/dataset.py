@@ -54,6 +54,14 @@ def film_sha256(path: Path) -> str:
     return _sha256_of(path, facts.st_size, facts.st_mtime_ns)
 
 
+def sha256_or_none(path: Path) -> str | None:
+    """Return `film_sha256`; None where the file cannot be read, which is left to the code that reads it."""
+    try:
+        return film_sha256(path)
+    except OSError:
+        return None
+
+
 @cache
 def _sha256_of(path: Path, _size: int, _changed_ns: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()

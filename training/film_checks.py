@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from shared.errors import RefusedUpload
-from training.dataset import Example, ReadFilm, read_film, refuse
+from training.dataset import Example, ReadFilm, read_film, refuse, sha256_or_none
 
 
 def group_problems(examples: Iterable[Example]) -> Iterator[str]:
@@ -59,6 +59,24 @@ def repeat_problems(examples: Iterable[Example]) -> Iterator[str]:
         if first is not example:
             label = "" if first.label == example.label else f", as '{first.label}' and not '{example.label}'"
             yield f"{example.where}: the film {example.path.name} has a row already at {first.where}{label}."
+
+
+def twin_problems(examples: Iterable[Example]) -> Iterator[str]:
+    """Yield a sentence for each row whose film equals an earlier one byte for byte, but has another label or group.
+
+    One of the labels is wrong; in two groups, one film could be learned from and the other choose the epoch.
+    """
+    firsts: dict[str, Example] = {}
+    for example in examples:
+        digest = sha256_or_none(example.path)
+        first = firsts.setdefault(digest, example) if digest else example
+        same = f"{example.where}: the film {example.path.name} is byte for byte {first.path.name} at {first.where}"
+        if example.path.resolve() == first.path.resolve():  # one file in two rows: see `group_problems`
+            continue
+        if first.label != example.label:
+            yield f"{same}, but '{example.label}' and not '{first.label}'."
+        elif first.group != example.group:
+            yield f"{same}, but in group {example.group} and not {first.group}."
 
 
 def check_once(examples: Iterable[Example]) -> None:

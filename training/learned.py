@@ -13,7 +13,7 @@ from typing import Annotated, Final, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import DataProblem
-from training.dataset import Example, film_sha256, refuse
+from training.dataset import Example, film_sha256, refuse, sha256_or_none
 from training.splits import TrainingData
 
 LEARNED_FILE: Final = "learned_films.json"
@@ -99,7 +99,7 @@ def check_unseen(parts: Mapping[str, Sequence[Example]], known: Known) -> None:
     Raises:
         DataProblem: naming each film that was used, by its row.
     """
-    rows = [(film, known.get(_sha256_or_none(film) or "")) for films in parts.values() for film in films]
+    rows = [(film, known.get(sha256_or_none(film.path) or "")) for films in parts.values() for film in films]
     refuse([
         f"{film.where}: the film {film.path.name}{_of_split(film)} {use}: it cannot be measured on."
         for film, use in rows if use
@@ -112,14 +112,7 @@ def _of_split(film: Example) -> str:
 
 def count_known(films: Iterable[Example], known: Known) -> int:
     """Return how many of the films the model has used."""
-    return sum((_sha256_or_none(film) or "") in known for film in films)
-
-
-def _sha256_or_none(film: Example) -> str | None:
-    try:
-        return film_sha256(film.path)
-    except OSError:
-        return None
+    return sum((sha256_or_none(film.path) or "") in known for film in films)
 
 
 def _read(form: type[Form], path: Path) -> Form | None:

@@ -17,7 +17,7 @@ import numpy as np
 from shared.errors import DataProblem
 from training.class_layout import read_class_folders
 from training.dataset import Example, ReadFilm, read_film, refuse
-from training.film_checks import check_films, group_problems, label_problems, repeat_problems
+from training.film_checks import check_films, group_problems, label_problems, repeat_problems, twin_problems
 from training.knobs import knob_problems
 from training.manifest_csv import read_manifest_csv
 from training.recipe import Recipe
@@ -85,6 +85,7 @@ def prepare(recipe: Recipe, folder: Path, read: ReadFilm = read_film) -> Trainin
     reported = [e for e in examples if e.split in recipe.report_splits]
     refuse([
         *group_problems(examples),
+        *twin_problems(usable),
         *repeat_problems(reported),
         *label_problems(usable, recipe.labels, name),
         *_other_problems(recipe, usable),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -17,9 +19,10 @@ FOLDERS = {"COVID": "covid19", "Normal": "normal", "Viral Pneumonia": "viral_pne
 
 
 def write_film(path: Path) -> Path:
-    """A readable grey film."""
+    """A readable grey film, another one at each path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.arange(64 * 64, dtype=np.uint32).reshape(64, 64).astype(np.uint8)).save(path)
+    pixels = np.arange(64 * 64, dtype=np.uint32).reshape(64, 64) + crc32(str(path).encode()) % 251
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
     return path
 
 
@@ -37,6 +40,7 @@ def test_class_folders_are_read_with_and_without_images_inside(tmp_path: Path, i
         ("Viral Pneumonia-1.png", "viral_pneumonia"),
     ]
     check_films(examples)
+    assert not [line for line in ignored_files(tmp_path, FOLDERS) if "masks" in line]
 
 
 def test_dicoms_are_films_and_what_is_none_is_told(tmp_path: Path) -> None:
@@ -63,6 +67,14 @@ def test_names_of_class_folders_are_read_in_any_spelling(tmp_path: Path) -> None
     examples = read_class_folders(tmp_path, FOLDERS)
     assert {(e.label, e.pool) for e in examples} == {(label, label) for label in LABELS}
     assert len({e.group for e in examples}) == 3
+
+
+def test_films_with_equal_bytes_are_one_group(tmp_path: Path) -> None:
+    """Downloads hold some films twice: one copy must not be learned from while the other chooses the epoch."""
+    first = write_film(tmp_path / "Normal" / "1.png")
+    shutil.copy(first, tmp_path / "Normal" / "2.png")
+    write_film(tmp_path / "Normal" / "3.png")
+    assert [e.group for e in read_class_folders(tmp_path, FOLDERS)] == ["Normal/1", "Normal/1", "Normal/3"]
 
 
 def test_class_folders_may_lie_in_one_folder_below(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import DataProblem
 from training.dataset import Example
-from training.film_checks import check_films, check_groups, check_labels
+from training.film_checks import check_films, check_groups, check_labels, twin_problems
 from training.recipe import LABELS
 
 
@@ -29,6 +29,19 @@ def test_group_in_two_splits_is_named_with_both_rows() -> None:
 def test_groups_that_stay_together_pass() -> None:
     """Several films of one group in one split are right."""
     check_groups([make_example(), make_example(), replace(make_example(group="g2", split="test"), path=Path("b.png"))])
+
+
+def test_films_equal_byte_for_byte_agree_in_label_and_group(tmp_path: Path) -> None:
+    """One of two labels is wrong, and two groups could be on both sides of the validation split."""
+    for name, data in (("a.png", b"film"), ("b.png", b"film"), ("c.png", b"another")):
+        (tmp_path / name).write_bytes(data)
+    first = replace(make_example(), path=tmp_path / "a.png")
+    twin = replace(make_example(where="films.csv line 9"), path=tmp_path / "b.png")
+    same = "films.csv line 9: the film b.png is byte for byte a.png at films.csv line 2, but"
+    assert not list(twin_problems([first, twin, replace(first, path=tmp_path / "c.png", label="covid19")]))
+    assert list(twin_problems([first, replace(twin, label="covid19")])) == [f"{same} 'covid19' and not 'normal'."]
+    assert list(twin_problems([first, replace(twin, group="g2")])) == [f"{same} in group g2 and not g1."]
+    assert not list(twin_problems([replace(first, path=tmp_path / "gone.png"), twin]))
 
 
 def test_empty_class_is_named() -> None:
