@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
+from types import MappingProxyType
 from typing import Annotated, Final
 
 import numpy as np
@@ -38,6 +39,8 @@ Report = Annotated[bool, typer.Option(help="evaluate the model at the end: repor
 Model = Annotated[Path, typer.Option(help="model folder; the shipped one where not named")]
 
 RUNS: Final = Path("var/runs")
+OF_NEW_RUNS: Final = MappingProxyType({"recipe": "--recipe", "settings": "--set", "out": "--out"})
+"""Options that exclude --resume."""
 
 __all__ = ["evaluate", "samples", "train"]
 
@@ -61,6 +64,7 @@ def train_model(  # noqa: PLR0913, PLR0917 - one argument an option
     ship_it: Annotated[bool, typer.Option("--ship", help="make it the model the worker loads")] = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Train a model on labelled films, export it, and evaluate the exported model."""
+    _check_resume(context, resume)
     now, chosen = datetime.now(UTC), named_recipe(recipe, settings or ())
     folder = resume or out or RUNS / new_id(chosen, now)
     if report:
@@ -95,6 +99,13 @@ def _told_how_to_resume(folder: Path) -> Iterator[None]:
         if can_resume(folder):
             typer.echo(f"interrupted; to resume: plainfilm train --resume {quote(str(folder))}", err=True)
         raise
+
+
+def _check_resume(context: typer.Context, resume: Path | None) -> None:
+    """Raise BadParameter for options that a resumed run could not follow."""
+    given = [option for name, option in OF_NEW_RUNS.items() if _is_named(context, name)]
+    if resume is not None and given:
+        raise typer.BadParameter(f"{', '.join(given)}: not together with --resume, which keeps the run's own")
 
 
 def _is_named(context: typer.Context, option: str) -> bool:
@@ -134,15 +145,16 @@ def _report_ignored(recipe: Recipe, data: Path) -> None:
         return
     if find_manifest(recipe, data) is None:
         folders = class_folders((*recipe.labels, *recipe.other_labels))
-        kind, names = "class", ignored_folders(data, folders)
+        kind, names = "class of the recipe", ignored_folders(data, folders)
         for line in ignored_files(data, folders):
             typer.echo(f"left alone, {line}", err=True)
     else:
         films = Counter(example.split for example in find_examples(recipe, data))
         unused = sorted(films.keys() - {*recipe.train_splits, *recipe.report_splits})
-        kind, names = "split", tuple(f"{split} ({films[split]} films)" for split in unused)
+        known = f"learns from {', '.join(recipe.train_splits)}; measures {', '.join(recipe.report_splits) or 'none'}"
+        kind, names = f"split of the recipe ({known})", tuple(f"{split} ({films[split]} films)" for split in unused)
     if names:
-        typer.echo(f"ignored, not a {kind} of the recipe: {', '.join(names)}", err=True)
+        typer.echo(f"ignored, not a {kind}: {', '.join(names)}", err=True)
 
 
 def _summarise(folder: Path) -> None:

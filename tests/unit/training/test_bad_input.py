@@ -71,7 +71,7 @@ def test_splits_that_nothing_uses_are_told(data: Path, tmp_path: Path) -> None:
     recipe = ("--recipe", "tiny", "--set", "drawn_films=0", "--data", str(data), "--out", str(tmp_path / "out"))
     assert "left alone" not in CliRunner().invoke(train, recipe).stderr
     told = CliRunner().invoke(train, [*recipe, "--set", "report_splits=[]"]).stderr
-    assert told.strip() == "ignored, not a split of the recipe: test (6 films)"
+    assert told.strip() == "ignored, not a split of the recipe (learns from train; measures none): test (6 films)"
 
 
 def test_one_group_in_two_splits_and_an_empty_class_are_told_together(data: Path, tmp_path: Path) -> None:

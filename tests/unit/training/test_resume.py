@@ -131,6 +131,14 @@ def test_films_that_were_moved_are_named_with_the_resume(tmp_path: Path) -> None
     assert read_record(tmp_path / "run").data == tmp_path / "moved"
 
 
+def test_a_resumed_run_takes_no_recipe(broken: Path) -> None:
+    """A changed knob would be passed over in silence."""
+    told = CliRunner().invoke(train, ["--resume", str(broken), "--set", "epochs=3", "--no-report"])
+    assert told.exit_code == 2
+    assert "--set: not together with --resume" in told.stderr
+    assert (broken / "checkpoint").is_dir()
+
+
 def test_ctrl_c_tells_how_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder's name was never shown before; a run that has not begun to learn has nothing to resume."""
 
