@@ -191,7 +191,7 @@ def _compose(
         device=engine.device,
         split_method=describe_split(recipe, subject.examples),
         intended_use=INTENDED_USE,
-        limits=list_limits(recipe),
+        limits=list_limits(recipe, subject.examples),
         splits=measured,
         robustness=measure_robustness(engine, parts[robustness_split], robustness_split, progress),
         odd_inputs=_measure_odd(subject, progress),

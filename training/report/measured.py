@@ -14,6 +14,7 @@ from training.report.sections import THIRD, Block, Bullets, Section, Table
 NOT_MEASURED = "Not measured."
 RATE = ("95 % interval", "n")
 EXTERNAL = "external"
+VALIDATION = "validation"
 KNOWN_HOSPITALS = frozenset({"x_nih", "x_kermany_test"})
 """Sources of the external split from hospitals that other training films are from."""
 
@@ -35,7 +36,8 @@ def split_key(name: str) -> str:
 
 
 def _split(name: str, split: SplitReport, labels: Sequence[str]) -> Section:
-    description = words.SPLITS.get(name)
+    is_described = name == VALIDATION or all(row.source in words.SOURCES for row in split.sources)
+    description = words.SPLITS.get(name) if is_described else None
     shares = [(about, words.share(rate), *_ends(rate)) for about, rate in words.rates(split)]
     others = [
         (about, f"{value.value:.3f}", f"{value.low:.3f}-{value.high:.3f}", words.count(value.n))
