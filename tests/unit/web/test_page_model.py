@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from shared.db.tables import Model
-from shared.manifest import Rate
+from shared.manifest import Rate, SplitMetrics
 from shared.model_report import Bin, Epoch, ModelReport
 from shared.wiring import Resources
 from tests.api import Api, Browser
@@ -145,6 +145,19 @@ def test_without_a_report_there_are_no_goals(person: Browser, resources: Resourc
     assert 'href="#goals"' not in page
     assert "Reasons for doubt" not in page
     assert "means children at one hospital" in page
+
+
+def test_thresholds_of_a_recalibration_are_not_said_to_be_of_the_training(
+    person: Browser, resources: Resources
+) -> None:
+    """The validation films chose the epoch alone, and the films that measure it are named for what they are."""
+    coverage = Rate(value=0.8, n=50, low=0.7, high=0.9)
+    held_out = {"held_out": SplitMetrics(n=50, coverage=coverage)}
+    register(resources, None, metrics=held_out, trained_on={"normal": 9, "validation": 3})
+    page = " ".join(person.request("GET", "/model").text.split())
+    assert "to choose the epoch; temperature and thresholds were set later, on other films (recalibration)" in page
+    assert "The half of the films of a recalibration that did not set its thresholds." in page
+    assert "held_out <" not in page
 
 
 def test_a_report_of_another_form_is_left_out(person: Browser, resources: Resources) -> None:
