@@ -30,7 +30,10 @@ def read_pretrained(path: Path, sha256: str) -> dict[str, FloatArray]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        message = f"The pretrained weights {path.name} are not there: name them with --pretrained."
+        message = (
+            f"The pretrained weights {path.name} are not there: put them into {path.parent}; `plainfilm train` and "
+            "`plainfilm crossval` also take them with --pretrained."
+        )
         raise DataProblem(message, path=str(path)) from error
     if hashlib.sha256(data).hexdigest() != sha256:
         message = f"The pretrained weights {path.name} are not the ones the recipe names (SHA-256)."

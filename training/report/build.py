@@ -26,6 +26,7 @@ from training.dataset import Example, refuse
 from training.evaluate import Answers, ask
 from training.features import Progress
 from training.film_checks import check_groups, check_once
+from training.imagenet import read_pretrained
 from training.learned import LearnedFilms, RecalibratedOn, check_unseen, read_learned, read_recalibrated
 from training.manifest_csv import split_name_problems
 from training.recipe import Recipe
@@ -79,7 +80,8 @@ def write_report(model: Path, data: Path, out: Path, progress: Progress, wanted:
 
     Raises:
         DataProblem: the folder has no recipe, the films cannot be used, a group is in two splits, a named split has
-            no films or was trained on, the model has used a film, or `out` would put films into the project.
+            no films or was trained on, the model has used a film, the recipe's pretrained weights are missing, or
+            `out` would put films into the project.
         ModelProblem: the model cannot be loaded.
     """
     check_place(out)
@@ -90,6 +92,8 @@ def write_report(model: Path, data: Path, out: Path, progress: Progress, wanted:
     check_once(film for films in parts.values() for film in films)
     used_films = _UsedFilms(read_learned(model), read_recalibrated(model))
     used_films.check(parts)
+    if recipe.pretrained:  # the controls need them: said now, not after all films are measured
+        read_pretrained(data / recipe.pretrained, recipe.pretrained_sha256)
     learning, history = read_learning(model, engine.manifest.weights_sha256), read_history(model)
     answers = {split: ask(engine, films, progress) for split, films in parts.items()}
     subject = _Subject(model, data, engine, recipe, examples, learning, history, used_films)

@@ -185,6 +185,16 @@ def test_the_document_says_whether_films_were_compared_with_those_learned_from(
     assert build.write_report(known, data, tmp_path / "out", ignore, wanted).learned_films == 8 * len(LABELS)
 
 
+def test_absent_pretrained_weights_stop_the_report(model: Path, data: Path, tmp_path: Path) -> None:
+    """The controls need them: said with the place to put them, before any film is asked about."""
+    other = tmp_path / "model"
+    shutil.copytree(model, other)
+    (other / "recipe.json").write_text(replace(RECIPE, pretrained="weights/none.npz").to_json(), encoding="utf-8")
+    with pytest.raises(DataProblem, match=f"none.npz are not there: put them into {data / 'weights'};"):
+        build.write_report(other, data, tmp_path / "out", ignore)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_group_in_two_splits_stops_the_report(model: Path, data: Path, tmp_path: Path) -> None:
     """The leak check comes before any film is asked about."""
     text = (data / "manifest.csv").read_text(encoding="utf-8").splitlines()
