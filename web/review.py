@@ -33,6 +33,11 @@ class Opinions:
     all: Sequence[wire.Review]
     choices: Sequence[ReaderLabel]
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether the caller may still give a first reading, which nothing on the page should lead."""
+        return bool(self.choices) and self.own is None
+
 
 def review(resources: Resources, who: Principal, job_id: str, label: ReaderLabel) -> wire.Review:
     """Store the caller's review of a film; raises as `shared.db.reviews.review` does."""

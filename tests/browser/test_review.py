@@ -9,6 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from shared import samples
 from tests.browser.conftest import AXE_RULES, DESK, PHONE
 from tests.service import Service
 
@@ -54,6 +55,31 @@ def test_a_reader_chooses_and_changes(
     page.goto(f"{running_stack.url}/model#readers")
     expect(page.get_by_role("region", name="Readings by verdict and label")).to_be_visible()
     is_fine(page, viewport["width"])
+
+
+def test_a_first_reading_is_made_on_the_film_alone(
+    open_page: Callable[..., Page], film: str, running_stack: Service
+) -> None:
+    """No map lies over a film of which the reader is asked, until `o`; on others it is as this reader left it."""
+    page = open_page()
+    shown, label = page.locator("#viewer"), page.locator("#map-label")
+    another = running_stack.submit(samples.paths()[1].read_bytes())
+    running_stack.done(another.id)
+    page.goto(film)
+    expect(shown).to_have_attribute("data-heatmap-opacity", "0")
+    expect(page.locator(".review")).to_contain_text("The heatmap stays off until you have answered")
+    page.get_by_role("button", name="Normal", exact=True).click()
+    expect(label).to_have_text("Grad-CAM · 40 %")
+    page.keyboard.press("o")
+    page.reload()
+    expect(shown).to_have_attribute("data-heatmap-opacity", "0")
+    page.keyboard.press("o")
+    page.reload()
+    expect(label).to_have_text("Grad-CAM · 40 %")
+    page.goto(f"{running_stack.url}/jobs/{another.id}")
+    expect(shown).to_have_attribute("data-heatmap-opacity", "0")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(label).to_have_text("Grad-CAM · 40 %")
 
 
 def test_a_reader_needs_no_scripts(plain_page: Page, film: str) -> None:

@@ -4,7 +4,7 @@ import { follow, isNeedless } from "./follow.js";
 import { describeWindow, describeWish, invert, moveWindow, paint, resetGreys } from "./greys.js";
 import { setUpFocus, setUpPicker, setUpReview } from "./heatmap.js";
 import { setUpNeighbours } from "./neighbours.js";
-import { isTaken, say } from "./page.js";
+import { isTaken, keep, recall, say } from "./page.js";
 
 const FULL_OPACITY = 65; // per cent that the drawn overlay has where the map is highest
 const KEYS = { "+": "in", "=": "in", "-": "out", 0: "reset", l: "left", r: "right", i: "invert", v: "window", o: "heatmap" };
@@ -18,7 +18,7 @@ const zoomWords = document.getElementById("zoom-words");
 const mapLabel = document.getElementById("map-label");
 const dialToggle = document.querySelector('[data-view="heatmap"]');
 words.textContent = "Loading the film";
-const wish = { opacity: 40, isOn: !("moot" in findings().dataset), isWindowed: false };
+const wish = { opacity: 40, isOn: beginsOn(), isWindowed: false };
 const paper = matchMedia("print");
 let seen = { isWhole: true }; // what is seen of the film on the screen, whatever becomes of the window
 let isResized = false;
@@ -55,6 +55,22 @@ viewer.canvas.setAttribute("aria-describedby", "viewer-help");
 
 function findings() {
   return document.getElementById("findings");
+}
+
+/** Off where the reader is still asked, so that what it says is of the film alone; else as this reader left it last. */
+function beginsOn() {
+  const { moot, asks } = findings().dataset;
+  return moot === undefined && asks === undefined && recall(wishName()) !== "off";
+}
+
+function wishName() {
+  return `plainfilm-heatmap-${findings().dataset.reader}`;
+}
+
+function switchHeatmap(isOn) {
+  wish.isOn = isOn;
+  keep(wishName(), isOn ? "on" : "off");
+  showHeatmap();
 }
 
 function findMap() {
@@ -129,8 +145,7 @@ function isFolded() {
 
 function toggleHeatmap() {
   if (!canShow()) return;
-  wish.isOn = !wish.isOn;
-  showHeatmap();
+  switchHeatmap(!wish.isOn);
   say(wish.isOn ? "Heatmap on" : "Heatmap off");
 }
 
@@ -141,9 +156,8 @@ function hideHeatmap() {
 
 function setOpacity(percent) {
   if (isFolded()) return;
-  wish.isOn = percent > 0;
-  if (wish.isOn) wish.opacity = Math.min(FULL_OPACITY, percent);
-  showHeatmap();
+  if (percent > 0) wish.opacity = Math.min(FULL_OPACITY, percent);
+  switchHeatmap(percent > 0);
 }
 
 /** Show the film's greys as they are wished, before it is drawn. */
@@ -310,6 +324,7 @@ document.addEventListener("click", (event) => {
   const view = event.target.closest("[data-view]")?.dataset.view;
   if (view) VIEWS[view]();
 });
+document.addEventListener("submit", (event) => event.target.matches(".picker") && switchHeatmap(true));
 document.addEventListener("htmx:configRequest", (event) => isNeedless(event) && event.preventDefault());
 document.addEventListener("visibilitychange", () => follow(findings));
 document.addEventListener("toggle", () => (isFolded() ? hideHeatmap() : showHeatmap()), true);
@@ -317,7 +332,7 @@ document.addEventListener("htmx:afterSettle", (event) => {
   if (event.target.id === "findings") {
     follow(findings);
     say(findings().dataset.say);
-    if ("moot" in findings().dataset) wish.isOn = false;
+    wish.isOn = beginsOn();
   } else if (event.target.id === "heatmap") {
     say(event.target.dataset.mapSay);
   } else {
