@@ -150,6 +150,18 @@ def test_what_is_wished_before_the_film_is_there_holds_for_it(open_page: Callabl
     page.wait_for_function(f"before => (sum => sum.grey > 0 && sum.grey !== before)(({SUM_OF_COLOURS})())", arg=before)
 
 
+def test_a_film_on_its_way_is_told_before_what_shows_it_is_there(open_page: Callable[..., Page], film: str) -> None:
+    """Over a slow connection the viewer alone takes seconds: a black field without a word looks like a black film."""
+    page = open_page()
+    held: list[Route] = []
+    page.route("**/openseadragon*.js", lambda route: held.append(route))  # noqa: PLW0108  Playwright marks it
+    page.goto(film, wait_until="commit")
+    expect(page.locator("#viewer-words")).to_have_text("Loading the film")
+    wait_until(lambda: page.wait_for_timeout(20) or held, "the viewer to be asked for")
+    held[0].continue_()
+    expect(page.locator("#viewer-words")).to_be_empty()
+
+
 def test_keys_can_be_turned_off(open_page: Callable[..., Page], film: str) -> None:
     """The switch stands in the list of keys, and is remembered on the next page."""
     page = open_page()

@@ -17,7 +17,6 @@ const viewWords = document.getElementById("view-words");
 const zoomWords = document.getElementById("zoom-words");
 const mapLabel = document.getElementById("map-label");
 const dialToggle = document.querySelector('[data-view="heatmap"]');
-words.textContent = "Loading the film";
 const wish = { opacity: 40, isOn: beginsOn(), isWindowed: false };
 const paper = matchMedia("print");
 let seen = { isWhole: true }; // what is seen of the film on the screen, whatever becomes of the window
