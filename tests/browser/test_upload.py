@@ -140,6 +140,15 @@ def test_the_film_can_be_inverted_and_zoomed(open_page: Callable[..., Page]) -> 
     expect(page.locator("#zoom-words")).to_have_text(whole)
 
 
+def test_an_empty_file_is_refused_without_being_sent(open_page: Callable[..., Page]) -> None:
+    """And without a retry: what is sent again is as empty."""
+    page = open_page()
+    send(page, {"name": "empty.png", "mimeType": "image/png", "buffer": b""})
+    refused = page.locator(REFUSED)
+    expect(refused).to_contain_text("The file is empty")
+    expect(refused.get_by_role("button", name="Retry")).to_have_count(0)
+
+
 def test_a_wrong_file_shows_why_it_was_refused(open_page: Callable[..., Page]) -> None:
     """Something that is no film is refused in words with its code, and offers no retry, which would change nothing."""
     page = open_page(allowed=(415,))

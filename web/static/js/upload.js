@@ -300,6 +300,7 @@ function take({ found, skipped }) {
 
 function foresee(one) {
   if (isZip(one)) return { detail: ZIP };
+  if (one.file.size === 0) return { detail: "The file is empty." };
   if (one.file.size <= limit) return null;
   return { detail: `The file is larger than the ${Math.floor(limit / 2 ** 20)} MiB that this service takes.`, code: "too_large" };
 }
