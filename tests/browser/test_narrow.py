@@ -6,11 +6,12 @@ import io
 from collections.abc import Callable
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from shared import samples
-from tests.browser.conftest import DESK, PHONE
+from tests.browser.conftest import AXE_RULES, DESK, PHONE
 from tests.service import Service
 from tests.waiting import wait_until
 
@@ -36,6 +37,18 @@ def test_nothing_wraps_or_runs_sideways_in_a_narrow_window(
     assert value.evaluate("cell => getComputedStyle(cell, '::before').content") == '"Value"'
     goals = page.locator(".goals")
     assert goals.evaluate("e => e.scrollWidth <= e.clientWidth")
+
+
+def test_code_that_runs_on_can_be_moved_by_keys(open_page: Callable[..., Page], running_stack: Service) -> None:
+    """The commands of the API page are wider than a phone."""
+    page = open_page(PHONE)
+    page.goto(f"{running_stack.url}/api/docs")
+    code = page.get_by_role("region", name="Commands to begin with")
+    code.focus()
+    page.keyboard.press("ArrowRight")
+    wait_until(lambda: code.evaluate("e => e.scrollLeft"), "the commands to move")
+    found = Axe().run(page, options=AXE_RULES)
+    assert found.violations_count == 0, found.generate_report()
 
 
 def test_a_table_that_runs_on_shows_it_at_its_edge(open_page: Callable[..., Page], running_stack: Service) -> None:
