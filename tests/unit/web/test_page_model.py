@@ -10,7 +10,7 @@ from sqlalchemy import update
 
 from shared.db.tables import Model
 from shared.manifest import Rate, SplitMetrics
-from shared.model_report import Bin, Epoch, ModelReport
+from shared.model_report import Bin, Change, Epoch, ModelReport, Robustness
 from shared.wiring import Resources
 from tests.api import Api, Browser
 from tests.fakes import make_manifest
@@ -118,6 +118,18 @@ def test_reasons_for_doubt_are_told(person: Browser, resources: Resources) -> No
     assert all(change.name in page for change in report.robustness.changes)
     assert "ROC AUC, COVID-19" in page
     assert "Mean size of the prediction set" in page
+
+
+@pytest.mark.parametrize(("high", "scale"), [(0.19, "0 to 20 %"), (0.21, "0 to 100 %")])
+def test_small_changes_name_the_scale_that_they_are_drawn_on(
+    person: Browser, resources: Resources, high: float, scale: str
+) -> None:
+    """Small shares have a scale of their own; a line near its end is not a share of nearly all films."""
+    flips = Rate(value=0.15, n=100, low=0.1, high=high)
+    robustness = Robustness(split="test", changes=[Change(name="JPEG", flips=flips)], any_change=flips)
+    page = show(person, resources, make_report(robustness=robustness))
+    heads = page[page.index("Shares of verdicts that changed") :].partition("</thead>")[0]
+    assert f">{scale}</th>" in heads
 
 
 def test_limits_are_those_of_the_report(person: Browser, resources: Resources) -> None:
