@@ -11,7 +11,7 @@ from shared import wire
 from shared.db import jobs, review_queries, reviews
 from shared.db.engine import Sql
 from shared.db.keys import Principal
-from shared.domain import BESIDE_LABELS, ReaderLabel
+from shared.domain import BESIDE_LABELS, ReaderLabel, Role
 from shared.wiring import Resources
 from web.offload import read, run_sql
 
@@ -27,16 +27,23 @@ class Opinions:
         own: the caller's review, if any.
         all: the reviews of all readers, the caller's among them.
         choices: labels that the caller may give; empty if it may not review.
+        is_reader: the caller's key is a reviewer's: reading films is what it is for.
     """
 
     own: wire.Review | None
     all: Sequence[wire.Review]
     choices: Sequence[ReaderLabel]
+    is_reader: bool
 
     @property
     def is_asked(self) -> bool:
-        """Whether the caller may still give a first reading, which nothing on the page should lead."""
+        """Whether the caller may still give a first reading: the history then hides what others said."""
         return bool(self.choices) and self.own is None
+
+    @property
+    def hides_map(self) -> bool:
+        """Whether the heatmap is off until the caller asks for it: a reader's first reading is of the film alone."""
+        return self.is_asked and self.is_reader
 
 
 def review(resources: Resources, who: Principal, job_id: str, label: ReaderLabel) -> wire.Review:
@@ -66,7 +73,8 @@ def find_opinions(sql: Sql, who: Principal, job: wire.Job) -> Opinions | None:
     own = next((each for each in all_reviews if each.reader == who.key_id), None)
     model_labels = [label for label in ReaderLabel if label in job.result.probabilities]
     other_labels = [label for label in ReaderLabel if label in BESIDE_LABELS]
-    return Opinions(own, all_reviews, [*model_labels, *other_labels] if reviews.may_review(who) else [])
+    choices = [*model_labels, *other_labels] if reviews.may_review(who) else []
+    return Opinions(own, all_reviews, choices, who.role == Role.REVIEWER)
 
 
 def of_rows(session: Session, shown: Collection[wire.Job]) -> ByJob:

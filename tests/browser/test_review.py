@@ -60,8 +60,10 @@ def test_a_reader_chooses_and_changes(
 def test_a_first_reading_is_made_on_the_film_alone(
     open_page: Callable[..., Page], film: str, running_stack: Service
 ) -> None:
-    """No map lies over a film of which the reader is asked, until `o`; on others it is as this reader left it."""
+    """A reviewer's film has no map over it before the answer, until `o`; others have it as this reader left it."""
+    key_id = running_stack.run("key", "make", "--role", "reviewer").stdout.split("_")[1]
     page = open_page()
+    page.goto(running_stack.run("key", "link", key_id).stdout.strip())
     shown, label = page.locator("#viewer"), page.locator("#map-label")
     another = running_stack.submit(samples.paths()[1].read_bytes())
     running_stack.done(another.id)

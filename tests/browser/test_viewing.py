@@ -62,6 +62,7 @@ def open_without_map(page: Page, film: str) -> float:
     """The film alone, drawn; how bright it is in all."""
     page.goto(film)
     expect(page.locator("#viewer[data-heatmap-opacity='']")).to_have_count(0)
+    page.keyboard.press("o")
     page.wait_for_function(f"() => (sum => sum.grey > 0 && sum.colour === 0)(({SUM_OF_COLOURS})())")
     grey: float = page.evaluate(SUM_OF_COLOURS)["grey"]
     return grey
@@ -165,7 +166,6 @@ def test_the_map_turns_with_the_film(open_page: Callable[..., Page], film: str) 
     """What lies right of the middle lies below it after a turn to the right; turns add up, and 0 undoes them."""
     page = open_page()
     page.goto(film)
-    page.keyboard.press("o")
     page.wait_for_function(f"() => ({SUM_OF_COLOURS})().colour > 1000")
     right, down = page.evaluate(MIDDLE_OF_COLOUR)
     assert abs(right) + abs(down) > 10
@@ -261,7 +261,6 @@ def test_all_tools_are_on_the_screen(open_page: Callable[..., Page], film: str, 
     """Also with everything changed, when the strip beside the film says most; keys are listed, and nothing offends."""
     page = open_page(viewport)
     page.goto(film)
-    page.keyboard.press("o")
     expect(page.locator("#map-label")).to_have_text("Grad-CAM · 40 %")
     for key in "rrrdcv":
         page.keyboard.press(key)

@@ -56,10 +56,10 @@ function findings() {
   return document.getElementById("findings");
 }
 
-/** Off where the reader is still asked, so that what it says is of the film alone; else as this reader left it last. */
+/** Off before a reader's first reading, so that it is of the film alone; else as this reader left it last. */
 function beginsOn() {
-  const { moot, asks } = findings().dataset;
-  return moot === undefined && asks === undefined && recall(wishName()) !== "off";
+  const { moot, blind } = findings().dataset;
+  return moot === undefined && blind === undefined && recall(wishName()) !== "off";
 }
 
 function wishName() {
