@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from shared.errors import ManifestMismatch
+from shared.errors import BadChecksum, ManifestMismatch
 
 MANIFEST_FILE = "manifest.json"
 WEIGHTS_FILE = "weights.npz"
@@ -160,3 +160,21 @@ def read_manifest(folder: Path) -> ModelManifest:
         raise ManifestMismatch(
             f"The model's manifest.json is not valid: {fields}.", folder=str(folder), why=f"folder {folder}"
         ) from error
+
+
+def read_verified(path: Path, sha256: str) -> bytes:
+    """Return the bytes of a file of a model's folder, before anything of them is parsed.
+
+    Raises:
+        ManifestMismatch: there is no readable file.
+        BadChecksum: its SHA-256 is another one.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        message = f"The model folder has no readable {path.name}."
+        raise ManifestMismatch(message, folder=str(path.parent)) from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        message = f"{path.name} is not the file that the manifest names: its SHA-256 differs."
+        raise BadChecksum(message, folder=str(path.parent))
+    return data

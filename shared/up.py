@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from shared import broker, home, private_files
 from shared.domain import DEFAULT_TENANT
-from shared.errors import AppError, Conflict, DatabaseDown, InvalidRequest, ManifestMismatch, NotAllowed
+from shared.errors import AppError, BadChecksum, Conflict, DatabaseDown, InvalidRequest, ManifestMismatch, NotAllowed
 from shared.listening import listen
 from shared.processes import die_with_parent
 from shared.settings import Settings
@@ -196,14 +196,14 @@ def _queue_samples(url: str, key: str, say: Say) -> None:
 
 
 def _check_model(settings: Settings) -> None:
-    """Refuse a folder without a model, which otherwise only the worker's log would report, at each of its starts."""
-    from shared.manifest import read_manifest  # noqa: PLC0415
+    """Refuse a folder without a whole model, which otherwise only the log of a worker would report, at each start."""
+    from shared.manifest import WEIGHTS_FILE, read_manifest, read_verified  # noqa: PLC0415
 
     if settings.model_dir is None:
         return
     try:
-        read_manifest(settings.model_dir)
-    except ManifestMismatch as error:
+        read_verified(settings.model_dir / WEIGHTS_FILE, read_manifest(settings.model_dir).weights_sha256)
+    except (ManifestMismatch, BadChecksum) as error:
         raise InvalidRequest(f"PLAINFILM_MODEL_DIR {settings.model_dir} cannot be used: {error.detail}") from error
 
 

@@ -70,7 +70,10 @@ SPLITS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
             "Test, adults",
             "Films of adults only, so that age does not give the label away; the hospitals still differ.",
         ),
-        "test": ("Test", "Films held out from the study's collection: COVID-19 in adults, all else in children."),
+        "test": (
+            "Test",
+            "Films held out from collections that it learned from; in the study's, only COVID-19 films are of adults.",
+        ),
         "held_out": ("Recalibration", "The half of the films of a recalibration that did not set its thresholds."),
         "validation": ("Validation", "Films held out for model selection and calibration: not a test set."),
     }

@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Final
 
 from shared import wire
-from shared.domain import ReaderLabel
+from shared.db.keys import Principal
+from shared.domain import ReaderLabel, Role
 from web.agreement import LEAST_FILMS
 from web.present import name_label
 
@@ -17,8 +18,13 @@ MARKS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-def mark_reviews(reviews: Sequence[wire.Review]) -> str:
-    """Return the mark of a reviewed film: 'disagreed' if any reader disagrees; 'reviewed' if there is no verdict."""
+def mark_reviews(reviews: Sequence[wire.Review], who: Principal) -> str:
+    """Return the mark of a reviewed film: 'disagreed' if any reader disagrees; 'reviewed' if there is no verdict.
+
+    A reviewer sees 'reviewed' alone until it has answered: beside the verdict, more would say what others saw.
+    """
+    if who.role == Role.REVIEWER and all(each.reader != who.key_id for each in reviews):
+        return "reviewed"
     agreed = {each.agrees for each in reviews}
     return "disagreed" if False in agreed else "agreed" if True in agreed else "reviewed"
 

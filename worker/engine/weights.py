@@ -6,7 +6,6 @@ built; no TensorFlow.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import zipfile
 import zlib
@@ -18,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from shared.arrays import FloatArray
-from shared.errors import BadChecksum, ManifestMismatch, WrongShape
-from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, seal_of
+from shared.errors import ManifestMismatch, WrongShape
+from shared.manifest import MANIFEST_FILE, WEIGHTS_FILE, ModelManifest, read_verified, seal_of
 from worker.engine.architecture import Architecture, array_shapes, folded, gate_features, get_architecture
 from worker.engine.gate import PREFIX, Gate, from_arrays
 from worker.engine.int8 import INT8_FILE, Int8Row, from_stored
@@ -53,14 +52,14 @@ def load_weights(folder: Path, manifest: ModelManifest) -> Weights:
     """
     architecture = folded(get_architecture(manifest.architecture, manifest.outputs))
     _check_promises(manifest, architecture)
-    data = _read_verified(folder / WEIGHTS_FILE, manifest.weights_sha256)
+    data = read_verified(folder / WEIGHTS_FILE, manifest.weights_sha256)
     arrays = _parse(WEIGHTS_FILE, data)
     _check_seal(data, manifest)
     network = {name: array for name, array in arrays.items() if not name.startswith(PREFIX)}
     check_arrays(network, array_shapes(architecture))
     int8: dict[str, Int8Row] = {}
     if manifest.int8_sha256 is not None:
-        stored = _parse(INT8_FILE, _read_verified(folder / INT8_FILE, manifest.int8_sha256))
+        stored = _parse(INT8_FILE, read_verified(folder / INT8_FILE, manifest.int8_sha256))
         int8 = from_stored(architecture, network, stored)
     return Weights(architecture, network, _find_gate(manifest, architecture, arrays), int8)
 
@@ -113,18 +112,6 @@ def _check_promises(manifest: ModelManifest, architecture: Architecture) -> None
     if manifest.parameters != count:
         message = f"The manifest promises {manifest.parameters} parameters, the architecture has {count}."
         raise ManifestMismatch(message)
-
-
-def _read_verified(path: Path, sha256: str) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        message = f"The model folder has no readable {path.name}."
-        raise ManifestMismatch(message, folder=str(path.parent)) from error
-    if hashlib.sha256(data).hexdigest() != sha256:
-        message = f"{path.name} is not the file that the manifest names: its SHA-256 differs."
-        raise BadChecksum(message, folder=str(path.parent))
-    return data
 
 
 def _check_seal(data: bytes, manifest: ModelManifest) -> None:

@@ -13,6 +13,7 @@ from shared.db import migrate
 from shared.db.engine import build_database
 from shared.errors import Conflict, InvalidRequest
 from shared.settings import Settings
+from tests.models import write_model
 
 pytestmark = pytest.mark.enable_socket  # it looks whether a port of this machine is free
 
@@ -66,6 +67,17 @@ def test_a_folder_without_a_model_stops_the_start(tmp_path: Path, said: list[str
         up.up(settings, said.append)
     assert said == ["stopping", "stopped"]
     assert not (tmp_path / "home" / "logs").exists()
+
+
+def test_damaged_weights_stop_the_start(tmp_path: Path, said: list[str]) -> None:
+    """A worker would refuse them at each of its starts, and the service would be ready without one."""
+    write_model(tmp_path)
+    with (tmp_path / "weights.npz").open("r+b") as file:
+        file.write(b"other")
+    settings = Settings(home=tmp_path / "home", model_dir=tmp_path, port=free_port())
+    with pytest.raises(InvalidRequest, match=r"cannot be used: weights\.npz is not the file"):
+        up.up(settings, said.append)
+    assert said == ["stopping", "stopped"]
 
 
 def test_the_link_that_is_printed_can_be_opened(

@@ -174,6 +174,16 @@ def test_rows_are_marked_by_what_readers_said(api: Api, reviewer: Api) -> None:
     assert unread not in found
 
 
+def test_a_reviewer_is_not_told_by_the_list_what_others_saw(api: Api, reviewer: Api) -> None:
+    """Beside the verdict that would be their answer: before its own one a film is reviewed, and no more is said."""
+    job_id = answer(api)
+    say(api, job_id, "other_finding")
+    person = reviewer.browse()
+    assert marks(person.request("GET", "/").text) == {job_id: "reviewed: Reviewed"}
+    say(reviewer, job_id)
+    assert marks(person.request("GET", "/").text) == {job_id: "disagreed: Reader disagrees"}
+
+
 def test_a_row_that_comes_later_has_its_mark(api: Api) -> None:
     """The live list's rows are drawn alike."""
     job_id, person = answer(api), api.browse()
