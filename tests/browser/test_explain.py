@@ -54,7 +54,7 @@ def test_another_methods_map_is_asked_for_and_shown_without_a_reload(
     page.evaluate("window.stayed = true")
     choose(page, "gradient")
     expect(page.locator("#heatmap[data-method=gradient]")).to_be_visible()
-    expect(page.locator("#heatmap[data-method=gradient][data-map-status=done]")).to_be_visible()
+    expect(page.locator("#heatmap[data-method=gradient][data-map-status=succeeded]")).to_be_visible()
     expect_drawn(page, "gradient")
     expect(page.locator("#said")).to_have_text("Gradient is shown.")
     expect(page.locator(".worth")).to_contain_text("Marked parts removed first")
