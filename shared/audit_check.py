@@ -79,7 +79,9 @@ def _check_events(database: Database, anchors: Sequence[Anchor], say: Callable[[
         if cut is not None:
             say(f"broken at {cut.stream} event {cut.seq}: {cut.problem}")
             return False
-        say(f"{checked} events, the chain holds" + (f", and has {len(set(anchors))} anchors" if anchors else ""))
+        n_held = len(set(anchors))
+        held = f", and has {n_held} anchor{'' if n_held == 1 else 's'}" if n_held else ""
+        say(f"{checked} events, the chain holds{held}")
         agreed, difference = audit_comparison.compare(session)
     if difference is not None:
         say(f"job {difference.job_id} is not as the chain says: {difference.problem}")
