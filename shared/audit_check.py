@@ -13,7 +13,7 @@ from shared.db.engine import Database, lift_time_limit, open_database
 from shared.db.film_folder import FilmFolder
 from shared.db.job_films import list_films
 from shared.db.tables import Job
-from shared.errors import BlobMissing, DataProblem
+from shared.errors import BlobMissing, DataProblem, StorageDown
 from shared.ports import BlobStore
 from shared.settings import Settings
 from shared.storage.local import LocalBlobs
@@ -54,7 +54,7 @@ def find_bad_films(database: Database, blobs: BlobStore) -> Iterator[tuple[str, 
     """Yield each job with a stored film, and what is wrong with the film, if anything.
 
     Raises:
-        StorageDown: a film cannot be read now.
+        StorageDown: a film cannot be read now; names its job.
     """
     for job_id, ref in list_films(database):
         try:
@@ -65,6 +65,8 @@ def find_bad_films(database: Database, blobs: BlobStore) -> Iterator[tuple[str, 
             if is_there:  # it was not deleted meanwhile
                 yield job_id, error.detail
             continue
+        except StorageDown as error:
+            raise StorageDown(f"job {job_id}: {error.detail}", why=error.facts.get("why")) from error
         yield job_id, None
 
 

@@ -39,7 +39,7 @@ def verify(
         is_intact = check_all(load_settings(), anchors or [], films=films, say=typer.echo)
     except (AppError, OSError) as error:
         why = explain(error) if isinstance(error, AppError) else f"{error.filename}: {error.strerror}"
-        typer.echo(f"the chain cannot be read: {why}", err=True)
+        typer.echo(f"not verified: {why}", err=True)
         raise typer.Exit(2) from error
     if not is_intact:
         raise typer.Exit(1)

@@ -25,7 +25,7 @@ ID_LENGTH: Final = 36
 _NO_TIME: Final = (
     "It must be a time with its zone, such as 2026-11-01T00:00:00Z or, in a query, 2026-11-01T02:00:00%2B02:00"
 )
-_SAID: Final = {
+_MESSAGES: Final = {
     "model_type": "It must be a JSON object",
     "timezone_aware": _NO_TIME,
     "datetime_from_date_parsing": _NO_TIME,
@@ -84,18 +84,20 @@ def _parse(model: type[Parsed], values: object, source: str, to_pointer: Callabl
         return model.model_validate(values)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)
-        named = [(_name_of(fault["loc"]) or "body", to_pointer(fault["loc"]), _say(fault)) for fault in faults]
+        named = [(_name_of(fault["loc"]) or "body", to_pointer(fault["loc"]), _message_of(fault)) for fault in faults]
         raise _invalid(source, named) from None
 
 
 def _invalid(source: str, faults: Sequence[tuple[str, str, str]]) -> InvalidRequest:
     """Return the refusal for faults, each with the name and the pointer of its field and what is wrong with it."""
-    summary = "; ".join(f"{name}: {said}" for name, _, said in faults)
-    return InvalidRequest(f"The {source} is not valid: {summary}.", [(pointer, said) for _, pointer, said in faults])
+    summary = "; ".join(f"{name}: {message}" for name, _, message in faults)
+    return InvalidRequest(
+        f"The {source} is not valid: {summary}.", [(pointer, message) for _, pointer, message in faults]
+    )
 
 
-def _say(fault: ErrorDetails) -> str:
-    return _SAID.get(fault["type"], fault["msg"])
+def _message_of(fault: ErrorDetails) -> str:
+    return _MESSAGES.get(fault["type"], fault["msg"])
 
 
 def _name_of(place: Place) -> str:
