@@ -20,6 +20,7 @@ const dialToggle = document.querySelector('[data-view="heatmap"]');
 const wish = { opacity: 40, isOn: beginsOn(), isWindowed: false };
 const paper = matchMedia("print");
 let seen = { isWhole: true }; // what is seen of the film on the screen, whatever becomes of the window
+let isOnPaper = paper.matches; // what it was last laid out for; the media may change before their event comes
 let isResized = false;
 let heatmap = null;
 let heatmapUrl = ""; // of the map that is shown or on its way
@@ -190,7 +191,7 @@ function showView() {
   const turned = degrees() ? `${degrees()}°` : "";
   viewWords.textContent = [describeWindow(), turned].filter(Boolean).join(" · ");
   zoomWords.textContent = `${Math.round(film().viewportToImageZoom(viewer.viewport.getZoom(true)) * 100)} %`;
-  if (paper.matches) return;
+  if (isOnPaper || paper.matches) return;
   seen = { isWhole: isWhole(), center: viewer.viewport.getCenter(), zoom: film().viewportToImageZoom(viewer.viewport.getZoom()) };
 }
 
@@ -262,8 +263,9 @@ function onDrag(event) {
 
 /** On paper all of the film; on the screen what was seen before the window changed. */
 function seeAgain() {
+  isOnPaper = paper.matches;
   if (!film()) return;
-  if (paper.matches || seen.isWhole) return void showWhole(true);
+  if (isOnPaper || seen.isWhole) return void showWhole(true);
   viewer.viewport.zoomTo(film().imageToViewportZoom(seen.zoom), null, true);
   viewer.viewport.panTo(seen.center, true);
 }
@@ -312,7 +314,7 @@ viewer.addHandler("canvas-key", (event) => {
   event.preventDefaultAction = key in KEYS || "adsrfwADSRFW".includes(key); // OpenSeadragon's own letters
 });
 viewer.addHandler("update-viewport", () => {
-  if (isResized) seeAgain();
+  if (isResized || isOnPaper !== paper.matches) seeAgain();
   isResized = false;
   showView();
 });
