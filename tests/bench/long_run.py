@@ -16,6 +16,7 @@ from tests.bench import films, measure, stats, tree
 from tests.bench.designs import Plainfilm, Server
 from tests.bench.load import cpu_s
 from tests.bench.plan import FilmSort, Kind
+from tests.soak.verdict import Sample, slope_per_s
 
 RINGS, IDLE_S, DRAIN_S = 2_000, 10.0, 120.0
 FILMS, WARM_FILMS, CLIENTS = 10_000, 2_000, 8
@@ -71,7 +72,7 @@ def over(server: Server, act: Callable[[], None]) -> dict[str, float]:
 
 
 def memory(folder: Path, say: Say) -> dict[str, float]:
-    """MB that each part, and all of it, grows a 1,000 films, from film 2,000 to film 10,000: a line through samples."""
+    """MB that each part, and all of it, grows a 1,000 films, from film 2,000 to film 10,000: by the median slope."""
     made = films.make_all(folder / "films", {SORT: SOME}, SEED)[SORT]
     with started(folder) as server:
         send(server, made, WARM_FILMS)
@@ -83,7 +84,7 @@ def memory(folder: Path, say: Say) -> dict[str, float]:
         took_s = time.monotonic() - began
     say(f"  {FILMS - WARM_FILMS:,} films in {took_s:.0f} s")
     per_s = (FILMS - WARM_FILMS) / took_s / 1000
-    return {part: slope(watch.times_s, sizes) / per_s for part, sizes in watch.sizes_mb.items()}
+    return {part: slope_per_s(sizes) / per_s for part, sizes in watch.sizes_mb.items()}
 
 
 def send(server: Server, made: Sequence[Path], count: int) -> None:
@@ -97,8 +98,7 @@ class Samples(threading.Thread):
 
     def __init__(self, server: Server) -> None:
         super().__init__(name="samples", daemon=True)
-        self.times_s: list[float] = []
-        self.sizes_mb: dict[str, list[float]] = {}
+        self.sizes_mb: dict[str, list[Sample]] = {}
         self._server = server
         self._over = threading.Event()
 
@@ -106,21 +106,14 @@ class Samples(threading.Thread):
         """Look until told to stop."""
         while not self._over.wait(SAMPLE_EVERY_S):
             now = self._server.tree.rss_bytes()
-            self.times_s.append(time.monotonic())
+            at_s = time.monotonic()
             for part, size in {**now, "all": sum(now.values())}.items():
-                self.sizes_mb.setdefault(part, []).append(size / 2**20)
+                self.sizes_mb.setdefault(part, []).append(Sample(at_s, size / 2**20))
 
     def close(self) -> None:
         """Stop."""
         self._over.set()
         self.join()
-
-
-def slope(times_s: Sequence[float], values: Sequence[float]) -> float:
-    """A second, by least squares."""
-    middle, level = sum(times_s) / len(times_s), sum(values) / len(values)
-    spread = sum((at - middle) ** 2 for at in times_s)
-    return sum((at - middle) * (value - level) for at, value in zip(times_s, values, strict=True)) / spread
 
 
 @contextmanager
