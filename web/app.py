@@ -24,6 +24,7 @@ from web.api import (
     jobs,
     metrics,
     openapi,
+    parameters,
     reviews,
     webhooks,
 )
@@ -69,6 +70,7 @@ def create_app(resources: Resources) -> Flask:
     bodies.register(app, Budget(settings.upload_budget_bytes, settings.max_upload_bytes))
     problems.register(app)
     security.register(app, resources)
+    parameters.register(app)
     app.register_blueprint(jobs.create_blueprint(resources, room, admission))
     app.register_blueprint(batches.create_blueprint(resources))
     app.register_blueprint(export.create_blueprint(resources))

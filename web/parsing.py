@@ -25,6 +25,7 @@ ID_LENGTH: Final = 36
 _NO_TIME: Final = (
     "It must be a time with its zone, such as 2026-11-01T00:00:00Z or, in a query, 2026-11-01T02:00:00%2B02:00"
 )
+UNKNOWN: Final = "There is no such parameter"
 _MESSAGES: Final = {
     "model_type": "It must be a JSON object",
     "timezone_aware": _NO_TIME,
@@ -46,7 +47,7 @@ def parse_query(model: type[Parsed]) -> Parsed:
     """
     repeated = [name for name, values in request.args.lists() if len(values) > 1]
     if repeated:
-        raise _invalid("query", [(name, name, "It may be given only once") for name in repeated])
+        raise invalid("query", [(name, name, "It may be given only once") for name in repeated])
     return _parse(model, request.args.to_dict(), "query", _name_of)
 
 
@@ -84,11 +85,13 @@ def _parse(model: type[Parsed], values: object, source: str, to_pointer: Callabl
         return model.model_validate(values)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)
-        named = [(_name_of(fault["loc"]) or "body", to_pointer(fault["loc"]), _message_of(fault)) for fault in faults]
-        raise _invalid(source, named) from None
+        named = [
+            (_name_of(fault["loc"]) or "body", to_pointer(fault["loc"]), _message_of(fault, source)) for fault in faults
+        ]
+        raise invalid(source, named) from None
 
 
-def _invalid(source: str, faults: Sequence[tuple[str, str, str]]) -> InvalidRequest:
+def invalid(source: str, faults: Sequence[tuple[str, str, str]]) -> InvalidRequest:
     """Return the refusal for faults, each with the name and the pointer of its field and what is wrong with it."""
     summary = "; ".join(f"{name}: {message}" for name, _, message in faults)
     return InvalidRequest(
@@ -96,7 +99,9 @@ def _invalid(source: str, faults: Sequence[tuple[str, str, str]]) -> InvalidRequ
     )
 
 
-def _message_of(fault: ErrorDetails) -> str:
+def _message_of(fault: ErrorDetails, source: str) -> str:
+    if fault["type"] == "extra_forbidden":
+        return UNKNOWN if source == "query" else "There is no such field"
     return _MESSAGES.get(fault["type"], fault["msg"])
 
 

@@ -234,10 +234,12 @@ def test_the_chosen_filter_is_outlined_in_forced_colours(open_page: Callable[...
 
 
 def test_a_film_is_deleted_from_its_page_by_keyboard(open_page: Callable[..., Page], running_stack: Service) -> None:
-    """One has to unfold the question first; the worklist says that it is gone, and no longer has it."""
+    """One has to unfold the question first; the list, filtered as it was, says that it is gone and has it no longer."""
     job = running_stack.submit(film_of("to be deleted"))
     running_stack.done(job.id)
     page = open_page()
+    filtered = f"{running_stack.url}/?status=succeeded&reviewed=no"
+    page.goto(filtered)
     page.goto(f"{running_stack.url}/jobs/{job.id}")
     expect(page.locator("#viewer[data-heatmap-opacity='']")).to_have_count(0)  # pictures asked for later are 410
     page.wait_for_load_state("networkidle")
@@ -251,6 +253,7 @@ def test_a_film_is_deleted_from_its_page_by_keyboard(open_page: Callable[..., Pa
     page.keyboard.press("Enter")
     expect(page.get_by_role("status").filter(has_text=f"Film {job.id[-8:]} is deleted.")).to_be_visible()
     expect(page.locator(f'[data-job="{job.id}"]')).to_have_count(0)
+    expect(page).to_have_url(filtered)
 
 
 def test_the_list_of_keys_closes_beside_it_and_not_on_its_edge(open_page: Callable[..., Page]) -> None:

@@ -26,6 +26,7 @@ from tests.api_cases import CASES, JSON_BODIES, UNKNOWN
 from tests.factories import make_png
 from tests.webhook_cases import HOOK_CASES
 from web.api import openapi
+from web.api.parameters import template_of
 
 EVERY = CASES | HOOK_CASES
 
@@ -73,7 +74,7 @@ def routes(api: Api) -> set[tuple[str, str]]:
     every = api.app.url_map.iter_rules()
     rules = [rule for rule in every if rule.rule.startswith("/api/") or rule.rule in FOR_OPERATORS]
     return {
-        (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+        (method, template_of(rule.rule))
         for rule in rules
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         if rule.rule not in {ITSELF, PAGE}

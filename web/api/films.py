@@ -10,7 +10,7 @@ from shared.imaging import stored
 from shared.imaging.heatmap import film_png
 from shared.wiring import Resources
 from web.offload import draw, read
-from web.parsing import checked_id
+from web.parsing import UNKNOWN, checked_id, invalid
 
 MIN_SIDE_PX, MAX_SIDE_PX = 16, 4096
 
@@ -43,6 +43,8 @@ def png(data: bytes) -> Response:
 
 def _max_side() -> int | None:
     """Return the longest side in pixels that the query asks for; None where it asks for none."""
+    if unknown := request.args.keys() - {"max_side"}:
+        raise invalid("query", [(name, name, UNKNOWN) for name in sorted(unknown)])
     given = request.args.get("max_side")
     if given is None:
         return None

@@ -231,3 +231,21 @@ def test_a_deleted_row_goes_from_every_open_worklist(api: Api) -> None:
     page = api.browse().request("GET", f"/live?shown={gone}+{kept}").text
     assert f'id="job-{gone}" hx-swap-oob="delete"' in page
     assert f'id="job-{kept}" hx-swap-oob="delete"' not in page
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "leads_to", "left"),
+    [
+        ("?status=succeeded&reviewed=no", 303, "/?status=succeeded&reviewed=no", 0),
+        ("?next=https://elsewhere.example/", 400, None, 1),
+    ],
+)
+def test_the_deletion_leads_back_to_the_list_as_it_was_filtered(
+    api: Api, query: str, status: int, leads_to: str | None, left: int
+) -> None:
+    """And nowhere else: nothing is deleted by an address that is not ours."""
+    job_id, person = send(api), api.browse()
+    form = {"csrf_token": person.csrf_token()}
+    answer = person.request("POST", f"/jobs/{job_id}/delete{query}", data=form)
+    assert (answer.status_code, answer.headers.get("Location")) == (status, leads_to)
+    assert stored(api.resources) == (left, left)

@@ -27,6 +27,36 @@ def test_a_parameter_that_comes_twice_is_refused(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("GET", "/api/v1/jobs/{job}?wait=20", "wait"),
+        ("GET", "/api/v1/jobs?state=failed", "state"),
+        ("HEAD", "/api/v1/jobs/{job}?wait=20", "wait"),
+        ("GET", "/api/v1/jobs/{job}/film?max_side=64&side=64", "side"),
+        ("DELETE", "/api/v1/jobs/{job}?force=1", "force"),
+        ("POST", "/api/v1/jobs/{job}/cancel?reason=none", "reason"),
+    ],
+)
+def test_a_parameter_that_an_operation_lacks_is_refused(api: Api, method: str, path: str, name: str) -> None:
+    """Before anything is done: it would be taken for one that works."""
+    job_id = api.submit().json["id"]
+    answer = api.request(method, path.format(job=job_id))
+    assert answer.status_code == 400
+    if method != "HEAD":
+        found = problem(answer, 400, "invalid_request")
+        assert [each.pointer for each in found.errors] == [name]
+        assert found.errors[0].detail.startswith("There is no such parameter")
+        assert ("Prefer: wait=20" in found.errors[0].detail) is (name == "wait")
+    assert api.get(f"/api/v1/jobs/{job_id}").json["status"] == "queued"
+
+
+def test_who_may_not_ask_is_told_that_first(api: Api) -> None:
+    """Without a key nothing is said of parameters; pages and health checks take what they are given."""
+    assert api.client.get("/api/v1/jobs?state=failed").status_code == 401
+    assert api.client.get("/left?from=mail").status_code == 200
+
+
+@pytest.mark.parametrize(
     "said", ["2026-11-01", "2026-11-01T00:00:00", "2026-11-01T00:00:00+02:00", "2026-13-01T00:00:00Z", "1793491200"]
 )
 def test_a_time_that_is_none_is_told_how_to_write_one(api: Api, said: str) -> None:

@@ -3,7 +3,7 @@
 import { follow, isNeedless } from "./follow.js";
 import { describeWindow, describeWish, invert, moveWindow, paint, resetGreys } from "./greys.js";
 import { setUpFocus, setUpPicker, setUpReview } from "./heatmap.js";
-import { setUpNeighbours } from "./neighbours.js";
+import { setUpDeletion, setUpNeighbours } from "./neighbours.js";
 import { isTaken, keep, recall, say } from "./page.js";
 
 const FULL_OPACITY = 65; // per cent that the drawn overlay has where the map is highest
@@ -345,5 +345,6 @@ setUpPicker(redraw);
 setUpReview();
 setUpFocus();
 setUpNeighbours();
+setUpDeletion();
 showHeatmap();
 follow(findings);

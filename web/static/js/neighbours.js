@@ -3,6 +3,7 @@
 
 import { isTaken, keep, recall, say } from "./page.js";
 
+const LIST = "plainfilm-worklist"; // its query, as `worklist.js` keeps it
 const ORDER = "plainfilm-order";
 const OLDER = "plainfilm-older";
 const LAST = "plainfilm-film";
@@ -29,7 +30,7 @@ export function setUpNeighbours() {
   const at = ids.indexOf(job);
   if (at < 0) return;
   const older = recall(OLDER, "sessionStorage");
-  const isPart = older || recall("plainfilm-worklist", "sessionStorage")?.includes("cursor=");
+  const isPart = older || recall(LIST, "sessionStorage")?.includes("cursor=");
   strip.querySelector(".number").textContent = `${at + 1} of ${ids.length} ${isPart ? "on this page" : "in the list"}`;
   for (const [way, id] of [["prev", ids[at - 1]], ["next", ids[at + 1]]]) {
     if (id) strip.querySelector(`[rel="${way}"]`).href = `/jobs/${id}`;
@@ -40,6 +41,13 @@ export function setUpNeighbours() {
     if (isTaken(event)) return;
     if (event.key === "j") follow(strip, "next", "This is the last film of the list.");
     else if (event.key === "k") follow(strip, "prev", `This is the first film of ${isPart ? "this page" : "the list"}.`);
+  });
+}
+
+/** A film that is deleted leads back to the list as the reader saw it. */
+export function setUpDeletion() {
+  document.addEventListener("submit", ({ target }) => {
+    if (target.closest(".deleting")) target.action = target.action.split("?")[0] + (recall(LIST, "sessionStorage") ?? "");
   });
 }
 
