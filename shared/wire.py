@@ -362,6 +362,14 @@ class ListQuery(ExportQuery):
     cursor: str | None = Field(default=None, pattern=ID_PATTERN, description="`next_cursor` of the page before")
 
 
+class FilmSizeQuery(BaseModel):
+    """How large a film's picture may be."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_side: int | None = Field(default=None, ge=16, le=4096, description="longest side of the PNG in pixels")
+
+
 class AgainQuery(BaseModel):
     """Parameters of a film that is classified again."""
 

@@ -131,10 +131,10 @@ def _add_film(pages: Blueprint, resources: Resources, admission: Backpressure) -
 
     @pages.post("/jobs/<job_id>/delete")
     def delete_film(job_id: str) -> ResponseReturnValue:
-        seen_list = parse_query(worklist_page.WorklistQuery)
+        listed = parse_query(worklist_page.WorklistQuery)
         deletion.delete(resources, g.principal, checked_id(job_id))
         flash(f"Film {present.short_id(job_id)} is deleted.")
-        return redirect(url_for("pages.worklist", **seen_list.model_dump(mode="json", exclude_none=True)), 303)
+        return redirect(url_for("pages.worklist", **listed.model_dump(mode="json", exclude_none=True)), 303)
 
 
 def _add_heatmap(pages: Blueprint, resources: Resources) -> None:

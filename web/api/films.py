@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, g
 
+from shared import wire
 from shared.db import queries
-from shared.errors import BlobMissing, InvalidRequest
+from shared.errors import BlobMissing
 from shared.imaging import stored
 from shared.imaging.heatmap import film_png
 from shared.wiring import Resources
 from web.offload import draw, read
-from web.parsing import UNKNOWN, checked_id, invalid
-
-MIN_SIDE_PX, MAX_SIDE_PX = 16, 4096
+from web.parsing import checked_id, parse_query
 
 
 def create_blueprint(resources: Resources) -> Blueprint:
@@ -21,7 +20,7 @@ def create_blueprint(resources: Resources) -> Blueprint:
 
     @films.get("/<job_id>/film")
     def get_film(job_id: str) -> Response:
-        tenant, side = g.principal.tenant, _max_side()
+        tenant, side = g.principal.tenant, parse_query(wire.FilmSizeQuery).max_side
 
         def get_blob_ref() -> str:
             return read(resources.database, lambda sql: queries.get_blob_ref(sql, tenant, checked_id(job_id)))
@@ -39,17 +38,3 @@ def create_blueprint(resources: Resources) -> Blueprint:
 def png(data: bytes) -> Response:
     """Return a PNG as a response; its policy keeps a browser from running anything in it."""
     return Response(data, mimetype="image/png", headers={"Content-Security-Policy": "default-src 'none'; sandbox"})
-
-
-def _max_side() -> int | None:
-    """Return the longest side in pixels that the query asks for; None where it asks for none."""
-    if unknown := request.args.keys() - {"max_side"}:
-        raise invalid("query", [(name, name, UNKNOWN) for name in sorted(unknown)])
-    given = request.args.get("max_side")
-    if given is None:
-        return None
-    is_number = given.isascii() and given.isdigit() and len(given) <= len(str(MAX_SIDE_PX))
-    if not is_number or not MIN_SIDE_PX <= int(given) <= MAX_SIDE_PX:
-        rule = f"must be a number of pixels from {MIN_SIDE_PX} to {MAX_SIDE_PX}"
-        raise InvalidRequest(f"max_side {rule}.", [("max_side", rule)])
-    return int(given)

@@ -138,8 +138,7 @@ def to_text() -> str:
 
 def _paths() -> Json:
     job_id = [make_parameter("job_id", "path", {"type": "string", "format": "uuid"}, "the job's id")]
-    max_side = [*job_id, make_parameter("max_side", "query", {"type": "integer", "minimum": 16, "maximum": 4096},
-                                    "longest side of the PNG in pixels", required=False)]  # fmt: skip
+    max_side = [*job_id, *make_query(wire.FilmSizeQuery)]
     return {
         "/api/v1/jobs": {
             "post": _submit(),
