@@ -325,7 +325,7 @@ class StorageFull(Unavailable):
 
 
 class DecoderBusy(Unavailable):
-    """All decoders are busy and their queue is full."""
+    """More films are being sent at once than can be decoded, or the decoder had to be restarted."""
 
     code = "decoder_busy"
 

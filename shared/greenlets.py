@@ -86,6 +86,18 @@ def run_where_long(size_bytes: int, function: Callable[[], T]) -> T:
     return run_in_thread(function) if size_bytes > LONG_BYTES else function()
 
 
+def call_later(delay_s: float, function: Callable[[], object]) -> None:
+    """Call `function` after a delay, in a greenlet or a thread of its own."""
+    if is_under_gevent():
+        import gevent  # noqa: PLC0415  as above
+
+        gevent.spawn_later(delay_s, function)
+        return
+    timer = threading.Timer(delay_s, function)
+    timer.daemon = True
+    timer.start()
+
+
 def make_native_lock() -> threading.Lock:
     """Return a lock between real threads, also where gevent has patched `threading`, whose locks are for greenlets."""
     if not is_under_gevent():

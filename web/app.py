@@ -29,6 +29,7 @@ from web.api import (
     webhooks,
 )
 from web.backpressure import Backpressure
+from web.intake import Intake, count_seats
 from web.parsing import lower_ids
 from web.upload_budget import Budget
 from web.waiting import WaitingRoom
@@ -65,13 +66,14 @@ def create_app(resources: Resources) -> Flask:
     room = WaitingRoom(resources.database, resources.notifier, settings)
     app.extensions[WAITING_ROOM] = room
     admission = Backpressure(resources.database, settings)
+    intake = Intake(count_seats(settings.decoders))
     access.register(app)
     app.url_value_preprocessor(lower_ids)
     bodies.register(app, Budget(settings.upload_budget_bytes, settings.max_upload_bytes))
     problems.register(app)
     security.register(app, resources)
     parameters.register(app)
-    app.register_blueprint(jobs.create_blueprint(resources, room, admission))
+    app.register_blueprint(jobs.create_blueprint(resources, room, admission, intake))
     app.register_blueprint(batches.create_blueprint(resources))
     app.register_blueprint(export.create_blueprint(resources))
     app.register_blueprint(events.create_blueprint(resources, room))

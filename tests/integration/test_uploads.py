@@ -6,7 +6,9 @@ import http.client
 import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
@@ -14,10 +16,12 @@ from shared import wire
 from tests.factories import make_png
 from tests.waiting import wait_until
 from tests.web_alone import CLIENT_WAIT_S, MOST, WebAlone
+from web.intake import count_seats
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 FILM = make_png()
+BURST = 150
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +109,32 @@ def test_what_follows_a_body_is_the_next_request(server: WebAlone) -> None:
             assert piece, received
             received += piece
     assert received.startswith(b"HTTP/1.1 202 ")
+
+
+def test_a_burst_of_films_is_taken_in(server: WebAlone) -> None:
+    """More than may wait for the decoder: they wait before they are read, and none is refused."""
+    with ExitStack() as stack, ThreadPoolExecutor(BURST) as pool:
+        clients = [stack.enter_context(server.begin(len(FILM))) for _ in range(BURST)]
+        answers = list(pool.map(partial(send_and_read, rest=FILM), clients))
+    assert [status for status, _ in answers] == [202] * BURST
+
+
+def test_clients_that_send_slowly_do_not_hold_up_others(server: WebAlone) -> None:
+    """Twice as many as have a seat; the film of another is answered before theirs have arrived."""
+    with ExitStack() as stack:
+        slow = [stack.enter_context(server.begin(len(FILM))) for _ in range(2 * count_seats(None))]
+        for client in slow:
+            client.sendall(FILM[:-10])
+        with server.begin(len(FILM)) as quick:
+            assert send_and_read(quick, FILM)[0] == 202
+        for client in slow:
+            assert send_and_read(client, FILM[-10:])[0] == 202
+
+
+def send_and_read(client: socket.socket, rest: bytes) -> tuple[int, bytes]:
+    """Send the rest of an upload; status and body of its answer."""
+    client.sendall(rest)
+    return answer_of(client)
 
 
 def is_full(server: WebAlone) -> bool:

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, g, request
 
 from shared import wire
 from shared.db import queries
+from shared.domain import Priority
 from shared.errors import Malformed, TenantWaitersFull, UnsupportedFormat, WaitersFull
 from shared.wiring import Resources
 from web import again, content_digest, deletion, jobs, submit
@@ -16,6 +17,7 @@ from web.acceptance import Accepted
 from web.backpressure import Backpressure
 from web.bodies import FORM, BodyStream, contents
 from web.deletion import dated
+from web.intake import Intake
 from web.offload import read
 from web.parsing import checked_id, idempotency_key, parse_query
 from web.waiting import LONGEST_WAIT_S, WaitingRoom, ask_again_in_s, get_job_when_done
@@ -36,13 +38,19 @@ QUOTED_LENGTH = 64
 """How much of a name that a client sent an error quotes."""
 
 
-def create_blueprint(resources: Resources, room: WaitingRoom, admission: Backpressure) -> Blueprint:
-    """Return the routes over `resources`; requests wait for their jobs in `room`, and `admission` limits films."""
+def create_blueprint(resources: Resources, room: WaitingRoom, admission: Backpressure, intake: Intake) -> Blueprint:
+    """Return the routes over `resources`.
+
+    Args:
+        room: where requests wait for their jobs.
+        admission: limits how many films are in the queue.
+        intake: limits how many films are read at a time.
+    """
     api = Blueprint("jobs", __name__, url_prefix="/api/v1/jobs")
 
     @api.post("")
     def submit_job() -> Response:
-        return answer_accepted(_receive(resources, admission))
+        return answer_accepted(_receive(resources, intake, admission))
 
     @api.post("/<job_id>/again")
     def classify_again(job_id: str) -> Response:
@@ -126,16 +134,21 @@ def _add_endings(api: Blueprint, resources: Resources) -> None:
         return Response(status=204)
 
 
-def _receive(resources: Resources, admission: Backpressure) -> Accepted:
+def _receive(resources: Resources, intake: Intake, admission: Backpressure) -> Accepted:
     """Submit the request's film, and release its bytes before the client waits: many clients may wait at a time."""
     query = parse_query(wire.SubmitQuery)
     is_fresh = "no-cache" in request.cache_control
     key, digest = idempotency_key(), content_digest.of_body()
-    data = read_upload()
-    digest = content_digest.of_film(digest)
-    upload = submit.Upload(data, query.priority, key, g.request_id, query.expires_in_s, is_fresh, digest, query.batch)
-    accepted = submit.submit(resources, admission, g.principal, upload)
-    request.close()
+    who = g.principal
+    with intake.seat(who.tenant, is_urgent=query.priority is Priority.STAT) as turn:
+        with intake.reading(turn):
+            data = read_upload()
+        digest = content_digest.of_film(digest)
+        upload = submit.Upload(
+            data, query.priority, key, g.request_id, query.expires_in_s, is_fresh, digest, query.batch
+        )
+        accepted = submit.submit(resources, admission, who, upload)
+        request.close()
     return accepted
 
 
