@@ -17,8 +17,7 @@ from typing import Any
 
 import hypothesis
 import pytest
-from sqlalchemy import Connection, Engine, Pool, create_engine, event, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import Connection, Engine, Pool, event
 
 from shared import broker, samples
 from shared.db import migrate
@@ -28,6 +27,7 @@ from shared.settings import Settings
 from shared.wiring import Resources, new_job_id
 from tests.fakes import FixedClock, LocalNotifier, MemoryBlobs, PlainDecoder, RecordingQueue
 from tests.ports import hold_port, port_of
+from tests.postgres import administer, named
 from tests.service import Service
 from tests.waiting import LIMIT_S, wait_until
 
@@ -120,8 +120,8 @@ def postgres_server() -> Iterator[str]:
 def postgres_template(postgres_server: str) -> str:
     """Name of a migrated database that others are copied from."""
     name = f"plainfilm_template_{os.getpid()}"
-    _administer(postgres_server, f"CREATE DATABASE {name}")
-    database = Database(make_engine(_named(postgres_server, name)))
+    administer(postgres_server, f"CREATE DATABASE {name}")
+    database = Database(make_engine(named(postgres_server, name)))
     migrate.upgrade(database)
     database.close()
     return name
@@ -148,9 +148,9 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 def postgres_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
     """A migrated PostgreSQL database of this test's own."""
     name = f"t_{new_job_id().replace('-', '')}"
-    _administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {postgres_template}")
-    yield _named(postgres_server, name)
-    _administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+    administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {postgres_template}")
+    yield named(postgres_server, name)
+    administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -284,16 +284,3 @@ def root_logger() -> Iterator[None]:
 def python() -> str:
     """The interpreter that runs the tests."""
     return sys.executable
-
-
-def _administer(url: str, statement: str) -> None:
-    engine = create_engine(
-        make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT", pool_pre_ping=False
-    )
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-    engine.dispose()
-
-
-def _named(url: str, name: str) -> str:
-    return make_url(url).set(drivername="postgresql+psycopg", database=name).render_as_string(hide_password=False)

@@ -87,6 +87,7 @@ def make_engine(url: str) -> Engine:
         pool_pre_ping=True,
         hide_parameters=True,
         connect_args={
+            "client_encoding": "utf8",  # a database in SQL_ASCII, initdb's default under LANG=C, would give bytes
             "connect_timeout": 3,
             "keepalives_idle": 10,
             "tcp_user_timeout": 20_000,  # ms; detects a host that vanished without closing the connection

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from shared.db import schema
@@ -27,11 +27,12 @@ def upgrade(database: Database, revision: str = "head") -> None:
 
     Raises:
         DatabaseDown: it cannot be reached, or another session locks a table to be changed; nothing was changed.
-        Conflict: its revision is unknown to this build; nothing was changed.
+        Conflict: its revision is unknown to this build, or it cannot store all texts; nothing was changed.
         InvalidRequest: there is no such revision to upgrade to.
     """
     try:
         with database.engine.begin() as connection:
+            _check_encoding(connection)
             command.upgrade(alembic_config(connection), revision)
     except CommandError as error:
         found = schema.current_revision(database)
@@ -43,6 +44,18 @@ def upgrade(database: Database, revision: str = "head") -> None:
         ) from error
     except OperationalError as error:
         raise DatabaseDown("The database could not be migrated; it is as it was.", why=why_down(error)) from error
+
+
+def _check_encoding(connection: Connection) -> None:
+    """Check that a PostgreSQL database stores UTF-8; one in SQL_ASCII stores the bytes that it is given."""
+    if connection.dialect.name != "postgresql":
+        return
+    encoding = connection.scalar(text("SHOW server_encoding"))
+    if encoding not in {"UTF8", "SQL_ASCII"}:
+        raise Conflict(
+            f"The database is in {encoding}, which lacks most characters; make one with "
+            "CREATE DATABASE plainfilm ENCODING 'UTF8' TEMPLATE template0."
+        )
 
 
 def downgrade(database: Database, revision: str) -> None:

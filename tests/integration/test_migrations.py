@@ -18,6 +18,7 @@ from shared.db import (
     explanation_queries,
     explanations,
     jobs,
+    keys,
     migrate,
     queries,
     reviews,
@@ -29,8 +30,10 @@ from shared.db.tables import Base, Job
 from shared.domain import ReaderLabel, Role, Verdict
 from shared.errors import Conflict, DatabaseDown, InvalidRequest, explain
 from shared.wire import ListQuery
+from shared.wiring import new_job_id
 from tests.explanations import make_explanation, make_map_record, make_result, take
 from tests.jobs import claim, finish, make_batch, make_job
+from tests.postgres import administer, named
 
 pytestmark = pytest.mark.integration
 
@@ -204,3 +207,32 @@ def test_a_newer_schema_is_refused_and_left_alone(empty: Database) -> None:
         session.execute(text("UPDATE alembic_version SET version_num = :head"), {"head": schema.HEAD})
     with pytest.raises(InvalidRequest, match=f"no schema 9999.* up to {schema.HEAD}"):
         migrate.upgrade(empty, "9999")
+
+
+@pytest.fixture
+def encoded(postgres_server: str, request: pytest.FixtureRequest) -> Iterator[Database]:
+    """An empty PostgreSQL database in the encoding that the test names."""
+    name = f"encoded_{new_job_id().replace('-', '')}"
+    administer(postgres_server, f"CREATE DATABASE {name} ENCODING '{request.param}' LOCALE 'C' TEMPLATE template0")
+    database = Database(make_engine(named(postgres_server, name)))
+    yield database
+    database.close()
+    administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.mark.parametrize("encoded", ["SQL_ASCII"], indirect=True)
+def test_a_database_without_an_encoding_will_do(encoded: Database) -> None:
+    """What initdb makes where no language is set: its driver gave bytes, and nothing worked."""
+    migrate.upgrade(encoded)
+    with encoded.begin() as session:
+        keys.make_tenant(session, "clinic", encoded.now(session))
+    with encoded.read() as session:
+        assert "clinic" in keys.list_tenants(session)
+
+
+@pytest.mark.parametrize("encoded", ["LATIN1"], indirect=True)
+def test_a_database_that_lacks_characters_is_refused(encoded: Database) -> None:
+    """It says how to make one that has them."""
+    with pytest.raises(Conflict, match=r"LATIN1.*ENCODING 'UTF8'"):
+        migrate.upgrade(encoded)
+    assert not inspect(encoded.engine).get_table_names()
