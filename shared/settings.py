@@ -61,7 +61,9 @@ class Settings(BaseModel):
     host: str = Field(default="127.0.0.1", description="address the web server binds; loopback unless set")
     url: HttpUrl | None = Field(default=None, description="service the client commands talk to")
     key: SecretStr | None = Field(default=None, description="API key the client commands send")
-    database_url: SecretStr | None = Field(default=None, description="SQLAlchemy URL; SQLite in `home` unless set. PostgreSQL in UTF8, or in SQL_ASCII")
+    database_url: SecretStr | None = Field(
+        default=None, description="SQLAlchemy URL; SQLite in `home` unless set. PostgreSQL in UTF8, or in SQL_ASCII"
+    )
     redis_url: SecretStr | None = Field(default=None, description="Redis-protocol broker; an embedded one unless set")
     session_secret: SecretStr | None = Field(
         default=None, description="signs browser sessions; made in `home` unless set"
