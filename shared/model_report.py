@@ -232,10 +232,12 @@ class Recalibration(Part):
     """Temperature and thresholds were set on `films` films other than the training run's.
 
     `is_checked`: no measured film is one of them, by its bytes; False where the model's folder does not list them.
+    `is_few`: they were fewer than recalibration asks for, and it was done all the same (`--few`).
     """
 
     films: int = Field(ge=1)
     is_checked: bool
+    is_few: bool = False
 
 
 class ModelReport(Part):

@@ -44,12 +44,14 @@ class RecalibratedOn(BaseModel):
     Attributes:
         films: label to number of films.
         films_sha256: their SHA-256s, sorted; empty where an older build recalibrated the model.
+        is_few: they were fewer than recalibration asks for; False where an older build did not record it.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     films: dict[str, int]
     films_sha256: tuple[Digest, ...] = ()
+    is_few: bool = False
 
     @property
     def known(self) -> Known:

@@ -100,12 +100,13 @@ def compare(  # noqa: PLR0913, PLR0917 - one argument an option
 
 
 @model.command()
-def recalibrate(
+def recalibrate(  # noqa: PLR0913, PLR0917 - one argument an option
     out: Out,
     manifest: Annotated[Path | None, typer.Option(help="CSV with file, label; group where patients repeat")] = None,
     folders: Annotated[Path | None, typer.Option(help="or a folder with one folder a class")] = None,
     folder: Folder = SHIPPED_MODEL,
     seed: Annotated[int, typer.Option(help="random seed of the split into a calibration half and a test half")] = 0,
+    few: Annotated[bool, typer.Option("--few", help="with 20 to 39 films of a class too; the version says so")] = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Write a new version of a model with thresholds from your own films; the old one stays as it is."""
     if (manifest is None) == (folders is None):
@@ -117,7 +118,7 @@ def recalibrate(
     _report_ignored_files(folder, folders)
     films = find_films(folder, manifest, folders)
     with show_bars() as progress:
-        record = work.recalibrate(folder, films, out, seed, progress)
+        record = work.recalibrate(folder, films, out, seed, progress, may_be_few=few)
     for line in work.as_lines(record):
         typer.echo(line)
     typer.echo(f"version {record.version} in {out}")

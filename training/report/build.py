@@ -213,7 +213,10 @@ def _compose(
 
 
 def _recalibration(record: RecalibratedOn | None) -> Recalibration | None:
-    return Recalibration(films=sum(record.films.values()), is_checked=bool(record.films_sha256)) if record else None
+    if record is None:
+        return None
+    films = sum(record.films.values())
+    return Recalibration(films=films, is_checked=bool(record.films_sha256), is_few=record.is_few)
 
 
 def _measure_odd(subject: _Subject, progress: Progress) -> OddInputs | None:

@@ -99,7 +99,12 @@ def _recalibrated(report: ModelReport) -> tuple[str, ...]:
         if recalibration.is_checked
         else "the model does not record which: one may be in a test"
     )
-    return (f"**Temperature and thresholds were recalibrated** on {recalibration.films} other films; {kept}.",)
+    few = (
+        " **They are fewer than recalibration asks for** (`--few`): the limits depend on which films were drawn."
+        if recalibration.is_few
+        else ""
+    )
+    return (f"**Temperature and thresholds were recalibrated** on {recalibration.films} other films; {kept}.{few}",)
 
 
 def goals(report: ModelReport) -> Section:

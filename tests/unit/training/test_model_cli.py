@@ -13,7 +13,7 @@ from shared.errors import BadChecksum, DataProblem, GoldenMismatch, InvalidReque
 from shared.manifest import read_manifest
 from tests.models import write_model
 from training.dataset import film_sha256
-from training.learned import LearnedFilms, write_learned
+from training.learned import LearnedFilms, read_recalibrated, write_learned
 from training.model_cli import model
 from training.synth import write_films
 from worker.engine import SHIPPED_MODEL
@@ -133,16 +133,16 @@ def test_export_copies_nothing_that_does_not_hold(folder: Path, tmp_path: Path) 
 
 def test_recalibrate_prints_before_and_after(folder: Path, tmp_path: Path) -> None:
     """From a CSV: the held-out half measured with the old and with the new thresholds, and what was kept."""
-    manifest = write_films(tmp_path / "films", {"test": 20}, seed=1)
+    manifest = write_films(tmp_path / "films", {"test": 40}, seed=1)
     lines = ask("recalibrate", "--manifest", manifest, "--model", folder, "--out", tmp_path / "new")
-    assert lines[0] == "thresholds set on 30 films, measured on 30 others:"
+    assert lines[0] == "thresholds set on 60 films, measured on 60 others:"
     assert [line.split(":")[0].strip() for line in lines[1:6]] == [
         "accuracy", "balanced_accuracy", "ece15", "coverage", "selective_accuracy",
     ]  # fmt: skip
     assert all(" before, " in line and line.endswith(" after") for line in lines[1:6])
     assert lines[-1].startswith("version 1+new in ")
     record = json.loads((tmp_path / "new" / "recalibration.json").read_text())
-    assert record["films"] == {"covid19": 10, "normal": 10, "viral_pneumonia": 10}
+    assert record["films"] == {"covid19": 20, "normal": 20, "viral_pneumonia": 20}
 
 
 def test_recalibrate_needs_films_named_once_and_enough_of_them(folder: Path, tmp_path: Path) -> None:
@@ -152,6 +152,25 @@ def test_recalibrate_needs_films_named_once_and_enough_of_them(folder: Path, tmp
         ask("recalibrate", "--out", tmp_path / "new")
     with pytest.raises(InvalidRequest, match="not both"):
         ask("recalibrate", "--manifest", manifest, "--folders", tmp_path, "--out", tmp_path / "new")
-    with pytest.raises(DataProblem, match="'covid19' has 3 films; at least 20 are needed"):
+    with pytest.raises(DataProblem, match="'covid19' has 3 films; at least 40 are needed"):
         ask("recalibrate", "--manifest", manifest, "--model", folder, "--out", tmp_path / "new")
+    with pytest.raises(DataProblem, match=r"'covid19' has 3 films; at least 20 are needed\."):
+        ask("recalibrate", "--few", "--manifest", manifest, "--model", folder, "--out", tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_few_films_recalibrate_only_where_that_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    """39 of a class are refused, before anything is written; done all the same, version and record tell of it."""
+    few = write_films(tmp_path / "films", {"test": 39}, seed=1)
+    with pytest.raises(DataProblem, match=r"'normal' has 39 films; at least 40 are needed \(--few takes 20 films of"):
+        ask("recalibrate", "--manifest", few, "--model", folder, "--out", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    lines = ask("recalibrate", "--few", "--manifest", few, "--model", folder, "--out", tmp_path / "new")
+    assert lines[-2].startswith("fewer than 40 films of a class: ")
+    assert read_manifest(tmp_path / "new").version == "1+new.few"
+    assert read_recalibrated(tmp_path / "new").is_few
+    enough = write_films(tmp_path / "more", {"test": 40}, seed=1)
+    lines = ask("recalibrate", "--few", "--manifest", enough, "--model", folder, "--out", tmp_path / ("n" * 70))
+    assert not any(line.startswith("fewer than") for line in lines)
+    assert not read_recalibrated(tmp_path / ("n" * 70)).is_few
+    assert read_manifest(tmp_path / ("n" * 70)).version == "1+" + "n" * 31

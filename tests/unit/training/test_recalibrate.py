@@ -178,11 +178,11 @@ def test_too_few_films_and_a_missing_class_are_named() -> None:
     films += [Example(Path("x"), "covid19", f"c{n}", "", "", "row") for n in range(LEAST_FILMS - 1)]
     with pytest.raises(DataProblem) as caught:
         halve(films, LABELS, seed=0)
-    assert "'covid19' has 19 films; at least 20" in caught.value.detail
+    assert "'covid19' has 39 films; at least 40 are needed (--few takes 20 films of each class)" in caught.value.detail
     assert "'viral_pneumonia' has 0 films" in caught.value.detail
     assert "'normal'" not in caught.value.detail
     one_patient = [replace(e, group="p") if e.label == "normal" else e for e in films]
-    one_patient += [Example(Path("x"), label, f"{label}{n}", "", "", "row") for label in LABELS[::2] for n in range(20)]
+    one_patient += [Example(Path("x"), label, f"{label}{n}", "", "", "row") for label in LABELS[::2] for n in range(40)]
     with pytest.raises(DataProblem, match="half"):
         halve(one_patient, LABELS, seed=0)
 
@@ -191,7 +191,7 @@ def test_a_version_in_the_current_folder_has_that_folders_name(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`--out .` names the version as the folder's own name does."""
-    films = read_manifest_csv(write_films(tmp_path / "films", {"": 20}, seed=3), ("file", "label"))
+    films = read_manifest_csv(write_films(tmp_path / "films", {"": 40}, seed=3), ("file", "label"))
     (tmp_path / "ward").mkdir()
     monkeypatch.chdir(tmp_path / "ward")
     assert recalibrate(model, films, Path(), 0, ignore).version == "1+ward"
@@ -199,7 +199,7 @@ def test_a_version_in_the_current_folder_has_that_folders_name(
 
 def test_a_version_behind_a_link_has_the_links_name(model: Path, tmp_path: Path) -> None:
     """It is what was asked for by `--out`, wherever that leads."""
-    films = read_manifest_csv(write_films(tmp_path / "films", {"": 20}, seed=3), ("file", "label"))
+    films = read_manifest_csv(write_films(tmp_path / "films", {"": 40}, seed=3), ("file", "label"))
     (tmp_path / "disk2").mkdir()
     (tmp_path / "ward").symlink_to(tmp_path / "disk2")
     assert recalibrate(model, films, tmp_path / "ward", 0, ignore).version == "1+ward"
@@ -207,7 +207,7 @@ def test_a_version_behind_a_link_has_the_links_name(model: Path, tmp_path: Path)
 
 def test_a_new_version_is_written_beside_the_old(model: Path, tmp_path: Path) -> None:
     """Same arrays, other thresholds, another version and SHA-256; the old folder is the same byte for byte."""
-    films = read_manifest_csv(write_films(tmp_path / "films", {"": 24}, seed=3), ("file", "label"))
+    films = read_manifest_csv(write_films(tmp_path / "films", {"": 44}, seed=3), ("file", "label"))
     before = digests(model)
     out = tmp_path / "hospital-b"
     record = recalibrate(model, films, out, 0, ignore)
@@ -226,7 +226,7 @@ def test_a_new_version_is_written_beside_the_old(model: Path, tmp_path: Path) ->
     )
     assert (new.temperature, new.thresholds) == (temperature, thresholds)
     assert new.metrics == {"held_out": record.after}
-    assert record.after.n == record.before.n == 36
+    assert record.after.n == record.before.n == 66
     assert record.after.accuracy == record.before.accuracy  # the forced choice needs no threshold
     assert check_golden(load_engine(out), read_golden(out)) is GoldenState.PASSED
 
@@ -235,7 +235,7 @@ def test_other_thresholds_are_another_model(model: Path, tmp_path: Path) -> None
     """In folders of one name, and of names that are too long: results and answers go by the SHA-256."""
     found = []
     for seed, place in enumerate(("a/mine", "b/mine", "c/" + 70 * "n")):
-        films = read_manifest_csv(write_films(tmp_path / f"films{seed}", {"": 24}, seed=seed), ("file", "label"))
+        films = read_manifest_csv(write_films(tmp_path / f"films{seed}", {"": 44}, seed=seed), ("file", "label"))
         recalibrate(model, films, tmp_path / place, 0, ignore)
         found.append(read_manifest(tmp_path / place))
     assert len({new.thresholds.model_dump_json() for new in found}) == 3
@@ -251,7 +251,7 @@ def test_a_run_that_is_cut_off_leaves_no_model(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """One without its record would be measured on the films that set it; the same command can be given again."""
-    films = read_manifest_csv(write_films(tmp_path / "films", {"": 20}, seed=3), ("file", "label"))
+    films = read_manifest_csv(write_films(tmp_path / "films", {"": 40}, seed=3), ("file", "label"))
     out, whole = tmp_path / "out", getattr(work, step)
 
     def cut_off(*arguments: object) -> object:
@@ -270,7 +270,7 @@ def test_a_run_that_is_cut_off_leaves_no_model(
 
 def test_films_that_it_learned_from_recalibrate_nothing(model: Path, tmp_path: Path) -> None:
     """It does better on them than on any other: each is named by its row."""
-    films = read_manifest_csv(write_films(tmp_path / "films", {"": 20}, seed=3), ("file", "label"))
+    films = read_manifest_csv(write_films(tmp_path / "films", {"": 40}, seed=3), ("file", "label"))
     write_learned(model, LearnedFilms(learned_from=(film_sha256(films[0].path),), chosen_by=()))
     with pytest.raises(DataProblem, match=rf"^{films[0].where}: the film {films[0].path.name} was learned from"):
         recalibrate(model, films, tmp_path / "out", 0, ignore)
@@ -279,10 +279,10 @@ def test_films_that_it_learned_from_recalibrate_nothing(model: Path, tmp_path: P
 def test_a_higher_coverage_of_sets_needs_more_films(model: Path, tmp_path: Path) -> None:
     """Fewer would put a label into each set, and leave no other one a verdict."""
     assert [smallest_sample(coverage) for coverage in (0.5, 0.9, 0.95, 0.99, 1.0)] == [1, 9, 19, 99, 0]
-    films = read_manifest_csv(write_films(tmp_path / "films", {"": 24}, seed=3), ("file", "label"))
+    films = read_manifest_csv(write_films(tmp_path / "films", {"": 44}, seed=3), ("file", "label"))
     assert halve(films, LABELS, 0).setting
-    with pytest.raises(DataProblem, match="has 12 films; at least 19 are needed"):
-        halve(films, LABELS, 0, smallest_sample(0.95))
+    with pytest.raises(DataProblem, match="has 44 films; at least 48 are needed"):
+        halve(films, LABELS, 0, 2 * smallest_sample(0.96))
 
 
 def test_nothing_is_overwritten(model: Path, tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_a_report_names_films_that_set_the_thresholds(model: Path, tmp_path: Pat
     recipe = replace(find_recipe("tiny"), drawn_films=0, report_splits=("external",))
     (model / "recipe.json").write_text(recipe.to_json())
     (model / "history.csv").unlink()
-    manifests = [write_films(tmp_path / f"films{seed}", {"train": 4, "external": 24}, seed=seed) for seed in (1, 2)]
+    manifests = [write_films(tmp_path / f"films{seed}", {"train": 4, "external": 44}, seed=seed) for seed in (1, 2)]
     before = model
     halves = []
     for number, manifest in enumerate(manifests):
@@ -337,13 +337,13 @@ def test_a_report_names_films_that_set_the_thresholds(model: Path, tmp_path: Pat
         recalibrate(before, films, before := tmp_path / f"new{number}", 0, ignore)
         halves.append(halve(films, LABELS, 0))
     for manifest, half in zip(manifests, halves, strict=True):
-        with pytest.raises(DataProblem, match=f"36 problems:\\n.*{half.setting[0].path.name} .* set the thresholds"):
+        with pytest.raises(DataProblem, match=f"66 problems:\\n.*{half.setting[0].path.name} .* set the thresholds"):
             write_report(before, manifest.parent, tmp_path / "out", ignore)
     gone = {film.path.name for film in halves[1].setting}
     kept = [line for line in manifests[1].read_text().splitlines() if Path(line.partition(",")[0]).name not in gone]
     manifests[1].write_text("\n".join(kept) + "\n")
     found = write_report(before, manifests[1].parent, tmp_path / "out", ignore)
-    assert found.recalibration == Recalibration(films=36, is_checked=True)
+    assert found.recalibration == Recalibration(films=66, is_checked=True)
     assert found.learned_films is None
 
 

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from shared.errors import DataProblem
+from shared.model_report import Recalibration
 from tests.reports import make_estimate, make_report, make_split
 from training.report.card import LITERATURE, render
 
@@ -83,6 +84,14 @@ def test_explanations_tell_what_films_they_were_checked_on() -> None:
     checked = explanations.model_copy(update={"films": 12, "of": "blends"})
     assert "On only 12 films (blends), so these numbers are rough." in render(make_report(explanations=checked))
     assert "so few" not in render(make_report(explanations=explanations))
+
+
+def test_thresholds_set_on_few_films_are_told_of() -> None:
+    """Beside the number of films; where they were enough there is no such sentence."""
+    few = Recalibration(films=45, is_checked=True, is_few=True)
+    card = render(make_report(recalibration=few))
+    assert "on 45 other films; none is in a test set here. **They are fewer than recalibration asks for**" in card
+    assert "asks for" not in render(make_report(recalibration=few.model_copy(update={"is_few": False})))
 
 
 def test_the_same_report_gives_the_same_card() -> None:
