@@ -19,7 +19,7 @@ from shared.imaging.decode import decode
 ReadFilm = Callable[[Path], Pixels]
 
 LISTED: Final = 20
-"""Problems named in one message; of further ones the message gives the number."""
+"""Sentences shown together at most; of further ones the number is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,12 @@ def _sha256_of(path: Path, _size: int, _changed_ns: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def shorten(sentences: Sequence[str]) -> list[str]:
+    """Return the first `LISTED` sentences and, where there are more, a line with their number."""
+    more = len(sentences) - LISTED
+    return [*sentences[:LISTED], *([f"... and {more} more"] if more > 0 else [])]
+
+
 def refuse(problems: Sequence[str]) -> None:
     """Do nothing where there is no problem.
 
@@ -75,6 +81,5 @@ def refuse(problems: Sequence[str]) -> None:
     """
     if not problems:
         return
-    more = [f"... and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
-    lines = [*problems[:LISTED], *more]
+    lines = shorten(problems)
     raise DataProblem(lines[0] if len(problems) == 1 else "\n  ".join([f"{len(problems)} problems:", *lines]))

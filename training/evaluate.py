@@ -81,6 +81,11 @@ def ask(engine: Engine, examples: Sequence[Example], progress: Progress, *, read
         DataProblem: a film cannot be read; raised before the first film is classified.
     """
     check_films(examples, read)
+    return answer(engine, examples, progress, read=read)
+
+
+def answer(engine: Engine, examples: Sequence[Example], progress: Progress, *, read: ReadFilm = read_film) -> Answers:
+    """Return the model's answers, as `ask` does, on films that were checked already."""
     evidence: list[Evidence] = []
     for start in range(0, len(examples), BATCH):
         evidence += look(engine, (read(example.path) for example in examples[start : start + BATCH]))

@@ -15,8 +15,9 @@ from shared.manifest import read_manifest
 from shared.model_report import ModelReport
 from training.bars import show_bars
 from training.class_layout import ignored_files, ignored_folders, read_class_folders
-from training.dataset import Example
-from training.evaluate import ask
+from training.dataset import Example, shorten
+from training.equal_films import count_once
+from training.evaluate import answer
 from training.film_checks import check_once
 from training.learned import count_known, read_learned
 from training.manifest_csv import MEASURING_COLUMNS, read_manifest_csv
@@ -113,8 +114,11 @@ def _measure(examples: tuple[Example, ...], root: Path, model: Path, films: Path
     from worker.engine.keras_engine import load_engine  # noqa: PLC0415  TensorFlow loads only where it is needed
 
     engine = load_engine(model)
+    examples, copies = count_once(examples)
+    for line in shorten(copies):
+        typer.echo(line, err=True)
     with show_bars() as progress:
-        answers = ask(engine, examples, progress)
+        answers = answer(engine, examples, progress)
     labels = engine.manifest.labels
     _warn_of_used_films(examples, model)
     if films is not None:

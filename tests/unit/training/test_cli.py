@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 from shared.errors import DataProblem
@@ -64,6 +65,46 @@ def test_evaluate_counts_no_film_twice(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.evaluate, ["--manifest", str(manifest), "--split", "test"])
     assert isinstance(result.exception, DataProblem)
     assert "line 5: the film s0000.png has a row already" in str(result.exception)
+
+
+def test_evaluate_counts_equal_films_once(tmp_path: Path) -> None:
+    """Copies of the file, and the same pixels in another file, are told of by name; other rows keep their numbers."""
+    manifest = write_films(tmp_path, {"test": 2}, seed=1)
+    (tmp_path / "model").mkdir()
+    write_model(tmp_path / "model")
+    arguments = ["--manifest", str(manifest), "--model", str(tmp_path / "model"), "--json"]
+    alone = CliRunner().invoke(cli.evaluate, arguments)
+    film = tmp_path / "images" / "s0000.png"
+    (tmp_path / "copy.png").write_bytes(film.read_bytes())
+    with Image.open(film) as picture:
+        picture.save(tmp_path / "again.png", compress_level=0)
+    with manifest.open("a") as file:
+        file.write("copy.png,covid19,c,test,\nagain.png,covid19,a,test,\n")
+    table = tmp_path / "out.csv"
+    result = CliRunner().invoke(cli.evaluate, [*arguments, "--films", str(table)])
+    assert json.loads(result.stdout) == json.loads(alone.stdout)
+    assert json.loads(result.stdout)["n"] == 6
+    place = "s0000.png at manifest.csv line 2: it is counted once."
+    assert f"manifest.csv line 8: the film copy.png is byte for byte {place}" in result.stderr
+    assert f"manifest.csv line 9: the film again.png is pixel for pixel {place}" in result.stderr
+    assert len(table.read_text().splitlines()) == 7
+
+
+def test_evaluate_refuses_equal_films_with_two_labels(tmp_path: Path) -> None:
+    """One of the labels is wrong: both rows are named, and nothing is measured."""
+    manifest = write_films(tmp_path, {"test": 1}, seed=1)
+    (tmp_path / "copy.png").write_bytes((tmp_path / "images" / "s0000.png").read_bytes())
+    with manifest.open("a") as file:
+        file.write("copy.png,normal,c,test,\n")
+    (tmp_path / "model").mkdir()
+    write_model(tmp_path / "model")
+    result = CliRunner().invoke(cli.evaluate, ["--manifest", str(manifest), "--model", str(tmp_path / "model")])
+    assert isinstance(result.exception, DataProblem)
+    assert str(result.exception) == (
+        "manifest.csv line 5: the film copy.png is byte for byte s0000.png at manifest.csv line 2, "
+        "but 'normal' and not 'covid19'."
+    )
+    assert result.stdout == ""
 
 
 def test_train_refuses_an_absent_data_folder(tmp_path: Path) -> None:
