@@ -59,7 +59,7 @@ class Settings(BaseModel):
     home: Path = Field(default_factory=default_home, description="folder of all state: database, films, keys, logs")
     port: Annotated[int, Field(ge=1, le=65535, description="port of the web server, bound to `host`")] = 8000
     host: str = Field(default="127.0.0.1", description="address the web server binds; loopback unless set")
-    url: HttpUrl | None = Field(default=None, description="service the client commands talk to")
+    url: HttpUrl | None = Field(default=None, description="service the client commands talk to; no path")
     key: SecretStr | None = Field(default=None, description="API key the client commands send")
     database_url: SecretStr | None = Field(
         default=None, description="SQLAlchemy URL; SQLite in `home` unless set. PostgreSQL in UTF8, or in SQL_ASCII"
@@ -167,6 +167,11 @@ class Settings(BaseModel):
             raise ValueError("it is empty; set it, or leave it out")
         return value
 
+    @field_validator("url")
+    @classmethod
+    def _without_path(cls, value: HttpUrl | None) -> HttpUrl | None:
+        return _check_service_url(value)
+
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: SecretStr | None) -> SecretStr | None:
@@ -255,6 +260,20 @@ def _check_scheme(value: SecretStr | None, schemes: frozenset[str], examples: st
     if value and not _has_usable_port(value.get_secret_value()):
         raise ValueError("its port is not a number, or its password has characters that must be percent-encoded (%XX)")
     return value
+
+
+def _check_service_url(url: HttpUrl | None) -> HttpUrl | None:
+    """Check that nothing is around a service's host and port; a user name would go in the place of the API key."""
+    if url is None:
+        return None
+    if url.username or url.password:
+        raise ValueError("it must not contain a user name or password; the API key is PLAINFILM_KEY")
+    if (url.path or "").strip("/") or url.query is not None or url.fragment is not None:
+        raise ValueError(
+            "it must end after the host or port, as in https://films.example; "
+            "plainfilm serves at the root of a host, not below a path: give it a host name or a port of its own"
+        )
+    return url
 
 
 def _has_usable_port(url: str) -> bool:

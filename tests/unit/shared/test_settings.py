@@ -208,6 +208,29 @@ def test_what_is_set_wins_over_what_runs(tmp_path: Path) -> None:
     assert (settings.broker_url, settings.service_url, settings.client_key) == ("redis://a", "http://b", "pf_c")
 
 
+@pytest.mark.parametrize("rest", ["/plainfilm/", "/api/v1", "/?", "?key=a", "#top"])
+def test_a_service_below_a_path_is_refused(monkeypatch: pytest.MonkeyPatch, rest: str) -> None:
+    """Pages and links begin at the root of the host: no link with a path would work."""
+    monkeypatch.setenv("PLAINFILM_URL", f"https://films.example:8443{rest}")
+    with pytest.raises(InvalidRequest, match=r"PLAINFILM_URL: .*as in https://films\.example; .*root of a host"):
+        load_settings()
+
+
+def test_a_service_with_a_user_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Basic credentials would be sent in the place of the key; they are not shown."""
+    monkeypatch.setenv("PLAINFILM_URL", "https://reader:s3cret@films.example")
+    with pytest.raises(InvalidRequest, match=r"PLAINFILM_URL: .*user name.*PLAINFILM_KEY") as refused:
+        load_settings()
+    assert "cret" not in refused.value.detail
+
+
+@pytest.mark.parametrize("slashes", ["", "/", "//"])
+def test_slashes_at_the_end_of_an_address_do_no_harm(monkeypatch: pytest.MonkeyPatch, slashes: str) -> None:
+    """Browsers add one when an address is copied."""
+    monkeypatch.setenv("PLAINFILM_URL", f"https://films.example:8443{slashes}")
+    assert load_settings().service_url == "https://films.example:8443"
+
+
 @pytest.mark.parametrize(("host", "address"), [("127.0.0.1", "127.0.0.1:8000"), ("::1", "[::1]:8000")])
 def test_an_address_is_told_as_browsers_take_it(tmp_path: Path, host: str, address: str) -> None:
     """One of IPv6 in brackets."""
