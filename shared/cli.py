@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from shared.domain import AgainReason, Priority
 from shared.exits import EXTRAS, end_plainly, what_to_install
+from shared.moments import read_moment
 from shared.settings import find_unknown, load_settings
 
 GROUP = "plainfilm.commands"
@@ -124,7 +126,9 @@ def classify(
 @cli.command()
 def again(
     reasons: Annotated[list[AgainReason], typer.Argument(help="status of a film's newest job, or other-model")],
-    since: Annotated[str | None, typer.Option(help="only jobs created since then: 2026-11-01T00:00:00Z")] = None,
+    since: Annotated[
+        datetime | None, typer.Option(parser=read_moment, metavar="TIME", help="only jobs created since then, in UTC")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,  # noqa: FBT002  a flag
     priority: Annotated[Priority, typer.Option(help="urgency: stat before routine before bulk")] = Priority.BULK,
 ) -> None:
@@ -133,7 +137,8 @@ def again(
     from shared.client import open_client  # noqa: PLC0415
 
     with open_client(load_settings()) as client:
-        raise typer.Exit(run(client, reasons, since=since, priority=priority, as_json=as_json))
+        first = None if since is None else since.isoformat()
+        raise typer.Exit(run(client, reasons, since=first, priority=priority, as_json=as_json))
 
 
 def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Annotated
 
@@ -15,6 +15,7 @@ from shared import jobs_table, wire
 from shared.classify import in_flight, show
 from shared.client import PAGE_SIZE, Client, Refused, open_client
 from shared.domain import JobState, Verdict
+from shared.moments import read_moment
 from shared.settings import load_settings
 
 cli = typer.Typer(help="Jobs: list, show, wait, cancel, delete.", no_args_is_help=True, add_completion=False)
@@ -29,13 +30,17 @@ def list_jobs(  # noqa: PLR0913  an option for each filter
     status: Annotated[JobState | None, typer.Option(help="only jobs of this status")] = None,
     verdict: Annotated[Verdict | None, typer.Option(help="only jobs with this verdict")] = None,
     batch: Annotated[str | None, typer.Option(help="only jobs of this batch")] = None,
-    since: Annotated[datetime | None, typer.Option(help="only jobs made then or later, in UTC")] = None,
-    until: Annotated[datetime | None, typer.Option(help="only jobs made before then, in UTC")] = None,
+    since: Annotated[
+        datetime | None, typer.Option(parser=read_moment, metavar="TIME", help="only jobs made then or later, in UTC")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(parser=read_moment, metavar="TIME", help="only jobs made before then, in UTC")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="how many, newest first")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """Print jobs, newest first."""
-    given = {"status": status, "verdict": verdict, "batch": batch, "since": _utc(since), "until": _utc(until)}
+    given = {"status": status, "verdict": verdict, "batch": batch, "since": _written(since), "until": _written(until)}
     filters = {name: value for name, value in given.items() if value is not None}
     with open_client(load_settings()) as client:
         jobs = islice(client.all_jobs(filters, min(limit, PAGE_SIZE)), limit)
@@ -132,5 +137,5 @@ def _print_list(jobs: Sequence[wire.Job]) -> None:
     console.print(wire.NOTICE.capitalize() + ".", style="dim")
 
 
-def _utc(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.replace(tzinfo=UTC).isoformat()
+def _written(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shared.domain import DeliveryState
+from shared.moments import read_moment
 from shared.settings import load_settings
 
 if TYPE_CHECKING:
@@ -75,7 +76,10 @@ def deliveries(
 def replay(
     webhook_id: WebhookId,
     delivery_id: Annotated[str | None, typer.Argument(help="one delivery")] = None,
-    failed_since: Annotated[datetime | None, typer.Option(help="instead: all that failed since then, in UTC")] = None,
+    failed_since: Annotated[
+        datetime | None,
+        typer.Option(parser=read_moment, metavar="TIME", help="instead: all that failed since then, in UTC"),
+    ] = None,
 ) -> None:
     """Send one delivery again, or all that failed since a time."""
     if (delivery_id is None) == (failed_since is None):
@@ -84,7 +88,7 @@ def replay(
         if delivery_id is not None:
             _print_delivery(client.webhooks.replay(webhook_id, delivery_id))
         elif failed_since is not None:
-            number = client.webhooks.replay_failed(webhook_id, failed_since.replace(tzinfo=UTC).isoformat())
+            number = client.webhooks.replay_failed(webhook_id, failed_since.isoformat())
             typer.echo(f"{number} are sent again")
 
 

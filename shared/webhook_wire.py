@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from shared.domain import DeliveryState, JobState
 from shared.wire import ID_PATTERN, Id, Moment, Wire
@@ -42,12 +43,22 @@ class Ping(Wire):
     data: dict[str, str] = Field(default={}, max_length=0, description="no more is told")
 
 
+def _is_of_the_web(value: object) -> object:
+    if isinstance(value, str) and not value.startswith(("http://", "https://")):
+        raise PydanticCustomError("not_of_the_web", "It must begin with https://, such as https://ris.example/films")
+    return value
+
+
 class WebhookRequest(BaseModel):
     """Where the ends of jobs are told."""
 
     model_config = ConfigDict(extra="forbid")
 
-    url: Annotated[str, Field(max_length=MOST_URL_CHARACTERS, pattern="^https?://", examples=["https://ris.example/x"])]
+    url: Annotated[
+        str,
+        Field(max_length=MOST_URL_CHARACTERS, pattern="^https?://", examples=["https://ris.example/x"]),
+        BeforeValidator(_is_of_the_web),
+    ]
 
 
 class Webhook(Wire):

@@ -29,6 +29,11 @@ NOT_GLOBAL: Final = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"),
 PLAIN: Final = re.compile(r"[!-~]+")
 HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
 
+NOT_ASCII: Final = (
+    "The address may contain ASCII characters only: write a host name in its xn--… form "
+    "(bücher.example is xn--bcher-kva.example), and anything else percent-encoded (ü is %C3%BC)."
+)
+
 
 def check_on(settings: Settings) -> None:
     """Return if webhooks are switched on.
@@ -50,6 +55,8 @@ def check_url(url: str, *, allow_private: bool) -> None:
     Raises:
         InvalidRequest: the URL is not allowed; says why.
     """
+    if not url.isascii():
+        raise _refused(NOT_ASCII)
     parts = _split(url)
     if parts is None or parts.scheme not in {"http", "https"}:
         raise _refused("The address is not an http or https URL.")
@@ -58,7 +65,7 @@ def check_url(url: str, *, allow_private: bool) -> None:
     if "#" in url:
         raise _refused("The address must not have a fragment.")
     if not HOST.fullmatch(parts.netloc if parts.port is None else parts.netloc.rpartition(":")[0]):
-        raise _refused("The address has no valid host name; write non-ASCII names in their xn--… form.")
+        raise _refused("The address has no valid host name.")
     if allow_private:
         return
     if parts.scheme != "https":

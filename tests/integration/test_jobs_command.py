@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta, timezone
 
 import pytest
 
@@ -31,6 +32,8 @@ def test_a_list_is_filtered_and_cut(running_stack: Service, answered: wire.Job) 
     assert answered.id in running_stack.run("jobs", "list").stdout.split()
     none = running_stack.run("jobs", "list", "--until", "2020-01-01")
     assert (none.returncode, none.stdout, none.stderr) == (0, "", "no jobs\n")
+    eastern = answered.created_at.astimezone(timezone(timedelta(hours=5)))
+    assert answered.id in running_stack.run("jobs", "list", "--since", eastern.isoformat()).stdout.split()
 
 
 def test_what_is_known_of_a_job_is_shown(running_stack: Service, answered: wire.Job) -> None:

@@ -354,6 +354,22 @@ def test_webhooks_that_cannot_be_are_one_line(words: tuple[str, ...], said: str)
     assert len(found.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("webhook", "replay", "w", "--failed-since"), ("jobs", "list", "--since"), ("jobs", "list", "--until"),
+        ("again", "failed", "--since"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("moment", ["yesterday", "2026-11-31", "1700000000"])
+def test_what_is_no_time_is_told_with_how_to_write_one(words: tuple[str, ...], moment: str) -> None:
+    """By each command that takes one, before the service is asked; seconds since 1970 are none."""
+    found = run(*words, moment)
+    assert found.exit_code == 2
+    said = " ".join(found.output.replace("│", " ").split())
+    assert f"'{moment}' is not a time; write it as 2026-11-29, 2026-11-29T08:00 (both in UTC) or" in said
+
+
 @pytest.mark.parametrize("words", [("w",), ("w", "d", "--failed-since", "2026-11-29")])
 def test_a_replay_names_one_delivery_or_a_time(words: tuple[str, ...]) -> None:
     """Neither nothing nor both."""

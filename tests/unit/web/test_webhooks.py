@@ -69,6 +69,15 @@ def test_a_body_that_is_no_json_is_told_what_it_lacks(api: Api, kind: str, body:
     assert said in (problem(answer, 400, "invalid_request").detail or "")
 
 
+@pytest.mark.parametrize("url", ["ris.example/films", "ftp://ris.example", ""])
+def test_an_address_without_its_scheme_is_told_what_it_lacks(api: Api, url: str) -> None:
+    """In words, with an example; not as a regular expression."""
+    found = problem(add_webhook(api, url), 400, "invalid_request")
+    assert found.detail == (
+        "The request is not valid: url: It must begin with https://, such as https://ris.example/films."
+    )
+
+
 def test_what_admins_do_is_audited_without_what_is_secret(api: Api) -> None:
     """Who, what, and the host alone: an address may hold a password, and the chain keeps what it has."""
     first = made(api)

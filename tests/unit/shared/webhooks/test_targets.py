@@ -68,6 +68,13 @@ def test_who_writes_a_password_into_an_address_is_told_why() -> None:
         targets.check_url("https://me:secret@ris.example/", allow_private=True)
 
 
+@pytest.mark.parametrize("url", ["https://bücher.example/", "https://straße.example", "https://ris.example/bücher"])
+def test_letters_that_an_address_cannot_have_are_told_how_to_be_written(url: str) -> None:
+    """Such a URL is one of https, so that it is none would send its writer looking elsewhere."""
+    with pytest.raises(InvalidRequest, match=r"xn--bcher-kva\.example.*%C3%BC"):
+        targets.check_url(url, allow_private=True)
+
+
 @pytest.mark.parametrize(
     "url", ["http://ris.example/", "http://1.1.1.1/", "https://127.0.0.1/", "https://[::1]/", "https://10.0.0.1:8443/x"]
 )
