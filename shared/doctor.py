@@ -139,7 +139,9 @@ def _database(settings: Settings) -> Iterator[Check]:
             if revision == schema.HEAD:
                 yield _films(settings, database)
     except AppError as error:
-        yield Check("database", is_fine=False, state=f"{explain(error)} Check PLAINFILM_DATABASE_URL.")
+        said = explain(error)
+        hint = "" if "PLAINFILM_DATABASE_URL" in said else " Check PLAINFILM_DATABASE_URL."
+        yield Check("database", is_fine=False, state=f"{said}{hint}")
 
 
 def _films(settings: Settings, database: Database) -> Check:

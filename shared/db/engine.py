@@ -259,8 +259,7 @@ def _translated() -> Iterator[None]:
         if _is_full(error):
             raise StorageFull("The database has no room left; tell its operator, and try again later.") from error
         why = why_down(error)
-        detail = NOT_SET_UP if why == NO_TABLES else "The database does not answer; try again shortly."
-        raise DatabaseDown(detail, why=why) from error
+        raise DatabaseDown(_say_down(why), why=why) from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseDown("The database connection was lost; try again shortly.") from error
@@ -280,11 +279,22 @@ NO_CHANGES: Final = "it is read-only: a standby, or set so"
 NO_SLOTS: Final = "it has reached its limit of connections (max_connections)"
 ENDED: Final = "PostgreSQL ended the connection"
 
-REASONS: Final = {
-    "password authentication failed": "PostgreSQL refuses the user's password",
+REFUSALS: Final = {
+    "password authentication failed": "PostgreSQL refuses the user's password: check both in PLAINFILM_DATABASE_URL",
     "no password supplied": "PostgreSQL asks for a password, and PLAINFILM_DATABASE_URL has none",
-    'FATAL:  role "': "PostgreSQL knows no such user",
-    'FATAL:  database "': "PostgreSQL has no such database",
+    "authentication failed for user": "PostgreSQL lets this user log in by another way only: see its pg_hba.conf",
+    "pg_hba.conf": "PostgreSQL takes no connection of this user to this database from here: see its pg_hba.conf",
+    "is not permitted to log in": "PostgreSQL does not let this user log in (NOLOGIN): check PLAINFILM_DATABASE_URL",
+    "is not currently accepting connections": "the database is closed to connections (ALLOW_CONNECTIONS)",
+    "permission denied for database": "the user may not connect to the database (GRANT CONNECT)",
+    'FATAL:  role "': "PostgreSQL knows no such user: check PLAINFILM_DATABASE_URL",
+    'FATAL:  database "': "PostgreSQL has no such database: check PLAINFILM_DATABASE_URL, or create it",
+    "server does not support SSL": "it has no TLS, and PLAINFILM_DATABASE_URL asks for it by sslmode",
+}
+"""Reasons that last until somebody changes something, in the form of `REASONS`; the more special words come first."""
+
+REASONS: Final = {
+    **REFUSALS,
     "failed to resolve host": "its host is unknown",
     "Connection refused": "nothing listens at its host and port",
     "timeout expired": "its host does not answer in time",
@@ -295,7 +305,6 @@ REASONS: Final = {
     "database system is": "PostgreSQL is starting or stopping",
     "terminating connection": ENDED,
     "server closed the connection": ENDED,
-    "server does not support SSL": "it has no TLS, and PLAINFILM_DATABASE_URL asks for it by sslmode",
     "unable to open database file": "the file cannot be opened",
     "readonly database": NO_CHANGES,
     "no such table": NO_TABLES,
@@ -305,6 +314,14 @@ REASONS: Final = {
 }
 """Reasons by a part of the driver's message: before a connection is established there is no SQLSTATE. No reason repeats
 any part of the address."""
+
+
+def _say_down(why: str | None) -> str:
+    """Return the sentence for clients: to try again is of no use where the database refuses the connection."""
+    if why == NO_TABLES:
+        return NOT_SET_UP
+    is_refused = why in REFUSALS.values()
+    return "The database refuses the connection." if is_refused else "The database does not answer; try again shortly."
 
 
 def why_down(error: Exception) -> str | None:

@@ -151,23 +151,26 @@ def test_an_address_that_is_none_is_named(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("change", "why", "said"),
     [
-        ({"database": "nope"}, "no such database"),
-        ({"username": "nobody-of-that-name"}, "no such user"),
-        ({"host": "127.0.0.1", "port": 1, "query": {}}, "nothing listens"),
-        ({"host": "no.such.host.invalid", "query": {}}, "host is unknown"),
+        ({"database": "nope"}, "no such database", "refuses"),
+        ({"username": "nobody-of-that-name"}, "no such user", "refuses"),
+        ({"host": "127.0.0.1", "port": 1, "query": {}}, "nothing listens", "try again shortly"),
+        ({"host": "no.such.host.invalid", "query": {}}, "host is unknown", "try again shortly"),
     ],
 )
 @pytest.mark.enable_socket
-def test_what_stands_between_us_and_postgresql_is_told(postgres_url: str, change: dict[str, object], why: str) -> None:
-    """To the operator; a client is told only that it may try again. Nobody is told the password."""
+def test_what_stands_between_us_and_postgresql_is_told(
+    postgres_url: str, change: dict[str, object], why: str, said: str
+) -> None:
+    """To the operator; a client is told only whether it helps to try again. Nobody is told the password."""
     url = make_url(postgres_url).set(**{"password": "s3cret", **change}).render_as_string(hide_password=False)
     away = Database(make_engine(url))
     with pytest.raises(DatabaseDown) as caught, away.begin_core():
         pass
     assert why in explain(caught.value)
     assert why not in caught.value.detail
+    assert said in caught.value.detail
     assert "s3cret" not in explain(caught.value)
 
 
@@ -188,6 +191,12 @@ def test_what_stands_between_us_and_postgresql_is_told(postgres_url: str, change
         ("FATAL:  the database system is not yet accepting connections", "starting or stopping"),
         ("terminating connection due to administrator command", "ended the connection"),
         ("server closed the connection unexpectedly", "ended the connection"),
+        ('FATAL:  Peer authentication failed for user "plainfilm"', "by another way only"),
+        ('FATAL:  no pg_hba.conf entry for host "10.0.0.7", user "plainfilm", database "plainfilm"', "pg_hba.conf"),
+        ('FATAL:  pg_hba.conf rejects connection for host "10.0.0.7", user "plainfilm"', "pg_hba.conf"),
+        ('FATAL:  role "plainfilm" is not permitted to log in', "NOLOGIN"),
+        ('FATAL:  database "plainfilm" is not currently accepting connections', "ALLOW_CONNECTIONS"),
+        ('FATAL:  permission denied for database "plainfilm"', "GRANT CONNECT"),
     ],
 )
 def test_what_postgresql_says_of_itself_is_told(message: str, why: str) -> None:
@@ -278,7 +287,9 @@ def test_a_wrong_password_is_told(postgres_url: str) -> None:
             locked = Database(make_engine(url.render_as_string(hide_password=False)))
             with pytest.raises(DatabaseDown) as caught, locked.begin_core():
                 pass
+            assert explain(caught.value).startswith("The database refuses the connection. (PostgreSQL ")
             assert why in explain(caught.value)
+            assert "wr0ng" not in explain(caught.value)
     finally:
         hba.write_text(rules)
         _reload(postgres_url)
