@@ -20,7 +20,7 @@ from shared.log import set_up_logging
 from shared.processes import die_with_parent
 from shared.settings import Settings, load_settings
 from worker.serving import Serving, model_folder
-from worker.shutdown import SharedFlag
+from worker.shutdown import CeleryEnd, SharedFlag
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -50,7 +50,8 @@ def run(settings: Settings, serving: Serving, pool: Pool = "prefork") -> None:
 
 
 def _work_here(settings: Settings, serving: Serving) -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # until Celery has its own handler
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit())  # until Celery has its own handlers
     from worker import boot  # noqa: PLC0415  it imports numpy and SQL
     from worker.app import create_celery  # noqa: PLC0415  it imports Celery
 
@@ -74,7 +75,7 @@ def _work_in_child(settings: Settings, serving: Serving) -> None:
 
 
 def _announce_shutdown() -> SharedFlag:
-    """Return a flag that is set when Celery receives SIGTERM; Celery then waits for the running task before it ends."""
+    """Return a flag that is set when Celery receives SIGTERM or SIGINT; it then ends after the running task."""
     from celery.signals import worker_shutting_down  # noqa: PLC0415  Celery loads only where it runs
 
     announced = SharedFlag()
@@ -91,18 +92,17 @@ def _listen(celery: Celery, settings: Settings, serving: Serving, pool: Pool) ->
         SystemExit: Celery failed, with its exit status.
     """
     names = ",".join(serving.queues)
-    from celery.signals import worker_shutdown  # noqa: PLC0415  Celery loads only where it runs
+    from celery.signals import worker_shutdown, worker_shutting_down  # noqa: PLC0415  as above
 
-    statuses: list[int] = []
-    worker_shutdown.connect(
-        lambda sender, **_: statuses.append(sender.exitcode or 0), weak=False
-    )  # worker_main does not return it
+    end = CeleryEnd()  # worker_main does not return the status
+    worker_shutting_down.connect(end.note_request, weak=False)
+    worker_shutdown.connect(end.note_end, weak=False)
     celery.worker_main([
         "worker", f"--pool={pool}", "--concurrency=1", f"--queues={names}", "--without-gossip", "--without-mingle",
         "--without-heartbeat", f"--hostname=plainfilm-{os.getpid()}@%h", f"--loglevel={settings.log_level}",
     ])  # fmt: skip
-    if any(statuses):
-        sys.exit(max(statuses))
+    if end.status:
+        sys.exit(end.status)
 
 
 def _check_weights(folder: Path) -> None:

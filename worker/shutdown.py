@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import threading
+from typing import Any
 
 
 class SharedFlag:
@@ -25,6 +26,30 @@ class SharedFlag:
         return self._byte[0] == 1
 
 
+class CeleryEnd:
+    """The exit status of Celery's worker; its methods are receivers of Celery's signals.
+
+    Celery ends with 1 after the first SIGINT (Ctrl-C) too, although it finishes the running task, as after SIGTERM.
+    """
+
+    def __init__(self) -> None:
+        self._status = 0
+        self._status_if_warm: int | None = None
+
+    def note_request(self, how: str, exitcode: int, **_sent: object) -> None:
+        """Receive `worker_shutting_down`: 'Warm' finishes the running task, 'Cold' does not."""
+        self._status_if_warm = exitcode if how == "Warm" else None
+
+    def note_end(self, sender: Any, **_sent: object) -> None:  # Any: Celery's worker, which has no types
+        """Receive `worker_shutdown`."""
+        self._status = sender.exitcode or 0
+
+    @property
+    def status(self) -> int:
+        """0 if Celery ended because it was told to and finished its task, else its own."""
+        return 0 if self._status == self._status_if_warm else self._status
+
+
 class EndedWhileWaiting(SystemExit):
     """The worker was told to end before it had started."""
 
@@ -33,7 +58,7 @@ class Shutdown:
     """How far the shutdown of this process has come; its steps are waited for by the worker's threads.
 
     Args:
-        announced: set when Celery receives SIGTERM. Celery then waits for the running task, so films go on.
+        announced: set when Celery receives SIGTERM or SIGINT. Celery then waits for the running task, so films go on.
 
     Attributes:
         requested: no other batch is begun from then on.

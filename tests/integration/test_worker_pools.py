@@ -66,19 +66,37 @@ def worker_beside(
         second.wait()
 
 
+def terminate(pid: int) -> None:
+    """As a supervisor ends one process."""
+    os.kill(pid, signal.SIGTERM)
+
+
+def terminate_all(pid: int) -> None:
+    """As systemd ends a group of processes."""
+    os.killpg(pid, signal.SIGTERM)
+
+
+def interrupt_all(pid: int) -> None:
+    """As Ctrl-C in a terminal."""
+    os.killpg(pid, signal.SIGINT)
+
+
 def two_workers(service: Service) -> bool:
     """What /readyz says."""
     return bool(service.http.get("/readyz").json()["workers"] == 2)
 
 
+@pytest.mark.parametrize("tell", [terminate, interrupt_all])
 @pytest.mark.parametrize(("pool", "children"), [("prefork", 1), ("solo", 0)])
-def test_a_worker_told_to_end_is_gone_at_once(start_service: Start, tmp_path: Path, pool: str, children: int) -> None:
+def test_a_worker_told_to_end_is_gone_at_once(
+    start_service: Start, tmp_path: Path, pool: str, children: int, tell: Callable[[int], None]
+) -> None:
     """It takes its sign of life back, so nobody counts on it; the one beside it goes on. Its log tells of both ends."""
     service, log = start_service(), tmp_path / "second.log"
     with log.open("wb") as file, worker_beside(service, "--pool", pool, log=file) as second:
         wait_until(lambda: two_workers(service), "the second worker")
         assert len(psutil.Process(second.pid).children(recursive=True)) == children
-        second.terminate()
+        tell(second.pid)
         assert second.wait(60) == 0
         assert service.http.get("/readyz").json()["workers"] == 1
     said = [json.loads(line) for line in log.read_text().splitlines() if '"worker.' in line]
@@ -89,12 +107,12 @@ def test_a_worker_told_to_end_is_gone_at_once(start_service: Start, tmp_path: Pa
     assert service.done(service.submit(next(films(1))).id).status is JobState.SUCCEEDED
 
 
-@pytest.mark.parametrize("kill", [os.kill, os.killpg], ids=["process", "group"])
+@pytest.mark.parametrize("tell", [terminate, terminate_all, interrupt_all])
 @pytest.mark.parametrize("pool", ["prefork", "solo"])
 def test_a_worker_that_still_waits_for_its_database_ends(
-    start_service: Start, tmp_path: Path, pool: str, kill: Callable[[int, int], None]
+    start_service: Start, tmp_path: Path, pool: str, tell: Callable[[int], None]
 ) -> None:
-    """At once, whether its process is told alone or all of its group, as systemd does: the wait may last 90 s."""
+    """At once, whether its process is told alone or all of its group: the wait may last 90 s."""
     service, log = start_service(), tmp_path / "waiting.log"
     with (
         log.open("wb") as file,
@@ -103,7 +121,7 @@ def test_a_worker_that_still_waits_for_its_database_ends(
         ) as second,
     ):
         wait_until(lambda: b"database.awaited" in log.read_bytes(), "the worker to wait")
-        kill(second.pid, signal.SIGTERM)
+        tell(second.pid)
         assert second.wait(STOP_GRACE_S) == 0
     assert b"worker.not_started" not in log.read_bytes()
 
