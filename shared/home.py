@@ -36,6 +36,11 @@ def free_bytes(settings: Settings) -> int:
     return min(shutil.disk_usage(nearest_folder(each)).free for each in (settings.home, settings.blobs))
 
 
+def is_open_to_films(settings: Settings) -> bool:
+    """Return whether the films' folder, or where it is to be made, may be written to."""
+    return os.access(nearest_folder(settings.blobs), os.W_OK)
+
+
 def nearest_folder(folder: Path) -> Path:
     """Return the folder, or its nearest ancestor that exists."""
     return next(each for each in (folder, *folder.parents) if each.exists())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy import inspect, text
@@ -33,9 +35,10 @@ def advise(revision: str | None) -> str:
 
 
 def takes_changes(database: Database) -> bool:
-    """Return whether it may be written to: a PostgreSQL that is a standby, or set so, is read-only."""
+    """Return whether it may be written to: a PostgreSQL may be a standby, or set read-only, as SQLite's file may."""
     if database.is_sqlite:
-        return True
+        file = Path(database.engine.url.database or "")
+        return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)  # its log lies beside it
     with database.read() as session:
         is_read_only = "pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean"
         return not session.scalar(text(f"SELECT {is_read_only}"))

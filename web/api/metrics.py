@@ -5,33 +5,57 @@ All metrics are gauges, so it does not matter which web process is scraped, or w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from flask import Blueprint, Response, g
 
+from shared import home
+from shared.db import schema
 from shared.db.gauges import Gauges, read_gauges
+from shared.greenlets import SingleFlight
 from shared.version import CODE_VERSION
 from shared.wiring import Resources
 from web import security
-from web.backpressure import Backpressure
-from web.offload import read
+from web.backpressure import DISK_S, Backpressure
+from web.offload import read, run_sql
 
 Sample = tuple[dict[str, str], float]
 """Labels and value of one sample."""
+
+UP: Final = {
+    "broker_up": "1 where the broker answers.",
+    "database_writable": "1 where the database takes changes; films are refused where it is read-only.",
+    "films_writable": "1 where the films' folder takes changes; films are refused where it is read-only.",
+}
 
 
 def create_blueprint(resources: Resources, admission: Backpressure) -> Blueprint:
     """Return the route over `resources`."""
     metrics = Blueprint("metrics", __name__)
+    database = resources.database
+    films = SingleFlight(lambda: home.is_open_to_films(resources.settings), DISK_S)
 
     @metrics.get("/metrics")
     def get_metrics() -> Response:
         security.check_operator(g.principal)
-        gauges = read(resources.database, lambda sql: read_gauges(sql, resources.database.now(sql)))
-        free_bytes = admission.find_free_bytes()
-        return _answer([*_of_database(gauges), *_of_process(free_bytes, is_broker_up=resources.queue.is_up())])
+        gauges = read(database, lambda sql: read_gauges(sql, database.now(sql)))
+        up = {
+            "broker_up": resources.queue.is_up(),
+            "database_writable": run_sql(database, lambda: schema.takes_changes(database)),
+            "films_writable": _is_open(films),
+        }
+        return _answer([*_of_database(gauges), *_of_process(admission.find_free_bytes(), up)])
 
     return metrics
+
+
+def _is_open(films: SingleFlight[bool]) -> bool:
+    """Whether the films' folder takes changes; False where its disk does not answer."""
+    try:
+        return films.ask()
+    except (OSError, TimeoutError):
+        return False
 
 
 def _of_database(gauges: Gauges) -> Iterator[tuple[str, str, list[Sample]]]:
@@ -74,8 +98,9 @@ def _of_database(gauges: Gauges) -> Iterator[tuple[str, str, list[Sample]]]:
         yield name, help_text, [({}, value)]
 
 
-def _of_process(free_bytes: int | None, *, is_broker_up: bool) -> Iterator[tuple[str, str, list[Sample]]]:
-    yield "broker_up", "1 where the broker answers.", [({}, float(is_broker_up))]
+def _of_process(free_bytes: int | None, up: Mapping[str, bool]) -> Iterator[tuple[str, str, list[Sample]]]:
+    for name, help_text in UP.items():
+        yield name, help_text, [({}, float(up[name]))]
     yield (
         "disk_free_bytes",
         "Free on the disk of PLAINFILM_HOME, or on its films' where that has less.",

@@ -128,6 +128,17 @@ def test_a_database_that_takes_no_changes_is_told(tmp_path: Path, postgres_url: 
     assert (standby.mark, "read-only" in standby.state) == ("!!", True)
 
 
+def test_a_database_file_that_is_read_only_is_told(
+    tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or its disk: as a PostgreSQL that takes no changes."""
+    file = Path(shutil.copy(sqlite_template, tmp_path / "plainfilm.db"))
+    is_allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != file and is_allowed(path, mode))
+    locked = found(Settings(home=tmp_path, port=free_port()), "database")
+    assert (locked.mark, "read-only" in locked.state) == ("!!", True)
+
+
 def test_films_that_are_elsewhere_are_told(tmp_path: Path, sqlite_template: Path) -> None:
     """A volume that is not mounted: each upload would be refused. Before the first start there is nothing to miss."""
     shutil.copy(sqlite_template, tmp_path / "plainfilm.db")

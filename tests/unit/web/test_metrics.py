@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from datetime import timedelta
@@ -47,7 +48,9 @@ def test_an_idle_service_shows_every_gauge(resources: Resources) -> None:
     assert {name for name, *_ in found} == named - {"failed_jobs_per_second"}  # its codes are those that were met
     free_bytes = shutil.disk_usage(resources.settings.home).free
     assert found.pop(("disk_free_bytes",)) == pytest.approx(free_bytes, rel=0.2)
-    assert found.pop(("broker_up",)) == found.pop(("disk_up",)) == found.pop(("build_info", CODE_VERSION)) == 1
+    up = ("broker_up", "disk_up", "database_writable", "films_writable")
+    assert {name: found.pop((name,)) for name in up} == dict.fromkeys(up, 1)
+    assert found.pop(("build_info", CODE_VERSION)) == 1
     assert set(found.values()) == {0}
     assert {("queued_films", priority.value) for priority in Priority} < found.keys()
 
@@ -59,6 +62,34 @@ def test_a_disk_that_does_not_say_keeps_no_other_gauge(resources: Resources, mon
     assert found["disk_up",] == 0
     assert found["queued_films", "stat"] == 0
     assert ("disk_free_bytes",) not in found
+
+
+def test_a_folder_of_films_that_is_read_only_shows(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing else: results are read as before."""
+    is_allowed, films = os.access, home.nearest_folder(resources.settings.blobs)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != films and is_allowed(path, mode))
+    found = scrape(resources)
+    assert found["films_writable",] == 0
+    assert found["disk_up",] == 1
+
+
+def test_a_films_disk_that_hangs_counts_as_read_only(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other gauges are answered."""
+
+    def hang(_settings: object) -> bool:
+        raise TimeoutError
+
+    monkeypatch.setattr(home, "is_open_to_films", hang)
+    found = scrape(resources)
+    assert found["films_writable",] == 0
+    assert found["queued_films", "stat"] == 0
+
+
+def test_a_database_that_is_read_only_shows(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite's by its file; whether PostgreSQL says so is tested with the doctor, which asks the same."""
+    is_allowed, file = os.access, Path(resources.database.engine.url.database or "")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != file and is_allowed(path, mode))
+    assert scrape(resources)["database_writable",] == 0
 
 
 def test_what_waits_is_counted_by_class_over_all_tenants(resources: Resources) -> None:
