@@ -4,7 +4,8 @@ The body of a film in the line has not been read: TCP flow control leaves its by
 films takes neither memory nor the decoder's own waiting line, which refuses films once it is full. Knows no Flask.
 
 A film has a seat from before its body is read until its job is committed. A body that arrives slowly loses its seat
-but goes on: otherwise a few slow connections could keep all other films out.
+but goes on: otherwise a few slow connections could keep all other films out. Once it is there its film takes a seat
+again, before its tenant's other films: it holds memory, and only films with a seat come to the decoder.
 """
 
 from __future__ import annotations
@@ -34,18 +35,20 @@ class Turn:
 
     Attributes:
         has_seat: from when a seat is granted until it is released.
+        is_read: its body is in memory.
         reads_since: when it began to read its body, by `time.monotonic`; infinite while it does not.
     """
 
     tenant: str
     is_urgent: bool
     has_seat: bool = False
+    is_read: bool = False
     reads_since: float = math.inf
     granted: threading.Event = field(default_factory=threading.Event)
 
 
 class Intake:
-    """Grants seats: urgent films first, then one film of each tenant in turn, in the order they came.
+    """Grants seats: urgent films first, then one film of each tenant in turn; of a tenant's those that were read first.
 
     Args:
         seats: films that are read and decoded at a time.
@@ -85,22 +88,30 @@ class Intake:
 
     @contextmanager
     def reading(self, turn: Turn) -> Iterator[None]:
-        """Let the seat go to another film if the block, which reads the body, takes long."""
+        """Let the seat go to another film if the block, which reads the body, takes long; take one again after it.
+
+        Raises:
+            DecoderBusy: the second wait took too long.
+        """
         turn.reads_since = time.monotonic()
         try:
             yield
         finally:
             turn.reads_since = math.inf
+        turn.is_read = True
+        if not turn.has_seat:
+            turn.granted.clear()
+            self._take(turn)
 
     def _take(self, turn: Turn) -> None:
         with self._guard:
             if len(self._seated) < self._seats:  # then nobody waits
                 self._grant(turn)
                 return
-            if not self._free_places:
+            if self._free_places <= 0 and not turn.is_read:
                 raise DecoderBusy("Too many films are being sent at once; send it again in a moment.")
             self._free_places -= 1
-            self._line_of(turn).setdefault(turn.tenant, deque()).append(turn)
+            self._join_line(turn)
             self._watch()
         try:
             turn.granted.wait(self._longest_wait_s)
@@ -111,6 +122,10 @@ class Intake:
         self._leave_line(turn)
         if not turn.has_seat:
             raise DecoderBusy("The film waited too long to be read; send it again in a moment.")
+
+    def _join_line(self, turn: Turn) -> None:
+        turns = self._line_of(turn).setdefault(turn.tenant, deque())
+        turns.insert(sum(other.is_read for other in turns) if turn.is_read else len(turns), turn)
 
     def _leave_line(self, turn: Turn) -> None:
         with self._guard:
@@ -168,6 +183,6 @@ def count_seats(decoders: int | None) -> int:
     """Return a process's seats for its number of decoder children, None for one a core.
 
     They are enough that decoders and disk never wait for a body, and fewer than may wait for the decoder (64 and its
-    children): films that lost their seats have to find a place there.
+    children), which so refuses none.
     """
     return min(48, 4 + 4 * (decoders or os.cpu_count() or 1))

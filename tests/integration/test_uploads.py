@@ -131,6 +131,18 @@ def test_clients_that_send_slowly_do_not_hold_up_others(server: WebAlone) -> Non
             assert send_and_read(client, FILM[-10:])[0] == 202
 
 
+def test_a_burst_of_films_that_come_slowly_is_taken_in(server: WebAlone) -> None:
+    """Their bodies are complete at the same time, and the decoder has too few places for them."""
+    with ExitStack() as stack, ThreadPoolExecutor(BURST) as pool:
+        clients = [stack.enter_context(server.begin(len(FILM))) for _ in range(BURST)]
+        for client in clients:
+            client.sendall(FILM[:-10])
+        with server.begin(len(FILM)) as last:  # once it is answered, all others have been begun
+            assert send_and_read(last, FILM)[0] == 202
+        answers = list(pool.map(partial(send_and_read, rest=FILM[-10:]), clients))
+    assert [status for status, _ in answers] == [202] * BURST
+
+
 def send_and_read(client: socket.socket, rest: bytes) -> tuple[int, bytes]:
     """Send the rest of an upload; status and body of its answer."""
     client.sendall(rest)

@@ -11,7 +11,7 @@ import pytest
 
 from shared.errors import DecoderBusy
 from tests.waiting import wait_until
-from web.intake import Intake
+from web.intake import PLACES, Intake
 
 LONG_S = 60.0
 
@@ -121,19 +121,39 @@ def test_who_waited_too_long_is_refused_and_leaves_no_trace(
             assert turn.has_seat
 
 
-def test_a_slow_body_loses_its_seat_and_goes_on(films: AtIntake) -> None:
-    """The next one is seated meanwhile; the seat is not given back a second time."""
+def test_a_slow_body_loses_its_seat_and_takes_one_again(films: AtIntake) -> None:
+    """The next one is seated meanwhile; once the body is there its film is before the tenant's that were not read."""
     with films(Intake(1, prompt_s=0.05)) as sent:
         slow = sent.send("a1", is_slow=True)
         second = sent.send("a2")
         wait_until(lambda: sent.seated == ["a1", "a2"], "the second to be seated")
+        third, other = sent.send("a3"), sent.send("b4")
+        sent.may_go["a1"].set()
+        wait_until(lambda: waiting(sent.intake) == 3, "the first to wait for a seat")
         assert not slow.done()
-        sent.end("a1", slow)
-        third = sent.send("a3")
-        assert not third.done()
-        assert sent.seated == ["a1", "a2"]
         sent.end("a2", second)
-        wait_until(lambda: sent.seated == ["a1", "a2", "a3"], "the third to be seated")
+        slow.result(LONG_S)
+        wait_until(lambda: sent.seated == ["a1", "a2", "b4"], "the other tenant to be seated")
+        sent.end("b4", other)
+        wait_until(lambda: sent.seated == ["a1", "a2", "b4", "a3"], "the third to be seated")
+        sent.end("a3", third)
+        assert sent.intake._free_places == PLACES
+
+
+def test_a_film_that_was_read_is_not_refused_by_a_full_line(films: AtIntake) -> None:
+    """Its body is in memory already; it may still wait too long."""
+    with films(Intake(1, places=1, longest_wait_s=0.5, prompt_s=0.05)) as sent:
+        slow = sent.send("a1", is_slow=True)
+        second = sent.send("a2")
+        wait_until(lambda: sent.seated == ["a1", "a2"], "the second to be seated")
+        third = sent.send("a3")
+        sent.may_go["a1"].set()
+        with pytest.raises(DecoderBusy, match="too long"):
+            slow.result(LONG_S)
+        with pytest.raises(DecoderBusy, match="too long"):
+            third.result(LONG_S)
+        sent.end("a2", second)
+        assert sent.intake._free_places == 1
 
 
 def test_a_prompt_body_keeps_its_seat(films: AtIntake) -> None:
