@@ -1,13 +1,14 @@
 """Request bodies: held in memory only, under the process's `Budget`, and each with a deadline.
 
 All code that reads a body, Flask's form parser included, reads it through `BoundedRequest.stream`, which counts it
-against the budget until the request is closed.
+against the budget from its first read until the request is closed: by its promised length, else by what has come.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from io import BytesIO
 from typing import IO, Any, Final
@@ -38,20 +39,24 @@ DRAIN_S: Final = 15.0
 
 
 class BodyStream(LimitedStream):
-    """A body up to its promised length, or up to `most_bytes` if it is chunked, with a deadline.
+    """A body up to its promised length, or up to `most_bytes` if it is chunked, with a deadline from its first read.
 
     Reading raises:
+        UploadsFull: the budget has too little left now.
         TooSlow: the deadline has passed; gunicorn closes the connection after the answer.
         Malformed: the connection ended within the body.
         TooLarge: the body is chunked and longer than `most_bytes`.
     """
 
-    def __init__(self, source: IO[bytes], length: int | None, most_bytes: int, largest_bytes: int) -> None:
+    def __init__(
+        self, source: IO[bytes], length: int | None, most_bytes: int, largest_bytes: int, hold: Callable[[int], None]
+    ) -> None:
         super().__init__(source, most_bytes if length is None else length, is_max=length is None)
         self.has_length = length is not None
         self.largest_bytes = largest_bytes
+        self.hold = hold
         self.hasher: hashlib._Hash | None = None
-        self.ends_at = time.monotonic() + GRACE_S + self.limit / SLOWEST_BYTES_PER_S
+        self.ends_at: float | None = None
 
     def readinto(self, b: Any) -> int | None:  # Any: as the base has it, a buffer
         """Read as the base class does, before the deadline, and hash the bytes if the body is to be hashed."""
@@ -60,6 +65,8 @@ class BodyStream(LimitedStream):
                 size = super().readinto(b)
         except ParseException:
             raise cut_short_error() from None
+        if size and not self.has_length:
+            self.hold(size)
         if self.hasher and size:
             self.hasher.update(memoryview(b)[:size])
         return size
@@ -92,6 +99,10 @@ class BodyStream(LimitedStream):
             raise cut_short_error()
 
     def _before_deadline(self) -> AbstractContextManager[object]:
+        if self.ends_at is None:
+            if self.has_length:
+                self.hold(self.limit)
+            self.ends_at = time.monotonic() + GRACE_S + self.limit / SLOWEST_BYTES_PER_S
         return limit_time(self.ends_at - time.monotonic(), too_slow_error())
 
 
@@ -108,17 +119,13 @@ class BoundedRequest(Request):
 
         Raises:
             TooLarge: the promised length is too large.
-            UploadsFull: the budget has too little left now.
         """
-        length, most, budget = self.content_length, self.max_content_length or 0, _budget()
+        length, most, largest = self.content_length, self.max_content_length or 0, _budget().largest_bytes
         if length is None and not self.is_terminated:
             return BytesIO()
         if length is not None and length > most:
-            raise too_large_error(budget.largest_bytes)
-        size = min(most if length is None else length, budget.limit_bytes)
-        budget.take(size)
-        self.held_bytes = size
-        stream = BodyStream(self.input_stream, length, most, budget.largest_bytes)
+            raise too_large_error(largest)
+        stream = BodyStream(self.input_stream, length, most, largest, self._hold)
         if self.mimetype == FORM and "Content-Digest" in self.headers:  # the digest is of the whole form
             stream.hasher = hashlib.sha256()
         return stream  # type: ignore[return-value]  # as in Werkzeug
@@ -148,6 +155,13 @@ class BoundedRequest(Request):
         if self.held_bytes:
             _budget().give_back(self.held_bytes)
             self.held_bytes = 0
+
+    def _hold(self, size_bytes: int) -> None:
+        """Count bytes of the body; one that is larger than the budget, as a form may be, counts as all of it."""
+        budget = _budget()
+        size = min(size_bytes, budget.limit_bytes - self.held_bytes)
+        budget.take(size)
+        self.held_bytes += size
 
     def drain_rest(self) -> None:
         """Read and discard the rest of the body for up to `DRAIN_S`, so that the client reads the answer."""

@@ -119,6 +119,19 @@ def test_a_burst_of_films_is_taken_in(server: WebAlone) -> None:
     assert [status for status, _ in answers] == [202] * BURST
 
 
+def test_films_without_a_length_are_taken_in_beside_each_other(server: WebAlone) -> None:
+    """In chunks: each counts by what has come of it, not as the largest film."""
+    chunk = b"%x\r\n%s\r\n" % (len(FILM), FILM)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(server.begin(None)) for _ in range(5)]
+        for client in clients:
+            client.sendall(chunk)
+        with server.begin(None) as last:
+            assert send_and_read(last, chunk + b"0\r\n\r\n")[0] == 202
+        answers = [send_and_read(client, b"0\r\n\r\n")[0] for client in clients]
+    assert answers == [202] * 5
+
+
 def test_clients_that_send_slowly_do_not_hold_up_others(server: WebAlone) -> None:
     """Twice as many as have a seat; the film of another is answered before theirs have arrived."""
     with ExitStack() as stack:

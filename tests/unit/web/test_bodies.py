@@ -79,15 +79,26 @@ def test_a_form_of_a_browser_is_under_it_too(api: Api) -> None:
 
 
 def test_a_body_counts_by_its_length_until_its_film_is_stored(small: Resources) -> None:
-    """One without a length as the largest; whatever becomes of it, nothing stays counted."""
+    """One without a length by what came; whatever becomes of it, nothing stays counted."""
     decoder = WatchingDecoder()
     api = Api(replace(small, decoder=decoder), make_key(small.database))
     decoder.budget = budget = budget_of(api)
     assert api.submit().status_code == submit_chunked(api).status_code == 202
-    assert decoder.held[0] == len(make_png())
-    assert decoder.held[1] >= MAX_BYTES
+    assert decoder.held == [len(make_png())] * 2
     assert api.submit(make_png()[:200]).status_code == 422
     assert api.submit(bytes(MAX_BYTES * 2)).status_code == 413
+    assert budget.held_bytes == 0
+
+
+def test_a_body_that_is_not_read_yet_holds_no_room(api: Api) -> None:
+    """A browser's, whose CSRF token is looked for before its film has its turn to be read."""
+    budget, kind = budget_of(api), "application/octet-stream"
+    with api.app.test_request_context("/api/v1/jobs", method="POST", data=make_png(), content_type=kind) as context:
+        assert not context.request.form
+        assert budget.held_bytes == 0
+        assert context.request.stream.read(1)
+        assert budget.held_bytes == len(make_png())
+        context.request.close()
     assert budget.held_bytes == 0
 
 
