@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 
+import psutil
 import pytest
 
 from shared import wire
 from tests.factories import make_png
 from tests.waiting import wait_until
 from tests.web_alone import CLIENT_WAIT_S, MOST, WebAlone
-from web.intake import count_seats
+from web.intake import LONGEST_WAIT_S, count_seats
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -130,6 +131,25 @@ def test_films_without_a_length_are_taken_in_beside_each_other(server: WebAlone)
             assert send_and_read(last, chunk + b"0\r\n\r\n")[0] == 202
         answers = [send_and_read(client, b"0\r\n\r\n")[0] for client in clients]
     assert answers == [202] * 5
+
+
+def test_what_its_headers_refuse_waits_for_no_turn(server: WebAlone) -> None:
+    """While all seats are taken: the decoder was stopped."""
+    with ExitStack() as stack:
+        seated = [stack.enter_context(server.begin(len(FILM))) for _ in range(2 * count_seats(None))]
+        for process in psutil.Process(server.process.pid).children(recursive=True):
+            process.suspend()
+            stack.callback(process.resume)
+        for client in seated:
+            client.sendall(FILM)
+        for length, kind, status in (
+            (9, "text/plain", 415),
+            (9, "multipart/form-data", 400),
+            (9 * MOST, "image/png", 413),
+        ):
+            with server.begin(length, kind) as refused:
+                refused.settimeout(LONGEST_WAIT_S / 4)
+                assert answer_of(refused)[0] == status
 
 
 def test_clients_that_send_slowly_do_not_hold_up_others(server: WebAlone) -> None:

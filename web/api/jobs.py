@@ -140,6 +140,7 @@ def _receive(resources: Resources, intake: Intake, admission: Backpressure) -> A
     is_fresh = "no-cache" in request.cache_control
     key, digest = idempotency_key(), content_digest.of_body()
     who = g.principal
+    check_head()
     with intake.seat(who.tenant, is_urgent=query.priority is Priority.STAT) as turn:
         with intake.reading(turn):
             data = read_upload()
@@ -152,31 +153,39 @@ def _receive(resources: Resources, intake: Intake, admission: Backpressure) -> A
     return accepted
 
 
+def check_head() -> None:
+    """Check what the headers tell, before the film waits for its turn to be read.
+
+    Raises:
+        Malformed: a form without a boundary.
+        TooLarge: the promised length is too large.
+        UnsupportedFormat: another content type, or a content encoding.
+    """
+    kind, coding = request.mimetype, request.headers.get("Content-Encoding", IDENTITY)
+    if coding.strip().lower() != IDENTITY:
+        raise UnsupportedFormat(f"Send the film without Content-Encoding (got: {coding[:QUOTED_LENGTH]}).")
+    if kind == FORM and "boundary" not in request.mimetype_params:
+        raise Malformed(f"Content-Type: {FORM} names no boundary; do not set this header, the HTTP client writes it.")
+    if kind != FORM and kind not in RAW_TYPES:
+        ways = f"or send the film as the part 'file' of a {FORM} form"
+        raise UnsupportedFormat(
+            f"Set Content-Type to image/png, image/jpeg or application/dicom (came: {kind[:QUOTED_LENGTH]}), {ways}."
+        )
+    _ = request.stream  # refuses the length
+
+
 def read_upload() -> bytes:
     """Return the film's bytes: the raw body, or the part `file` of a multipart form.
 
     Raises:
         Malformed: no film, more than one, or a body that was cut short.
         TooLarge, TooSlow, UploadsFull: see `web/bodies.py`.
-        UnsupportedFormat: another content type, or a content encoding.
     """
-    kind, coding = request.mimetype, request.headers.get("Content-Encoding", IDENTITY)
-    if coding.strip().lower() != IDENTITY:
-        raise UnsupportedFormat(f"Send the film without Content-Encoding (got: {coding[:QUOTED_LENGTH]}).")
-    if kind == FORM:
-        return _not_empty(_read_part())
-    if kind not in RAW_TYPES:
-        ways = f"or send the film as the part 'file' of a {FORM} form"
-        raise UnsupportedFormat(
-            f"Set Content-Type to image/png, image/jpeg or application/dicom (came: {kind[:QUOTED_LENGTH]}), {ways}."
-        )
-    return _not_empty(_read_body())
+    return _not_empty(_read_part() if request.mimetype == FORM else _read_body())
 
 
 def _read_part() -> bytes:
     """Return the bytes of the part `file`, which must be the only one with a file name."""
-    if "boundary" not in request.mimetype_params:
-        raise Malformed(f"Content-Type: {FORM} names no boundary; do not set this header, the HTTP client writes it.")
     misplaced = sorted(wire.SubmitQuery.model_fields.keys() & request.form.keys())
     if misplaced:
         raise Malformed(f"'{misplaced[0]}' is a query parameter: POST /api/v1/jobs?{misplaced[0]}=…")
