@@ -23,7 +23,9 @@ from typing import Final
 from shared.errors import DecoderBusy
 from shared.greenlets import call_later
 
-PLACES: Final = 2000
+PLACES: Final = 4000
+"""Of all tenants; one has half of them at most."""
+
 LONGEST_WAIT_S: Final = 20.0
 PROMPT_S: Final = 0.05
 """A body that takes longer to arrive loses its seat: slow clients, too, keep a core busy, with 40 films a second."""
@@ -52,7 +54,7 @@ class Intake:
 
     Args:
         seats: films that are read and decoded at a time.
-        places: films that may wait.
+        places: films that may wait; of one tenant no more than there are free places, so that others find one.
         longest_wait_s: how long one may wait.
         prompt_s: how long a film's body may take to arrive before it loses its seat.
     """
@@ -77,7 +79,7 @@ class Intake:
         """Wait for a seat and hold it.
 
         Raises:
-            DecoderBusy: the line is full, or the wait took too long.
+            DecoderBusy: the line has no place left for the tenant, or the wait took too long.
         """
         turn = Turn(tenant, is_urgent)
         self._take(turn)
@@ -108,7 +110,7 @@ class Intake:
             if len(self._seated) < self._seats:  # then nobody waits
                 self._grant(turn)
                 return
-            if self._free_places <= 0 and not turn.is_read:
+            if not turn.is_read and self._count_waiting(turn.tenant) >= self._free_places:
                 raise DecoderBusy("Too many films are being sent at once; send it again in a moment.")
             self._free_places -= 1
             self._join_line(turn)
@@ -122,6 +124,9 @@ class Intake:
         self._leave_line(turn)
         if not turn.has_seat:
             raise DecoderBusy("The film waited too long to be read; send it again in a moment.")
+
+    def _count_waiting(self, tenant: str) -> int:
+        return sum(len(line.get(tenant, ())) for line in self._lines)
 
     def _join_line(self, turn: Turn) -> None:
         turns = self._line_of(turn).setdefault(turn.tenant, deque())

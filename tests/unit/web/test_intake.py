@@ -106,6 +106,20 @@ def test_a_full_line_refuses(films: AtIntake) -> None:
         sent.end("a3", third)
 
 
+def test_one_tenant_does_not_fill_the_line(films: AtIntake) -> None:
+    """Its places are no more than those that are free, urgent films or not."""
+    with films(Intake(1, places=4)) as sent:
+        line = [("a1", sent.send("a1")), ("a2", sent.send("a2", is_urgent=True)), ("a3", sent.send("a3"))]
+        with pytest.raises(DecoderBusy, match="at once"), sent.intake.seat("a", is_urgent=False):
+            pass
+        line.append(("b4", sent.send("b4")))
+        assert waiting(sent.intake) == 3
+        for seated, (name, film) in enumerate(line, start=1):
+            wait_until(lambda: len(sent.seated) == seated, "the next one to be seated")  # noqa: B023
+            sent.end(name, film)
+        assert sent.intake._free_places == 4
+
+
 def test_who_waited_too_long_is_refused_and_leaves_no_trace(
     films: AtIntake,
 ) -> None:
