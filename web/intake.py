@@ -82,8 +82,8 @@ class Intake:
             DecoderBusy: the line has no place left for the tenant, or the wait took too long.
         """
         turn = Turn(tenant, is_urgent)
-        self._take(turn)
         try:
+            self._take(turn)
             yield turn
         finally:
             self._release(turn)
@@ -117,11 +117,8 @@ class Intake:
             self._watch()
         try:
             turn.granted.wait(self._longest_wait_s)
-        except BaseException:
+        finally:
             self._leave_line(turn)
-            self._release(turn)
-            raise
-        self._leave_line(turn)
         if not turn.has_seat:
             raise DecoderBusy("The film waited too long to be read; send it again in a moment.")
 
