@@ -7,6 +7,7 @@ limits of the other, and how each tells the time. Leases are measured by the dat
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from shared import private_files
 from shared.db.group_commit import GroupCommit
 from shared.db.idle import IdleStack
 from shared.errors import DatabaseDown, InvalidRequest, NotFound, StorageFull
+from shared.greenlets import make_native_lock
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -151,14 +153,14 @@ class Database:
         clock: returns the time inside a transaction; tests pass their own.
 
     Attributes:
-        group: lets small writes share a transaction; None on PostgreSQL, which runs them concurrently.
+        group: lets small writes that come at the same time share a transaction.
     """
 
     def __init__(self, engine: Engine, clock: Clock = database_clock) -> None:
         self.engine = engine
         self.now = clock
         one_snapshot = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}  # SQLite's always is
-        self.group = GroupCommit() if self.is_sqlite else None
+        self.group = GroupCommit(make_native_lock if self.is_sqlite else threading.Lock)  # see web/offload.py
         self._reader = engine.execution_options(plainfilm_read=True, **one_snapshot)
 
     @property

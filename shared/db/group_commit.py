@@ -1,7 +1,8 @@
-"""Group commit: writes of one process that want SQLite's write lock at the same time share one transaction.
+"""Group commit: writes of one process that come at the same time share one transaction.
 
-SQLite lets one write at a time; the others ask again after pauses that grow. Here they queue, and the first of them
-does the writes of all that wait with its own: one commit, and one sync of the disk, for several films (DECISIONS 75).
+SQLite lets one write at a time; the others ask again after pauses that grow. On PostgreSQL they wait for the lock of
+their tenant's audit chain. Here they queue, and the first of them does the writes of all that wait with its own: one
+commit, one link of the chain, and one sync of the disk, for several films (DECISIONS 75 and 95).
 """
 
 from __future__ import annotations
@@ -10,14 +11,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from shared.errors import Unavailable
-from shared.greenlets import make_native_lock
 
 MOST: Final = 16
-"""Writes in one transaction; gevent's pool has fewer threads."""
+"""Writes in one transaction."""
 
 
 class Transaction(Protocol):
@@ -31,31 +31,32 @@ Write = Callable[[Any], None]  # Any: the transaction, as its database gives it
 Begin = Callable[[], AbstractContextManager[Transaction]]
 
 
-def _make_closed() -> threading.Lock:
-    lock = make_native_lock()
-    lock.acquire()
-    return lock
-
-
 @dataclass(slots=True, eq=False)
 class _PendingWrite:
     """One write. Its thread waits for `done_or_leading`, which is released when the write is done or the thread leads.
 
     Attributes:
+        done_or_leading: closed at first.
+        leads: its thread is to do the waiting writes.
         error: raised to its thread, once it is done.
     """
 
     write: Write
-    done_or_leading: threading.Lock = field(default_factory=_make_closed)
+    done_or_leading: threading.Lock
+    leads: bool = False
     is_done: bool = False
     error: BaseException | None = None
 
 
 class GroupCommit:
-    """The queue of writes; one for each database of a process. For real threads, not for greenlets."""
+    """The queue of writes; one for each database of a process.
 
-    def __init__(self) -> None:
-        self._guard = make_native_lock()
+    Args:
+        make_lock: makes a lock between those who call `run`, which are real threads or greenlets.
+    """
+
+    def __init__(self, make_lock: Callable[[], threading.Lock]) -> None:
+        self._make_lock, self._guard = make_lock, make_lock()
         self._waiting: deque[_PendingWrite] = deque()
         self._is_led = False
 
@@ -68,28 +69,46 @@ class GroupCommit:
         Raises:
             Exception: what `write` or the COMMIT raised; if the database is away, every waiting write raises that.
         """
-        own = _PendingWrite(write)
+        own = _PendingWrite(write, self._make_lock())
+        own.done_or_leading.acquire()
         with self._guard:
             self._waiting.append(own)
             is_first, self._is_led = not self._is_led, True
         if not is_first:
-            own.done_or_leading.acquire()
+            self._wait(own)
         if not own.is_done:
             self._lead(own, begin)
         if own.error is not None:
             raise own.error
+
+    def _wait(self, own: _PendingWrite) -> None:
+        try:
+            own.done_or_leading.acquire()
+        except BaseException:  # a greenlet that is ended; its write may have been done
+            with self._guard:
+                if own in self._waiting:
+                    self._waiting.remove(own)
+                if own.leads:
+                    self._pass_on()
+            raise
 
     def _lead(self, own: _PendingWrite, begin: Begin) -> None:
         """Do the waiting writes, `own` first; then release their threads, and the next one to lead."""
         with self._guard:
             group = [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
         _change(group, begin)
-        with self._guard:
-            next_leader = self._waiting[0] if self._waiting else None
-            self._is_led = next_leader is not None
-        for pending in (*group, *([next_leader] if next_leader else [])):
+        for pending in group:
             if pending is not own:
                 pending.done_or_leading.release()
+        with self._guard:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Let the first waiting write lead."""
+        self._is_led = bool(self._waiting)
+        if self._waiting:
+            self._waiting[0].leads = True
+            self._waiting[0].done_or_leading.release()
 
 
 def _change(group: Sequence[_PendingWrite], begin: Begin) -> None:

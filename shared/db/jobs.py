@@ -63,15 +63,11 @@ def changing(database: Database) -> Iterator[JobChanges]:
 
 
 def change_together(database: Database, write: Callable[[JobChanges], None]) -> None:
-    """Do `write` in a block of `changing`; on SQLite it shares the transaction of writes that wait at the same time.
+    """Do `write` in a block of `changing`, which it shares with the writes that wait at the same time.
 
     `write` may then be called twice, and in another thread; errors as of `GroupCommit.run`.
     """
-    if database.group is not None:
-        database.group.run(write, lambda: changing(database))
-        return
-    with changing(database) as changes:
-        write(changes)
+    database.group.run(write, lambda: changing(database))
 
 
 class JobChanges(LeasedChanges[Connection]):

@@ -1,4 +1,4 @@
-"""Jobs that are accepted at the same time, on both databases: on SQLite in one transaction, each with its own end."""
+"""Jobs that are accepted at the same time: in one transaction, each with its own end, on both databases."""
 
 from __future__ import annotations
 
@@ -38,22 +38,21 @@ def accept(database: Database, tenant: str, key: str | None) -> str:
 
 
 def accept_together(database: Database, films: Sequence[tuple[str, str | None]]) -> list[str | BaseException]:
-    """The job of each film, by tenant and key, or why there is none; on SQLite all wait behind one other writer."""
+    """The job of each film, by tenant and key, or why there is none; all wait behind one other writer."""
     with ThreadPoolExecutor(len(films)) as pool:
         with database.begin_core() as other:
-            database.now(other)
+            other.execute(select(AuditHead.seq).where(AuditHead.stream == "default").with_for_update())
             handed = [pool.submit(accept, database, *film) for film in films]
-            if database.group is not None:  # one of them leads, and waits for the other writer
-                group = database.group
-                wait_until(lambda: len(group._waiting) == len(films) - 1, "all but one stand in line")
+            group = database.group  # one of them leads, and waits for the other writer
+            wait_until(lambda: len(group._waiting) == len(films) - 1, "all but one stand in line")
         return [one.exception() or one.result() for one in handed]
 
 
 def test_films_that_come_at_once_share_commits(database: Database) -> None:
-    """On SQLite the other writer's, the first film's, and one for the rest; all in one chain that holds."""
+    """The other writer's, the first film's, and one for the rest; all in one chain that holds."""
     with commits(database) as found:
         made = accept_together(database, [("default", None)] * FILMS)
-    assert len(found) == (3 if database.is_sqlite else 1 + FILMS)
+    assert len(found) == 3
     with database.read() as session:
         assert set(session.scalars(select(Job.id))) == set(made)
         assert audit.verify(session) == (FILMS, None)

@@ -78,7 +78,7 @@ def run_all(store: Store, group: GroupCommit, fails: dict[int, BaseException] | 
 @pytest.fixture
 def group() -> GroupCommit:
     """A line nobody stands in."""
-    return GroupCommit()
+    return GroupCommit(threading.Lock)
 
 
 @pytest.fixture
@@ -169,6 +169,65 @@ def test_whoever_ends_the_thread_leaves_nobody_waiting(group: GroupCommit, store
     assert store.committed == [[0]]
     group.run(lambda rows: rows.written.append(7), store.begin)
     assert store.committed == [[0], [7]]
+
+
+class EndableLock:
+    """A lock whose waiting thread can be ended as gevent ends a greenlet: at once, or just as it would go on."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.ends: str | None = None
+
+    def acquire(self) -> bool:
+        """Wait for the lock, or for the end."""
+        while not self._lock.acquire(timeout=0.01):
+            if self.ends == "at once":
+                raise SystemExit
+        if self.ends:
+            raise SystemExit
+        return True
+
+    def release(self) -> None:
+        """Let one go on."""
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_error: object) -> None:
+        self.release()
+
+
+@pytest.mark.parametrize("ends", ["at once", "as it leads"])
+def test_who_is_ended_in_the_line_holds_up_nobody(ends: str) -> None:
+    """Its write is not done, and the next one leads."""
+    locks: list[EndableLock] = []
+    committed: list[list[int]] = []
+    may_go = threading.Event()
+
+    def make_lock() -> Any:
+        locks.append(EndableLock())
+        return locks[-1]
+
+    @contextmanager
+    def begin() -> Iterator[Rows]:
+        rows = Rows()
+        yield rows
+        wait_until(may_go.is_set, "the others stand in line")
+        committed.append(rows.written)
+
+    group = GroupCommit(make_lock)
+    with ThreadPoolExecutor(3) as pool:
+        handed = []
+        for number in range(3):
+            handed.append(pool.submit(group.run, lambda rows, own=number: rows.written.append(own), begin))
+            wait_until(lambda: len(locks) == 2 + number and len(group._waiting) == number, "its place")  # noqa: B023
+        locks[2].ends = ends
+        if ends == "at once":
+            wait_until(handed[1].done, "it to be ended")
+        may_go.set()
+    assert [type(one.exception()) for one in handed] == [type(None), SystemExit, type(None)]
+    assert committed == [[0], [2]]
 
 
 def test_a_transaction_is_bounded(group: GroupCommit, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
