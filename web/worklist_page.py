@@ -1,6 +1,7 @@
 """The worklist: a page of jobs with counts and filters, and the changes of a page that a browser shows.
 
-With htmx the page polls for changed rows every 1.5 s, and when a film that was sent from it has ended.
+With htmx the page polls for changed rows every 1.5 s, and when a film that was sent from it has ended. It asks which of
+the films that were sent from it are gone when it is opened or looked at again, and when a row goes.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from web.parsing import checked_batch_id, parse_query
 PAGE_ROWS = 30
 """Rows of one page of the worklist, and so the most that one poll is about."""
 
+MOST_ASKED = 100
+"""Most films that one question for deleted ones is about: its address stays below what servers take."""
+
 
 class WorklistQuery(BaseModel):
     """The query of the worklist's address."""
@@ -54,6 +58,14 @@ class LiveQuery(WorklistQuery):
 
     shown: str = Field(default="", max_length=50 * PAGE_ROWS, pattern="^(?:[0-9a-f-]{36} ?)*$")
     waiting: str = Field(default="", max_length=50 * PAGE_ROWS, pattern="^(?:[0-9a-f-]{36}[.][a-z]+ ?)*$")
+
+
+class GoneQuery(BaseModel):
+    """Ids of films that were sent from a page, separated by spaces."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    jobs: str = Field(max_length=37 * MOST_ASKED, pattern="^(?:[0-9a-f-]{36} ?)*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +126,12 @@ def add_routes(pages: Blueprint, resources: Resources) -> None:
         query, tenant = parse_query(LiveQuery), g.principal.tenant
         changes = read(database, lambda sql: get_changes(sql, database.now(sql), tenant, query))
         return render_template("live.html", changes=changes, csrf_token=generate_csrf())
+
+    @pages.get("/gone")
+    def gone() -> list[str]:
+        asked, tenant = parse_query(GoneQuery).jobs.split(), g.principal.tenant
+        known = read(database, lambda sql: queries.known_jobs(sql, asked, tenant))
+        return [job_id for job_id in asked if job_id not in known]
 
     @pages.post("/batches/<batch_id>/cancel")
     def cancel_batch(batch_id: str) -> ResponseReturnValue:

@@ -90,3 +90,18 @@ def test_live_tells_the_counts_of_all_states(api: Api, person: Browser) -> None:
 def test_live_says_when_no_worker_is_alive(person: Browser) -> None:
     """Films that would wait for ever are not shown as if all were well."""
     assert "No worker is alive" in ask(person)
+
+
+def test_films_that_were_sent_and_are_gone_are_named(api: Api, person: Browser) -> None:
+    """Another tenant's as one that never was; each in the order in which it was asked for, however it stands."""
+    mine, unknown = make_job(api.resources.database), "00000000-0000-7000-8000-000000000000"
+    make_tenant(api.resources.database, "clinic")
+    theirs = make_job(api.resources.database, tenant="clinic")
+    asked = person.request("GET", f"/gone?{urlencode({'jobs': f'{unknown} {mine} {theirs}'})}")
+    assert (asked.status_code, asked.json) == (200, [unknown, theirs])
+
+
+@pytest.mark.parametrize("jobs", ["\0", "<b>", " ".join(["00000000-0000-7000-8000-000000000000"] * 101)])
+def test_a_question_for_gone_films_takes_ids_alone_and_not_too_many(person: Browser, jobs: str) -> None:
+    """A longer address servers refuse."""
+    assert person.request("GET", f"/gone?{urlencode({'jobs': jobs})}").status_code == 400

@@ -62,6 +62,11 @@ export function wordsOf({ look }) {
   return [look.words, look.code].filter(Boolean).join(" ");
 }
 
+/** Its line leads to its page, until it is deleted. */
+export function isLinked({ look }) {
+  return Boolean(look?.href);
+}
+
 export function allFilms() {
   return [...films];
 }

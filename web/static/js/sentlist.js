@@ -15,8 +15,8 @@ const HEADS = ["file", "state", "told", "job", "page", "upload_sha256"];
 /** One line a film, in the order in which they were chosen. */
 export function toCsv(films) {
   const lines = films.map((film) => {
-    const { name, state, job } = film;
-    const page = job ? new URL(job.links.page, location.href).href : "";
+    const { name, state, job, look } = film;
+    const page = look.href ? new URL(look.href, location.href).href : ""; // none of one that was deleted
     return [name, state, wordsOf(film), job?.id ?? "", page, job?.input.sha256 ?? ""];
   });
   return [HEADS, ...lines].map((line) => `${line.map(toCell).join(",")}\r\n`).join("");

@@ -3,7 +3,8 @@
 
 import { makeBatch } from "./batch.js";
 import { gatherChosen, gatherDropped, isZip } from "./gather.js";
-import { addLine, afterDrawing, allFilms, ask, element, inState, numberOf, removeLine, reword, show } from "./lines.js";
+import { findGone } from "./gone.js";
+import { addLine, afterDrawing, allFilms, ask, element, inState, isLinked, numberOf, removeLine, reword, show } from "./lines.js";
 import { isTaken, say } from "./page.js";
 import { MOST_KEPT, recallSent, remember, save, toCsv } from "./sentlist.js";
 import { cancelJob, describe, holdOf, pauseOf, post, renewToken, tellEnd } from "./send.js";
@@ -132,11 +133,22 @@ async function showEnd(jobId, tries = 0) {
   if (!ended.length) return;
   for (const film of ended) film.hasEnded = true;
   const end = await tellEnd(jobId);
-  for (const film of ended) {
+  for (const film of ended.filter(isLinked)) {
     film.hasEnded = Boolean(end);
     if (end) reword(film, film.job.cached ? `Same film as before. ${end}` : end);
   }
   if (!end && tries < ASK_AGAIN_S.length) setTimeout(() => showEnd(jobId, tries + 1), ASK_AGAIN_S[tries] * 1000);
+}
+
+/** Say in the lines of films that were deleted since that they are, and lead to none of them; of all, or of one job. */
+async function showGone(jobId) {
+  const asked = allFilms().filter((film) => isLinked(film) && (!jobId || film.job.id === jobId));
+  const gone = await findGone(asked.map(({ job }) => job.id));
+  for (const film of allFilms().filter((each) => isLinked(each) && gone.has(each.job.id))) {
+    film.hasEnded = true;
+    show(film, film.state, { words: "Deleted" }, [dismissalOf(film)]);
+    tell(`${film.name} was deleted.`);
+  }
 }
 
 function cancellationOf(film) {
@@ -322,6 +334,7 @@ function restore() {
   }
   if (batch) showBatch(batch);
   told.sum = tellNumbers(); // nothing new to those who listen
+  showGone();
 }
 
 function rememberAll() {
@@ -361,7 +374,8 @@ document.addEventListener("keydown", (event) => {
 });
 window.addEventListener("beforeunload", (event) => isLeftInVain() && event.preventDefault());
 window.addEventListener("pagehide", rememberAll);
-document.addEventListener("visibilitychange", () => document.hidden && rememberAll());
+document.addEventListener("visibilitychange", () => (document.hidden ? rememberAll() : showGone()));
+document.addEventListener("plainfilm:left", (event) => showGone(event.detail));
 document.addEventListener("plainfilm:ended", (event) => showEnd(event.detail));
 document.addEventListener("paste", (event) => gatherChosen(event.clipboardData.files).then(take));
 document.addEventListener("dragover", (event) => {

@@ -60,8 +60,9 @@ function beforeSwap(event) {
   const { target, fragment } = event.detail;
   if (target === rows) {
     for (const row of fragment.querySelectorAll("tr")) if (document.getElementById(row.id)) row.remove();
-  } else if (target.matches("#rows tr") && !fragment.querySelector("td") && target.contains(document.activeElement)) {
-    move(target.nextElementSibling ? 1 : -1);
+  } else if (target.matches("#rows tr") && !fragment.querySelector("td")) {
+    if (target.contains(document.activeElement)) move(target.nextElementSibling ? 1 : -1);
+    tellLeft(target.dataset.job);
   }
 }
 
@@ -79,6 +80,11 @@ function afterSwap(event) {
 
 function tellEnded(jobId) {
   document.dispatchEvent(new CustomEvent("plainfilm:ended", { detail: jobId }));
+}
+
+/** It is in the list no longer: it was deleted, or passes the filter no more. */
+function tellLeft(jobId) {
+  document.dispatchEvent(new CustomEvent("plainfilm:left", { detail: jobId }));
 }
 
 function onAccepted(event) {
@@ -108,7 +114,10 @@ async function waitForSent() {
     }
     const answer = await fetch(job.links.self, { headers: { Prefer: `wait=${WAIT_S}` } }).catch(() => null);
     if ([401, 403].includes(answer?.status)) break; // the session is over
-    if ([404, 410].includes(answer?.status)) continue; // deleted since
+    if ([404, 410].includes(answer?.status)) { // deleted since
+      tellLeft(job.id);
+      continue;
+    }
     const found = answer?.ok ? await answer.json().catch(() => null) : null;
     if (found) pauseMs = PAUSE_MS;
     if (found?.done) tellEnded(job.id);
