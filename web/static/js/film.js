@@ -1,5 +1,6 @@
 // The film page: the film and its heatmap as two layers, their controls and keys. The film itself is never hidden.
 
+import { setUpDial } from "./dial.js";
 import { follow, isNeedless } from "./follow.js";
 import { describeWindow, describeWish, invert, moveWindow, paint, resetGreys } from "./greys.js";
 import { setUpFocus, setUpPicker, setUpReview } from "./heatmap.js";
@@ -341,6 +342,7 @@ document.addEventListener("htmx:afterSettle", (event) => {
   }
   redraw();
 });
+setUpDial();
 setUpPicker(redraw);
 setUpReview();
 setUpFocus();
