@@ -47,8 +47,8 @@ def test_a_reader_chooses_and_changes(
     page.goto(running_stack.url)
     expect(row.locator(".mark")).to_contain_text("Reader")
     is_fine(page, viewport["width"])
-    page.get_by_role("link", name="Not reviewed").click()
-    expect(page.locator(".filters [aria-current]", has_text="Not reviewed")).to_be_visible()
+    page.get_by_role("link", name="Reviewed by nobody").click()
+    expect(page.locator(".filters [aria-current]", has_text="Reviewed by nobody")).to_be_visible()
     for _ in range(2):  # the live list holds on to the filter
         page.wait_for_event("response", lambda answer: "/live?" in answer.url)
     expect(row).to_have_count(0)

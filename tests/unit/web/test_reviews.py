@@ -208,7 +208,7 @@ def test_films_that_nobody_reviewed_are_a_filter(api: Api, reviewer: Api) -> Non
     page = api.browse().request("GET", "/?reviewed=no&verdict=normal").text
     assert re.findall(r'<tr role="row" id="job-([0-9a-f-]+)"', page) == [unread]
     assert 'data-reviewed-filter="no"' in page
-    assert re.search(r'<a href="/\?verdict=normal" aria-current="true">Not reviewed', page)
+    assert re.search(r'<a href="/\?verdict=normal" aria-current="true">Reviewed by nobody', page)
     assert re.search(r'href="/\?verdict=normal&amp;reviewed=no" aria-current="true"', page)
     assert api.get("/api/v1/jobs?reviewed=yes").status_code == 400
 
