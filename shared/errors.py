@@ -19,7 +19,7 @@
     ├── ModelProblem             500     ManifestMismatch · BadChecksum · WrongShape · ModelReplaced · GoldenMismatch
     ├── DataProblem              422     a manifest or folder of films that cannot be trained on
     ├── TooSlow                  408     the body did not come in time
-    ├── TenantQueueFull          429     this tenant has too many films or maps waiting
+    ├── TenantQueueFull          429     this tenant has too many films or heatmaps waiting
     ├── TenantWaitersFull        429     this tenant has too many requests waiting for answers
     └── Unavailable              503     DatabaseDown · QueueDown · QueueFull · DecoderBusy · StorageDown
                                              UploadsFull · WaitersFull · StorageFull (507)
@@ -163,7 +163,7 @@ class JobNotFound(NotFound):
 
 
 class JobDeleted(JobNotFound):
-    """The job existed; its film, result and maps were deleted, on request or at the end of their retention period."""
+    """The job existed; film, result and heatmaps were deleted, on request or at the end of their retention period."""
 
     code = "job_deleted"
     status = 410
@@ -360,12 +360,12 @@ class TooSlow(AppError):
 
 
 class TenantQueueFull(AppError):
-    """This tenant's limit on waiting films or maps has been reached."""
+    """This tenant's limit on waiting films or heatmaps has been reached."""
 
     code = "tenant_queue_full"
     status = 429
     retryable = True
-    title = "Too many of your films or maps are waiting"
+    title = "Too many of your films or heatmaps are waiting"
 
 
 class TenantWaitersFull(AppError):

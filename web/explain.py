@@ -90,9 +90,7 @@ def _check_queue(session: Session, tenant: str) -> None:
         TenantQueueFull: the tenant has `MOST_WAITING`.
     """
     if explanation_queries.count_waiting(session, tenant, MOST_WAITING) >= MOST_WAITING:
-        detail = (
-            f"{MOST_WAITING} maps that you asked for wait already, which is the limit; ask again when some are made."
-        )
+        detail = f"{MOST_WAITING} heatmaps of yours wait already, which is the limit; ask again when some are made."
         raise TenantQueueFull(detail, ASK_AGAIN_S)
 
 

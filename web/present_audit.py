@@ -23,11 +23,11 @@ ACTIONS: Final[Mapping[str, str]] = MappingProxyType(
         "expired": "Expired",
         "deleted": "Deleted",
         "reviewed": "Reviewed",
-        "explanation_requested": "Map requested",
-        "explanation_claimed": "Map started",
-        "explanation_requeued": "Map returned to the queue",
-        "explained": "Map computed",
-        "explanation_failed": "Map failed",
+        "explanation_requested": "Heatmap requested",
+        "explanation_claimed": "Heatmap started",
+        "explanation_requeued": "Heatmap returned to the queue",
+        "explained": "Heatmap computed",
+        "explanation_failed": "Heatmap failed",
     }
 )
 

@@ -35,7 +35,7 @@ METHODS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         ),
         ExplanationMethod.GRADIENT: (
             "Gradient",
-            "Pixels: how strongly the score reacts to each one by itself. The plainest method and the noisiest map.",
+            "Pixels: how strongly the score reacts to each one by itself. The plainest method, the noisiest heatmap.",
         ),
     }
 )
@@ -43,11 +43,11 @@ METHODS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 
 DEGENERATE: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "empty": "The map has no cells.",
-        "not_finite": "The map contains values that are not numbers.",
-        "all_zero": "The map is zero everywhere: nothing supported the label.",
-        "constant": "The map is the same everywhere.",
-        "one_corner": "Nearly all of the map lies in one corner of the film.",
+        "empty": "The raw map has no cells.",
+        "not_finite": "The raw map contains values that are not numbers.",
+        "all_zero": "The raw map is zero everywhere: nothing supported the label.",
+        "constant": "The raw map is the same everywhere.",
+        "one_corner": "Nearly all of the raw map lies in one corner of the film.",
     }
 )
 STATES: Final[Mapping[ExplanationState, str]] = MappingProxyType(
@@ -65,15 +65,15 @@ WORTH: Final[Mapping[tuple[bool, ...], str]] = MappingProxyType(
     {
         (True, True): (
             "The score falls faster when the marked parts are removed first, and rises faster when they are shown "
-            "first, than in every random order that was tried: the score depends on what the map marks."
+            "first, than in every random order that was tried: the score depends on what the heatmap marks."
         ),
         (True, False): (
             "The score falls faster than in every random order when the marked parts are removed first, but rises no "
-            "faster when they are shown first: at most, this map explains the score in part."
+            "faster when they are shown first: at most, this heatmap explains the score in part."
         ),
         (False, True): (
             "The score rises faster than in every random order when the marked parts are shown first, but falls no "
-            "faster when they are removed first: at most, this map explains the score in part."
+            "faster when they are removed first: at most, this heatmap explains the score in part."
         ),
         (False, False): (
             "The marked parts change the score no faster than some random orders do: the score may depend on them "
@@ -113,13 +113,13 @@ def describe_method(code: str) -> str:
 
 def describe_degenerate(reason: str | None) -> str:
     """Return why a map is degenerate; a general sentence for an unknown reason."""
-    return DEGENERATE.get(reason or "", "The map is empty, constant, or all in one corner.")
+    return DEGENERATE.get(reason or "", "The raw map is empty, constant, or all in one corner.")
 
 
 def describe_correlation(value: float | None) -> str:
     """0.93 -> '0.93, close'."""
     if value is None:
-        return "undefined: one of the maps is constant"
+        return "undefined: one of the heatmaps is constant"
     return f"{value:.2f}, {next(word for least, word in CORRELATIONS if value >= least)}"
 
 
@@ -137,7 +137,9 @@ def compare(quality: wire.MapQuality) -> list[Comparison]:
 def weigh(quality: wire.MapQuality) -> str:
     """Return the conclusion of the comparison, as one or two sentences."""
     if quality.random_least is None or quality.random_most is None:
-        return "This was measured by an earlier build, with too few random orders to distinguish the map from chance."
+        return (
+            "This was measured by an earlier build, with too few random orders to distinguish the heatmap from chance."
+        )
     conclusion = WORTH[tuple(line.is_better for line in compare(quality))]
     if quality.deletion[-1] < quality.deletion[0] - MARGIN:
         return conclusion
@@ -173,7 +175,7 @@ def summarize_map(shown: wire.ExplanationDetail | None, method: str) -> str:
     if shown.status is not ExplanationState.SUCCEEDED:
         return f"{name}: {STATES[shown.status]}."
     if shown.is_degenerate:
-        return f"{name}: the map says nothing."
+        return f"{name}: no heatmap is drawn."
     return f"{name} is shown."
 
 

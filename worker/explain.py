@@ -139,7 +139,7 @@ def _explain(desk: Desk, order: Order) -> Explained:
     explainer = desk.explainer()
     manifest = explainer.manifest
     if manifest.weights_sha256 != order.model_sha256:
-        raise ModelReplaced("Another model classified this film; a map of the one loaded now would not explain it.")
+        raise ModelReplaced("Another model classified this film; a heatmap of the one loaded now would not explain it.")
     pixels = stored.from_bytes(desk.resources.blobs.get(order.held.blob_ref))
     x = preprocess.prepare(pixels, order.preprocessing, manifest.input_shape).values
     label = manifest.labels.index(order.label)

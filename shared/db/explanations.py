@@ -21,7 +21,7 @@ from shared.db.leases import POISONED, AttemptRecord, Claim, LeasedChanges, most
 from shared.db.tables import Explanation, Job, Result, table_of
 from shared.domain import ExplanationMethod, ExplanationState
 
-POISONED_DETAIL = "Every attempt at this explanation ended without a map; ask again to try again."
+POISONED_DETAIL = "Every attempt at this explanation ended without a heatmap; ask again to try again."
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ def test_another_method_is_described_at_once_and_a_ready_map_shown(open_page: Ca
     page.locator("#method").select_option("smooth_grad")
     expect(page.locator("#method-words")).to_contain_text("slightly noisy copies")
     expect(page.locator("#heatmap")).to_contain_text(
-        "This map has not been computed yet. Press Show to have a worker compute it."
+        "This heatmap has not been computed yet. Press Show to have a worker compute it."
     )
     page.locator("#method").focus()
     page.locator("#method").select_option("grad_cam")
@@ -47,7 +47,7 @@ def test_the_map_over_the_film_is_named_beside_it(open_page: Callable[..., Page]
     expect(shown).to_have_attribute("data-heatmap", "")
     expect(label).to_be_empty()
     expect(page.locator("#heatmap-caution")).to_be_hidden()
-    expect(page.locator("#said")).to_have_text("SmoothGrad: its map has not been computed yet.")
+    expect(page.locator("#said")).to_have_text("SmoothGrad: its heatmap has not been computed yet.")
     expect(page.get_by_role("toolbar").get_by_role("button", name="Heatmap")).to_be_disabled()
     page.locator("#method").select_option("grad_cam")
     expect(label).to_have_text("Grad-CAM · 45 %")
@@ -200,7 +200,7 @@ def test_the_focus_goes_to_a_heading_where_its_button_went(
     """After measuring to that of the numbers, which stays where it was; after a cancel to the verdict's."""
     page = open_page()
     page.goto(film)
-    heading = page.get_by_role("heading", name="What this map is worth")
+    heading = page.get_by_role("heading", name="What this heatmap is worth")
     heading.scroll_into_view_if_needed()
     with frozen_worker(running_stack):
         before = heading.bounding_box()

@@ -179,10 +179,10 @@ def test_the_page_tells_it_in_words(api: Api) -> None:
         "Taken by a worker ",
         "Answered: Normal ",
         "worker w1 · event",
-        "Map requested: SmoothGrad ",
-        "Map started: SmoothGrad ",
-        "Map computed: SmoothGrad ",
-        "Map failed: Gradient, model_replaced ",
+        "Heatmap requested: SmoothGrad ",
+        "Heatmap started: SmoothGrad ",
+        "Heatmap computed: SmoothGrad ",
+        "Heatmap failed: Gradient, model_replaced ",
     ):
         assert words in found
     assert trail_of(api, job_id).events[0].hash[:12] in found

@@ -86,9 +86,9 @@ def test_show_asks_for_the_map_and_leads_back_to_it(api: Api, person: Browser, j
     assert (answer.status_code, answer.headers["Location"]) == (303, f"/jobs/{job_id}?map=gradient#heatmap")
     html = page(person, job_id)
     assert options(html)["gradient"] == "Gradient (waiting)*"
-    assert "No worker that computes maps is running" in html
+    assert "No worker that computes heatmaps is running" in html
     assert f'<noscript><p><a class="plain" href="/jobs/{job_id}?map=gradient">Look again</a>' in html
-    assert '<span class="scripted"> This page shows the map as soon as it is ready.</span>' in html
+    assert '<span class="scripted"> This page shows the heatmap as soon as it is ready.</span>' in html
     assert "data-heatmap=" not in html
     assert 'id="opacity"' not in html
     with api.resources.database.read() as session:
@@ -138,15 +138,15 @@ def test_a_map_that_is_done_is_shown_with_what_it_is_worth(api: Api, person: Bro
         "higher is better",
     ):
         assert words in html
-    assert "the score depends on what the map marks." in html
+    assert "the score depends on what the heatmap marks." in html
     assert "<dt>Agreement with Grad-CAM</dt><dd>0.40, weak</dd>" in html
     assert "<dt>Stability under slight noise</dt><dd>0.93, close</dd>" in html
     assert (
         "25.0\N{NO-BREAK SPACE}% of it lies in the outer tenth on each side of the film; "
-        "in a uniform map it would be 36&nbsp;%." in html
+        "in a uniform heatmap it would be 36&nbsp;%." in html
     )
     assert (
-        html.index("the score depends on what the map marks.")
+        html.index("the score depends on what the heatmap marks.")
         < html.index("<summary>The numbers</summary>")
         < html.index("Random orders")
     )
@@ -184,7 +184,7 @@ def test_a_failed_map_says_why_and_how_to_try_again(api: Api, person: Browser, j
     show(person, job_id)
     fail_explanation(api.resources.database)
     html = page(person, job_id)
-    assert "No map: <code>model_replaced</code>" in html
+    assert "No heatmap: <code>model_replaced</code>" in html
     assert "It &lt;b&gt;cannot&lt;/b&gt; be explained." in html
     assert 'href="/problems#model_replaced"' in html
     assert "data-heatmap=" not in html
@@ -197,7 +197,7 @@ def test_a_map_that_says_nothing_is_told_and_not_drawn(api: Api, person: Browser
     show(person, job_id)
     explain(api.resources.database, is_degenerate=True, degenerate_reason="one_corner", agreement=None)
     html = page(person, job_id)
-    assert "Nearly all of the map lies in one corner of the film." in html
+    assert "Nearly all of the raw map lies in one corner of the film." in html
     assert "data-heatmap=" not in html
     assert "random orders" not in html
     assert "outer tenth" not in html
@@ -206,7 +206,7 @@ def test_a_map_that_says_nothing_is_told_and_not_drawn(api: Api, person: Browser
 def test_a_method_nobody_asked_for_is_offered(person: Browser, job_id: str) -> None:
     """By address: the page says that there is no map yet, and asks for none by being opened."""
     html = page(person, job_id, "smooth_grad")
-    assert "This map has not been computed yet." in html
+    assert "This heatmap has not been computed yet." in html
     assert "hx-get" not in html
 
 
@@ -215,7 +215,7 @@ def test_a_map_without_a_known_reason_is_not_guessed_at(api: Api, person: Browse
     with api.resources.database.begin() as session:
         session.get_one(Result, job_id).is_degenerate = True
     html = person.request("GET", f"/jobs/{job_id}").text
-    assert "The map is empty, constant, or all in one corner. It says nothing about this film." in html
+    assert "The raw map is empty, constant, or all in one corner. It says nothing about this film." in html
 
 
 def test_a_living_worker_is_waited_for_without_alarm(api: Api, person: Browser, job_id: str) -> None:
@@ -227,7 +227,7 @@ def test_a_living_worker_is_waited_for_without_alarm(api: Api, person: Browser, 
     show(person, job_id)
     html = page(person, job_id)
     assert "Waiting for a worker; classifying films takes priority." in html
-    assert "No worker that computes maps" not in html
+    assert "No worker that computes heatmaps" not in html
 
 
 def test_a_request_without_its_token_is_refused(api: Api, person: Browser, job_id: str) -> None:
@@ -279,3 +279,18 @@ def test_the_verdicts_map_stays_ready_while_it_is_measured(api: Api, person: Bro
     assert options(html)["grad_cam"] == "Grad-CAM (ready, being measured)*"
     assert len(re.findall(r'<option [^>]*data-words="(?:Pixels: |Regions: |Regions, )', html)) == 5
     assert re.findall(r'<option value="(\w+)"[^>]* data-ready', html) == ["grad_cam"]
+
+
+def test_what_lies_over_the_film_has_one_name(api: Api, person: Browser, job_id: str) -> None:
+    """A heatmap, whatever became of it, in text and to those who listen; a map is the raw one alone."""
+    found = [person.request("GET", f"/jobs/{job_id}").text, page(person, job_id)]
+    show(person, job_id)
+    found.append(page(person, job_id))
+    explain(api.resources.database)
+    found.append(page(person, job_id))
+    spoken = [
+        re.findall(r'>([^<]+)<|(?:aria-label|title|alt|data-words|data-map-say)="([^"]*)"', html) for html in found
+    ]
+    words = " ".join(part for each in spoken for pair in each for part in pair)
+    assert "eatmap" in words
+    assert re.findall(r"(?<!raw )\b[Mm]aps?\b|\boverlay\b", words) == []

@@ -80,7 +80,7 @@ def test_a_film_whose_score_survives_its_absence_is_told() -> None:
         (-0.2, "-0.20, hardly any"),
         (-0.3, "-0.30, opposed"),
         (-1.0, "-1.00, opposed"),
-        (None, "undefined: one of the maps is constant"),
+        (None, "undefined: one of the heatmaps is constant"),
     ],
 )
 def test_a_correlation_is_told_in_number_and_word(value: float | None, words: str) -> None:

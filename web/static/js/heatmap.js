@@ -37,7 +37,7 @@ function changePending(section, option, redraw) {
   const isPending = option.value !== section.dataset.method;
   section.toggleAttribute("data-pending", isPending);
   document.getElementById("not-made").hidden = !isPending && section.dataset.mapStatus !== "none";
-  if (isPending) say(`${option.textContent}: its map has not been computed yet.`);
+  if (isPending) say(`${option.textContent}: its heatmap has not been computed yet.`);
   redraw();
 }
 
